@@ -1,0 +1,63 @@
+"""Which cosets of S4 does the embedding of a permutation network cluster by?"""
+
+import torch
+from torch import Tensor
+
+from callbacks.metrics._tensors import as_points, like_input
+from callbacks.metrics.explained_variance import principal_components
+from callbacks.metrics.s4 import coset_partitions
+from callbacks.metrics.silhouette import silhouette
+
+_ORDER = 24
+
+
+def coset_silhouettes(points: Tensor, num_components: int | None = 2) -> Tensor:
+    """Silhouette of every coset partition.
+
+    Args:
+        points: (..., 24, E) embeddings of the permutations in lexicographic order.
+        num_components: project on this many principal components first; the authors use the two
+            that they plot. ``None`` scores in all E dimensions.
+
+    Returns:
+        (..., 54) in [-1, 1], in the order of :func:`coset_partitions`: 1 when every coset is one
+        point, near 0 or below when the partition has nothing to do with the embedding. float32, or
+        float64 for float64 points.
+
+    Raises:
+        ValueError: ``points`` is not a floating-point (..., 24, E), or ``num_components`` is not in
+            1..E.
+
+    Source: the authors' ``visualize_best_embedding``, behind the colours of Figures 2 and 7.
+    """
+    cloud = as_points(points)
+    if cloud.shape[-2] != _ORDER:
+        raise ValueError(f"S4 has {_ORDER} permutations, got {cloud.shape[-2]} points.")
+    if num_components is not None:
+        cloud = principal_components(cloud, num_components)
+    labels = torch.tensor([partition.labels for partition in coset_partitions()])
+    return like_input(silhouette(cloud[..., None, :, :], labels), points)
+
+
+def best_coset(points: Tensor, num_components: int | None = 2) -> tuple[Tensor, Tensor]:
+    """The coset partition that fits best.
+
+    The best of 54 is above 0 by chance: for 24 Gaussian points in 16 dimensions the best score in
+    the plane is 0.006 +- 0.038, 99 % of them below 0.122, and the coarsest partitions (A4, then D4)
+    win. Hold a score against that before reading it.
+
+    Args:
+        points: (..., 24, E) embeddings of the permutations in lexicographic order.
+        num_components: as in :func:`coset_silhouettes`.
+
+    Returns:
+        score (...) in [-1, 1], the largest silhouette; float32, or float64 for float64 points.
+        index (...) int64 into :func:`coset_partitions`.
+
+    Raises:
+        ValueError: as :func:`coset_silhouettes`.
+
+    Source: as :func:`coset_silhouettes`; the null distribution is our measurement.
+    """
+    score, index = coset_silhouettes(as_points(points), num_components).max(dim=-1)
+    return like_input(score, points), index.to(points.device)

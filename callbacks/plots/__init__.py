@@ -1,0 +1,30 @@
+"""Figures of the probes: pure functions from NumPy arrays to a matplotlib `Figure`.
+
+Nothing here logs, writes files or knows about Lightning. matplotlib is imported on the first call
+of a function, not with this package, and pyplot never: a figure is freed when its caller drops it.
+
+    figure = embedding_grid(coordinates, explained=explained, seeds=seeds, title="modular addition")
+    figure.savefig("embedding.png")
+"""
+
+from callbacks.plots.accuracy import accuracy_curves
+from callbacks.plots.colors import group_colors, model_colors
+from callbacks.plots.embedding import embedding_grid
+from callbacks.plots.explained_variance import (
+    compare_explained_variance,
+    cumulative_explained_variance,
+)
+from callbacks.plots.generalization import generalization_scatter
+from callbacks.plots.style import house_style, new_figure
+
+__all__ = [
+    "accuracy_curves",
+    "compare_explained_variance",
+    "cumulative_explained_variance",
+    "embedding_grid",
+    "generalization_scatter",
+    "group_colors",
+    "house_style",
+    "model_colors",
+    "new_figure",
+]

@@ -1,0 +1,127 @@
+"""Cumulative explained variance of an embedding: of one model, or of several compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from callbacks.plots.arrays import Floats, as_floats, quartiles, seed_segments
+from callbacks.plots.colors import POINT, model_colors
+from callbacks.plots.style import INK, house_style, new_figure, place_axes, wrap_title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def cumulative_explained_variance(
+    ratios: ArrayLike, *, title: str = "", components: int = 10
+) -> Figure:
+    """Draw how much variance the first 1, 2, ... components hold: seeds, median, quartiles.
+
+    After Figure 3(a) of the harmonic-loss paper, with the spread over seeds shown.
+
+    Args:
+        ratios: (S, E) fraction of variance in each component, largest first, each row summing to
+            at most 1; a seed with nan is left out from there on.
+        title: of the figure.
+        components: how many components the axis shows (at most E).
+    """
+    from matplotlib import rc_context
+    from matplotlib.collections import LineCollection
+
+    curves = _cumulate(ratios, "ratios", components)
+    x = np.arange(1, curves.shape[1] + 1, dtype=np.float64)
+    with rc_context(house_style()):
+        figure, axes = _prepare(title, len(x))
+        if len(curves) > 1:
+            faint = LineCollection(
+                seed_segments(x, curves), colors=POINT, linewidths=0.5, alpha=0.28, zorder=2
+            )
+            axes.add_collection(faint, autolim=False)
+        median = _draw_curve(axes, x, curves, POINT, f"median of {len(curves)} seeds")
+        if len(x) > 1 and np.isfinite(median[1]):
+            axes.plot(2, median[1], marker="o", markersize=8, markerfacecolor="none",
+                      markeredgecolor=INK, markeredgewidth=0.8, zorder=5)  # fmt: skip
+            drop = 0.16 if median[1] > 0.3 else -0.16
+            axes.annotate(
+                f"{100 * median[1]:.0f} % in 2 components", (2, median[1]),
+                (min(2.9, len(x)), median[1] - drop), ha="left" if len(x) > 3 else "right",
+                va="center", zorder=6,
+                bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none",
+                      "alpha": 0.85},
+                arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 4,
+                            "shrinkA": 0},
+            )  # fmt: skip
+        if len(curves) > 1:
+            axes.legend(loc="lower right")
+    return figure
+
+
+def compare_explained_variance(
+    curves: Mapping[str, ArrayLike], *, title: str = "", components: int = 10
+) -> Figure:
+    """Overlay the medians and quartile bands of several models in the paper's colours.
+
+    After Figure 3(a) of the harmonic-loss paper. The legend gives each model's median at two
+    components.
+
+    Args:
+        curves: for each model's name, ratios (S, E) as in `cumulative_explained_variance`; S and E
+            may differ between models.
+        title: of the figure.
+        components: how many components the axis shows (at most the largest E).
+    """
+    from matplotlib import rc_context
+
+    if not curves:
+        raise ValueError("curves is empty, expected at least one model.")
+    sums = {name: _cumulate(ratios, name, components) for name, ratios in curves.items()}
+    longest = max(values.shape[1] for values in sums.values())
+    with rc_context(house_style()):
+        figure, axes = _prepare(title, longest)
+        for (name, values), color in zip(sums.items(), model_colors(list(sums)), strict=True):
+            x = np.arange(1, values.shape[1] + 1, dtype=np.float64)
+            at_two = quartiles(values)[1][min(1, len(x) - 1)]
+            known = len(x) > 1 and np.isfinite(at_two)
+            label = f"{name} ({100 * at_two:.0f} % in 2)" if known else name
+            _draw_curve(axes, x, values, color, label)
+        axes.legend(loc="lower right")
+    return figure
+
+
+def _cumulate(ratios: ArrayLike, name: str, components: int) -> Floats:
+    if components < 1:
+        raise ValueError(f"components must be at least 1, not {components}.")
+    parts = as_floats(ratios, name, (None, None), "(seeds, components)")
+    return np.cumsum(parts, axis=1)[:, :components]
+
+
+def _prepare(title: str, components: int) -> tuple[Figure, Axes]:
+    heading = wrap_title(title, 3.9)
+    figure = new_figure(4.6, 3.1 + 0.17 * len(heading))
+    axes = place_axes(
+        figure, left=0.64, right=0.16, bottom=0.48, top=0.17 + 0.19 * len(heading)
+    )
+    axes.set_title("\n".join(heading))
+    axes.set_xlim(0.7, max(components, 2) + 0.3)
+    axes.set_xticks(np.unique(np.linspace(1, components, min(components, 10)).round()))
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_xlabel("number of principal components")
+    axes.set_ylabel("explained variance")
+    axes.grid(axis="y")
+    return figure, axes
+
+
+def _draw_curve(axes: Axes, x: Floats, curves: Floats, color: str, label: str) -> Floats:
+    """Draw median (returned, (E,)) and quartile band of the curves (S, E)."""
+    lower, median, upper = quartiles(curves)
+    if len(curves) > 2:
+        axes.fill_between(x, lower, upper, color=color, alpha=0.18, linewidth=0, zorder=2.2)
+    axes.plot(x, median, color=color, marker="o", markersize=3.2, label=label, zorder=3,
+              clip_on=False)  # fmt: skip
+    return median

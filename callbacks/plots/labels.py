@@ -1,0 +1,71 @@
+"""Where the labels of points fit: nothing here draws."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIGIT_WIDTH = 0.64  # of a DejaVu Sans digit, in ems
+Box = tuple[float, float, float, float]  # left, bottom, right, top
+
+
+def compact(label: str) -> str:
+    """The label without brackets and commas if it is a tuple of single characters: (2,3) -> 23."""
+    parts = [part for part in re.split(r"[\s,;()\[\]]+", label) if part]
+    return "".join(parts) if parts and all(len(part) == 1 for part in parts) else label
+
+
+def uncovered(positions: NDArray[np.float64], distance: float) -> NDArray[np.bool_]:
+    """Which of the points (P, 2) may carry a label, so that no two are closer than `distance`.
+
+    Greedy in the order of the points; points that are not finite carry none.
+    """
+    keep = np.zeros(len(positions), dtype=bool)
+    for index, point in enumerate(positions):
+        if np.isfinite(point).all():
+            gaps = np.hypot(*(positions[keep] - point).T)
+            keep[index] = bool((gaps >= distance).all())
+    return keep
+
+
+def beside(
+    positions: NDArray[np.float64],
+    labels: Sequence[str],
+    *,
+    size: float,
+    diameter: float,
+    half_width: float,
+) -> list[tuple[int, float, float]]:
+    """Labels that fit next to their points, as (index, x, y) of the centre of the text.
+
+    positions (P, 2), the font size, the diameter of a dot and half the width of the panel (whose
+    centre is the origin) are all in typographic points. Each label tries the four sides of its dot
+    and is left out where all of them would touch a dot, a label or the frame.
+    """
+    radius = diameter / 2
+    finite = np.isfinite(positions).all(axis=1)
+    dots = [(x - radius, y - radius, x + radius, y + radius) for x, y in positions[finite]]
+    taken: list[Box] = list(dots)
+    placed: list[tuple[int, float, float]] = []
+    for index, (x, y) in enumerate(positions):
+        if not finite[index]:
+            continue
+        width, height = DIGIT_WIDTH * size * len(labels[index]), 0.8 * size
+        aside, above = radius + width / 2 + 0.6, radius + height / 2 + 0.8
+        for dx, dy in ((0.0, above), (aside, 0.0), (0.0, -above), (-aside, 0.0)):
+            centre = (x + dx, y + dy)
+            box = (centre[0] - width / 2, centre[1] - height / 2,
+                   centre[0] + width / 2, centre[1] + height / 2)  # fmt: skip
+            inside = max(abs(edge) for edge in box) < half_width - 1
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                placed.append((index, *centre))
+                break
+    return placed
+
+
+def _overlap(one: Box, two: Box) -> bool:
+    return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]

@@ -1,0 +1,98 @@
+"""The look that all figures share: ink, greys, font sizes, spines, and how a figure is made."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#262626"  # text
+QUIET = "#6f6f6f"  # secondary text
+LINE = "#b8b8b8"  # spines, edges of a graph
+FAINT = "#ececec"  # grids, strips
+
+TITLE_SIZE = 10.0
+LABEL_SIZE = 8.5
+TICK_SIZE = 7.5
+NOTE_SIZE = 7.0
+
+POINTS_PER_INCH = 72.0
+CHARACTER_WIDTH = 0.6  # of a DejaVu Sans letter, in ems: measured mean over ordinary titles
+
+
+def house_style() -> dict[str, Any]:
+    """Matplotlib settings of every figure, to be used as `with rc_context(house_style()):`."""
+    return {
+        "figure.dpi": 150,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "font.family": "DejaVu Sans",  # ships with matplotlib, so figures agree across machines
+        "font.size": LABEL_SIZE,
+        "text.color": INK,
+        "axes.edgecolor": LINE,
+        "axes.linewidth": 0.6,
+        "axes.labelcolor": INK,
+        "axes.labelsize": LABEL_SIZE,
+        "axes.titlesize": TITLE_SIZE,
+        "axes.titlelocation": "left",
+        "axes.titlepad": 8.0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "grid.color": FAINT,
+        "grid.linewidth": 0.6,
+        "xtick.color": LINE,
+        "ytick.color": LINE,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "xtick.labelsize": TICK_SIZE,
+        "ytick.labelsize": TICK_SIZE,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.minor.width": 0.4,
+        "ytick.minor.width": 0.4,
+        "legend.fontsize": TICK_SIZE,
+        "legend.frameon": False,
+        "legend.handlelength": 1.6,
+        "lines.linewidth": 1.6,
+        "lines.solid_capstyle": "round",
+    }
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of width x height inches on the Agg canvas, unknown to pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def place_axes(
+    figure: Figure, *, left: float, right: float, bottom: float, top: float
+) -> Axes:
+    """Axes with the given margins in inches: exact, and cheaper than a layout engine."""
+    width, height = figure.get_size_inches()
+    box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
+    return figure.add_axes(box)
+
+
+def wrap_title(title: str, width: float, size: float = TITLE_SIZE) -> list[str]:
+    """The lines of a title of the given font size that fit into `width` inches."""
+    characters = max(8, int(width * POINTS_PER_INCH / (CHARACTER_WIDTH * size)))
+    return textwrap.wrap(title, characters)
+
+
+def shorten(text: str, width: float, size: float) -> str:
+    """The text, cut with an ellipsis where it would be wider than `width` inches."""
+    characters = max(4, int(width * POINTS_PER_INCH / (CHARACTER_WIDTH * size)))
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
+
+
+def whole_number(value: float, _position: int | None = None) -> str:
+    """Tick text of an epoch: 1,000 rather than 10^3."""
+    return f"{value:,.0f}"

@@ -1,0 +1,56 @@
+"""The order of the data: a pure function of (seed, step), so that any run can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# What a stream of random numbers is for. Streams of one seed are independent of one another.
+SPLIT, ORDER = 0, 1
+
+
+def generator(seed: int, stream: int, counter: int = 0) -> torch.Generator:
+    """A torch generator for one purpose of one seed at one time (an epoch, say).
+
+    NumPy's ``SeedSequence`` mixes the numbers, so that neighbouring seeds and epochs give unrelated
+    streams. The global generators are neither read nor moved.
+
+    Args:
+        seed: The run's or member's seed, not negative.
+        stream: What it is for: ``SPLIT``, ``ORDER``.
+        counter: Epoch or other running number.
+    """
+    state = np.random.SeedSequence((seed, stream, counter)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> 1))
+
+
+def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
+    """A permutation of ``range(size)``, (size,): the order of one epoch, without replacement."""
+    return torch.randperm(size, generator=generator(seed, ORDER, epoch))
+
+
+def epoch_batches(
+    seeds: Sequence[int], epoch: int, sizes: Sequence[int], batch_size: int
+) -> Tensor:
+    """Which examples each member sees at each step of an epoch.
+
+    The last batch is filled up with -1 to keep one fixed shape; members with fewer examples have
+    more of them. Every example appears once.
+
+    Args:
+        seeds: One per member.
+        epoch: Number of the epoch.
+        sizes: Number of training examples of each member.
+        batch_size: B.
+
+    Returns:
+        Indices (steps, S, B), -1 where there is no example.
+    """
+    steps = -(-max(sizes) // batch_size)
+    order = torch.full((len(seeds), steps * batch_size), -1)
+    for member, (seed, size) in enumerate(zip(seeds, sizes, strict=True)):
+        order[member, :size] = epoch_order(seed, epoch, size)
+    return order.view(len(seeds), steps, batch_size).transpose(0, 1)

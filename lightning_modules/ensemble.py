@@ -1,0 +1,178 @@
+"""Many independent seeds of one ordinary module, trained side by side as one batched computation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+
+from lightning_modules.networks.network_with_head import NetworkWithHead
+from lightning_modules.networks.seeded_dropout import SeededDropout, hash32
+
+
+class Ensemble(nn.Module):
+    """S members of one architecture with stacked parameters, each a seed of its own.
+
+    The member is an ordinary module that knows nothing of this. Its parameters are stacked to
+    (S, ...), and ``torch.func.vmap`` runs all members at once: twenty networks of 5,000 parameters
+    cost one about as much as one does, since at this size the time goes into Python and kernel
+    launches. Losses are per member and optimizers that work element by element (Adam, AdamW, SGD)
+    keep members independent, so that member s trains as a run of seed s alone would.
+
+    Args:
+        build: Returns a freshly initialised member. Called once per seed, with torch's global
+            generator seeded to it.
+        seeds: One seed per member.
+
+    Attributes:
+        stacked: The member's module tree with every parameter (S, ...): checkpoint keys are the
+            member's own under ``stacked.``.
+
+    Raises:
+        ValueError: No seed, or a seed twice.
+    """
+
+    seed_values: Tensor
+
+    def __init__(self, build: Callable[[], NetworkWithHead], seeds: Sequence[int]) -> None:
+        super().__init__()
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise ValueError(f"seeds are {list(seeds)}; give at least one, and each only once")
+        self.seeds = [int(seed) for seed in seeds]
+        members = [_build_seeded(build, seed) for seed in self.seeds]
+        for member in members:
+            for dropout in _dropouts(member):
+                dropout.key = torch.zeros((), dtype=torch.int64)
+        parameters, buffers = stack_module_state(members)  # type: ignore[arg-type]
+        # In a list, so that it is no submodule: functional_call needs the structure, not the values.
+        self._skeleton = [members[0].requires_grad_(False)]
+        self.stacked = _with_state(copy.deepcopy(members[0]), parameters, buffers)
+        self.register_buffer("seed_values", torch.tensor(self.seeds), persistent=False)
+        self._gradients = vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0))
+        self._evaluation = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
+        self._logits = vmap(self._member_logits, in_dims=(0, 0, 0))
+
+    def compile(self) -> None:  # type: ignore[override]
+        """Compile the gradient and evaluation functions (8 to 30 s at their first call)."""
+        self._gradients = torch.compile(self._gradients, dynamic=False)
+        self._evaluation = torch.compile(self._evaluation, dynamic=False)
+
+    def accumulate_gradients(self, inputs: Tensor, targets: Tensor, step: int | Tensor) -> Tensor:
+        """Set every parameter's ``.grad`` to its member's own gradient.
+
+        Args:
+            inputs: (S, B, ...), one batch per member.
+            targets: (S, B).
+            step: Number of the optimizer step; with a member's seed it decides its dropout masks.
+
+        Returns:
+            Each member's loss, (S,).
+        """
+        self._mode(training=True)
+        parameters = dict(self.stacked.named_parameters())
+        with torch.no_grad():  # vmap(grad) makes the gradients itself; autograd need not record
+            gradients, losses = self._gradients(parameters, self._buffers_at(step), inputs, targets)
+            for name, parameter in parameters.items():
+                parameter.grad = gradients[name]
+        return losses
+
+    @torch.no_grad()
+    def evaluate(
+        self, inputs: Tensor, targets: Tensor, step: int | Tensor = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and correctness of every example, each (S, N), in evaluation mode."""
+        self._mode(training=False)
+        parameters = dict(self.stacked.named_parameters())
+        return self._evaluation(parameters, self._buffers_at(step, -1), inputs, targets)
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor, step: int | Tensor = 0) -> Tensor:
+        """Logits (S, N, classes) of inputs (S, N, ...), in evaluation mode."""
+        self._mode(training=False)
+        parameters = dict(self.stacked.named_parameters())
+        return self._logits(parameters, self._buffers_at(step, -1), inputs)
+
+    @torch.no_grad()
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the heads see: features (S, N, E) of inputs (S, N, ...), in evaluation mode."""
+        self._mode(training=False)
+        network = self._skeleton[0].network
+
+        def member_features(parameters: dict[str, Tensor], member_inputs: Tensor) -> Tensor:
+            own = {k[8:]: v for k, v in parameters.items() if k.startswith("network.")}
+            return functional_call(network, own, (member_inputs,))
+
+        return vmap(member_features)(dict(self.stacked.named_parameters()), inputs)
+
+    def member(self, index: int) -> NetworkWithHead:
+        """One member as an ordinary, trainable module of its own.
+
+        Raises:
+            IndexError: There is no such member.
+        """
+        if not -len(self.seeds) <= index < len(self.seeds):
+            raise IndexError(f"member {index} of {len(self.seeds)}; members count from 0")
+        member = copy.deepcopy(self._skeleton[0])
+        stacked = dict(self.stacked.named_parameters())
+        with torch.no_grad():
+            for name, parameter in member.named_parameters():
+                parameter.copy_(stacked[name][index])
+        for dropout in _dropouts(member):
+            dropout.key = None
+        device = self.seed_values.device
+        return member.to(device).requires_grad_(True).train(self.training)
+
+    def _member_loss(self, parameters, buffers, inputs, targets):  # type: ignore[no-untyped-def]
+        return functional_call(self._skeleton[0], (parameters, buffers), (inputs, targets))
+
+    def _member_logits(self, parameters, buffers, inputs):  # type: ignore[no-untyped-def]
+        return functional_call(self._skeleton[0], (parameters, buffers), (inputs,))
+
+    def _member_evaluation(self, parameters, buffers, inputs, targets):  # type: ignore[no-untyped-def]
+        logits = self._member_logits(parameters, buffers, inputs)
+        return self._skeleton[0].score(logits, targets)
+
+    def _mode(self, training: bool) -> None:
+        if self._skeleton[0].training != training:
+            self._skeleton[0].train(training)
+
+    def _buffers_at(self, step: int | Tensor, stream: int = 1) -> dict[str, Tensor]:
+        """The stacked buffers, with every dropout's key set for this step: (S,) each.
+
+        ``stream`` sets the masks of training (1) apart from those of evaluation (-1).
+        """
+        buffers = dict(self.stacked.named_buffers())
+        keys = [name for name in buffers if name.endswith(".key")]
+        if keys:
+            base = hash32(hash32(self.seed_values * 2 + (stream > 0)) + step)  # (S,)
+            for layer, name in enumerate(keys):
+                buffers[name] = hash32(base + hash32(torch.tensor(layer + 1)))
+        return buffers
+
+
+def _build_seeded(build: Callable[[], NetworkWithHead], seed: int) -> NetworkWithHead:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _dropouts(module: nn.Module) -> Iterable[SeededDropout]:
+    return (child for child in module.modules() if isinstance(child, SeededDropout))
+
+
+def _with_state(
+    module: nn.Module, parameters: dict[str, Tensor], buffers: dict[str, Tensor]
+) -> nn.Module:
+    """``module`` with its parameters and buffers replaced; tied parameters stay tied."""
+    new = {id(old): nn.Parameter(parameters[name]) for name, old in module.named_parameters()}
+    for child in module.modules():
+        for name, old in child._parameters.items():
+            if old is not None:
+                child._parameters[name] = new[id(old)]
+    for name, buffer in buffers.items():
+        owner, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, buffer)
+    return module

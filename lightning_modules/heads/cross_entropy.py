@@ -1,0 +1,43 @@
+"""Inner-product logits and cross-entropy: the head that everything else is compared with."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.heads.head import LossHead
+
+
+class CrossEntropyHead(LossHead):
+    """Linear unembedding with softmax cross-entropy (harmonic-loss paper §3, equations 1 and 2).
+
+    Args:
+        in_features: Width of the features.
+        num_classes: Number of classes.
+        bias: Add a bias to each logit. The paper writes the layer without one; the authors' code
+            has one in the MLP, which the harmonic head has not, so that a fair comparison leaves
+            it out.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self, in_features: int, num_classes: int, bias: bool = False) -> None:
+        super().__init__(in_features, num_classes)
+        if bias:
+            bound = 1.0 / math.sqrt(in_features)
+            self.bias = nn.Parameter(torch.empty(num_classes).uniform_(-bound, bound))
+        else:
+            self.register_parameter("bias", None)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.weight, self.bias)  # (..., C)
+
+    def loss(self, features: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+        logits = self(features).reshape(-1, self.num_classes).float()
+        targets = targets.reshape(-1)
+        # Summed and divided here, since torch's mean over no target at all is NaN.
+        total = F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="sum")
+        return total / (targets != ignore_index).sum().clamp_min(1)

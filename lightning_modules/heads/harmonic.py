@@ -1,0 +1,116 @@
+"""Harmonic loss: a class is a point, and its probability falls as a power of the distance to it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_modules.heads.head import LossHead, masked_mean
+
+# Up to this many weights every difference x - w is formed: exact, and at such sizes as fast as a
+# matrix product. Above it, (tokens, classes, width) would not fit.
+_DIRECT_LIMIT = 8192
+
+
+class HarmonicHead(LossHead):
+    """Harmonic unembedding: p_v proportional to d_v^-n with d_v = |w_v - x|.
+
+    Harmonic-loss paper §3, equations 3 and 4, in log space: logits_v = -(n/2) log(d_v^2 + eps). The
+    rows of ``weight`` are the class centres, and the loss is least when x lies on its own.
+
+    The exponent stands on the *distance*, as in the paper. The authors' code raises the squared
+    distance, so that its n is half of this one: their algorithmic models have exponent 2 here.
+
+    Distances are taken in float32 or better, whatever the precision of the run: rounded to
+    bfloat16, a distance a tenth of |x| is wrong by a quarter.
+
+    Args:
+        in_features: Width of the features.
+        num_classes: Number of classes.
+        exponent: Harmonic exponent n on the distance; None means sqrt(in_features), the paper's
+            advice (§3).
+        eps: Added to every squared distance. It bounds the gradient near a wrong centre by
+            n/(2 sqrt(eps)), and it sets the least loss that can be reached, about
+            eps * n/2 * sum of 1/d^2. The authors' code for the algorithmic tasks has 1e-4.
+
+    Raises:
+        ValueError: The exponent or eps is not positive.
+    """
+
+    def __init__(
+        self, in_features: int, num_classes: int, exponent: float | None = None, eps: float = 1e-10
+    ) -> None:
+        super().__init__(in_features, num_classes)
+        if exponent is not None and not exponent > 0:
+            raise ValueError(f"exponent is {exponent}; it must be positive, or null for √width")
+        if not eps > 0:
+            raise ValueError(f"eps is {eps}; it must be positive (the authors' code has 1e-4)")
+        self.exponent = math.sqrt(in_features) if exponent is None else float(exponent)
+        self.eps = eps
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            x, centers = self._in_float32(features)
+            squared = squared_distances(x, centers)  # (..., C)
+            if centers.numel() > _DIRECT_LIMIT:
+                nearest = squared.argmin(dim=-1, keepdim=True)  # (..., 1)
+                squared = _with_exact_distance(squared, x, centers, nearest)
+            return self._logits(squared)
+
+    def loss(self, features: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+        counted = targets != ignore_index
+        target = torch.where(counted, targets, 0).unsqueeze(-1)  # (..., 1)
+        with torch.autocast(features.device.type, enabled=False):
+            x, centers = self._in_float32(features)
+            squared = squared_distances(x, centers)  # (..., C)
+            is_target = torch.arange(self.num_classes, device=x.device) == target  # (..., C)
+            if centers.numel() > _DIRECT_LIMIT:
+                others = torch.where(is_target, torch.inf, squared)
+                nearest_other = others.argmin(dim=-1, keepdim=True)
+                squared = _with_exact_distance(squared, x, centers, nearest_other)
+                squared = _with_exact_distance(squared, x, centers, target)
+            logits = self._logits(squared)
+            target_logit = logits.gather(-1, target)  # (..., 1)
+            # -log p_c = log(1 + sum over the others of p_v/p_c). Written with softplus, a loss of
+            # 1e-12 is a loss of 1e-12; log-sum-exp over all classes would round it to 0.
+            odds = torch.where(is_target, -torch.inf, logits - target_logit)
+            return masked_mean(F.softplus(odds.logsumexp(dim=-1)), counted)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, exponent={self.exponent:g}, eps={self.eps:g}"
+
+    def _in_float32(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        return features.to(dtype), self.weight.to(dtype)
+
+    def _logits(self, squared: Tensor) -> Tensor:
+        return torch.log(squared + self.eps) * (-0.5 * self.exponent)
+
+
+def squared_distances(x: Tensor, centers: Tensor) -> Tensor:
+    """Squared Euclidean distance of every feature to every centre.
+
+    Small products are formed by differences. Large ones by |x|^2 + |w|^2 - 2 x.w, which loses its
+    digits where x is near w: the caller mends the distances that matter.
+
+    Args:
+        x: (..., E).
+        centers: (C, E).
+
+    Returns:
+        (..., C), never negative.
+    """
+    if centers.numel() <= _DIRECT_LIMIT:
+        return (x.unsqueeze(-2) - centers).square().sum(dim=-1)
+    norms = x.square().sum(dim=-1, keepdim=True) + centers.square().sum(dim=-1)
+    return (norms - 2.0 * (x @ centers.mT)).clamp_min(0.0)
+
+
+def _with_exact_distance(squared: Tensor, x: Tensor, centers: Tensor, index: Tensor) -> Tensor:
+    """``squared`` (..., C) with the entries at ``index`` (..., 1) recomputed as sum (w - x)^2."""
+    exact = (x - centers[index.squeeze(-1)]).square().sum(dim=-1, keepdim=True)  # (..., 1)
+    chosen = torch.arange(centers.shape[0], device=x.device) == index  # (..., C)
+    return torch.where(chosen, exact, squared)

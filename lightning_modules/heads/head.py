@@ -1,0 +1,75 @@
+"""The contract that every loss head keeps: features -> logits -> loss."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class LossHead(nn.Module, ABC):
+    """Base class of loss heads: a geometry (features to logits) and an objective (logits to loss).
+
+    ``softmax(head(features))`` is the head's class distribution, whatever its geometry, so that
+    accuracy, sampling and every probe work for every head without knowing which one it is.
+
+    Attributes:
+        weight: The unembedding, shape (num_classes, in_features). One row per class.
+    """
+
+    weight: nn.Parameter
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__()
+        for name, value in (("in_features", in_features), ("num_classes", num_classes)):
+            if value < 1:
+                raise ValueError(f"{type(self).__name__}: {name} is {value}; it must be at least 1")
+        self.in_features = in_features
+        self.num_classes = num_classes
+        # torch's default for a linear layer, U(-1/sqrt(in), 1/sqrt(in)), written out.
+        bound = 1.0 / math.sqrt(in_features)
+        self.weight = nn.Parameter(torch.empty(num_classes, in_features).uniform_(-bound, bound))
+
+    def tie(self, embedding: nn.Parameter) -> None:
+        """Use an embedding matrix of the network as this head's unembedding.
+
+        Args:
+            embedding: Parameter of shape (num_classes, in_features); from now on one and the same
+                tensor is read, and trained, in both places.
+
+        Raises:
+            ValueError: The shapes differ.
+        """
+        if embedding.shape != self.weight.shape:
+            raise ValueError(
+                f"cannot tie: the embedding is {tuple(embedding.shape)} and the unembedding of "
+                f"{type(self).__name__} is {tuple(self.weight.shape)}; give the network an "
+                f"embedding of the same width as its features, or set tie_embedding to false"
+            )
+        self.weight = embedding
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits, i.e. log-probabilities up to a constant: (..., in_features) -> (..., classes)."""
+
+    @abstractmethod
+    def loss(self, features: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+        """Mean loss over the targets that are not ``ignore_index``, a scalar.
+
+        Args:
+            features: (..., in_features).
+            targets: (...), class indices or ``ignore_index``. With nothing but ignored targets the
+                loss is 0 and so are its gradients.
+            ignore_index: The target value that does not count.
+        """
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, num_classes={self.num_classes}"
+
+
+def masked_mean(losses: Tensor, counted: Tensor) -> Tensor:
+    """Mean of ``losses`` (...) where ``counted`` (...) is true; 0 when nothing is counted."""
+    total = torch.where(counted, losses, 0.0).sum()
+    return total / counted.sum().clamp_min(1)

@@ -1,0 +1,7 @@
+"""Networks: plain modules from inputs to features, one architecture a file."""
+
+from lightning_modules.networks.mlp import MLP
+from lightning_modules.networks.network_with_head import NetworkWithHead
+from lightning_modules.networks.toy_transformer import ToyTransformer
+
+__all__ = ["MLP", "NetworkWithHead", "ToyTransformer"]

@@ -1,0 +1,52 @@
+"""The paper's MLP for algorithmic tasks: token embeddings, concatenated, through two layers."""
+
+from __future__ import annotations
+
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Embeddings of the input tokens, concatenated; a hidden SiLU layer; a linear feature layer.
+
+    Harmonic-loss paper §4.1, "Standard MLP". The second hidden layer, of ``embedding_dim`` units,
+    is the feature layer that the head reads. The paper does not say where SiLU stands; the authors'
+    code has it after the first layer only, as here, so that a feature may take any value and lie on
+    any class centre.
+
+    Args:
+        vocab_size: Number of tokens.
+        num_tokens: Input tokens per example.
+        embedding_dim: Width of an embedding and of the features (16 in the paper).
+        hidden_dim: Width of the hidden layer (100 in the paper).
+
+    Raises:
+        ValueError: A size is below 1.
+    """
+
+    def __init__(
+        self, vocab_size: int, num_tokens: int, embedding_dim: int = 16, hidden_dim: int = 100
+    ) -> None:
+        super().__init__()
+        if min(vocab_size, num_tokens, embedding_dim, hidden_dim) < 1:
+            raise ValueError(
+                f"MLP sizes must be at least 1; got vocab_size {vocab_size}, num_tokens "
+                f"{num_tokens}, embedding_dim {embedding_dim}, hidden_dim {hidden_dim}"
+            )
+        self.out_features = embedding_dim
+        self.embedding = nn.Embedding(vocab_size, embedding_dim)
+        # As a linear unembedding would begin, U(-1/sqrt(E), 1/sqrt(E)): in the authors' code the
+        # embedding is replaced by the readout's weight.
+        nn.init.uniform_(self.embedding.weight, -(embedding_dim**-0.5), embedding_dim**-0.5)
+        self.hidden = nn.Linear(num_tokens * embedding_dim, hidden_dim)
+        self.features = nn.Linear(hidden_dim, embedding_dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Features (..., embedding_dim) of token ids (..., num_tokens)."""
+        x = self.embedding(tokens).flatten(start_dim=-2)  # (..., num_tokens * E)
+        return self.features(F.silu(self.hidden(x)))  # (..., E)
+
+    def embedding_matrix(self) -> Tensor:
+        """The token embeddings, (vocab_size, embedding_dim)."""
+        return self.embedding.weight
