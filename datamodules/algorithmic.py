@@ -121,15 +121,15 @@ class AlgorithmicData(L.LightningDataModule):
         """One item an epoch: all of the epoch's batches."""
         return EpochLoader(self.splits, self._seeds(), self.batch_size, self._current_epoch)
 
-    def val_dataloader(self) -> list[EvaluationBatch]:
+    def val_dataloader(self) -> EvaluationLoader:
         """One item: every seed's training and test examples."""
-        return [evaluation_batch(self.splits)]
+        return EvaluationLoader(evaluation_batch(self.splits))
 
-    def test_dataloader(self) -> list[EvaluationBatch]:
+    def test_dataloader(self) -> EvaluationLoader:
         """The same as for validation; the scores of the two parts are kept apart."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> list[EvaluationBatch]:
+    def predict_dataloader(self) -> EvaluationLoader:
         """The same as for validation."""
         return self.val_dataloader()
 
@@ -187,6 +187,19 @@ class EpochLoader:
             "inputs": self.inputs[members, order],
             "targets": torch.where(present, self.targets[members, order], -100),
         }
+
+
+class EvaluationLoader:
+    """Yields the one ``EvaluationBatch`` there is. (A list would mean several loaders.)"""
+
+    def __init__(self, batch: EvaluationBatch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        yield self.batch
 
 
 def evaluation_batch(splits: Sequence[Split]) -> EvaluationBatch:

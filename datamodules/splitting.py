@@ -74,22 +74,15 @@ def split_examples(
     else:
         train = torch.zeros(len(inputs), dtype=torch.bool)
         train[torch.randperm(len(inputs), generator=rng)[:num_train]] = True
-    train_inputs, test_inputs = inputs[train], inputs[~train]
-    facts = task.equivalent_inputs(inputs)
+    ids, facts = task.input_ids(inputs), task.equivalent_inputs(inputs)
     return Split(
-        train_inputs,
+        inputs[train],
         targets[train],
-        test_inputs,
+        inputs[~train],
         targets[~train],
-        leaked=torch.isin(_row_ids(test_inputs), _row_ids(train_inputs)),
+        leaked=torch.isin(ids[~train], ids[train]),
         mirrored=torch.isin(facts[~train], facts[train]),
     )
-
-
-def _row_ids(inputs: Tensor) -> Tensor:
-    """A number per row of (N, K), equal where the rows are."""
-    base = int(inputs.max()) + 1 if len(inputs) else 1
-    return (inputs * torch.tensor([4096**k for k in range(inputs.shape[1])])).sum(-1) + 0 * base
 
 
 def _whole_groups(groups: Tensor, size: int, rng: torch.Generator) -> Tensor:

@@ -57,9 +57,9 @@ def circular_order(points: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         score (...) in [0, 1]: 1 when the tokens go round in equal steps of f (of an f that shares
-        a factor with p, several tokens share a place); 0 (but for rounding) when all coincide. Chance is well
-        above 0, because the best of many frequencies wins: median 0.36, 99 % below 0.50, for 31
-        tokens in random order. float32, or float64 for float64 points.
+        a factor with p, several tokens share a place); 0, but for rounding, when all coincide.
+        Chance is well above 0, because the best of many frequencies wins: median 0.36, 99 % below
+        0.50, for 31 tokens in random order. float32, or float64 for float64 points.
         frequency (...) int64, the winning f; without meaning where the score is nan.
 
     Raises:

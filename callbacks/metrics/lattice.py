@@ -1,4 +1,4 @@
-"""Is the embedding of a grid a lattice, with every parallelogram of the grid still a parallelogram?"""
+"""Is the embedding of a grid a lattice: is every parallelogram of the grid still one?"""
 
 import functools
 

@@ -81,7 +81,7 @@ def _cycles(element: int) -> list[tuple[int, ...]]:
 
 
 def _describe(elements: tuple[int, ...]) -> tuple[str, str]:
-    """Type of a subgroup, and what tells it from others of its type (empty if nothing need)."""
+    """Type of a proper, non-trivial subgroup, and what tells it from others of its type."""
     cycles = [_cycles(element) for element in elements]
 
     def generated_by(*generators: list[tuple[int, ...]]) -> str:
@@ -90,8 +90,6 @@ def _describe(elements: tuple[int, ...]) -> tuple[str, str]:
 
     four_cycles = [c for c in cycles if c and len(c[0]) == 4]
     match len(elements):
-        case 1:
-            return "trivial", ""
         case 2:
             kind = "transposition" if len(cycles[1]) == 1 else "double transposition"
             return f"C2 ({kind})", generated_by(cycles[1])
@@ -110,10 +108,8 @@ def _describe(elements: tuple[int, ...]) -> tuple[str, str]:
             # A square's symmetries keep its two diagonals: the transpositions swap their ends.
             (a, b), (c, d) = sorted(p[0] for p in cycles if len(p) == 1 and len(p[0]) == 2)
             return "D4", f"(keeps {a}{b}|{c}{d})"
-        case 12:
-            return "A4", ""
         case _:
-            return "S4", ""
+            return "A4", ""
 
 
 def _labels(elements: tuple[int, ...], left: bool) -> tuple[int, ...]:

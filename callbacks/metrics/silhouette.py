@@ -30,7 +30,7 @@ def silhouette(points: Tensor, labels: Tensor) -> Tensor:
     Source: Rousseeuw (1987), with the conventions of ``sklearn.metrics.silhouette_score``.
     """
     cloud = as_points(points)
-    _, dense = as_labels(labels, cloud).unique(return_inverse=True)
+    _, dense = torch.unique(as_labels(labels, cloud), return_inverse=True)
     member = torch.nn.functional.one_hot(dense).to(cloud)  # (..., V, C)
     size = member.sum(dim=-2)  # (..., C); zero for labels that only other labellings use
     used = (size > 0).sum(dim=-1)

@@ -37,7 +37,7 @@ def generation_one_dimensionality(points: Tensor, generations: Tensor) -> Tensor
     """
     cloud = as_points(points)
     generations = as_flat_labels(generations, cloud, "generations")
-    _, generation, counts = generations.unique(return_inverse=True, return_counts=True)
+    _, generation, counts = torch.unique(generations, return_inverse=True, return_counts=True)
     large = counts >= _MIN_NODES
     if not large.any():
         raise ValueError(

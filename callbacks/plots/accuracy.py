@@ -18,6 +18,7 @@ from callbacks.plots.colors import TEST, TRAIN
 from callbacks.plots.style import (
     QUIET,
     house_style,
+    log_ticks,
     new_figure,
     place_axes,
     whole_number,
@@ -59,7 +60,7 @@ def accuracy_curves(
         log_epochs: whether the epoch axis is logarithmic.
     """
     from matplotlib import rc_context
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     steps = as_floats(epochs, "epochs", (None,), "(epochs,)")
     shape = (None, len(steps))
@@ -75,18 +76,22 @@ def accuracy_curves(
         raise ValueError("A logarithmic axis needs an epoch of 1 or later.")
 
     kept = sample_epochs(steps, log=log_epochs)
-    heading = wrap_title(title, 5.1)
+    heading = wrap_title(title, 5.0)
+    rows = 1 if all(given is None for given in sustained) else 2
+    top = 0.2 + 0.17 * rows + 0.19 * len(heading)
     with rc_context(house_style()):
-        figure = new_figure(5.8, 3.2 + 0.17 * len(heading))
-        axes = place_axes(figure, left=0.62, right=0.16, bottom=0.48,
-                          top=0.17 + 0.19 * len(heading))  # fmt: skip
-        axes.set_title("\n".join(heading))
+        figure = new_figure(5.8, 3.0 + top)
+        axes = place_axes(figure, left=0.62, right=0.24, bottom=0.48, top=top)
+        axes.set_title("\n".join(heading), y=1.0, pad=12 * rows + 6)
+        low, high = float(steps[kept[0]]), float(steps[kept[-1]])
+        if low == high:
+            low, high = low * 0.5, high * 2 + 1
         if log_epochs:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_formatter(FuncFormatter(whole_number))
-        span = (steps[kept[0]], steps[kept[-1]])
-        axes.set_xlim(span if span[0] < span[1] else (span[0] * 0.5, span[0] * 2 + 1))
+        axes.set_xlim(low, high)
         axes.set_ylim(-0.02, 1.04)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"])
         axes.set_xlabel("epoch")
@@ -99,7 +104,14 @@ def accuracy_curves(
             _draw_band(axes, steps[kept], values[:, kept], color, label)
             if epoch is not None:
                 _draw_mark(axes, epoch, threshold, color)
-        axes.legend(loc="best" if len(curves[0]) * len(kept) < 2000 else "lower right")
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            borderaxespad=0.2,
+            borderpad=0.1,
+            labelspacing=0.3,
+            ncols=2 if rows == 1 else 1,
+        )
     return figure
 
 
@@ -116,9 +128,8 @@ def sample_epochs(epochs: Floats, *, log: bool, most: int = MOST_EPOCHS) -> NDAr
 
 def _reached(epochs: Floats, threshold: float) -> str:
     median = median_with_never(epochs)
-    share = f"{np.isfinite(epochs).sum()} of {len(epochs)} seeds"
-    when = f"from epoch {median:,.0f}" if np.isfinite(median) else "no median epoch"
-    return f"{100 * threshold:.0f} % {when} ({share})"
+    share = f"{np.isfinite(epochs).sum()} of {len(epochs)} seeds hold {100 * threshold:.0f} %"
+    return f"{share}, from epoch {median:,.0f} (median)" if np.isfinite(median) else share
 
 
 def _draw_band(axes: Axes, x: Floats, y: Floats, color: str, label: str) -> None:
@@ -141,5 +152,13 @@ def _draw_mark(axes: Axes, epochs: Floats, threshold: float, color: str) -> None
     if not np.isfinite(median) or not low <= median <= high:
         return
     axes.plot([median, median], [-0.02, threshold], color=color, linewidth=0.7, alpha=0.6, zorder=2)
-    axes.plot(median, threshold, marker="o", markersize=5, color=color, markeredgecolor="white",
-              markeredgewidth=0.8, zorder=4)  # fmt: skip
+    axes.plot(
+        median,
+        threshold,
+        marker="o",
+        markersize=5,
+        color=color,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        zorder=4,
+    )

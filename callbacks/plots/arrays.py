@@ -24,6 +24,11 @@ def as_floats(values: ArrayLike, name: str, shape: tuple[int | None, ...], axes:
     return array
 
 
+def finite_rows(points: Floats) -> NDArray[np.bool_]:
+    """Which of the points (..., D) have no nan and no infinity, (...)."""
+    return np.asarray(np.isfinite(points).all(axis=-1))
+
+
 def quartiles(values: Floats) -> Floats:
     """Lower quartile, median, upper quartile (3, N) over the seeds of values (S, N).
 

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 GroupKind = Literal["cyclic", "sequential", "categorical"]
 
-# The eight hues of Okabe and Ito (2008), black left out, and four quiet companions for small sets
-# of more than seven (the twelve cosets of a two-element subgroup of S4).
+# The hues of Okabe and Ito (2008) with their yellow darkened, for white paper, and five quiet
+# companions for up to twelve groups (the cosets of a two-element subgroup of S4).
 CATEGORIES = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B5A642",
     "#5B4A9E", "#8C6D46", "#7A7A7A", "#12355B", "#A8D5BA",
@@ -79,7 +79,7 @@ def group_colors(groups: ArrayLike, kind: GroupKind) -> NDArray[np.float64]:
     elif kind == "sequential":
         spread = present.max() - present.min()
         position = (present - present.min()) / spread if spread > 0 else np.full(present.shape, 0.5)
-        colors[known] = colormaps["viridis"](0.05 + 0.87 * position)  # the last yellow is too pale
+        colors[known] = colormaps["viridis"](0.04 + 0.83 * position)  # without the glaring yellow
     elif kind == "categorical":
         distinct, index = np.unique(present, return_inverse=True)
         if len(distinct) <= len(CATEGORIES):

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from callbacks.plots.arrays import Floats, as_floats
-from callbacks.plots.colors import POINT, GroupKind, group_colors, text_on
-from callbacks.plots.labels import beside, compact, uncovered
+from callbacks.plots.colors import GroupKind, group_colors
+from callbacks.plots.panel import choose_marks, draw_panel, draw_panel_title
 from callbacks.plots.style import (
-    INK,
-    LINE,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    QUIET,
     TITLE_SIZE,
     house_style,
     new_figure,
-    shorten,
     wrap_title,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_LABELS = 45  # more points than this are drawn without text
 MARGIN, GAP, LINE_HEIGHT = 0.15, 0.14, 0.19  # inches
-
-
-class Marks(NamedTuple):
-    """How the points of all panels are drawn; lengths in typographic points."""
-
-    mode: str  # "inside" (numbers on discs), "beside" (text next to dots) or "none"
-    labels: list[str]
-    diameter: float
-    panel: float
 
 
 def embedding_grid(
@@ -79,8 +64,11 @@ def embedding_grid(
     points = as_floats(coordinates, "coordinates", (None, None, 2), "(seeds, points, 2)")
     count, size = points.shape[:2]
     ratios = None if explained is None else as_floats(explained, "explained", (count,), "(seeds,)")
-    for name, given, needed in (("labels", labels, size), ("seeds", seeds, count),
-                                ("titles", titles, count)):  # fmt: skip
+    for name, given, needed in (
+        ("labels", labels, size),
+        ("seeds", seeds, count),
+        ("titles", titles, count),
+    ):
         if given is not None and len(given) != needed:
             raise ValueError(f"{name} has {len(given)} entries, expected {needed}.")
     if columns < 1:
@@ -94,17 +82,18 @@ def embedding_grid(
     width = 2 * MARGIN + columns * panel + (columns - 1) * GAP
     heading = wrap_title(title, width - 2 * MARGIN)
     header = MARGIN + LINE_HEIGHT * len(heading) + (0.04 if heading else -0.06)
-    caption = 0.21 + (0.13 if titles is not None else 0.0)
+    named = seeds is not None or ratios is not None
+    caption = (0.21 if named else 0.06) + (0.13 if titles is not None else 0.0)
     footer = 0.34 if group_name is not None and values is not None else MARGIN
     height = header + rows * (caption + panel) + (rows - 1) * 0.06 + footer
 
-    with rc_context(house_style() | {"axes.spines.top": True, "axes.spines.right": True}):
+    with rc_context(house_style(box=True)):
         figure = new_figure(width, height)
         for number, line in enumerate(heading):
             y = 1 - (MARGIN + LINE_HEIGHT * number) / height
             figure.text(MARGIN / width, y, line, size=TITLE_SIZE, va="top")
         colors = group_colors(values, group_kind) if values is not None else None
-        marks = _choose_marks(points, labels, panel * POINTS_PER_INCH)
+        marks = choose_marks(points, labels, panel * POINTS_PER_INCH)
         for index in range(count):
             row, column = divmod(index, columns)
             left = MARGIN + column * (panel + GAP)
@@ -113,9 +102,10 @@ def embedding_grid(
                 (left / width, 1 - (top + panel) / height, panel / width, panel / height)
             )
             extra = titles[index] if titles is not None else None
-            _panel_title(axes, _name(seeds, ratios, index), extra, panel)
-            _draw_panel(axes, points[index], colors[index] if colors is not None else None,
-                        pairs, marks)  # fmt: skip
+            draw_panel_title(axes, _name(seeds, ratios, index), extra, panel)
+            draw_panel(
+                axes, points[index], colors[index] if colors is not None else None, pairs, marks
+            )
         if group_name is not None and values is not None:
             _color_key(figure, values, group_kind, group_name)
     return figure
@@ -148,96 +138,8 @@ def _name(seeds: Sequence[int] | None, ratios: Floats | None, index: int) -> str
     parts = [] if seeds is None else [f"seed {seeds[index]}"]
     if ratios is not None:
         known = np.isfinite(ratios[index])
-        parts.append(f"EV {100 * ratios[index]:.0f} %" if known else "EV –")
+        parts.append(f"EV {100 * ratios[index]:.0f} %" if known else "EV nan")
     return " · ".join(parts)
-
-
-def _panel_title(axes: Axes, name: str, extra: str | None, panel: float) -> None:
-    axes.set_title(name, loc="center", size=NOTE_SIZE + 0.3, y=1.0, pad=4 if extra is None else 12)
-    if extra is not None:
-        axes.annotate(
-            shorten(extra, panel, NOTE_SIZE - 0.5), (0.5, 1.0), xycoords="axes fraction",
-            xytext=(0, 4), textcoords="offset points", ha="center", va="baseline",
-            size=NOTE_SIZE - 0.5, color=QUIET, annotation_clip=False,
-        )  # fmt: skip
-
-
-def _frame(points: Floats, marks: Marks) -> tuple[Floats, float]:
-    """Centre (2,) and half-width of a panel that holds all finite points with room for discs."""
-    finite = points[np.isfinite(points).all(axis=1)]
-    if len(finite) == 0:
-        return np.zeros(2), 1.0
-    low, high = finite.min(axis=0), finite.max(axis=0)
-    reach = float((high - low).max()) / 2
-    border = marks.diameter / 2 + (7 if marks.mode == "beside" else 4)
-    half = marks.panel / 2
-    return (low + high) / 2, reach * half / (half - border) if reach > 0 else 1.0
-
-
-def _choose_marks(points: Floats, labels: Sequence[str] | None, panel: float) -> Marks:
-    """Numbers on discs if most of them are legible, else text beside dots, else dots alone."""
-    size = points.shape[1]
-    texts = [compact(str(label)) for label in labels] if labels is not None else []
-    dot = float(np.clip(0.32 * panel / np.sqrt(size), 3.6, 7.5))
-    plain = Marks("none", texts, dot, panel)
-    if not texts or size > MOST_LABELS:
-        return plain
-    if max(len(text) for text in texts) > 2:
-        return Marks("beside", texts, min(dot, 5.0), panel)
-    discs = Marks("inside", texts, float(np.clip(0.41 * panel / np.sqrt(size), 8.5, 15.0)), panel)
-    legible = [uncovered(_in_points(seed, discs), 0.8 * discs.diameter).mean() for seed in points]
-    return discs if np.mean(legible) >= 0.5 else plain
-
-
-def _in_points(points: Floats, marks: Marks) -> Floats:
-    centre, half = _frame(points, marks)
-    return (points - centre) / half * marks.panel / 2
-
-
-def _draw_panel(
-    axes: Axes, points: Floats, colors: Floats | None, edges: NDArray[np.int64], marks: Marks
-) -> None:
-    from matplotlib.collections import LineCollection
-    from matplotlib.colors import to_rgba
-
-    centre, half = _frame(points, marks)
-    axes.set(xticks=[], yticks=[], aspect="equal")
-    axes.set_xlim(centre[0] - half, centre[0] + half)
-    axes.set_ylim(centre[1] - half, centre[1] + half)
-    finite = np.isfinite(points).all(axis=1)
-    if not finite.any():
-        axes.text(0, 0, "no finite points", ha="center", va="center", size=NOTE_SIZE, color=QUIET)
-        return
-    if len(edges):
-        whole = edges[finite[edges].all(axis=1)]
-        axes.add_collection(
-            LineCollection(points[whole], colors=LINE, linewidths=0.6, zorder=1), autolim=False
-        )
-    if colors is None:
-        colors = np.tile(np.array(to_rgba(POINT)), (len(points), 1))
-    carries = np.zeros(len(points), dtype=bool)
-    positions = _in_points(points, marks)
-    if marks.mode == "inside":
-        carries = uncovered(positions, 0.8 * marks.diameter)
-    order = np.argsort(carries, kind="stable")  # a labelled disc lies above one without a label
-    order = order[finite[order]]
-    axes.scatter(
-        *points[order].T, s=marks.diameter**2, c=colors[order], zorder=2, clip_on=False,
-        alpha=1.0 if marks.mode == "inside" else 0.85, linewidths=0.5, edgecolors="white",
-    )  # fmt: skip
-    if marks.mode == "inside":
-        inks = text_on(colors)
-        for index in np.flatnonzero(carries):
-            axes.text(*points[index], marks.labels[index], size=0.56 * marks.diameter,
-                      color=inks[index], ha="center", va="center_baseline", zorder=3)  # fmt: skip
-    elif marks.mode == "beside":
-        size = 4.6 if marks.panel < 2.2 * POINTS_PER_INCH else 6.5
-        placed = beside(positions, marks.labels, size=size, diameter=marks.diameter,
-                        half_width=marks.panel / 2)  # fmt: skip
-        for index, x, y in placed:
-            spot = centre + np.array([x, y]) * 2 * half / marks.panel
-            axes.text(*spot, marks.labels[index], size=size, color=INK, ha="center",
-                      va="center_baseline", zorder=3)  # fmt: skip
 
 
 def _color_key(figure: Figure, values: Floats, kind: GroupKind, name: str) -> None:
@@ -248,15 +150,30 @@ def _color_key(figure: Figure, values: Floats, kind: GroupKind, name: str) -> No
     if len(distinct) == 0:
         return
     colors = group_colors(distinct, kind)
-    shown = np.unique(np.linspace(0, len(distinct) - 1, 8).astype(int)) if len(distinct) > 12 \
-        else np.arange(len(distinct))  # fmt: skip
+    shown = (
+        np.unique(np.linspace(0, len(distinct) - 1, 8).astype(int))
+        if len(distinct) > 12
+        else np.arange(len(distinct))
+    )
     handles = [
-        Line2D([], [], marker="o", markersize=4.5, linestyle="", color=colors[index],
-               label=f"{distinct[index]:g}")
+        Line2D(
+            [],
+            [],
+            marker="o",
+            markersize=4.5,
+            linestyle="",
+            color=colors[index],
+            label=f"{distinct[index]:g}",
+        )
         for index in shown
-    ]  # fmt: skip
+    ]
     blank = Line2D([], [], linestyle="", label=name)
     figure.legend(
-        handles=[blank, *handles], loc="lower center", ncols=len(handles) + 1, handletextpad=-0.1,
-        columnspacing=0.9, borderaxespad=0.4, fontsize=NOTE_SIZE,
-    )  # fmt: skip
+        handles=[blank, *handles],
+        loc="lower center",
+        ncols=len(handles) + 1,
+        handletextpad=-0.1,
+        columnspacing=0.9,
+        borderaxespad=0.4,
+        fontsize=NOTE_SIZE,
+    )

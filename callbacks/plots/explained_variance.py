@@ -44,18 +44,17 @@ def cumulative_explained_variance(
             axes.add_collection(faint, autolim=False)
         median = _draw_curve(axes, x, curves, POINT, f"median of {len(curves)} seeds")
         if len(x) > 1 and np.isfinite(median[1]):
-            axes.plot(2, median[1], marker="o", markersize=8, markerfacecolor="none",
-                      markeredgecolor=INK, markeredgewidth=0.8, zorder=5)  # fmt: skip
-            drop = 0.16 if median[1] > 0.3 else -0.16
-            axes.annotate(
-                f"{100 * median[1]:.0f} % in 2 components", (2, median[1]),
-                (min(2.9, len(x)), median[1] - drop), ha="left" if len(x) > 3 else "right",
-                va="center", zorder=6,
-                bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none",
-                      "alpha": 0.85},
-                arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 4,
-                            "shrinkA": 0},
-            )  # fmt: skip
+            axes.plot(
+                2,
+                median[1],
+                marker="o",
+                markersize=8,
+                markerfacecolor="none",
+                markeredgecolor=INK,
+                markeredgewidth=0.8,
+                zorder=5,
+            )
+            _annotate_two(axes, curves, float(median[1]))
         if len(curves) > 1:
             axes.legend(loc="lower right")
     return figure
@@ -89,8 +88,36 @@ def compare_explained_variance(
             known = len(x) > 1 and np.isfinite(at_two)
             label = f"{name} ({100 * at_two:.0f} % in 2)" if known else name
             _draw_curve(axes, x, values, color, label)
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
     return figure
+
+
+def _annotate_two(axes: Axes, curves: Floats, value: float) -> None:
+    """Name the value at two components, below a curve that rises early, above one that does not."""
+    early = value > 0.4
+    above = min(0.95, float(np.nanmax(curves[:, :5])) + 0.12)
+    axes.annotate(
+        f"{100 * value:.0f} % in 2 components",
+        (2, value),
+        (2.7, value - 0.17) if early else (1.2, above),
+        ha="left",
+        va="center",
+        zorder=6,
+        bbox={
+            "boxstyle": "round,pad=0.2",
+            "facecolor": "white",
+            "edgecolor": "none",
+            "alpha": 0.85,
+        },
+        arrowprops={
+            "arrowstyle": "-",
+            "color": INK,
+            "linewidth": 0.6,
+            "shrinkA": 0,
+            "shrinkB": 4.5,
+            "relpos": (0.0, 0.5) if early else (0.22, 0.0),
+        },
+    )
 
 
 def _cumulate(ratios: ArrayLike, name: str, components: int) -> Floats:
@@ -103,11 +130,9 @@ def _cumulate(ratios: ArrayLike, name: str, components: int) -> Floats:
 def _prepare(title: str, components: int) -> tuple[Figure, Axes]:
     heading = wrap_title(title, 3.9)
     figure = new_figure(4.6, 3.1 + 0.17 * len(heading))
-    axes = place_axes(
-        figure, left=0.64, right=0.16, bottom=0.48, top=0.17 + 0.19 * len(heading)
-    )
+    axes = place_axes(figure, left=0.64, right=0.16, bottom=0.48, top=0.17 + 0.19 * len(heading))
     axes.set_title("\n".join(heading))
-    axes.set_xlim(0.7, max(components, 2) + 0.3)
+    axes.set_xlim(0.7, max(components, 4) + 0.3)
     axes.set_xticks(np.unique(np.linspace(1, components, min(components, 10)).round()))
     axes.set_ylim(0, 1.02)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"])
@@ -122,6 +147,7 @@ def _draw_curve(axes: Axes, x: Floats, curves: Floats, color: str, label: str) -
     lower, median, upper = quartiles(curves)
     if len(curves) > 2:
         axes.fill_between(x, lower, upper, color=color, alpha=0.18, linewidth=0, zorder=2.2)
-    axes.plot(x, median, color=color, marker="o", markersize=3.2, label=label, zorder=3,
-              clip_on=False)  # fmt: skip
+    axes.plot(
+        x, median, color=color, marker="o", markersize=3.2, label=label, zorder=3, clip_on=False
+    )
     return median

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from callbacks.plots.arrays import Floats, as_floats
 from callbacks.plots.colors import POINT, TEST
 from callbacks.plots.style import (
     FAINT,
-    NOTE_SIZE,
     QUIET,
     house_style,
+    log_ticks,
     new_figure,
     place_axes,
     whole_number,
@@ -22,6 +22,7 @@ from callbacks.plots.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 STRIP = 0.1  # share of an axis that is given to runs that never got there
@@ -52,34 +53,66 @@ def generalization_scatter(
     never = not (fits.all() and generalises.all())
     end = high * (high / low) ** (STRIP / (1 - STRIP)) if never else high
     x = np.where(fits, x, _spread(~fits, high, end))
+    neither = ~fits & ~generalises
     y = np.where(generalises, y, np.sqrt(high * end))
+    y = np.where(neither, _spread(neither, high, end, step=0.618), y)
 
     heading = wrap_title(title, 3.3)
-    with rc_context(house_style() | {"axes.spines.top": True, "axes.spines.right": True}):
+    with rc_context(house_style(box=True)):
         figure = new_figure(3.9, 3.68 + 0.19 * len(heading))
-        axes = place_axes(figure, left=0.68, right=0.16, bottom=0.48,
-                          top=0.14 + 0.19 * len(heading))  # fmt: skip
+        axes = place_axes(
+            figure, left=0.68, right=0.16, bottom=0.48, top=0.14 + 0.19 * len(heading)
+        )
         axes.set_title("\n".join(heading))
         _prepare_axes(axes, low, high, end)
+        _add_never(axes.xaxis, fits, np.sqrt(high * end), high * (low / high) ** 0.09)
+        _add_never(axes.yaxis, generalises, np.sqrt(high * end), high)
         if not generalises.all():
             axes.axhspan(high, end, color=FAINT, zorder=0, linewidth=0)
-            axes.text(low * 1.06, np.sqrt(high * end), "never", color=QUIET, size=NOTE_SIZE,
-                      va="center", ha="left")  # fmt: skip
         if not fits.all():
             axes.axvspan(high, end, color=FAINT, zorder=0, linewidth=0)
-            axes.text(np.sqrt(high * end), low * 1.06, "never", color=QUIET, size=NOTE_SIZE,
-                      va="bottom", ha="center", rotation=90)  # fmt: skip
-        axes.plot([low, high], [low, high], color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)),
-                  zorder=1, label="same epoch")  # fmt: skip
-        axes.scatter(x[generalises], y[generalises], s=30, color=POINT, alpha=0.75,
-                     edgecolors="white", linewidths=0.5, zorder=3,
-                     label=f"generalises: {generalises.sum()} of {len(x)}")  # fmt: skip
-        axes.scatter(x[~generalises], y[~generalises], s=26, facecolors="none", edgecolors=TEST,
-                     linewidths=1.0, zorder=3,
-                     label=f"never: {(~generalises).sum()} of {len(x)}")  # fmt: skip
-        axes.legend(loc="lower right", bbox_to_anchor=(1 - 1.1 * STRIP * (not fits.all()), 0.0),
-                    borderaxespad=0.5)  # fmt: skip
+        axes.plot(
+            [low, high],
+            [low, high],
+            color=QUIET,
+            linewidth=0.8,
+            linestyle=(0, (4, 3)),
+            zorder=1,
+            label="same epoch",
+        )
+        axes.scatter(
+            x[generalises],
+            y[generalises],
+            s=30,
+            color=POINT,
+            alpha=0.75,
+            edgecolors="white",
+            linewidths=0.5,
+            zorder=3,
+            label=f"generalises: {generalises.sum()} of {len(x)}",
+        )
+        axes.scatter(
+            x[~generalises],
+            y[~generalises],
+            s=26,
+            facecolors="none",
+            edgecolors=TEST,
+            linewidths=1.0,
+            zorder=3,
+            label=f"never: {(~generalises).sum()} of {len(x)}",
+        )
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1 - 1.1 * STRIP * (not fits.all()), 0.0),
+            borderaxespad=0.5,
+        )
     return figure
+
+
+def _add_never(axis: Axis, reached: NDArray[np.bool_], place: float, last: float) -> None:
+    """A tick in the middle of the strip if some run belongs there, none between `last` and it."""
+    if not reached.all():
+        axis.set_ticks([*(tick for tick in axis.get_majorticklocs() if tick <= last), place])
 
 
 def _limits(epochs: Floats) -> tuple[float, float]:
@@ -91,24 +124,23 @@ def _limits(epochs: Floats) -> tuple[float, float]:
     return float(low / widen), float(high * widen)
 
 
-def _spread(missing: np.ndarray, high: float, end: float) -> Floats:
-    """Places (S,) side by side across the strip for the missing runs, which have no epoch."""
-    share = (np.cumsum(missing) - 0.5) / max(int(missing.sum()), 1)
-    return high * (end / high) ** (0.15 + 0.7 * share)
+def _spread(missing: NDArray[np.bool_], high: float, end: float, step: float = 0.0) -> Floats:
+    """Places (S,) across the strip for the missing runs: side by side, or in steps of a share."""
+    number = np.cumsum(missing) - 0.5
+    share = (number * step) % 1 if step else number / max(int(missing.sum()), 1)
+    return np.asarray(high * (end / high) ** (0.15 + 0.7 * share))
 
 
 def _prepare_axes(axes: Axes, low: float, high: float, end: float) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    steps = (1, 2, 5) if high / low < 300 else (1,)
-    ticks = np.sort(np.outer(powers, steps).ravel())
-    ticks = ticks[(ticks >= max(low, 1)) & (ticks <= high)]
     axes.set(xscale="log", yscale="log", xlim=(low, end), ylim=(low, end))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_major_locator(FixedLocator(log_ticks(low, high)))
         axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(whole_number))
+        axis.set_major_formatter(
+            FuncFormatter(lambda value, _: whole_number(value) if value <= high else "never")
+        )
     axes.set_aspect("equal")
     axes.grid()
     axes.set_xlabel("epoch at which train inputs are learned")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from callbacks.plots.arrays import finite_rows
+
 DIGIT_WIDTH = 0.64  # of a DejaVu Sans digit, in ems
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
@@ -46,7 +48,7 @@ def beside(
     and is left out where all of them would touch a dot, a label or the frame.
     """
     radius = diameter / 2
-    finite = np.isfinite(positions).all(axis=1)
+    finite = finite_rows(positions)
     dots = [(x - radius, y - radius, x + radius, y + radius) for x, y in positions[finite]]
     taken: list[Box] = list(dots)
     placed: list[tuple[int, float, float]] = []
@@ -57,8 +59,12 @@ def beside(
         aside, above = radius + width / 2 + 0.6, radius + height / 2 + 0.8
         for dx, dy in ((0.0, above), (aside, 0.0), (0.0, -above), (-aside, 0.0)):
             centre = (x + dx, y + dy)
-            box = (centre[0] - width / 2, centre[1] - height / 2,
-                   centre[0] + width / 2, centre[1] + height / 2)  # fmt: skip
+            box = (
+                centre[0] - width / 2,
+                centre[1] - height / 2,
+                centre[0] + width / 2,
+                centre[1] + height / 2,
+            )
             inside = max(abs(edge) for edge in box) < half_width - 1
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)

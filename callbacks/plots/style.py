@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,14 @@ TICK_SIZE = 7.5
 NOTE_SIZE = 7.0
 
 POINTS_PER_INCH = 72.0
-CHARACTER_WIDTH = 0.6  # of a DejaVu Sans letter, in ems: measured mean over ordinary titles
+CHARACTER_WIDTH = 0.6  # of a DejaVu Sans letter, in ems: on the safe side of ordinary text
 
 
-def house_style() -> dict[str, Any]:
-    """Matplotlib settings of every figure, to be used as `with rc_context(house_style()):`."""
+def house_style(*, box: bool = False) -> dict[Any, Any]:
+    """Matplotlib settings of every figure, to be used as `with rc_context(house_style()):`.
+
+    With `box`, axes have a frame on all four sides.
+    """
     return {
         "figure.dpi": 150,
         "figure.facecolor": "white",
@@ -39,8 +43,8 @@ def house_style() -> dict[str, Any]:
         "axes.titlesize": TITLE_SIZE,
         "axes.titlelocation": "left",
         "axes.titlepad": 8.0,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
+        "axes.spines.top": box,
+        "axes.spines.right": box,
         "axes.axisbelow": True,
         "grid.color": FAINT,
         "grid.linewidth": 0.6,
@@ -72,9 +76,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def place_axes(
-    figure: Figure, *, left: float, right: float, bottom: float, top: float
-) -> Axes:
+def place_axes(figure: Figure, *, left: float, right: float, bottom: float, top: float) -> Axes:
     """Axes with the given margins in inches: exact, and cheaper than a layout engine."""
     width, height = figure.get_size_inches()
     box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
@@ -91,6 +93,14 @@ def shorten(text: str, width: float, size: float) -> str:
     """The text, cut with an ellipsis where it would be wider than `width` inches."""
     characters = max(4, int(width * POINTS_PER_INCH / (CHARACTER_WIDTH * size)))
     return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round epochs between two limits on a log axis: 1, 10, 100, or 1, 2, 5, 10 on a short one."""
+    steps = (1, 2, 5) if high < 300 * low else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in steps]
+    return [tick for tick in ticks if max(low, 1) <= tick <= high]
 
 
 def whole_number(value: float, _position: int | None = None) -> str:

@@ -1,0 +1,107 @@
+"""EmbeddingGeometry: how many dimensions an embedding fills, and whether it has the task's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks.metrics import cumulative_explained_variance, explained_variance
+from callbacks.metrics import principal_components as project
+from callbacks.probe import Probe, task_of
+from callbacks.structure import structure_scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class EmbeddingGeometry(Probe):
+    """Explained variance of the token embedding, and the task's own structure score.
+
+    ``explained_variance_k`` is the cumulative share of the first k principal components
+    (harmonic-loss paper, Figures 2, 3(a) and 7); all k are in ``results.json``, two are logged. The
+    structure score depends on what the task's embedding should look like: circularity, lattice
+    deviation, one-dimensionality of generations, class compactness, or the best coset partition.
+    Only the rows of tokens that carry the structure are read: 40 of 42 for equivalence classes.
+
+    Args:
+        every_n_epochs: Measure after every so many epochs, and after the last.
+        figures_every_n_epochs: Draw after every so many epochs, and after the last; null draws
+            after the last only.
+    """
+
+    name = "embedding"
+    quiet = frozenset(f"explained_variance_{k}" for k in range(1, 1025) if k != 2)
+
+    def measure(
+        self, trainer: L.Trainer, module: L.LightningModule
+    ) -> Mapping[str, Tensor | list[str]]:
+        task: Any = task_of(trainer, self)
+        points = self._points(trainer, module)  # (S, P, E)
+        cumulative = cumulative_explained_variance(points)  # (S, E)
+        values: dict[str, Tensor | list[str]] = {
+            f"explained_variance_{k + 1}": cumulative[:, k] for k in range(cumulative.shape[1])
+        }
+        scores = structure_scores(task, points)
+        values.update(scores)
+        self.headlines = [f"val/embedding/{key}" for key in ("explained_variance_2", *scores)]
+        return values
+
+    def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
+        from callbacks.plots import cumulative_explained_variance as draw_explained_variance
+        from callbacks.plots import embedding_grid
+
+        task: Any = task_of(trainer, self)
+        points = self._points(trainer, module)
+        ratios = explained_variance(points)
+        groups, kind, titles = task.token_groups, task.group_kind, None
+        best = structure_scores(task, points)
+        if "best_coset" in best:
+            titles = best["best_coset"]
+            groups, kind = coset_colors(points), "categorical"
+        labels = [task.token_labels[i] for i in task.embedding_tokens.tolist()]
+        seeds = getattr(module, "seeds", None)
+        epochs = f"epoch {trainer.current_epoch:,}"
+        return {
+            "embedding": embedding_grid(
+                project(points, 2).cpu().numpy(),
+                explained=ratios[:, :2].sum(-1).cpu().numpy(),
+                labels=labels,
+                groups=groups.cpu().numpy(),
+                group_kind=kind,
+                edges=task.edges.cpu().numpy(),
+                seeds=seeds,
+                titles=titles,
+                title=f"{describe(module, task)} · {epochs}: embedding, first two components",
+            ),
+            "explained_variance": draw_explained_variance(
+                ratios.cpu().numpy(), title=f"{describe(module, task)} · {epochs}"
+            ),
+        }
+
+    def _points(self, trainer: L.Trainer, module: Any) -> Tensor:
+        task: Any = task_of(trainer, self)
+        embedding = module.embedding_matrix()  # (S, V, E)
+        return embedding[:, task.embedding_tokens.to(embedding.device)]
+
+
+def describe(module: L.LightningModule, task: Any) -> str:
+    """A figure's heading: task, network and head."""
+    member = getattr(getattr(module, "ensemble", None), "stacked", None)
+    task_name = task.name.replace("_", " ")
+    if member is None:
+        return task_name
+    head = type(member.head).__name__.removesuffix("Head")
+    head = {"CrossEntropy": "cross-entropy"}.get(head, head.lower())
+    return f"{task_name} · {head} {type(member.network).__name__}"
+
+
+def coset_colors(points: Tensor) -> Tensor:
+    """The block of each permutation in its seed's best coset partition, (S, 24)."""
+    from callbacks.metrics import best_coset, coset_partitions
+
+    labels = torch.tensor([partition.labels for partition in coset_partitions()])
+    return labels[best_coset(points)[1].cpu()]

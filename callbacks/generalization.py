@@ -1,0 +1,106 @@
+"""Generalization: when a model knows its training set, when it understands the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks.embedding_geometry import describe
+from callbacks.metrics import first_sustained_epoch
+from callbacks.probe import Probe, is_fitting, task_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Generalization(Probe):
+    """First epoch of sustained accuracy on training and test set, and the delay between them.
+
+    The paper's measure of grokking (Figure 3(c)): the first of ``patience`` consecutive epochs with
+    an accuracy above ``threshold``. Epochs count from 0. A seed that never gets there has no value
+    (null in ``results.json``) and counts as later than any other in the medians of the closing
+    table; ``never`` counts such seeds. It reads the scores of every validation, so let
+    ``check_val_every_n_epoch`` be 1.
+
+    Args:
+        threshold: Accuracy to exceed (0.9 in the paper).
+        patience: Consecutive epochs for which it must be exceeded (20 in the authors' code).
+    """
+
+    name = "generalization"
+
+    def __init__(self, threshold: float = 0.9, patience: int = 20) -> None:
+        super().__init__(every_n_epochs=1)
+        if not 0.0 < threshold < 1.0 or patience < 1:
+            raise ValueError(
+                f"Generalization: threshold is {threshold} and patience {patience}; the threshold "
+                f"must lie between 0 and 1, the patience must be at least 1"
+            )
+        self.threshold = threshold
+        self.patience = patience
+        self.epochs: list[int] = []
+        self._accuracy: list[Tensor] = []  # per epoch (2, S): train, test
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.sanity_checking or not is_fitting(trainer):
+            return
+        scores = pl_module.scores()  # type: ignore[operator]
+        self.epochs.append(trainer.current_epoch)
+        self._accuracy.append(
+            torch.stack([scores["train/accuracy"], scores["test/accuracy"]]).to("cpu", copy=True)
+        )
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Nothing is drawn before the end."""
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._accuracy:
+            self._measure(trainer, pl_module)
+            self._draw(trainer, pl_module)
+
+    def accuracy(self) -> Tensor:
+        """Accuracy so far, (2, S, epochs): training set, test set."""
+        return torch.stack(self._accuracy, dim=-1)
+
+    def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
+        train, test = first_sustained_epoch(self.accuracy(), self.threshold, self.patience)
+        self.headlines = ["generalization/train_epoch", "generalization/test_epoch"]
+        return {"train_epoch": train, "test_epoch": test, "delay": test - train}
+
+    def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
+        from callbacks.plots import accuracy_curves, generalization_scatter
+
+        train, test = self.accuracy().numpy()  # (S, epochs)
+        train_epoch, test_epoch = (
+            self.results[name].numpy()  # type: ignore[union-attr]
+            for name in ("generalization/train_epoch", "generalization/test_epoch")
+        )
+        title = describe(module, task_of(trainer, self))
+        return {
+            "accuracy": accuracy_curves(
+                torch.tensor(self.epochs).numpy(),
+                train,
+                test,
+                title=title,
+                train_epoch=train_epoch,
+                test_epoch=test_epoch,
+                threshold=self.threshold,
+            ),
+            "generalization": generalization_scatter(train_epoch, test_epoch, title=title),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history, so that a resumed run knows it."""
+        accuracy = self.accuracy() if self._accuracy else torch.zeros(2, 0, 0)
+        return {"epochs": list(self.epochs), "accuracy": accuracy}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.epochs = list(state_dict["epochs"])
+        self._accuracy = list(state_dict["accuracy"].unbind(-1)) if self.epochs else []
+
+    def _prefix(self) -> str:
+        return self.name

@@ -1,0 +1,131 @@
+"""Probe: the base of every callback that measures a representation while the model trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from callbacks.figures import show_figure
+from callbacks.quartiles import quartiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Probe(L.Callback):
+    """Measures at validation, at its own stride, and draws when training ends.
+
+    A probe says what to measure (``measure``) and what to draw (``figures``); when to do so,
+    logging and files are this class's. Scalars go to every logger as ``val/<name>/<key>`` (median
+    over seeds, with ``_q25`` and ``_q75`` where there are several), every seed's last values into
+    ``results.json``, figures to TensorBoard and as PNG into ``figures/`` of the run's folder.
+    Nothing is measured during Lightning's sanity check.
+
+    Args:
+        every_n_epochs: Measure after every so many epochs, and after the last.
+        figures_every_n_epochs: Draw after every so many epochs, and after the last; null draws
+            after the last only.
+
+    Attributes:
+        name: Second part of the metrics' names.
+        results: Last measured values by full name: a tensor (S,), or a list with one entry a seed.
+        headlines: Full names of the results that belong into a run's closing table.
+    """
+
+    name: ClassVar[str]
+    # Keys that only results.json gets, to keep the loggers readable.
+    quiet: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, every_n_epochs: int = 100, figures_every_n_epochs: int | None = None) -> None:
+        for option, value in (
+            ("every_n_epochs", every_n_epochs),
+            ("figures_every_n_epochs", figures_every_n_epochs),
+        ):
+            if value is not None and value < 1:
+                raise ValueError(f"{type(self).__name__}: {option} is {value}; it must be at least 1")
+        self.every_n_epochs = every_n_epochs
+        self.figures_every_n_epochs = figures_every_n_epochs
+        self.results: dict[str, Tensor | list[str]] = {}
+        self.headlines: list[str] = []
+        self._measured_at: int | None = None
+
+    # ---- to be written by a probe --------------------------------------------------------------
+
+    def measure(
+        self, trainer: L.Trainer, module: L.LightningModule
+    ) -> Mapping[str, Tensor | list[str]]:
+        """The probe's values by key, each (S,), or a list of S strings (not logged)."""
+        raise NotImplementedError
+
+    def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
+        """Figures by file name (without ending). Called on the first rank only."""
+        return {}
+
+    # ---- the schedule --------------------------------------------------------------------------
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.sanity_checking or not self._is_due(trainer, self.every_n_epochs):
+            return
+        for name, value in self._measure(trainer, pl_module).items():
+            if isinstance(value, Tensor) and name.rpartition("/")[2] not in self.quiet:
+                pl_module.log_dict(quartiles(name, value), batch_size=1)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        stride = self.figures_every_n_epochs
+        in_between = stride is not None and self._is_due(trainer, stride)
+        alone = not is_fitting(trainer)  # `lightning validate`
+        if not trainer.sanity_checking and (in_between or alone):
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # The epoch counter already points behind the last epoch here.
+        if self._measured_at != trainer.current_epoch - 1:
+            self._measure(trainer, pl_module)
+        self._draw(trainer, pl_module)
+
+    def _is_due(self, trainer: L.Trainer, stride: int) -> bool:
+        epoch = trainer.current_epoch + 1
+        return not is_fitting(trainer) or epoch % stride == 0 or epoch == trainer.max_epochs
+
+    def _measure(
+        self, trainer: L.Trainer, module: L.LightningModule
+    ) -> dict[str, Tensor | list[str]]:
+        with torch.no_grad():
+            values = self.measure(trainer, module)
+        self.results = {f"{self._prefix()}/{key}": value for key, value in values.items()}
+        self._measured_at = trainer.current_epoch
+        return self.results
+
+    def _prefix(self) -> str:
+        return f"val/{self.name}"
+
+    def _draw(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        for name, figure in self.figures(trainer, module).items():
+            show_figure(trainer, name, figure)
+
+
+def is_fitting(trainer: L.Trainer) -> bool:
+    """Whether this is `fit`, validation inside it included (where ``trainer.training`` is false)."""
+    return trainer.state.fn == TrainerFn.FITTING
+
+
+def task_of(trainer: L.Trainer, probe: Probe) -> object:
+    """The task that is trained on, for probes that need its structure.
+
+    Raises:
+        ValueError: The data module has no task.
+    """
+    task = getattr(getattr(trainer, "datamodule", None), "task", None)
+    if task is None:
+        raise ValueError(
+            f"{type(probe).__name__} needs a data module with a task, such as AlgorithmicData; "
+            f"remove the probe from trainer.callbacks, or use one"
+        )
+    return task

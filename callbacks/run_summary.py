@@ -1,0 +1,179 @@
+"""RunSummary: how a run ended, on the terminal and in results.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import yaml
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from callbacks.probe import is_fitting
+from callbacks.quartiles import quantile_with_never
+
+_PACKAGES = ("glassbox", "torch", "lightning", "torchmetrics", "numpy")
+
+
+class RunSummary(L.Callback):
+    """Closes a run: a table on the terminal, ``results.json``, TensorBoard's hyper-parameter tab.
+
+    It collects the module's ``scores()`` and every callback's ``results``, so that a new probe
+    appears in both by itself.
+
+    Args:
+        table: Print the table.
+    """
+
+    def __init__(self, table: bool = True) -> None:
+        self.table = table
+        self._started = 0.0
+        self._first_step = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.perf_counter()
+        self._first_step = trainer.global_step
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        seconds = time.perf_counter() - self._started
+        self._close(trainer, pl_module, seconds, trainer.global_step - self._first_step)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not is_fitting(trainer):
+            self._close(trainer, pl_module)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._close(trainer, pl_module)
+
+    def _close(
+        self, trainer: L.Trainer, module: Any, seconds: float | None = None, steps: int = 0
+    ) -> None:
+        if not trainer.is_global_zero or not hasattr(module, "scores"):
+            return
+        metrics = {name: as_list(value) for name, value in module.scores().items()}
+        headlines = ["train/accuracy", "test/accuracy"]
+        if any(metrics["data/test_inputs_in_train"]):
+            headlines += ["test/accuracy_clean", "data/test_inputs_in_train"]
+        for callback in trainer.callbacks:
+            results = getattr(callback, "results", {})
+            metrics.update({name: as_list(value) for name, value in results.items()})
+            headlines += getattr(callback, "headlines", []) if results else []
+        config = _config_of(trainer)
+        results = {
+            "name": Path(trainer.log_dir).parent.name if trainer.log_dir else None,
+            "config": config,
+            "seeds": list(getattr(module, "seeds", [])),
+            "metrics": metrics,
+            "versions": versions(),
+            "wall_time_seconds": seconds,
+            "steps_per_second": steps / seconds if seconds else None,
+        }
+        if trainer.log_dir is not None:
+            write_json(Path(trainer.log_dir) / "results.json", results)
+            _fill_hyperparameter_tab(trainer, config, metrics, headlines)
+        if self.table:
+            print(table(metrics, headlines, len(results["seeds"])))
+            if seconds is not None:
+                print(f"{seconds:,.0f} s, {steps / seconds:,.0f} optimizer steps per second")
+            if trainer.log_dir is not None:
+                print(f"run folder: {trainer.log_dir}")
+
+
+def as_list(values: Tensor | list[str]) -> list[float | None] | list[str]:
+    """One plain value per seed; None where there is none (nan, infinity)."""
+    if not isinstance(values, Tensor):
+        return list(values)
+    return [value if math.isfinite(value) else None for value in values.flatten().tolist()]
+
+
+def table(metrics: dict[str, list[Any]], names: list[str], num_seeds: int) -> str:
+    """Median and quartiles over seeds, one line a metric; counts for metrics that are names."""
+    seeds = f"{num_seeds} seed" + ("s" if num_seeds != 1 else "")
+    width = max(len(seeds), *(len(name) for name in names)) + 2
+    lines = ["", f"{seeds:<{width}}{'median':>12}{'25 %':>12}{'75 %':>12}   without"]
+    lines.append("─" * (width + 46))
+    for name in names:
+        values = metrics[name]
+        if values and isinstance(values[0], str):
+            counts = {value: values.count(value) for value in sorted(set(values))}
+            common = sorted(counts.items(), key=lambda item: -item[1])[:3]
+            text = ", ".join(f"{value} ({count})" for value, count in common)
+            lines.append(f"{name:<{width}}  {text}")
+            continue
+        cells = [_cell(quantile_with_never(values, q)) for q in (0.5, 0.25, 0.75)]
+        missing = sum(value is None for value in values)
+        lines.append(f"{name:<{width}}" + "".join(f"{c:>12}" for c in cells) + f"   {missing or ''}")
+    return "\n".join(lines)
+
+
+def _cell(value: float) -> str:
+    if math.isinf(value):
+        return "never"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on; packages that are not installed are left out."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file that is either complete or not there."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    os.replace(partial, path)
+
+
+def _config_of(trainer: L.Trainer) -> dict[str, Any]:
+    """The resolved configuration that the command line saved; empty in a notebook."""
+    path = Path(trainer.log_dir or ".") / "config.yaml"
+    if trainer.log_dir is None or not path.is_file():
+        return {}
+    loaded = yaml.safe_load(path.read_text())
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _fill_hyperparameter_tab(
+    trainer: L.Trainer,
+    config: dict[str, Any],
+    metrics: dict[str, list[Any]],
+    headlines: list[str],
+) -> None:
+    """Settings and final medians in TensorBoard's hyper-parameter tab, to compare heads by."""
+    settings = {
+        name: value
+        for section in ("model", "data")
+        for name, value in flatten(config.get(section, {}), section).items()
+        if isinstance(value, str | int | float | bool)
+    }
+    finals = {
+        f"final/{name}": quantile_with_never(metrics[name], 0.5)
+        for name in headlines
+        if metrics[name] and not isinstance(metrics[name][0], str)
+    }
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(settings, finals)
+
+
+def flatten(tree: Any, prefix: str) -> dict[str, Any]:
+    """{'model': {'init_args': {'lr': 1}}} as {'model.lr': 1}; lists stay whole."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat = {}
+    for key, value in tree.items():
+        name = prefix if key in ("class_path", "init_args") else f"{prefix}.{key}"
+        flat.update(flatten(value, name))
+    return flat

@@ -1,0 +1,43 @@
+"""WeightNorms: how large the unembedding grows, and whether its rows are class centres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import lightning as L
+from torch import Tensor
+
+from callbacks.metrics import center_alignment, center_distance, weight_norm
+from callbacks.probe import Probe
+
+
+class WeightNorms(Probe):
+    """Norm of embedding and unembedding, and how the features lie to their class's weight.
+
+    Cross-entropy drives the norm up without bound, harmonic loss lets it settle (harmonic-loss
+    paper §3). ``center_alignment`` is the cosine between a class's mean feature and its weight, 1
+    when they agree in direction; ``center_distance`` is the distance of features to their own
+    weight over that between weights, 0 when weights are class centres.
+
+    Args:
+        every_n_epochs: Measure after every so many epochs, and after the last.
+    """
+
+    name = "weights"
+
+    def __init__(self, every_n_epochs: int = 100) -> None:
+        super().__init__(every_n_epochs)
+
+    def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
+        batch = next(iter(trainer.datamodule.val_dataloader()))  # type: ignore[attr-defined]
+        centers = module.class_centers()  # type: ignore[operator]
+        inputs, targets = (batch[key].to(centers.device) for key in ("inputs", "targets"))
+        full = (targets != -100).all(dim=0)  # without the columns that fill up shorter members
+        inputs, targets = inputs[:, full], targets[:, full]
+        features = module.hidden_states(inputs)  # type: ignore[operator]
+        return {
+            "embedding_norm": weight_norm(module.embedding_matrix()),  # type: ignore[operator]
+            "unembedding_norm": weight_norm(centers),
+            "center_alignment": center_alignment(features, targets, centers),
+            "center_distance": center_distance(features, targets, centers),
+        }

@@ -1,0 +1,233 @@
+"""Classifier: any small network with any loss head, one seed or many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from lightning_modules.ensemble import Ensemble
+from lightning_modules.heads import HarmonicHead, LossHead
+from lightning_modules.member_scores import MemberScores
+from lightning_modules.networks import MLP, NetworkWithHead
+
+# Compiling takes 10 to 30 s and saves about 0.1 ms per seed and step (docs/performance.md), so it
+# pays from some 150,000 steps of one seed on.
+_COMPILE_FROM_MEMBER_STEPS = 150_000
+
+
+class Classifier(L.LightningModule):
+    """A network and a loss head, trained with AdamW for one seed or for many seeds at once.
+
+    One ``training_step`` is one epoch of optimizer steps of all seeds (manual optimisation), so
+    that Lightning's own cost per batch is paid once an epoch; ``trainer.global_step`` counts
+    optimizer steps. Each seed has its own initial weights, split and batch order, and trains as it
+    would alone.
+
+    Args:
+        network: Network class; called with (vocab_size, num_tokens).
+        head: Loss head class; called with (width of the features, num_classes).
+        vocab_size: Number of input tokens (filled in from the data on the command line).
+        num_tokens: Input tokens per example (likewise).
+        num_classes: Number of classes (likewise).
+        tie_embedding: Let the head's unembedding be the network's token embedding.
+        num_seeds: Train this many seeds, 0 to num_seeds - 1.
+        seeds: Train these seeds instead.
+        learning_rate: AdamW's learning rate (2e-3 in the paper).
+        weight_decay: AdamW's weight decay, on every parameter (0.01 in the paper; the authors'
+            transformers have 0.005).
+        betas: AdamW's decay rates of its two moments.
+        embedding_penalty: Strength of the authors' embedding regulariser (0.01 in the paper; in
+            their code it acts on transformers only).
+        compile: Compile the training step: 'auto' does so when the run is long enough to pay for
+            it, 'always' and 'never' decide for you.
+
+    Raises:
+        ValueError: A number is out of range, or the seeds are not distinct.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[int, int], nn.Module] = MLP,
+        head: Callable[[int, int], LossHead] = HarmonicHead,
+        vocab_size: int = 31,
+        num_tokens: int = 2,
+        num_classes: int = 31,
+        tie_embedding: bool = True,
+        num_seeds: int = 1,
+        seeds: list[int] | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        betas: tuple[float, float] = (0.9, 0.999),
+        embedding_penalty: float = 0.0,
+        compile: Literal["auto", "always", "never"] = "auto",
+    ) -> None:
+        super().__init__()
+        if num_seeds < 1:
+            raise ValueError(f"num_seeds is {num_seeds}; it must be at least 1")
+        if not learning_rate > 0:
+            raise ValueError(f"learning_rate is {learning_rate}; it must be positive")
+        if weight_decay < 0 or embedding_penalty < 0:
+            raise ValueError(
+                f"weight_decay is {weight_decay} and embedding_penalty is {embedding_penalty}; "
+                f"neither may be negative"
+            )
+        if seeds is not None and min(seeds, default=0) < 0:
+            raise ValueError(f"seeds are {seeds}; they must not be negative")
+        self.automatic_optimization = False
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.compile_mode = compile
+
+        def build() -> NetworkWithHead:
+            body = network(vocab_size, num_tokens)
+            return NetworkWithHead(
+                body, head(body.out_features, num_classes), tie_embedding, embedding_penalty
+            )
+
+        self.ensemble = Ensemble(build, list(range(num_seeds)) if seeds is None else seeds)
+        self.seeds = self.ensemble.seeds
+        self.member_scores = MemberScores(len(self.seeds))
+        self._diverged: set[int] = set()
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            self.ensemble.parameters(),
+            lr=self.learning_rate,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+
+    def setup(self, stage: str) -> None:
+        if self.trainer.world_size > 1:
+            raise ValueError(
+                f"a Classifier trains all its seeds on one device, and trainer.devices times "
+                f"trainer.num_nodes is {self.trainer.world_size}; set trainer.devices to 1"
+            )
+
+    def on_fit_start(self) -> None:
+        if self.compile_mode == "never":
+            return
+        steps = self._planned_steps() * len(self.seeds)
+        if self.compile_mode == "always" or steps >= _COMPILE_FROM_MEMBER_STEPS:
+            self.ensemble.compile()
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """One epoch: ``inputs`` (steps, S, B, ...) and ``targets`` (steps, S, B)."""
+        optimizer = self.optimizers()
+        num_steps = len(batch["inputs"])
+        first_step = self.current_epoch * num_steps
+        losses = torch.zeros(len(self.seeds), device=self.device)
+        for i, (inputs, targets) in enumerate(zip(batch["inputs"], batch["targets"], strict=True)):
+            losses += self.ensemble.accumulate_gradients(inputs, targets, first_step + i)
+            optimizer.step()
+        self._report_divergence(losses)
+
+    # ---- evaluation ----------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self.member_scores.reset()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        losses, correct = self.ensemble.evaluate(
+            batch["inputs"], batch["targets"], self.current_epoch
+        )
+        self.member_scores.update(
+            losses, correct, batch["targets"], batch["is_test"], batch["leaked"]
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        if not self.trainer.sanity_checking and self._logs_this_epoch():
+            self._log_quartiles(self.member_scores.compute())
+
+    def on_test_epoch_start(self) -> None:
+        self.member_scores.reset()
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_quartiles(self.member_scores.compute())
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Every member's answers beside the questions: tensors (S, N, ...)."""
+        return {**batch, "predictions": self(batch["inputs"]).argmax(dim=-1)}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (S, N, classes) of inputs (S, N, tokens)."""
+        return self.ensemble(inputs, self.current_epoch if self._trainer is not None else 0)
+
+    # ---- what probes read ----------------------------------------------------------------------
+
+    def scores(self) -> dict[str, Tensor]:
+        """Loss and accuracy per seed of the validation that is under way or was last: (S,) each."""
+        return self.member_scores.compute()
+
+    def embedding_matrix(self) -> Tensor:
+        """The token embeddings of every seed, (S, V, E)."""
+        embedding = self.ensemble.stacked.network.embedding_matrix()
+        return embedding.detach()
+
+    def class_centers(self) -> Tensor:
+        """The unembedding of every seed, (S, C, E); a harmonic head's are class centres."""
+        return self.ensemble.stacked.head.weight.detach()
+
+    def hidden_states(self, inputs: Tensor) -> Tensor:
+        """The features that the heads read, (S, N, E), of inputs (S, N, tokens)."""
+        return self.ensemble.features(inputs)
+
+    def member(self, index: int) -> NetworkWithHead:
+        """One seed's network and head as an ordinary module (index into ``seeds``)."""
+        return self.ensemble.member(index)
+
+    # ---- logging -------------------------------------------------------------------------------
+
+    def _planned_steps(self) -> float:
+        """Optimizer steps of the whole run."""
+        epochs = self.trainer.max_epochs or 0
+        steps = getattr(self.trainer.datamodule, "steps_per_epoch", 1)
+        return float("inf") if epochs < 0 else epochs * steps
+
+    def _logs_this_epoch(self) -> bool:
+        """Whether this epoch crossed a multiple of ``log_every_n_steps``, or is the last."""
+        steps = max(1, getattr(getattr(self.trainer, "datamodule", None), "steps_per_epoch", 1))
+        stride = max(1, self.trainer.log_every_n_steps // steps)
+        epoch = self.current_epoch + 1
+        return epoch % stride == 0 or epoch == self.trainer.max_epochs
+
+    def _log_quartiles(self, scores: dict[str, Tensor]) -> None:
+        """Log each score's median over seeds, and its quartiles where there are several seeds."""
+        logged: dict[str, Any] = {}
+        for name, values in scores.items():
+            if values.isnan().all():
+                continue
+            q = torch.tensor([0.25, 0.5, 0.75], device=values.device)
+            low, median, high = values.nanquantile(q).tolist()
+            logged[name] = median
+            if len(values) > 1:
+                logged[f"{name}_q25"], logged[f"{name}_q75"] = low, high
+        self.log_dict(logged, batch_size=1)
+
+    def _report_divergence(self, losses: Tensor) -> None:
+        """Name the seeds whose loss is no number; stop when no other is left."""
+        if losses.isfinite().all():
+            return
+        diverged = {self.seeds[i] for i in (~losses.isfinite()).nonzero().flatten().tolist()}
+        where = f"in epoch {self.current_epoch} (optimizer step {self.global_step})"
+        advice = "lower model.learning_rate, or raise the head's eps"
+        if len(diverged) == len(self.seeds):
+            raise ValueError(f"the training loss of every seed is NaN or infinite {where}; {advice}")
+        if diverged - self._diverged:
+            rank_zero_warn(
+                f"the training loss of seed {sorted(diverged - self._diverged)} is NaN or infinite "
+                f"{where}; the other seeds go on; {advice}"
+            )
+        self._diverged |= diverged

@@ -1,0 +1,191 @@
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.metrics import silhouette_score
+
+from callbacks.metrics import best_coset, coset_partitions, coset_silhouettes, subgroups
+
+PERMUTATIONS = list(itertools.permutations(range(4)))
+MATRICES = np.array([np.eye(4, dtype=int)[list(permutation)].T for permutation in PERMUTATIONS])
+
+
+def _product(x: int, y: int) -> int:
+    """x * y by permutation matrices (column j of M(x) is the unit vector x[j])."""
+    product = MATRICES[x] @ MATRICES[y]
+    return int(np.flatnonzero((product == MATRICES).all(axis=(1, 2)))[0])
+
+
+TABLE = np.array([[_product(x, y) for y in range(24)] for x in range(24)])
+
+
+def _order(x: int) -> int:
+    power, order = x, 1
+    while power != 0:
+        power, order = TABLE[power, x], order + 1
+    return order
+
+
+def _profile(elements: tuple[int, ...]) -> tuple[int, ...]:
+    """Orders of the elements, sorted: tells the isomorphism types of S4's subgroups apart."""
+    return tuple(sorted(_order(x) for x in elements))
+
+
+TYPES = {
+    (1,): "trivial",
+    (1, 2): "C2",
+    (1, 3, 3): "C3",
+    (1, 2, 4, 4): "C4",
+    (1, 2, 2, 2): "V4",
+    (1, 2, 2, 2, 3, 3): "S3",
+    (1, 2, 2, 2, 2, 2, 4, 4): "D4",
+    (1, 2, 2, 2, *[3] * 8): "A4",
+    (1, *[2] * 9, *[3] * 8, *[4] * 6): "S4",
+}
+
+
+def _is_normal(elements: tuple[int, ...]) -> bool:
+    inverse = TABLE.argmin(axis=1)
+    return all(TABLE[TABLE[g, h], inverse[g]] in elements for g in range(24) for h in elements)
+
+
+def _noise(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def test_permutation_matrices_compose_as_the_data_set_does():
+    for x, y in itertools.product(range(24), repeat=2):
+        composed = tuple(PERMUTATIONS[x][PERMUTATIONS[y][i]] for i in range(4))
+        assert PERMUTATIONS[TABLE[x, y]] == composed
+
+
+def test_s4_has_its_thirty_subgroups():
+    counts = Counter(TYPES[_profile(elements)] for elements in subgroups())
+    expected = {
+        "trivial": 1,
+        "C2": 9,
+        "C3": 4,
+        "C4": 3,
+        "V4": 4,
+        "S3": 4,
+        "D4": 3,
+        "A4": 1,
+        "S4": 1,
+    }
+    assert counts == expected
+    assert len(set(subgroups())) == 30
+
+
+def test_every_subgroup_is_closed_and_has_the_identity():
+    for elements in subgroups():
+        assert elements[0] == 0
+        assert set(TABLE[np.ix_(elements, elements)].ravel()) == set(elements)
+
+
+def test_there_are_54_partitions_with_names_of_their_own():
+    partitions = coset_partitions()
+    assert len({partition.labels for partition in partitions}) == len(partitions) == 54
+    assert len({partition.name for partition in partitions}) == 54
+    sides = Counter(partition.side for partition in partitions)
+    assert sides == {"left": 26, "right": 26, "both": 2}
+
+
+def test_types_on_partitions_are_those_of_the_subgroups():
+    for partition in coset_partitions():
+        assert partition.subgroup.split()[0] == TYPES[_profile(partition.elements)]
+        assert partition.name.split()[0].strip(",") == TYPES[_profile(partition.elements)]
+        assert (partition.side == "both") == _is_normal(partition.elements)
+    kinds = Counter(p.subgroup for p in coset_partitions() if p.side != "right")
+    assert kinds == {
+        "A4": 1,
+        "D4": 3,
+        "S3": 4,
+        "C4": 3,
+        "V4 normal": 1,
+        "V4 non-normal": 3,
+        "C3": 4,
+        "C2 (transposition)": 6,
+        "C2 (double transposition)": 3,
+    }
+
+
+def test_names_say_what_the_subgroup_does():
+    by_name = {partition.name: partition for partition in coset_partitions()}
+    fixes_2 = {i for i, permutation in enumerate(PERMUTATIONS) if permutation[2] == 2}
+    assert set(by_name["S3 (fixes 2), left"].elements) == fixes_2
+    keeps = {
+        i
+        for i, permutation in enumerate(PERMUTATIONS)
+        if {permutation[0], permutation[1]} in ({0, 1}, {2, 3})
+    }
+    assert set(by_name["D4 (keeps 01|23), right"].elements) == keeps
+    assert PERMUTATIONS.index((1, 2, 3, 0)) in by_name["C4 <(0 1 2 3)>, left"].elements
+    assert by_name["C2 <(0 1)>, left"].elements == (0, PERMUTATIONS.index((1, 0, 2, 3)))
+
+
+def test_blocks_are_the_cosets_of_the_stated_side_and_of_equal_size():
+    for partition in coset_partitions():
+        labels, elements = np.array(partition.labels), list(partition.elements)
+        sizes = np.bincount(labels)
+        assert len(labels) == 24
+        assert (sizes == len(elements)).all()
+        for g in range(24):
+            block = set(np.flatnonzero(labels == labels[g]))
+            if partition.side in ("left", "both"):
+                assert block == set(TABLE[g, elements])
+            if partition.side in ("right", "both"):
+                assert block == set(TABLE[elements, g])
+
+
+def test_left_cosets_of_a_point_stabiliser_are_where_the_point_goes():
+    partition = next(p for p in coset_partitions() if p.name == "S3 (fixes 2), left")
+    image = [permutation[2] for permutation in PERMUTATIONS]
+    assert len(set(zip(partition.labels, image, strict=True))) == 4
+
+
+@pytest.mark.parametrize("num_components", [2, None])
+def test_scores_agree_with_sklearn_one_by_one(num_components):
+    clouds = _noise(2, 24, 16)
+    scores = coset_silhouettes(clouds, num_components)
+    assert scores.shape == (2, 54)
+    for seed in range(2):
+        cloud = clouds[seed].numpy()
+        seen = cloud if num_components is None else PCA(num_components).fit_transform(cloud)
+        expected = [silhouette_score(seen, p.labels) for p in coset_partitions()]
+        np.testing.assert_allclose(scores[seed], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["V4 normal", "V4 non-normal", "S3", "D4", "C4"])
+def test_planted_clusters_are_recovered_in_every_seed(kind):
+    planted = [i for i, p in enumerate(coset_partitions()) if p.subgroup == kind]
+    centres = _noise(24, 16)
+    clouds = torch.stack([centres[list(coset_partitions()[i].labels)] for i in planted])
+    clouds = clouds + 1e-3 * _noise(len(planted), 24, 16)
+    score, index = best_coset(clouds)
+    assert index.tolist() == planted
+    assert (score > 0.9).all()
+
+
+def test_noise_stays_below_the_documented_chance_level():
+    score, index = best_coset(_noise(300, 24, 16))
+    assert (score > 0.13).float().mean() < 0.05
+    coarse = [coset_partitions()[i].subgroup in ("A4", "D4") for i in index.tolist()]
+    assert np.mean(coarse) > 0.8
+
+
+def test_leading_dimensions_are_kept():
+    clouds = _noise(2, 3, 24, 5).float()
+    score, index = best_coset(clouds)
+    assert coset_silhouettes(clouds).shape == (2, 3, 54)
+    assert score.shape == index.shape == (2, 3)
+    assert score.dtype == torch.float32
+    torch.testing.assert_close(score[1, 2], best_coset(clouds[1, 2])[0])
+
+
+def test_other_groups_are_refused():
+    with pytest.raises(ValueError, match="S4 has 24 permutations, got 6 points"):
+        coset_silhouettes(_noise(6, 16))

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from callbacks.metrics import (
+    cumulative_explained_variance,
+    explained_variance,
+    principal_components,
+)
+
+
+def _clouds(*shape: int) -> torch.Tensor:
+    """Gaussian clouds with distinct variances, off the origin, so that components are unique."""
+    generator = torch.Generator().manual_seed(0)
+    cloud = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return cloud * torch.linspace(1, 3, shape[-1], dtype=torch.float64) + 5
+
+
+@pytest.mark.parametrize("num_points", [40, 7])  # more and fewer points than the 12 features
+def test_shares_agree_with_sklearn_for_every_seed(num_points):
+    clouds = _clouds(2, 3, num_points, 12)
+    shares = explained_variance(clouds)
+    assert shares.shape == (2, 3, 12)
+    rank = min(num_points, 12)
+    for index in np.ndindex(2, 3):
+        expected = PCA().fit(clouds[index].numpy()).explained_variance_ratio_
+        np.testing.assert_allclose(shares[index][:rank], expected, atol=1e-12)
+        np.testing.assert_allclose(shares[index][rank:], 0, atol=1e-12)
+
+
+def test_coordinates_agree_with_sklearn_up_to_sign():
+    clouds = _clouds(3, 40, 12)
+    coordinates = principal_components(clouds, 4)
+    for cloud, ours in zip(clouds, coordinates, strict=True):
+        expected = PCA(4).fit_transform(cloud.numpy())
+        flip = np.sign((ours.numpy() * expected).sum(axis=0))
+        np.testing.assert_allclose(ours, flip * expected, atol=1e-9)
+
+
+def test_largest_loading_of_each_component_is_positive():
+    clouds = _clouds(8, 40, 6)
+    coordinates = principal_components(clouds, 6)
+    # With all components kept, loadings are the least-squares map from the points to coordinates.
+    centred = clouds - clouds.mean(dim=1, keepdim=True)
+    loadings = torch.linalg.lstsq(centred, coordinates).solution
+    strongest = loadings.gather(1, loadings.abs().argmax(dim=1, keepdim=True))
+    assert (strongest > 0).all()
+
+
+def test_coordinates_do_not_depend_on_a_shift():
+    clouds = _clouds(40, 6)
+    torch.testing.assert_close(
+        principal_components(clouds + 1e3), principal_components(clouds), atol=1e-9, rtol=0
+    )
+
+
+def test_shares_descend_and_accumulate_to_one():
+    clouds = _clouds(5, 30, 8)
+    shares, cumulative = explained_variance(clouds), cumulative_explained_variance(clouds)
+    assert (shares.diff(dim=-1) <= 0).all()
+    torch.testing.assert_close(cumulative[..., 2], shares[..., :3].sum(dim=-1))
+    torch.testing.assert_close(cumulative[..., -1], torch.ones(5, dtype=torch.float64))
+    assert (cumulative <= 1).all()
+
+
+def test_points_on_a_line_have_one_component():
+    line = torch.linspace(-1, 1, 9)[:, None] * torch.tensor([1.0, 2.0, -2.0]) + 7
+    shares = explained_variance(line)
+    torch.testing.assert_close(shares, torch.tensor([1.0, 0.0, 0.0]), atol=1e-6, rtol=0)
+
+
+def test_coinciding_points_share_no_variance():
+    same = _clouds(2, 1, 16).expand(2, 31, 16)
+    # A plain mean leaves rounding residue, which would pass for a direction.
+    assert (same - same.mean(dim=-2, keepdim=True)).ne(0).any()
+    assert explained_variance(same).eq(0).all()
+    assert cumulative_explained_variance(same).eq(0).all()
+    assert principal_components(same).eq(0).all()
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_diverged_seed_is_nan_and_leaves_the_others_alone(bad):
+    clouds = _clouds(3, 20, 4)
+    expected = explained_variance(clouds)
+    clouds[1, 0, 0] = bad
+    shares = explained_variance(clouds)
+    assert shares[1].isnan().all()
+    assert principal_components(clouds)[1].isnan().all()
+    torch.testing.assert_close(shares[[0, 2]], expected[[0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("given", "returned"),
+    [
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float32),
+    ],
+)
+def test_results_are_float32_unless_the_input_is_float64(given, returned):
+    points = _clouds(10, 4).to(given)
+    assert explained_variance(points).dtype == returned
+    assert principal_components(points).dtype == returned
+
+
+def test_gradients_are_not_tracked():
+    assert not explained_variance(_clouds(10, 4).requires_grad_()).requires_grad
+
+
+@pytest.mark.parametrize("num_components", [0, 5])
+def test_impossible_number_of_components_is_refused(num_components):
+    with pytest.raises(ValueError, match=f"between 1 and the 4 .* got {num_components}"):
+        principal_components(_clouds(10, 4), num_components)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (torch.zeros(4), r"got shape \(4,\)"),
+        (torch.zeros(0, 4), r"got shape \(0, 4\)"),
+        (torch.zeros(4, 2, dtype=torch.long), "floating point, got torch.int64"),
+    ],
+)
+def test_what_is_not_a_cloud_is_refused(points, message):
+    with pytest.raises(ValueError, match=message):
+        explained_variance(points)

@@ -1,0 +1,67 @@
+import math
+
+import pytest
+import torch
+
+from callbacks.metrics import first_sustained_epoch
+
+
+def _loop(curve: list[float], threshold: float, patience: int) -> float:
+    for start in range(len(curve) - patience + 1):
+        if all(value > threshold for value in curve[start : start + patience]):
+            return float(start)
+    return math.nan
+
+
+@pytest.mark.parametrize("patience", [1, 3, 20])
+def test_agrees_with_a_loop_for_every_seed(patience):
+    generator = torch.Generator().manual_seed(0)
+    # Accuracies that rise and relapse: some curves get there at once, some late, some never.
+    accuracy = torch.rand(4, 25, 60, generator=generator) ** torch.linspace(2, 0, 60)
+    accuracy[0] *= 0.5
+    found = first_sustained_epoch(accuracy, 0.5, patience)
+    assert found.shape == (4, 25)
+    assert found.dtype == torch.float32
+    expected = [[_loop(c, 0.5, patience) for c in row] for row in accuracy.tolist()]
+    torch.testing.assert_close(found, torch.tensor(expected), equal_nan=True)
+    assert 0 < found.isnan().sum() < 100
+
+
+def test_nineteen_epochs_are_not_twenty():
+    accuracy = torch.zeros(100)
+    accuracy[10:29] = 1
+    accuracy[40:60] = 1
+    assert first_sustained_epoch(accuracy) == 40
+
+
+def test_run_at_either_end_counts():
+    assert first_sustained_epoch(torch.ones(20)) == 0
+    late = torch.zeros(50)
+    late[30:] = 1
+    assert first_sustained_epoch(late) == 30
+
+
+def test_threshold_must_be_exceeded():
+    accuracy = torch.full((30,), 0.9)
+    assert first_sustained_epoch(accuracy).isnan()
+    assert first_sustained_epoch(accuracy + 1e-6) == 0
+
+
+@pytest.mark.parametrize("epochs", [0, 19])
+def test_short_curves_have_no_such_epoch(epochs):
+    found = first_sustained_epoch(torch.ones(3, epochs))
+    assert found.shape == (3,)
+    assert found.isnan().all()
+
+
+def test_nan_accuracy_interrupts_a_run():
+    accuracy = torch.ones(50)
+    accuracy[5] = torch.nan
+    assert first_sustained_epoch(accuracy) == 6
+
+
+def test_impossible_arguments_are_refused():
+    with pytest.raises(ValueError, match="patience must be at least 1, got 0"):
+        first_sustained_epoch(torch.ones(5), patience=0)
+    with pytest.raises(ValueError, match="dimension of epochs"):
+        first_sustained_epoch(torch.tensor(1.0))

@@ -1,0 +1,94 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from callbacks.metrics import lattice_deviation
+
+
+def _noise(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def _linear_lattice(side: int, dim: int = 16) -> torch.Tensor:
+    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    grid = torch.stack((row, column), dim=-1).reshape(-1, 2).double()
+    return grid @ _noise(2, dim) + _noise(dim)
+
+
+def _loop_deviation(points: np.ndarray, side: int) -> float:
+    """Straight from the definition, with coordinates on the grid instead of token ids."""
+    cells = list(itertools.product(range(side), range(side)))
+    where = dict(zip(cells, points, strict=True))
+    deviations = []
+    for a, b, c in itertools.combinations(cells, 3):
+        d = (b[0] + c[0] - a[0], b[1] + c[1] - a[1])
+        if d not in where or len({a[0], b[0], c[0]}) == 1 or len({a[1], b[1], c[1]}) == 1:
+            continue
+
+        def length(u, v):
+            return np.linalg.norm(where[u] - where[v])
+
+        top = (length(a, b) - length(c, d)) ** 2 + (length(a, c) - length(b, d)) ** 2
+        squares = [length(*pair) ** 2 for pair in ((a, b), (b, c), (c, d), (a, d))]
+        if not any(squares):
+            continue
+        deviations.append(np.sqrt(top) / np.sqrt(sum(squares) / 2))
+    return float(np.mean(deviations))
+
+
+@pytest.mark.parametrize("side", [2, 5])
+def test_linear_lattice_is_perfect(side):
+    assert lattice_deviation(_linear_lattice(side), side) < 1e-12
+
+
+def test_a_sheared_or_flattened_lattice_is_still_perfect():
+    flat = _linear_lattice(5) @ torch.ones(16, 1, dtype=torch.float64)
+    assert lattice_deviation(flat, 5) < 1e-12
+
+
+def test_one_moved_point_is_noticed():
+    points = _linear_lattice(5)
+    points[12] += 0.5
+    assert 0.001 < lattice_deviation(points, 5) < 0.1
+
+
+@pytest.mark.parametrize("side", [2, 3, 5])
+def test_random_points_agree_with_a_loop_over_the_definition(side):
+    points = _noise(2, 2, side * side, 16)
+    deviation = lattice_deviation(points, side)
+    assert deviation.shape == (2, 2)
+    for index in np.ndindex(2, 2):
+        expected = _loop_deviation(points[index].numpy(), side)
+        assert deviation[index] == pytest.approx(expected, abs=1e-12)
+
+
+def test_parallelogram_in_one_point_is_left_out():
+    points = _noise(25, 16)
+    points[[1, 5, 6]] = points[0].clone()
+    deviation = lattice_deviation(points, 5)
+    assert deviation == pytest.approx(_loop_deviation(points.numpy(), 5), abs=1e-12)
+
+
+def test_scale_does_not_matter():
+    points = _noise(25, 16)
+    torch.testing.assert_close(lattice_deviation(100 * points, 5), lattice_deviation(points, 5))
+
+
+def test_collapsed_lattice_is_undefined_and_a_diverged_one_too():
+    clouds = _noise(3, 25, 16)
+    clouds[0] = 0.1
+    clouds[1, 3, 3] = torch.inf
+    assert lattice_deviation(clouds, 5).isnan().tolist() == [True, True, False]
+
+
+def test_wrong_number_of_points_is_refused():
+    with pytest.raises(ValueError, match="A grid of side 5 has 25 points, got 24"):
+        lattice_deviation(_noise(24, 16), 5)
+
+
+def test_grid_without_parallelograms_is_refused():
+    with pytest.raises(ValueError, match="side must be at least 2, got 1"):
+        lattice_deviation(_noise(1, 16), 1)

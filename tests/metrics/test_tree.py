@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from callbacks.metrics import generation_one_dimensionality
+
+# Heap numbering as in the genealogy data: node i has parent i // 2.
+GENERATIONS = torch.tensor([i.bit_length() - 1 for i in range(1, 127)])
+
+
+def _noise(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def _sklearn_reference(points: np.ndarray, generations: np.ndarray) -> float:
+    plane = PCA(2).fit_transform(points)
+    shares = []
+    for generation in np.unique(generations):
+        members = plane[generations == generation]
+        if len(members) >= 5:
+            shares.append(PCA().fit(members).explained_variance_ratio_[0])
+    return 1 - np.mean(shares)
+
+
+def test_agrees_with_nested_sklearn_pca_for_every_seed():
+    clouds = _noise(2, 3, 126, 16)
+    metric = generation_one_dimensionality(clouds, GENERATIONS)
+    assert metric.shape == (2, 3)
+    for index in np.ndindex(2, 3):
+        expected = _sklearn_reference(clouds[index].numpy(), GENERATIONS.numpy())
+        assert metric[index] == pytest.approx(expected, abs=1e-10)
+
+
+def test_generations_on_lines_of_different_directions_score_zero():
+    angle = GENERATIONS.double()
+    direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
+    plane = _noise(126, 1) * direction + 3 * angle[:, None]
+    assert generation_one_dimensionality(plane @ _noise(2, 16), GENERATIONS) < 1e-12
+
+
+def test_generations_on_circles_score_one_half():
+    angle = 2 * torch.pi * torch.arange(20, dtype=torch.float64) / 10
+    circles = torch.stack((angle.cos(), angle.sin()), dim=-1)
+    circles[10:] *= 2
+    generations = torch.arange(20) // 10
+    metric = generation_one_dimensionality(circles, generations)
+    assert metric == pytest.approx(0.5, abs=1e-9)
+
+
+def test_generations_below_five_nodes_do_not_count():
+    big, small = _noise(2, 8, 2).unbind(0)
+    both = torch.cat((big, 5 + small[:4]))
+    flat_small = torch.cat((big, 5 + small[:4] * torch.tensor([1.0, 0.0])))
+    generations = torch.tensor([7] * 8 + [3] * 4)  # neither contiguous nor from zero
+    # The plane of two features is all of space, so the large one scores as it would alone.
+    alone = generation_one_dimensionality(big, generations[:8])
+    for cloud in (both, flat_small):
+        torch.testing.assert_close(generation_one_dimensionality(cloud, generations), alone)
+
+
+def test_order_of_the_nodes_does_not_matter():
+    points, shuffle = (
+        _noise(126, 16),
+        torch.randperm(126, generator=torch.Generator().manual_seed(0)),
+    )
+    torch.testing.assert_close(
+        generation_one_dimensionality(points[shuffle], GENERATIONS[shuffle]),
+        generation_one_dimensionality(points, GENERATIONS),
+    )
+
+
+def test_collapsed_generations_are_left_out():
+    points = _noise(20, 2)
+    generations = torch.arange(20) // 10
+    alone = generation_one_dimensionality(points[:10], generations[:10])
+    points[10:] = points[10]
+    torch.testing.assert_close(generation_one_dimensionality(points, generations), alone)
+    points[:10] = points[0]
+    assert generation_one_dimensionality(points, generations).isnan()
+
+
+def test_a_diverged_seed_is_nan():
+    clouds = _noise(2, 126, 16)
+    clouds[1, 5, 5] = torch.nan
+    metric = generation_one_dimensionality(clouds, GENERATIONS)
+    assert metric.isnan().tolist() == [False, True]
+
+
+def test_tree_of_small_generations_is_refused():
+    with pytest.raises(ValueError, match="must have 5 nodes, the largest has 4"):
+        generation_one_dimensionality(_noise(7, 3), GENERATIONS[:7])
+
+
+@pytest.mark.parametrize(
+    ("generations", "message"),
+    [
+        (torch.zeros(6, dtype=torch.long), "each of the 7 points"),
+        (torch.zeros(1, 7, dtype=torch.long), "one-dimensional"),
+        (torch.zeros(7), "integers"),
+    ],
+)
+def test_generations_that_do_not_fit_are_refused(generations, message):
+    with pytest.raises(ValueError, match=f"generations must .*{message}"):
+        generation_one_dimensionality(_noise(7, 3), generations)

@@ -1,0 +1,77 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from callbacks.plots import generalization_scatter
+
+TRAIN = np.array([100.0, 200.0, 300.0, 150.0])
+TEST = np.array([1000.0, np.nan, 2000.0, 900.0])
+
+
+def dots(figure, name: str):
+    (found,) = [item for item in figure.axes[0].collections if item.get_label().startswith(name)]
+    return found
+
+
+def tick_texts(axis) -> list[str]:
+    return [axis.get_major_formatter()(place, None) for place in axis.get_majorticklocs()]
+
+
+def test_train_epoch_is_on_x_and_test_epoch_on_y_both_logarithmic():
+    figure = generalization_scatter(TRAIN, TEST, title="grokking")
+    axes = figure.axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_aspect() == 1 and axes.get_xlim() == axes.get_ylim()
+    places = dots(figure, "generalises").get_offsets()
+    assert np.asarray(places) == pytest.approx(np.array([[100, 1000], [300, 2000], [150, 900]]))
+
+
+def test_runs_that_never_generalise_are_counted_and_stand_hollow_above_all_others():
+    figure = generalization_scatter(TRAIN, TEST)
+    legend = [text.get_text() for text in figure.axes[0].get_legend().texts]
+    assert legend == ["same epoch", "generalises: 3 of 4", "never: 1 of 4"]
+    never = dots(figure, "never")
+    ((x, y),) = np.asarray(never.get_offsets())
+    assert x == 200 and y > 2000
+    assert len(never.get_facecolor()) == 0
+    assert tick_texts(figure.axes[0].yaxis)[-1] == "never"
+    assert "never" not in tick_texts(figure.axes[0].xaxis)
+
+
+def test_runs_that_never_fit_stand_in_a_strip_at_the_right():
+    train = np.array([100.0, np.nan, np.nan, 150.0])
+    figure = generalization_scatter(train, TEST)
+    assert tick_texts(figure.axes[0].xaxis)[-1] == "never"
+    places = np.asarray(dots(figure, "generalises").get_offsets())
+    assert places[1, 0] > 2000 and places[1, 1] == 2000
+    drawn = len(places) + len(dots(figure, "never").get_offsets())
+    assert drawn == 4
+
+
+def test_dashed_line_is_the_diagonal():
+    (line,) = generalization_scatter(TRAIN, TEST).axes[0].lines
+    assert line.is_dashed()
+    assert list(line.get_xdata()) == list(line.get_ydata())
+
+
+def test_no_strip_without_a_run_that_belongs_there():
+    figure = generalization_scatter(TRAIN, TRAIN * 2)
+    assert not figure.axes[0].patches
+    assert figure.axes[0].get_legend().texts[-1].get_text() == "never: 0 of 4"
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [([np.nan] * 20, [np.nan] * 20), ([0.0], [0.0]), ([1.0], [np.nan])]
+)
+def test_unusual_inputs_can_be_drawn(train, test):
+    figure = generalization_scatter(train, test)
+    figure.canvas.draw()
+    offsets = [np.asarray(item.get_offsets()) for item in figure.axes[0].collections]
+    assert np.isfinite(np.concatenate(offsets)).all()
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(("train", "test"), [(TRAIN[None], TEST), (TRAIN, TEST[:2]), ([], [])])
+def test_wrong_shapes_are_refused(train, test):
+    with pytest.raises(ValueError, match="_epoch has shape"):
+        generalization_scatter(train, test)
