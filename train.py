@@ -74,6 +74,10 @@ def main(args: Sequence[str] | None = None) -> None:
         _exit_with(sentence)
 
 
+class UsageError(Exception):
+    """Something that the user typed and can mend; the message is the whole sentence."""
+
+
 def run(arguments: Sequence[str]) -> LightningCLI:
     """Parse, build and run one subcommand; returns the command line object, for tests."""
     arguments = list(arguments)
@@ -165,7 +169,7 @@ def command_line_class() -> Any:
                 return
             name = _run_name(config)
             root = trainer.default_root_dir or "runs"
-            version = _next_version(os.path.join(root, name))
+            version = claim_version(os.path.join(root, name))
             trainer.logger = [
                 {
                     "class_path": f"lightning.pytorch.loggers.{logger}",
@@ -215,17 +219,17 @@ def _run_name(config: Any) -> str:
     return config.model.class_path.rpartition(".")[2]
 
 
-def _next_version(folder: str) -> int:
-    taken = [
-        int(match.group(1))
-        for match in map(re.compile(r"version_(\d+)$").match, _listdir(folder))
-        if match
-    ]
-    return max(taken, default=-1) + 1
-
-
-def _listdir(folder: str) -> list[str]:
-    return os.listdir(folder) if os.path.isdir(folder) else []
+def claim_version(folder: str) -> int:
+    """The next free version_N of a run, its folder made, so that two runs never share one."""
+    os.makedirs(folder, exist_ok=True)
+    taken = [re.fullmatch(r"version_(\d+)", name) for name in os.listdir(folder)]
+    version = max((int(match.group(1)) for match in taken if match), default=-1) + 1
+    while True:
+        try:
+            os.mkdir(os.path.join(folder, f"version_{version}"))
+            return version
+        except FileExistsError:  # taken by a run that started at the same moment
+            version += 1
 
 
 def _version(package: str) -> str:

@@ -145,11 +145,12 @@ class Ensemble(nn.Module):
         ``stream`` sets the masks of training (1) apart from those of evaluation (-1).
         """
         buffers = dict(self.stacked.named_buffers())
-        keys = [name for name in buffers if name.endswith(".key")]
-        if keys:
+        names = [name for name in buffers if name.endswith(".key")]
+        if names:
             base = hash32(hash32(self.seed_values * 2 + (stream > 0)) + step)  # (S,)
-            for layer, name in enumerate(keys):
-                buffers[name] = hash32(base + hash32(torch.tensor(layer + 1)))
+            layers = torch.arange(1, len(names) + 1, device=base.device)
+            keys = hash32(base + hash32(layers).unsqueeze(-1))  # (layers, S)
+            buffers.update(zip(names, keys.unbind(), strict=True))
         return buffers
 
 

@@ -1,0 +1,89 @@
+"""A member of an ensemble trains as an ordinary module of its seed would, alone."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from datamodules import AlgorithmicData, ModularAddition
+from datamodules.batching import epoch_batches
+from lightning_modules import (
+    MLP,
+    CrossEntropyHead,
+    Ensemble,
+    HarmonicHead,
+    NetworkWithHead,
+    ToyTransformer,
+)
+
+SEEDS = [3, 52, 7]
+HARMONIC = partial(HarmonicHead, exponent=2, eps=1e-4)
+
+
+def build(network, head, **options):
+    body = network(31, 2)
+    return NetworkWithHead(body, head(body.out_features, 31), **options)
+
+
+def train_alone(build_one, seed, steps, batch_size=32):
+    """The plain loop: an ordinary module, autograd, AdamW, the seed's own split and order."""
+    data = AlgorithmicData(ModularAddition(), seeds=[seed], batch_size=batch_size)
+    data.setup()
+    split = data.splits[0]
+    torch.manual_seed(seed)
+    model = build_one()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
+    losses, step, epoch = [], 0, 0
+    while step < steps:
+        for rows in epoch_batches([seed], epoch, [len(split.train_inputs)], batch_size)[:, 0]:
+            rows = rows[rows >= 0]
+            loss = model(split.train_inputs[rows], split.train_targets[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            step += 1
+            if step == steps:
+                break
+        epoch += 1
+    return model, losses
+
+
+def train_together(ensemble, steps, batch_size=32):
+    data = AlgorithmicData(ModularAddition(), seeds=ensemble.seeds, batch_size=batch_size)
+    data.setup()
+    loader = data.train_dataloader()
+    optimizer = torch.optim.AdamW(ensemble.parameters(), lr=2e-3, weight_decay=0.01)
+    losses, epoch = [], 0
+    while len(losses) < steps:
+        loader.current_epoch = lambda epoch=epoch: epoch
+        batch = next(iter(loader))
+        for inputs, targets in zip(batch["inputs"], batch["targets"], strict=True):
+            losses.append(ensemble.accumulate_gradients(inputs, targets, len(losses)))
+            optimizer.step()
+            if len(losses) == steps:
+                break
+        epoch += 1
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("head", [HARMONIC, CrossEntropyHead])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    ("network", "steps"),
+    [(MLP, 300), (partial(ToyTransformer, dropout=0.0), 100)],
+    ids=["mlp", "transformer"],
+)
+def test_member_trains_as_its_seed_alone(network, head, tied, steps):
+    # 50 examples a batch: the last of an epoch is short, and must weigh as a short batch does.
+    build_one = partial(build, network, head, tie_embedding=tied, embedding_penalty=0.01)
+    ensemble = Ensemble(build_one, SEEDS)
+    together = train_together(ensemble, steps, batch_size=50)
+    for index, seed in enumerate(SEEDS):
+        alone, losses = train_alone(build_one, seed, steps, batch_size=50)
+        torch.testing.assert_close(together[:, index], torch.tensor(losses), atol=1e-5, rtol=1e-5)
+        # Logits rather than weights: a key's bias has no effect on attention, so that its gradient
+        # is rounding noise, which Adam scales up to full steps.
+        inputs = torch.cartesian_prod(torch.arange(31), torch.arange(31))
+        member = ensemble.member(index).eval()
+        torch.testing.assert_close(member(inputs), alone.eval()(inputs), atol=1e-4, rtol=1e-4)
