@@ -3,6 +3,7 @@
 from callbacks.embedding_geometry import EmbeddingGeometry
 from callbacks.epoch_progress import EpochProgress
 from callbacks.generalization import Generalization
+from callbacks.prediction_table import PredictionTable
 from callbacks.probe import Probe
 from callbacks.run_summary import RunSummary
 from callbacks.weight_norms import WeightNorms
@@ -11,6 +12,7 @@ __all__ = [
     "EmbeddingGeometry",
     "EpochProgress",
     "Generalization",
+    "PredictionTable",
     "Probe",
     "RunSummary",
     "WeightNorms",

@@ -89,6 +89,7 @@ class Generalization(Probe):
                 train_epoch=train_epoch,
                 test_epoch=test_epoch,
                 threshold=self.threshold,
+                log_epochs=self.epochs[-1] > 0,
             ),
             "generalization": generalization_scatter(train_epoch, test_epoch, title=title),
         }

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
@@ -78,6 +79,12 @@ class Classifier(L.LightningModule):
             )
         if seeds is not None and min(seeds, default=0) < 0:
             raise ValueError(f"seeds are {seeds}; they must not be negative")
+        # On the command line these are plain names and numbers, so that load_from_checkpoint needs
+        # nothing else; in a notebook network and head are classes, which no checkpoint should hold.
+        self.save_hyperparameters(logger=False)
+        for name in ("network", "head"):
+            if callable(self.hparams.get(name)):
+                del self.hparams[name]
         self.automatic_optimization = False
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -197,7 +204,9 @@ class Classifier(L.LightningModule):
         return float("inf") if epochs < 0 else epochs * steps
 
     def _logs_this_epoch(self) -> bool:
-        """Whether this epoch crossed a multiple of ``log_every_n_steps``, or is the last."""
+        """Whether this epoch is due by ``log_every_n_steps`` or the last, or nothing is trained."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            return True
         steps = max(1, getattr(getattr(self.trainer, "datamodule", None), "steps_per_epoch", 1))
         stride = max(1, self.trainer.log_every_n_steps // steps)
         epoch = self.current_epoch + 1

@@ -1,0 +1,61 @@
+"""PredictionTable: what `lightning predict` leaves behind."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+
+class PredictionTable(L.Callback):
+    """Writes every seed's answers to ``predictions.csv`` in the run's folder.
+
+    One row per seed and example: the seed, the part (train or test), the input tokens, the right
+    answer, the model's. Tokens stand by their labels where the data module's task has some.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[list[Any]] = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        task = getattr(trainer.datamodule, "task", None)  # type: ignore[attr-defined]
+        labels = task.token_labels if task is not None else None
+        seeds = getattr(pl_module, "seeds", [0])
+
+        def text(token: int) -> Any:
+            return labels[token] if labels is not None else token
+
+        columns: list[Tensor] = [outputs[k] for k in ("inputs", "targets", "predictions", "is_test")]
+        inputs, targets, predictions, is_test = (column.tolist() for column in columns)
+        for s, seed in enumerate(seeds):
+            for tokens, target, answer, test in zip(
+                inputs[s], targets[s], predictions[s], is_test[s], strict=True
+            ):
+                if target >= 0:  # not the filling of a shorter member
+                    part = "test" if test else "train"
+                    self._rows.append([seed, part, *map(text, tokens), text(target), text(answer)])
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self._rows or trainer.log_dir is None or not trainer.is_global_zero:
+            return
+        path = Path(trainer.log_dir) / "predictions.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        inputs = [f"input_{k}" for k in range(len(self._rows[0]) - 4)]
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["seed", "part", *inputs, "target", "prediction"])
+            writer.writerows(self._rows)
+        right = sum(row[-1] == row[-2] for row in self._rows)
+        print(f"{right:,} of {len(self._rows):,} answers are right; written to {path}")
+        self._rows.clear()

@@ -1,0 +1,109 @@
+"""The cross-entropy head against softmax cross-entropy written out in float64."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_modules.heads import CrossEntropyHead
+
+WIDTH, CLASSES = 6, 5
+
+
+def make(bias, scale=1.0):
+    rng = torch.Generator().manual_seed(11)
+    head = CrossEntropyHead(WIDTH, CLASSES, bias=bias)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=rng))
+    features = torch.randn(7, WIDTH, generator=rng) * scale
+    return head, features, torch.randint(CLASSES, (7,), generator=rng)
+
+
+def logits_by_loop(head, x):
+    bias = [0.0] * CLASSES if head.bias is None else head.bias.tolist()
+    return [
+        math.fsum(w * v for w, v in zip(row, x, strict=True)) + b
+        for row, b in zip(head.weight.tolist(), bias, strict=True)
+    ]
+
+
+def probabilities_by_loop(head, x):
+    logits = logits_by_loop(head, x)
+    powers = [math.exp(value - max(logits)) for value in logits]
+    return [power / math.fsum(powers) for power in powers]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_logits_are_inner_products_plus_bias(bias):
+    head, features, _ = make(bias)
+    expected = torch.tensor([logits_by_loop(head, x) for x in features.tolist()])
+    torch.testing.assert_close(head(features), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_loss_is_the_mean_negative_log_probability(bias, scale):
+    head, features, targets = make(bias, scale)
+    losses = []
+    for x, target in zip(features.tolist(), targets.tolist(), strict=True):
+        logits = logits_by_loop(head, x)
+        log_sum = max(logits) + math.log(math.fsum(math.exp(v - max(logits)) for v in logits))
+        losses.append(log_sum - logits[target])
+    expected = math.fsum(losses) / len(losses)
+    assert head.loss(features, targets).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_gradients_are_probability_minus_one_hot(bias):
+    head, features, targets = make(bias)
+    features.requires_grad_(True)
+    head.loss(features, targets).backward()
+    of_features = torch.zeros(7, WIDTH, dtype=torch.float64)
+    of_weight = torch.zeros(CLASSES, WIDTH, dtype=torch.float64)
+    of_bias = torch.zeros(CLASSES, dtype=torch.float64)
+    for i, (x, target) in enumerate(zip(features.tolist(), targets.tolist(), strict=True)):
+        for c, p in enumerate(probabilities_by_loop(head, x)):
+            residual = (p - (c == target)) / 7
+            of_features[i] += residual * head.weight.detach()[c].double()
+            of_weight[c] += residual * torch.tensor(x, dtype=torch.float64)
+            of_bias[c] += residual
+    torch.testing.assert_close(features.grad.double(), of_features, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(head.weight.grad.double(), of_weight, rtol=1e-4, atol=1e-6)
+    if bias:
+        torch.testing.assert_close(head.bias.grad.double(), of_bias, rtol=1e-4, atol=1e-6)
+
+
+def test_there_is_no_bias_unless_asked_for():
+    assert [name for name, _ in CrossEntropyHead(WIDTH, CLASSES).named_parameters()] == ["weight"]
+    assert CrossEntropyHead(WIDTH, CLASSES).bias is None
+
+
+def test_the_bias_begins_as_that_of_a_linear_layer():
+    torch.manual_seed(0)
+    bias = CrossEntropyHead(25, 2000, bias=True).bias.detach()
+    assert bias.shape == (2000,)
+    assert 0.199 < bias.abs().max() <= 0.2
+    assert bias.std().item() == pytest.approx(0.2 / math.sqrt(3), rel=0.05)
+
+
+def test_tying_leaves_the_bias_untied():
+    head, features, targets = make(bias=True)
+    embedding = torch.nn.Parameter(torch.zeros(CLASSES, WIDTH))
+    bias = head.bias
+    head.tie(embedding)
+    assert head.weight is embedding and head.bias is bias
+    # With weights of zero the bias alone decides.
+    expected = bias.detach().log_softmax(0)
+    torch.testing.assert_close(head.loss(features, targets), -expected[targets].mean())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_logits_of_hundreds_give_a_finite_loss_and_gradient(dtype):
+    head, features, targets = make(bias=False)
+    head = head.to(dtype)
+    features = (features * 300).to(dtype).requires_grad_(True)
+    loss = head.loss(features, targets)
+    loss.backward()
+    assert loss.dtype == torch.float32 and 100 < loss.item() < 10_000
+    assert features.grad.isfinite().all() and head.weight.grad.isfinite().all()

@@ -1,0 +1,452 @@
+"""The networks against loops and torch's own layers, and a network with its head."""
+
+import math
+import random
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+
+from lightning_modules import (
+    MLP,
+    CrossEntropyHead,
+    HarmonicHead,
+    NetworkWithHead,
+    ToyTransformer,
+)
+from lightning_modules.networks.seeded_dropout import SeededDropout
+from lightning_modules.networks.toy_transformer import EncoderLayer
+
+
+def tokens(*shape, vocab_size=31, seed=0):
+    return torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(build, seed=0):
+    torch.manual_seed(seed)
+    return build()
+
+
+def with_head(network, head, vocab_size=31, num_tokens=2, **options):
+    body = network(vocab_size, num_tokens)
+    return NetworkWithHead(body, head(body.out_features, vocab_size), **options)
+
+
+def affine(weight, bias, x):
+    """W x + b, element by element in float64."""
+    return [
+        math.fsum(w * v for w, v in zip(row, x, strict=True)) + b
+        for row, b in zip(weight.tolist(), bias.tolist(), strict=True)
+    ]
+
+
+def distance_from_uniform(values, bound):
+    """Kolmogorov's distance of a sample from U(-bound, bound)."""
+    sample = np.sort(values.detach().double().numpy().ravel())
+    uniform = (sample + bound) / (2 * bound)
+    ranks = np.arange(1, len(sample) + 1) / len(sample)
+    return np.abs(ranks - uniform).max()
+
+
+# ---- MLP -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2, 3])
+def test_mlp_is_embed_concatenate_silu_linear(num_tokens):
+    mlp = seeded(lambda: MLP(7, num_tokens, embedding_dim=4, hidden_dim=9))
+    inputs = tokens(5, num_tokens, vocab_size=7)
+    expected = []
+    for example in inputs.tolist():
+        x = [value for token in example for value in mlp.embedding.weight[token].tolist()]
+        hidden = affine(mlp.hidden.weight, mlp.hidden.bias, x)
+        hidden = [value / (1 + math.exp(-value)) for value in hidden]
+        expected.append(affine(mlp.features.weight, mlp.features.bias, hidden))
+    torch.testing.assert_close(mlp(inputs), torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", [MLP, partial(ToyTransformer, dropout=0.0)])
+def test_leading_dimensions_are_kept_and_examples_do_not_mix(network):
+    body = seeded(lambda: network(31, 3))
+    inputs = tokens(2, 4, 3)
+    features = body(inputs)
+    assert features.shape == (2, 4, body.out_features)
+    for i in range(2):
+        for j in range(4):
+            torch.testing.assert_close(features[i, j], body(inputs[i, j]), rtol=1e-5, atol=1e-5)
+
+
+def test_mlp_embedding_begins_uniform_between_minus_and_plus_a_quarter():
+    embedding = seeded(lambda: MLP(2000, 2)).embedding.weight
+    assert embedding.shape == (2000, 16)
+    assert embedding.abs().max() <= 0.25
+    assert distance_from_uniform(embedding, 0.25) < 1.95 / math.sqrt(embedding.numel())
+
+
+@pytest.mark.parametrize("name", ["vocab_size", "num_tokens", "embedding_dim", "hidden_dim"])
+def test_mlp_sizes_below_one_are_refused(name):
+    sizes = dict(vocab_size=5, num_tokens=2, embedding_dim=4, hidden_dim=6) | {name: 0}
+    with pytest.raises(ValueError, match=f"{name} 0"):
+        MLP(**sizes)
+
+
+# ---- sizes the authors' models have --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "head", "tied", "count"),
+    [
+        (MLP, HarmonicHead, True, 5412),
+        (MLP, partial(CrossEntropyHead, bias=True), True, 5443),
+        # The authors' counts without their unused layer of 527.
+        (ToyTransformer, CrossEntropyHead, True, 7615 - 527),
+        (ToyTransformer, HarmonicHead, False, 8111 - 527),
+    ],
+    ids=["harmonic_mlp", "mlp", "transformer", "harmonic_transformer"],
+)
+def test_the_authors_four_models_have_their_numbers_of_parameters(network, head, tied, count):
+    model = with_head(network, head, tie_embedding=tied)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+# ---- transformer ---------------------------------------------------------------------------------
+
+
+def torch_layer(layer, width, num_heads, feedforward_dim):
+    """torch's own encoder layer with the weights of ours."""
+    theirs = nn.TransformerEncoderLayer(
+        width, num_heads, feedforward_dim, batch_first=True, dropout=0.0
+    )
+    names = {
+        "self_attn.in_proj_weight": layer.qkv.weight,
+        "self_attn.in_proj_bias": layer.qkv.bias,
+        "self_attn.out_proj.weight": layer.out.weight,
+        "self_attn.out_proj.bias": layer.out.bias,
+        "linear1.weight": layer.feedforward1.weight,
+        "linear1.bias": layer.feedforward1.bias,
+        "linear2.weight": layer.feedforward2.weight,
+        "linear2.bias": layer.feedforward2.bias,
+        "norm1.weight": layer.norm1.weight,
+        "norm1.bias": layer.norm1.bias,
+        "norm2.weight": layer.norm2.weight,
+        "norm2.bias": layer.norm2.bias,
+    }
+    theirs.load_state_dict({name: value.detach().clone() for name, value in names.items()})
+    return theirs
+
+
+def shake(module):
+    """Give every parameter, also those that begin at 0 or 1, a value of its own."""
+    rng = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=rng)
+    return module
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_transformer_is_torch_s_encoder_layers_with_an_outer_residual(num_layers, training):
+    ours = shake(seeded(lambda: ToyTransformer(31, 3, num_layers=num_layers, dropout=0.0)))
+    ours.train(training)
+    layers = [torch_layer(layer, 16, 2, 64) for layer in ours.layers]
+    inputs = tokens(6, 3)
+    x = ours.embedding.weight[inputs] + ours.position
+    for layer in layers:
+        x = layer(x) + x
+    torch.testing.assert_close(ours(inputs), x[:, -1], rtol=1e-5, atol=1e-5)
+
+
+def test_transformer_gradients_are_those_of_torch_s_layers():
+    ours = shake(seeded(lambda: ToyTransformer(31, 2, dropout=0.0)))
+    layers = [torch_layer(layer, 16, 2, 64) for layer in ours.layers]
+    inputs = tokens(6, 2)
+    weights = torch.randn(6, 16, generator=torch.Generator().manual_seed(6))
+    (ours(inputs) * weights).sum().backward()
+    x = ours.embedding.weight.detach()[inputs] + ours.position.detach()
+    for layer in layers:
+        x = layer(x) + x
+    (x[:, -1] * weights).sum().backward()
+    for mine, theirs in zip(ours.layers, layers, strict=True):
+        for got, expected in (
+            (mine.qkv.weight, theirs.self_attn.in_proj_weight),
+            (mine.feedforward1.weight, theirs.linear1.weight),
+            (mine.norm2.bias, theirs.norm2.bias),
+        ):
+            torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_causal_layer_is_torch_s_under_a_causal_mask():
+    layer = shake(seeded(lambda: EncoderLayer(8, 2, 12, 0.0, False, causal=True)))
+    theirs = torch_layer(layer, 8, 2, 12)
+    x = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(7))
+    mask = nn.Transformer.generate_square_subsequent_mask(4)
+    expected = theirs(x, src_mask=mask, is_causal=True)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer(x, last_only=True), expected[:, -1:], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_later_tokens_reach_earlier_positions_unless_causal(causal):
+    layer = seeded(lambda: EncoderLayer(8, 2, 12, 0.0, False, causal))
+    x = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(8))
+    changed = x.clone()
+    changed[:, 2:] += 1.0
+    before, after = layer(x)[:, :2], layer(changed)[:, :2]
+    assert torch.equal(before, after) == causal
+    assert not torch.allclose(layer(x)[:, 2:], layer(changed)[:, 2:])
+
+
+def test_causal_transformer_of_two_layers_differs_from_the_default_one():
+    plain, causal = (
+        seeded(partial(ToyTransformer, 31, 3, dropout=0.0, causal=causal))
+        for causal in (False, True)
+    )
+    assert not torch.allclose(plain(tokens(4, 3)), causal(tokens(4, 3)))
+
+
+def test_the_order_of_tokens_matters_through_the_positions():
+    body = seeded(lambda: ToyTransformer(31, 2, dropout=0.0))
+    ab, ba = torch.tensor([[3, 9]]), torch.tensor([[9, 3]])
+    assert not torch.allclose(body(ab), body(ba))
+
+
+def test_transformer_embedding_begins_normal_with_deviation_a_quarter_and_positions_with_one():
+    body = seeded(lambda: ToyTransformer(2000, 500))
+    n = body.embedding.weight.numel()
+    assert body.embedding.weight.std().item() == pytest.approx(0.25, abs=4 * 0.25 / (2 * n) ** 0.5)
+    assert body.embedding.weight.mean().item() == pytest.approx(0, abs=4 * 0.25 / n**0.5)
+    assert 0.8 < body.embedding.weight.abs().max() < 1.5  # not uniform
+    n = body.position.numel()
+    assert body.position.std().item() == pytest.approx(1.0, abs=4 / (2 * n) ** 0.5)
+
+
+def test_encoder_layer_begins_as_torch_s_does():
+    layer = seeded(lambda: EncoderLayer(64, 2, 256, 0.0, False, False))
+    torch.manual_seed(0)
+    theirs = nn.TransformerEncoderLayer(64, 2, 256, batch_first=True)
+    for ours, other in (
+        (layer.qkv, (theirs.self_attn.in_proj_weight, theirs.self_attn.in_proj_bias)),
+        (layer.out, (theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias)),
+        (layer.feedforward1, (theirs.linear1.weight, theirs.linear1.bias)),
+        (layer.feedforward2, (theirs.linear2.weight, theirs.linear2.bias)),
+    ):
+        assert ours.weight.std().item() == pytest.approx(other[0].std().item(), rel=0.05)
+        assert ours.weight.abs().max().item() == pytest.approx(
+            other[0].abs().max().item(), rel=0.01
+        )
+        assert (ours.bias == 0).all() == (other[1] == 0).all()
+
+
+@pytest.mark.parametrize("options", [{"num_heads": 3}, {"num_layers": 0}, {"embedding_dim": 0}])
+def test_transformer_refuses_impossible_sizes(options):
+    with pytest.raises(ValueError, match=r"num_heads is 3; it must divide|at least 1"):
+        ToyTransformer(31, 2, **options)
+
+
+# ---- dropout -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_evaluation", [False, True])
+def test_transformer_drops_in_training_and_in_evaluation_only_when_told_to(in_evaluation):
+    body = seeded(lambda: ToyTransformer(31, 2, dropout=0.3, dropout_in_evaluation=in_evaluation))
+    same = ToyTransformer(31, 2, dropout=0.0)
+    same.load_state_dict(body.state_dict())
+    inputs = tokens(20, 2)
+    body.train()
+    assert not torch.equal(body(inputs), body(inputs))
+    body.eval()
+    assert torch.equal(body(inputs), body(inputs)) != in_evaluation
+    assert torch.equal(body(inputs), same(inputs)) != in_evaluation
+
+
+def test_all_four_dropouts_of_a_layer_act():
+    layer = seeded(lambda: EncoderLayer(8, 2, 12, 0.5, False, False))
+    x = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(9))
+    names = ["drop_attention", "drop_out", "drop_hidden", "drop_feedforward"]
+    expected = layer.eval()(x)
+    for name in names:
+        layer.eval()
+        getattr(layer, name).train().key = torch.tensor(4)
+        assert not torch.allclose(layer(x), expected), name
+
+
+def kept(p, key, *shape):
+    dropout = SeededDropout(p).train()
+    dropout.key = None if key is None else torch.tensor(key)
+    return dropout(torch.ones(*shape)) != 0
+
+
+def test_the_same_key_gives_the_same_mask_and_different_keys_different_ones():
+    masks = {key: kept(0.5, key, 8, 16) for key in [0, 1, 2, 12345, 2**32 - 1]}
+    for key, mask in masks.items():
+        assert torch.equal(kept(0.5, key, 8, 16), mask)
+        for other, its_mask in masks.items():
+            assert torch.equal(mask, its_mask) == (key == other)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("key", [0, 1, 7, 2**31, 2**32 - 1, None])
+def test_the_keep_rate_is_one_minus_p(p, key):
+    torch.manual_seed(0)
+    mask = kept(p, key, 200_000)
+    sigma = math.sqrt(p * (1 - p) / mask.numel())
+    assert mask.double().mean().item() == pytest.approx(1 - p, abs=4 * sigma)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_masks_of_distant_keys_and_neighbouring_elements_are_unrelated(p):
+    n = 100_000
+    first, second = kept(p, 123_456_789, n), kept(p, 3_210_987_654, n)
+    for a, b in ((first, second), (first[1:], first[:-1]), (first[16:], first[:-16])):
+        both = (a & b).double().mean().item()
+        assert both == pytest.approx((1 - p) ** 2, abs=5 * math.sqrt((1 - p) ** 2 / n))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.75])
+@pytest.mark.parametrize("key", [3, None])
+def test_what_is_kept_is_scaled_by_one_over_one_minus_p_and_its_gradient_too(p, key):
+    dropout = SeededDropout(p).train()
+    dropout.key = None if key is None else torch.tensor(key)
+    x = torch.linspace(1, 2, 500, requires_grad=True)
+    y = dropout(x)
+    mask = y != 0
+    assert 0 < mask.sum() < 500
+    torch.testing.assert_close(y[mask], x[mask] / (1 - p))
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, mask / (1 - p))
+
+
+def test_a_key_keeps_dropout_away_from_the_global_generators():
+    torch.manual_seed(1)
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    first = kept(0.5, 3, 100)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1] and (np.random.get_state()[1] == states[2]).all()
+    torch.manual_seed(2)
+    assert torch.equal(kept(0.5, 3, 100), first)
+
+
+def test_under_vmap_every_member_has_the_mask_of_its_own_key():
+    dropout = SeededDropout(0.4).train()
+    dropout.key = torch.tensor(0)
+    keys = torch.tensor([5, 77, 4_000_000_000])
+    together = vmap(lambda key, x: functional_call(dropout, {"key": key}, (x,)))(
+        keys, torch.ones(3, 4, 10)
+    )
+    for key, mask in zip(keys.tolist(), together != 0, strict=True):
+        assert torch.equal(mask, kept(0.4, key, 4, 10))
+
+
+def test_dropout_of_zero_and_evaluation_change_nothing():
+    x = torch.randn(50)
+    assert torch.equal(SeededDropout(0.0).train()(x), x)
+    assert torch.equal(SeededDropout(0.9).eval()(x), x)
+    assert not torch.equal(SeededDropout(0.9, in_evaluation=True).eval()(x), x)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, math.nan])
+def test_a_dropout_outside_zero_to_one_is_refused(p):
+    with pytest.raises(ValueError, match=f"dropout is {p}; it must be at least 0 and below 1"):
+        SeededDropout(p)
+    with pytest.raises(ValueError, match=f"dropout is {p}"):
+        ToyTransformer(31, 2, dropout=p)
+
+
+# ---- network with head ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", [MLP, ToyTransformer])
+@pytest.mark.parametrize("head", [HarmonicHead, CrossEntropyHead])
+def test_tying_makes_embedding_and_unembedding_one_parameter(network, head):
+    tied = with_head(network, head, tie_embedding=True)
+    assert tied.head.weight is tied.network.embedding.weight
+    assert tied.network.embedding_matrix() is tied.network.embedding.weight
+    untied = with_head(network, head)
+    assert untied.head.weight is not untied.network.embedding.weight
+    difference = sum(p.numel() for p in untied.parameters()) - sum(
+        p.numel() for p in tied.parameters()
+    )
+    assert difference == tied.head.weight.numel()
+
+
+def test_logits_without_targets_and_the_head_s_loss_with_them():
+    model = seeded(lambda: with_head(MLP, HarmonicHead))
+    inputs, targets = tokens(9, 2), tokens(9, seed=1)
+    features = model.network(inputs)
+    torch.testing.assert_close(model(inputs), model.head(features))
+    torch.testing.assert_close(model(inputs, targets), model.head.loss(features, targets))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_embedding_penalty_adds_the_mean_of_column_rms_with_its_gradient(tied):
+    strength = 0.7
+    plain, penalised = (
+        seeded(partial(with_head, MLP, HarmonicHead, tie_embedding=tied, embedding_penalty=s))
+        for s in (0.0, strength)
+    )
+    inputs, targets = tokens(9, 2), tokens(9, seed=1)
+    before, after = plain(inputs, targets), penalised(inputs, targets)
+    rows = plain.network.embedding.weight.tolist()
+    columns = list(zip(*rows, strict=True))
+    rms = [math.sqrt(math.fsum(value**2 for value in column) / len(column)) for column in columns]
+    assert (after - before).item() == pytest.approx(strength * sum(rms) / len(rms), rel=1e-5)
+
+    before.backward()
+    after.backward()
+    difference = penalised.network.embedding.weight.grad - plain.network.embedding.weight.grad
+    expected = [
+        [strength * value / (len(rows) * len(rms) * rms[j]) for j, value in enumerate(row)]
+        for row in rows
+    ]
+    assert difference.abs().max() > 0
+    torch.testing.assert_close(difference, torch.tensor(expected), rtol=1e-3, atol=1e-6)
+
+
+def test_the_gradient_of_the_penalty_is_finite_where_a_column_is_zero():
+    model = with_head(MLP, CrossEntropyHead, embedding_penalty=0.01)
+    with torch.no_grad():
+        model.network.embedding.weight[:, 3] = 0.0
+    model(tokens(4, 2), tokens(4)).backward()
+    assert model.network.embedding.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("options", [{"tie_embedding": True}, {"embedding_penalty": 0.1}])
+def test_a_network_without_token_embedding_can_neither_be_tied_nor_penalised(options):
+    head = HarmonicHead(4, 3)
+    with pytest.raises(ValueError, match="Linear has no token embedding"):
+        NetworkWithHead(nn.Linear(2, 4), head, **options)
+    assert NetworkWithHead(nn.Linear(2, 4), head)(torch.zeros(5, 2)).shape == (5, 3)
+
+
+def test_tying_refuses_a_head_of_another_size():
+    body = MLP(31, 2)
+    with pytest.raises(ValueError, match=r"\(31, 16\).*\(30, 16\)"):
+        NetworkWithHead(body, HarmonicHead(16, 30), tie_embedding=True)
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 5)], ids=str)
+def test_score_is_every_example_s_negative_log_likelihood_and_correctness(shape):
+    rng = torch.Generator().manual_seed(3)
+    logits = torch.randn(*shape, 4, generator=rng) * 3
+    targets = torch.randint(4, shape, generator=rng)
+    targets.view(-1)[:3] = logits.view(-1, 4)[:3].argmax(-1)  # some are right
+    targets.view(-1)[3] = -100
+    losses, correct = NetworkWithHead.score(logits, targets)
+    assert losses.shape == correct.shape == shape
+    assert correct.dtype == torch.bool
+    for row, target, loss, right in zip(
+        logits.view(-1, 4).tolist(),
+        targets.flatten().tolist(),
+        losses.flatten().tolist(),
+        correct.flatten().tolist(),
+        strict=True,
+    ):
+        if target == -100:
+            assert loss == 0 and not right
+            continue
+        nll = math.log(math.fsum(math.exp(value) for value in row)) - row[target]
+        assert loss == pytest.approx(nll, rel=1e-5, abs=1e-6)
+        assert right == (row[target] == max(row))
