@@ -11,6 +11,7 @@ import pickle
 import re
 import sys
 import traceback
+import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from importlib import metadata
@@ -92,25 +93,12 @@ def run(arguments: Sequence[str]) -> LightningCLI:
     if only_check:
         arguments[0] = "fit"
     cli_class = command_line_class()
+    _silence_harmless_warnings()
     cli_class.only_check = only_check
     return cli_class(args=arguments)
 
 
-@functools.cache
-def command_line_class() -> Any:
-    """The LightningCLI subclass. Made on the first call, since its base takes seconds to import."""
-    import logging
-    import warnings
-
-    import lightning as L
-    from lightning.pytorch.callbacks import ModelCheckpoint
-    from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-
-    # Importing the packages makes their classes known by their short names.
-    import callbacks
-    import datamodules
-    import lightning_modules  # noqa: F401
-
+def _silence_harmless_warnings() -> None:
     for harmless in (
         "LeafSpec",  # Lightning 2.6 on torch 2.13: a rename inside torch's pytree
         "Experiment logs directory .* exists and is not empty",  # we made it, to claim its name
@@ -119,6 +107,22 @@ def command_line_class() -> Any:
     ):
         warnings.filterwarnings("ignore", message=f".*{harmless}.*")
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="jsonargparse")
+
+
+@functools.cache
+def command_line_class() -> Any:
+    """The LightningCLI subclass. Made on the first call, since its base takes seconds to import."""
+    import logging
+
+    import lightning as L
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+    # Importing the packages makes their classes known by their short names.
+    import callbacks
+    import datamodules  # noqa: F401
+    import lightning_modules  # noqa: F401
+
     # Lightning's advertisement on every run; following it can overwrite our `lightning` script.
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(lambda record: "💡" not in record.getMessage())
@@ -185,69 +189,16 @@ def command_line_class() -> Any:
             trainer = config.trainer
             if trainer.logger not in (None, True) or trainer.fast_dev_run or self.only_check:
                 return
-            name = _run_name(config)
-            root = trainer.default_root_dir or "runs"
-            version = claim_version(os.path.join(root, name))
-            trainer.logger = [
-                {
-                    "class_path": f"lightning.pytorch.loggers.{logger}",
-                    "init_args": {"save_dir": root, "name": name, "version": version, **more},
-                }
-                for logger, more in (
-                    ("TensorBoardLogger", {"default_hp_metric": False}),
-                    ("CSVLogger", {}),
-                )
-            ]
+            files = config.get("config") or []
+            name = os.path.splitext(os.path.basename(str(files[0])))[0] if files else "run"
+            trainer.logger = callbacks.run_folder_loggers(trainer.default_root_dir or "runs", name)
 
         def before_fit(self) -> None:
             if self.only_check:
-                print(describe_run(self))
+                print(callbacks.describe_run(self.trainer, self.model, self.datamodule))
                 raise SystemExit(0)
 
     return GlassboxCLI
-
-
-def describe_run(cli: LightningCLI) -> str:
-    """What a config would train: model, parameters, data, steps."""
-    model, data, trainer = cli.model, cli.datamodule, cli.trainer
-    data.trainer = trainer
-    trainer.strategy.connect(model)
-    data.setup("fit")
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    seeds = len(getattr(model, "seeds", [0]))
-    steps = getattr(data, "steps_per_epoch", None)
-    lines = [
-        f"model       {type(model).__name__}, {parameters // seeds:,} parameters"
-        + (f" × {seeds} seeds = {parameters:,}" if seeds > 1 else ""),
-        f"data        {type(data).__name__}"
-        + (f", {data.task!r}" if hasattr(data, "task") else ""),
-        f"epochs      {trainer.max_epochs:,}",
-    ]
-    if steps is not None:
-        lines.append(f"steps       {steps:,} an epoch, {steps * trainer.max_epochs:,} in all")
-    lines.append(f"devices     {trainer.world_size} × {trainer.accelerator.__class__.__name__}")
-    return "\n".join(lines)
-
-
-def _run_name(config: Any) -> str:
-    """The run's name: that of its config file, or of its model."""
-    files = config.get("config") or []
-    if files:
-        return os.path.splitext(os.path.basename(str(files[0])))[0]
-    return config.model.class_path.rpartition(".")[2]
-
-
-def claim_version(folder: str) -> int:
-    """The next free version_N of a run, its folder made, so that two runs never share one."""
-    os.makedirs(folder, exist_ok=True)
-    taken = [re.fullmatch(r"version_(\d+)", name) for name in os.listdir(folder)]
-    version = max((int(match.group(1)) for match in taken if match), default=-1) + 1
-    while True:
-        try:
-            os.mkdir(os.path.join(folder, f"version_{version}"))
-            return version
-        except FileExistsError:  # taken by a run that started at the same moment
-            version += 1
 
 
 def _version(package: str) -> str:
@@ -317,8 +268,8 @@ def explain_parser_error(message: str, config: str = "the config file") -> str:
         name = match.group(1) or match.group(2)
         known = _known_classes(key)
         return (
-            f"{key or 'the config'}: there is no class {name!r}{_nearest(name, known)}; known here: "
-            f"{', '.join(known)} (or the full path of your own)"
+            f"{key or 'the config'}: there is no class {name!r}{_nearest(name, known)}; known "
+            f"here: {', '.join(known)} (or the full path of your own)"
         )
     if match := re.search(r"Literal\[(.+?)\]\. Got value: (.+)", message):
         return f"{key} is {match.group(2)!r}; it must be one of {match.group(1)}"
@@ -338,7 +289,7 @@ def explain_parser_error(message: str, config: str = "the config file") -> str:
     if match := re.search(r"File does not exist: '(.+)'", message):
         return f"there is no config file {os.path.relpath(match.group(1))!r}"
     if "arguments are required" in message:
-        return "no model and no data are given; name a config, such as --config configs/quickstart.yaml"
+        return "no model and no data are given; name a config: --config configs/quickstart.yaml"
     if "Unexpected config" in message:
         return f"{config} is empty or holds no keys"
     if "Problems parsing config" in message:
@@ -360,8 +311,8 @@ def _explain_option(option: str, key: str, message: str, source: str) -> str:
         known = [parameter for parameter in signature.parameters if parameter != "self"]
     owner = paths[-1].rpartition(".")[2] if paths else key
     return (
-        f"{key}: {owner} has no option {option!r}{source}{_nearest(option, known)}; its options are "
-        f"{', '.join(known) or 'none'}"
+        f"{key}: {owner} has no option {option!r}{source}{_nearest(option, known)}; its options "
+        f"are {', '.join(known) or 'none'}"
     )
 
 
@@ -381,13 +332,12 @@ def _known_classes(key: str) -> list[str]:
         "model": (lightning_modules, "LightningModule"),
         "data": (datamodules, "LightningDataModule"),
         "head": (lightning_modules, "LossHead"),
-        "network": (lightning_modules, "Module"),
+        "network": (lightning_modules, "FeatureNetwork"),
         "task": (datamodules, "Task"),
     }.get(key.rpartition(".")[2], (callbacks, "Callback"))
-    classes = {name: getattr(package, name) for name in package.__all__}
+    exported = {name: getattr(package, name) for name in package.__all__}
+    classes = {name: value for name, value in exported.items() if isinstance(value, type)}
     excluded = {base, "Probe", "Ensemble", "NetworkWithHead"}
-    if base == "Module":
-        excluded |= {name for name in classes if name.endswith("Head") or name == "Classifier"}
     return [
         name
         for name, cls in classes.items()
@@ -400,8 +350,18 @@ def _known_keys() -> list[str]:
     from lightning import Trainer
 
     trainer = [f"trainer.{name}" for name in inspect.signature(Trainer.__init__).parameters]
-    return [*trainer, "model", "data", "checkpoint", "progress", "summary", "seed_everything",
-            "ckpt_path", "config", "print_config"]
+    return [
+        *trainer,
+        "model",
+        "data",
+        "checkpoint",
+        "progress",
+        "summary",
+        "seed_everything",
+        "ckpt_path",
+        "config",
+        "print_config",
+    ]
 
 
 def _config_file(arguments: Sequence[str]) -> str:

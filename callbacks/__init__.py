@@ -1,10 +1,12 @@
 """Callbacks that measure interpretability while a model trains, by their short names."""
 
+from callbacks.dry_run import describe_run
 from callbacks.embedding_geometry import EmbeddingGeometry
 from callbacks.epoch_progress import EpochProgress
 from callbacks.generalization import Generalization
 from callbacks.prediction_table import PredictionTable
 from callbacks.probe import Probe
+from callbacks.run_folder import run_folder_loggers
 from callbacks.run_summary import RunSummary
 from callbacks.weight_norms import WeightNorms
 
@@ -16,4 +18,6 @@ __all__ = [
     "Probe",
     "RunSummary",
     "WeightNorms",
+    "describe_run",
+    "run_folder_loggers",
 ]

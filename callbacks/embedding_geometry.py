@@ -1,4 +1,4 @@
-"""EmbeddingGeometry: how many dimensions an embedding fills, and whether it has the task's shape."""
+"""EmbeddingGeometry: how many dimensions an embedding fills, and whether its shape is right."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class EmbeddingGeometry(Probe):
         task: Any = task_of(trainer, self)
         points = self._points(trainer, module)
         ratios = explained_variance(points)
-        groups, kind, titles = task.token_groups, task.group_kind, None
-        best = structure_scores(task, points)
-        if "best_coset" in best:
-            titles = best["best_coset"]
-            groups, kind = coset_colors(points), "categorical"
+        groups, kind = task.token_groups, task.group_kind
+        titles: list[str] | None = None
+        best = structure_scores(task, points).get("best_coset")
+        if isinstance(best, list):
+            titles, groups, kind = best, coset_colors(points), "categorical"
         labels = [task.token_labels[i] for i in task.embedding_tokens.tolist()]
         seeds = getattr(module, "seeds", None)
         epochs = f"epoch {trainer.current_epoch:,}"

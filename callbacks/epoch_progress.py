@@ -24,9 +24,7 @@ class EpochProgress(ProgressBar):
     def __init__(self, refreshes_per_second: float = 5.0) -> None:
         super().__init__()
         if not refreshes_per_second > 0:
-            raise ValueError(
-                f"refreshes_per_second is {refreshes_per_second}; it must be positive"
-            )
+            raise ValueError(f"refreshes_per_second is {refreshes_per_second}; it must be positive")
         self.refreshes_per_second = refreshes_per_second
         self.enabled = True
         self._bar: tqdm[Any] | None = None

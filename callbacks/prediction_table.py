@@ -36,7 +36,8 @@ class PredictionTable(L.Callback):
         def text(token: int) -> Any:
             return labels[token] if labels is not None else token
 
-        columns: list[Tensor] = [outputs[k] for k in ("inputs", "targets", "predictions", "is_test")]
+        names = ("inputs", "targets", "predictions", "is_test")
+        columns: list[Tensor] = [outputs[name] for name in names]
         inputs, targets, predictions, is_test = (column.tolist() for column in columns)
         for s, seed in enumerate(seeds):
             for tokens, target, answer, test in zip(

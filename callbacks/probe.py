@@ -41,13 +41,16 @@ class Probe(L.Callback):
     # Keys that only results.json gets, to keep the loggers readable.
     quiet: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, every_n_epochs: int = 100, figures_every_n_epochs: int | None = None) -> None:
+    def __init__(
+        self, every_n_epochs: int = 100, figures_every_n_epochs: int | None = None
+    ) -> None:
         for option, value in (
             ("every_n_epochs", every_n_epochs),
             ("figures_every_n_epochs", figures_every_n_epochs),
         ):
             if value is not None and value < 1:
-                raise ValueError(f"{type(self).__name__}: {option} is {value}; it must be at least 1")
+                name = type(self).__name__
+                raise ValueError(f"{name}: {option} is {value}; it must be at least 1")
         self.every_n_epochs = every_n_epochs
         self.figures_every_n_epochs = figures_every_n_epochs
         self.results: dict[str, Tensor | list[str]] = {}
@@ -112,7 +115,7 @@ class Probe(L.Callback):
 
 
 def is_fitting(trainer: L.Trainer) -> bool:
-    """Whether this is `fit`, validation inside it included (where ``trainer.training`` is false)."""
+    """Whether this is `fit`, its validation included (where ``trainer.training`` is false)."""
     return trainer.state.fn == TrainerFn.FITTING
 
 

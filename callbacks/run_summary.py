@@ -60,7 +60,8 @@ class RunSummary(L.Callback):
         headlines = ["train/accuracy", "test/accuracy"]
         if any(metrics["data/test_inputs_in_train"]):
             headlines += ["test/accuracy_clean", "data/test_inputs_in_train"]
-        for callback in trainer.callbacks:
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks:
             results = getattr(callback, "results", {})
             metrics.update({name: as_list(value) for name, value in results.items()})
             headlines += getattr(callback, "headlines", []) if results else []
@@ -108,7 +109,8 @@ def table(metrics: dict[str, list[Any]], names: list[str], num_seeds: int) -> st
             continue
         cells = [_cell(quantile_with_never(values, q)) for q in (0.5, 0.25, 0.75)]
         missing = sum(value is None for value in values)
-        lines.append(f"{name:<{width}}" + "".join(f"{c:>12}" for c in cells) + f"   {missing or ''}")
+        numbers = "".join(f"{cell:>12}" for cell in cells)
+        lines.append(f"{name:<{width}}{numbers}   {missing or ''}".rstrip())
     return "\n".join(lines)
 
 

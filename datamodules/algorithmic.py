@@ -78,6 +78,7 @@ class AlgorithmicData(L.LightningDataModule):
         self.keep_pairs_together = keep_pairs_together
         self.seeds = seeds
         self.splits: list[Split] = []
+        self._split_seeds: list[int] = []
 
     @property
     def vocab_size(self) -> int:
@@ -102,9 +103,9 @@ class AlgorithmicData(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Split every seed's examples; the same for the same seeds, whatever the stage."""
         seeds = self._resolve_seeds()
-        if self.splits and self.seeds == seeds:
+        if self._split_seeds == seeds:
             return
-        self.seeds = seeds
+        self._split_seeds = seeds
         self.splits = [
             split_examples(
                 self.task,
@@ -118,8 +119,14 @@ class AlgorithmicData(L.LightningDataModule):
         ]
 
     def train_dataloader(self) -> EpochLoader:
-        """One item an epoch: all of the epoch's batches."""
-        return EpochLoader(self.splits, self._seeds(), self.batch_size, self._current_epoch)
+        """One item an epoch: all of the epoch's batches.
+
+        Raises:
+            RuntimeError: ``setup`` has not been called.
+        """
+        if not self.splits:
+            raise RuntimeError("call setup() before asking for a data loader")
+        return EpochLoader(self.splits, self._split_seeds, self.batch_size, self._current_epoch)
 
     def val_dataloader(self) -> EvaluationLoader:
         """One item: every seed's training and test examples."""
@@ -133,11 +140,6 @@ class AlgorithmicData(L.LightningDataModule):
         """The same as for validation."""
         return self.val_dataloader()
 
-    def _seeds(self) -> list[int]:
-        if self.seeds is None:
-            raise RuntimeError("call setup() before asking for a data loader")
-        return self.seeds
-
     def _resolve_seeds(self) -> list[int]:
         module = self.trainer.lightning_module if self.trainer is not None else None
         of_model = getattr(module, "seeds", None)
@@ -145,8 +147,8 @@ class AlgorithmicData(L.LightningDataModule):
             return list(of_model) if of_model else [0]
         if of_model and list(of_model) != list(self.seeds):
             raise ValueError(
-                f"data.seeds are {self.seeds} and model.seeds are {list(of_model)}; leave data.seeds "
-                f"at null to use the model's"
+                f"data.seeds are {self.seeds} and model.seeds are {list(of_model)}; leave "
+                f"data.seeds at null to use the model's"
             )
         return list(self.seeds)
 

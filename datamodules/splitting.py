@@ -63,11 +63,12 @@ def split_examples(
         inputs, targets = task.examples()
         chosen = torch.randperm(len(inputs), generator=rng)[:num_samples]
         inputs, targets = inputs[chosen], targets[chosen]
-    num_train = int(len(inputs) * train_fraction)
+    # Rounded down, and not by one too many where the fraction is stored a little too small.
+    num_train = int(len(inputs) * train_fraction + 1e-9)
     if not 0 < num_train < len(inputs):
         raise ValueError(
-            f"train_fraction {train_fraction} of {len(inputs)} examples leaves {num_train} to train "
-            f"on and {len(inputs) - num_train} to test on; both must be at least 1"
+            f"train_fraction {train_fraction} of {len(inputs)} examples leaves {num_train} to "
+            f"train on and {len(inputs) - num_train} to test on; both must be at least 1"
         )
     if keep_pairs_together:
         train = _whole_groups(task.equivalent_inputs(inputs), num_train, rng)
@@ -86,17 +87,23 @@ def split_examples(
 
 
 def _whole_groups(groups: Tensor, size: int, rng: torch.Generator) -> Tensor:
-    """A random choice of ``size`` rows, as a mask (N,), that takes groups whole.
+    """A random choice of ``size`` rows, as a mask (N,), that takes groups of one or two whole.
 
-    Groups come in random order; one that would overshoot is passed over, so that the size is met
-    exactly wherever small groups are left (a pair and a diagonal input are of size 2 and 1), and
-    every seed trains on equally many examples.
+    Groups come in random order, and a pair that would overshoot is passed over. If that leaves one
+    row to fill and pairs alone to fill it with, a single is given back for a pair, so that every
+    seed trains on equally many examples.
     """
-    _, members, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
+    _, group_of, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
+    order = torch.randperm(len(sizes), generator=rng).tolist()
     chosen = torch.zeros(len(sizes), dtype=torch.bool)
     left = size
-    for group in torch.randperm(len(sizes), generator=rng).tolist():
+    for group in order:
         if sizes[group] <= left:
             chosen[group] = True
             left -= int(sizes[group])
-    return chosen[members]
+    if left == 1:
+        single = next((g for g in order if chosen[g] and sizes[g] == 1), None)
+        pair = next((g for g in order if not chosen[g] and sizes[g] == 2), None)
+        if single is not None and pair is not None:
+            chosen[single], chosen[pair] = False, True
+    return chosen[group_of]

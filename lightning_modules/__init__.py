@@ -3,13 +3,14 @@
 from lightning_modules.classifier import Classifier
 from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import CrossEntropyHead, HarmonicHead, LossHead
-from lightning_modules.networks import MLP, NetworkWithHead, ToyTransformer
+from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead, ToyTransformer
 
 __all__ = [
     "MLP",
     "Classifier",
     "CrossEntropyHead",
     "Ensemble",
+    "FeatureNetwork",
     "HarmonicHead",
     "LossHead",
     "NetworkWithHead",

@@ -9,12 +9,12 @@ import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.member_scores import MemberScores
-from lightning_modules.networks import MLP, NetworkWithHead
+from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead
 
 # Compiling takes 10 to 30 s and saves about 0.1 ms per seed and step (docs/performance.md), so it
 # pays from some 150,000 steps of one seed on.
@@ -53,7 +53,7 @@ class Classifier(L.LightningModule):
 
     def __init__(
         self,
-        network: Callable[[int, int], nn.Module] = MLP,
+        network: Callable[[int, int], FeatureNetwork] = MLP,
         head: Callable[[int, int], LossHead] = HarmonicHead,
         vocab_size: int = 31,
         num_tokens: int = 2,
@@ -130,6 +130,7 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """One epoch: ``inputs`` (steps, S, B, ...) and ``targets`` (steps, S, B)."""
         optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)  # there is one
         num_steps = len(batch["inputs"])
         first_step = self.current_epoch * num_steps
         losses = torch.zeros(len(self.seeds), device=self.device)
@@ -145,7 +146,7 @@ class Classifier(L.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         losses, correct = self.ensemble.evaluate(
-            batch["inputs"], batch["targets"], self.current_epoch
+            batch["inputs"], batch["targets"], self._evaluation_step()
         )
         self.member_scores.update(
             losses, correct, batch["targets"], batch["is_test"], batch["leaked"]
@@ -153,7 +154,7 @@ class Classifier(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         if not self.trainer.sanity_checking and self._logs_this_epoch():
-            self._log_quartiles(self.member_scores.compute())
+            self._log_quartiles(self.scores())
 
     def on_test_epoch_start(self) -> None:
         self.member_scores.reset()
@@ -162,7 +163,7 @@ class Classifier(L.LightningModule):
         self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
-        self._log_quartiles(self.member_scores.compute())
+        self._log_quartiles(self.scores())
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Every member's answers beside the questions: tensors (S, N, ...)."""
@@ -170,18 +171,21 @@ class Classifier(L.LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (S, N, classes) of inputs (S, N, tokens)."""
-        return self.ensemble(inputs, self.current_epoch if self._trainer is not None else 0)
+        return self.ensemble(inputs, self._evaluation_step())
+
+    def _evaluation_step(self) -> int:
+        """Decides dropout masks where dropout stays on in evaluation (the authors' code)."""
+        return self.current_epoch if self._trainer is not None else 0
 
     # ---- what probes read ----------------------------------------------------------------------
 
     def scores(self) -> dict[str, Tensor]:
         """Loss and accuracy per seed of the validation that is under way or was last: (S,) each."""
-        return self.member_scores.compute()
+        return self.member_scores.named()
 
     def embedding_matrix(self) -> Tensor:
         """The token embeddings of every seed, (S, V, E)."""
-        embedding = self.ensemble.stacked.network.embedding_matrix()
-        return embedding.detach()
+        return self.ensemble.stacked.network.embedding_matrix().detach()
 
     def class_centers(self) -> Tensor:
         """The unembedding of every seed, (S, C, E); a harmonic head's are class centres."""
@@ -189,7 +193,7 @@ class Classifier(L.LightningModule):
 
     def hidden_states(self, inputs: Tensor) -> Tensor:
         """The features that the heads read, (S, N, E), of inputs (S, N, tokens)."""
-        return self.ensemble.features(inputs)
+        return self.ensemble.features(inputs, self._evaluation_step())
 
     def member(self, index: int) -> NetworkWithHead:
         """One seed's network and head as an ordinary module (index into ``seeds``)."""
@@ -200,15 +204,19 @@ class Classifier(L.LightningModule):
     def _planned_steps(self) -> float:
         """Optimizer steps of the whole run."""
         epochs = self.trainer.max_epochs or 0
-        steps = getattr(self.trainer.datamodule, "steps_per_epoch", 1)
+        steps = self._steps_per_epoch()
         return float("inf") if epochs < 0 else epochs * steps
+
+    def _steps_per_epoch(self) -> int:
+        trainer: Any = self.trainer
+        return max(1, getattr(trainer.datamodule, "steps_per_epoch", 1))
 
     def _logs_this_epoch(self) -> bool:
         """Whether this epoch is due by ``log_every_n_steps`` or the last, or nothing is trained."""
         if self.trainer.state.fn != TrainerFn.FITTING:
             return True
-        steps = max(1, getattr(getattr(self.trainer, "datamodule", None), "steps_per_epoch", 1))
-        stride = max(1, self.trainer.log_every_n_steps // steps)
+        trainer: Any = self.trainer
+        stride = max(1, trainer.log_every_n_steps // self._steps_per_epoch())
         epoch = self.current_epoch + 1
         return epoch % stride == 0 or epoch == self.trainer.max_epochs
 
@@ -233,7 +241,7 @@ class Classifier(L.LightningModule):
         where = f"in epoch {self.current_epoch} (optimizer step {self.global_step})"
         advice = "lower model.learning_rate, or raise the head's eps"
         if len(diverged) == len(self.seeds):
-            raise ValueError(f"the training loss of every seed is NaN or infinite {where}; {advice}")
+            raise ValueError(f"the loss of every seed is NaN or infinite {where}; {advice}")
         if diverged - self._diverged:
             rank_zero_warn(
                 f"the training loss of seed {sorted(diverged - self._diverged)} is NaN or infinite "

@@ -1,4 +1,4 @@
-"""Many independent seeds of one ordinary module, trained side by side as one batched computation."""
+"""Many independent seeds of one ordinary module, trained side by side as one computation."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Ensemble(nn.Module):
         for member in members:
             for dropout in _dropouts(member):
                 dropout.key = torch.zeros((), dtype=torch.int64)
-        parameters, buffers = stack_module_state(members)  # type: ignore[arg-type]
-        # In a list, so that it is no submodule: functional_call needs the structure, not the values.
+        parameters, buffers = stack_module_state(members)
+        # In a list, so that it is no submodule: functional_call needs its structure only.
         self._skeleton = [members[0].requires_grad_(False)]
         self.stacked = _with_state(copy.deepcopy(members[0]), parameters, buffers)
         self.register_buffer("seed_values", torch.tensor(self.seeds), persistent=False)
@@ -55,7 +55,7 @@ class Ensemble(nn.Module):
         self._evaluation = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
         self._logits = vmap(self._member_logits, in_dims=(0, 0, 0))
 
-    def compile(self) -> None:  # type: ignore[override]
+    def compile(self) -> None:
         """Compile the gradient and evaluation functions (8 to 30 s at their first call)."""
         self._gradients = torch.compile(self._gradients, dynamic=False)
         self._evaluation = torch.compile(self._evaluation, dynamic=False)
@@ -96,16 +96,21 @@ class Ensemble(nn.Module):
         return self._logits(parameters, self._buffers_at(step, -1), inputs)
 
     @torch.no_grad()
-    def features(self, inputs: Tensor) -> Tensor:
+    def features(self, inputs: Tensor, step: int | Tensor = 0) -> Tensor:
         """What the heads see: features (S, N, E) of inputs (S, N, ...), in evaluation mode."""
         self._mode(training=False)
+        parameters = dict(self.stacked.network.named_parameters())
+        buffers = {
+            name.removeprefix("network."): buffer
+            for name, buffer in self._buffers_at(step, -1).items()
+            if name.startswith("network.")
+        }
         network = self._skeleton[0].network
 
-        def member_features(parameters: dict[str, Tensor], member_inputs: Tensor) -> Tensor:
-            own = {k[8:]: v for k, v in parameters.items() if k.startswith("network.")}
-            return functional_call(network, own, (member_inputs,))
+        def member_features(state: dict[str, Tensor], member_inputs: Tensor) -> Tensor:
+            return functional_call(network, state, (member_inputs,))
 
-        return vmap(member_features)(dict(self.stacked.named_parameters()), inputs)
+        return vmap(member_features)({**parameters, **buffers}, inputs)
 
     def member(self, index: int) -> NetworkWithHead:
         """One member as an ordinary, trainable module of its own.
@@ -125,13 +130,13 @@ class Ensemble(nn.Module):
         device = self.seed_values.device
         return member.to(device).requires_grad_(True).train(self.training)
 
-    def _member_loss(self, parameters, buffers, inputs, targets):  # type: ignore[no-untyped-def]
+    def _member_loss(self, parameters, buffers, inputs, targets):
         return functional_call(self._skeleton[0], (parameters, buffers), (inputs, targets))
 
-    def _member_logits(self, parameters, buffers, inputs):  # type: ignore[no-untyped-def]
+    def _member_logits(self, parameters, buffers, inputs):
         return functional_call(self._skeleton[0], (parameters, buffers), (inputs,))
 
-    def _member_evaluation(self, parameters, buffers, inputs, targets):  # type: ignore[no-untyped-def]
+    def _member_evaluation(self, parameters, buffers, inputs, targets):
         logits = self._member_logits(parameters, buffers, inputs)
         return self._skeleton[0].score(logits, targets)
 
@@ -165,8 +170,8 @@ def _dropouts(module: nn.Module) -> Iterable[SeededDropout]:
 
 
 def _with_state(
-    module: nn.Module, parameters: dict[str, Tensor], buffers: dict[str, Tensor]
-) -> nn.Module:
+    module: NetworkWithHead, parameters: dict[str, Tensor], buffers: dict[str, Tensor]
+) -> NetworkWithHead:
     """``module`` with its parameters and buffers replaced; tied parameters stay tied."""
     new = {id(old): nn.Parameter(parameters[name]) for name, old in module.named_parameters()}
     for child in module.modules():

@@ -8,6 +8,15 @@ from torchmetrics import Metric
 
 # The parts of an evaluation batch that are scored apart.
 SUBSETS = ("train", "test", "test_leaked", "test_clean")
+SCORES = (
+    "train/loss",
+    "train/accuracy",
+    "test/loss",
+    "test/accuracy",
+    "test/accuracy_leaked",
+    "test/accuracy_clean",
+    "data/test_inputs_in_train",
+)
 
 
 class MemberScores(Metric):
@@ -36,22 +45,19 @@ class MemberScores(Metric):
     ) -> None:
         """Add examples: every argument is (S, N); targets of -100 do not count."""
         counted = targets != -100
-        subsets = torch.stack(
-            [counted & ~is_test, counted & is_test, leaked & is_test, counted & is_test & ~leaked]
-        ).float()  # (subset, S, N)
-        self.counts += subsets.sum(-1)
-        self.correct += (subsets * correct).sum(-1)
-        self.losses += (subsets * losses).sum(-1)
+        test = counted & is_test
+        subsets = torch.stack([counted & ~is_test, test, test & leaked, test & ~leaked])
+        self.counts += subsets.sum(-1)  # (subset, S)
+        self.correct += (subsets & correct).sum(-1)
+        # where, not a product: an infinite loss must stay in its own subset (0 · inf is nan).
+        self.losses += torch.where(subsets, losses, 0.0).sum(-1)
 
-    def compute(self) -> dict[str, Tensor]:
-        """``train/accuracy``, ``test/loss`` and so on, each (S,); nan where nothing was scored."""
-        scores = {
-            "train/loss": self.losses[0] / self.counts[0],
-            "train/accuracy": self.correct[0] / self.counts[0],
-            "test/loss": self.losses[1] / self.counts[1],
-            "test/accuracy": self.correct[1] / self.counts[1],
-            "test/accuracy_leaked": self.correct[2] / self.counts[2],
-            "test/accuracy_clean": self.correct[3] / self.counts[3],
-            "data/test_inputs_in_train": self.counts[2] / self.counts[1],
-        }
-        return scores
+    def compute(self) -> Tensor:
+        """Every score of ``SCORES`` for every member, (scores, S); nan where nothing was scored."""
+        loss, accuracy = self.losses / self.counts, self.correct / self.counts  # (subset, S)
+        leak = self.counts[2] / self.counts[1]
+        return torch.stack([loss[0], accuracy[0], loss[1], *accuracy[1:], leak])
+
+    def named(self) -> dict[str, Tensor]:
+        """The scores by name, (S,) each."""
+        return dict(zip(SCORES, self.compute().unbind(), strict=True))

@@ -33,20 +33,20 @@ class HarmonicHead(LossHead):
         exponent: Harmonic exponent n on the distance; None means sqrt(in_features), the paper's
             advice (§3).
         eps: Added to every squared distance. It bounds the gradient near a wrong centre by
-            n/(2 sqrt(eps)), and it sets the least loss that can be reached, about
-            eps * n/2 * sum of 1/d^2. The authors' code for the algorithmic tasks has 1e-4.
+            n/(2 sqrt(eps)), and it sets the least loss that can be reached, about the sum over the
+            other centres of (eps/d^2)^(n/2). The authors' code for the algorithmic tasks has 1e-4.
 
     Raises:
-        ValueError: The exponent or eps is not positive.
+        ValueError: The exponent or eps is not a positive number.
     """
 
     def __init__(
         self, in_features: int, num_classes: int, exponent: float | None = None, eps: float = 1e-10
     ) -> None:
         super().__init__(in_features, num_classes)
-        if exponent is not None and not exponent > 0:
+        if exponent is not None and not 0 < exponent < math.inf:
             raise ValueError(f"exponent is {exponent}; it must be positive, or null for √width")
-        if not eps > 0:
+        if not 0 < eps < math.inf:
             raise ValueError(f"eps is {eps}; it must be positive (the authors' code has 1e-4)")
         self.exponent = math.sqrt(in_features) if exponent is None else float(exponent)
         self.eps = eps

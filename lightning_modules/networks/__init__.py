@@ -1,7 +1,8 @@
 """Networks: plain modules from inputs to features, one architecture a file."""
 
+from lightning_modules.networks.feature_network import FeatureNetwork
 from lightning_modules.networks.mlp import MLP
 from lightning_modules.networks.network_with_head import NetworkWithHead
 from lightning_modules.networks.toy_transformer import ToyTransformer
 
-__all__ = ["MLP", "NetworkWithHead", "ToyTransformer"]
+__all__ = ["MLP", "FeatureNetwork", "NetworkWithHead", "ToyTransformer"]

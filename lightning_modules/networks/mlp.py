@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.networks.feature_network import FeatureNetwork
 
-class MLP(nn.Module):
+
+class MLP(FeatureNetwork):
     """Embeddings of the input tokens, concatenated; a hidden SiLU layer; a linear feature layer.
 
     Harmonic-loss paper §4.1, "Standard MLP". The second hidden layer, of ``embedding_dim`` units,
@@ -46,7 +47,3 @@ class MLP(nn.Module):
         """Features (..., embedding_dim) of token ids (..., num_tokens)."""
         x = self.embedding(tokens).flatten(start_dim=-2)  # (..., num_tokens * E)
         return self.features(F.silu(self.hidden(x)))  # (..., E)
-
-    def embedding_matrix(self) -> Tensor:
-        """The token embeddings, (vocab_size, embedding_dim)."""
-        return self.embedding.weight

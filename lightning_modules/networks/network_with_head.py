@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.heads.head import LossHead
+from lightning_modules.networks.feature_network import FeatureNetwork
 from lightning_modules.regularizers import column_rms
 
 
@@ -26,7 +27,7 @@ class NetworkWithHead(nn.Module):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: FeatureNetwork,
         head: LossHead,
         tie_embedding: bool = False,
         embedding_penalty: float = 0.0,
@@ -35,14 +36,10 @@ class NetworkWithHead(nn.Module):
         self.network = network
         self.head = head
         self.embedding_penalty = embedding_penalty
-        embedding = getattr(network, "embedding", None)
-        if (tie_embedding or embedding_penalty) and not isinstance(embedding, nn.Embedding):
-            raise ValueError(
-                f"{type(network).__name__} has no token embedding; set tie_embedding to false and "
-                f"embedding_penalty to 0"
-            )
         if tie_embedding:
-            head.tie(embedding.weight)
+            head.tie(network.token_embedding().weight)  # type: ignore[arg-type]
+        if embedding_penalty:
+            network.token_embedding()  # refuse now rather than at the first step
 
     def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Logits (..., classes); with ``targets`` (...) the scalar training loss instead."""
@@ -51,7 +48,7 @@ class NetworkWithHead(nn.Module):
             return self.head(features)
         loss = self.head.loss(features, targets)
         if self.embedding_penalty:
-            loss = loss + self.embedding_penalty * column_rms(self.network.embedding.weight)
+            loss = loss + self.embedding_penalty * column_rms(self.network.embedding_matrix())
         return loss
 
     @staticmethod

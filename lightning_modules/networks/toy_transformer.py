@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.networks.feature_network import FeatureNetwork
 from lightning_modules.networks.seeded_dropout import SeededDropout
 
 
-class ToyTransformer(nn.Module):
+class ToyTransformer(FeatureNetwork):
     """Token plus position embeddings, two encoder layers, the last position's output as features.
 
     Harmonic-loss paper §4.1, "Standard Transformer". The paper says "decoder layers"; the authors'
@@ -68,10 +69,6 @@ class ToyTransformer(nn.Module):
             x = x + layer(x)
         # Only the last position is read, so the last layer computes no other.
         return (x[..., -1:, :] + self.layers[-1](x, last_only=True)).squeeze(-2)  # (..., E)
-
-    def embedding_matrix(self) -> Tensor:
-        """The token embeddings, (vocab_size, embedding_dim)."""
-        return self.embedding.weight
 
 
 class EncoderLayer(nn.Module):

@@ -38,7 +38,6 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {"mlp": "modular_addition", "transformer": "modular_addition_transformer"}
 MODULUS, WIDTH, BATCH = 31, 16, 32
 WARM_UP = 10  # Glassbox's epochs before its clock starts
-HOOKS = ("configure_model", "on_train_epoch_start")  # at the fit's start and every epoch's
 STRIDE = 100  # epochs between two measurements of the probes
 
 
@@ -130,14 +129,18 @@ def glassbox_run(model_name: str, num_seeds: int, epochs: int, folder: str) -> t
     # Compiled variants are kept per function: a later run would inherit an earlier one's, or pass
     # the limit of variants and quietly stay uncompiled.
     torch.compiler.reset()
-    stamps: list[float] = []
+    stamps: list[float] = []  # start of the fit, then of every epoch
     arguments = ["fit", "--config", str(ROOT / "configs" / f"{CONFIGS[model_name]}.yaml")]
     arguments += ["--data.sampling", "with_replacement", "--model.compile", "always"]
     arguments += ["--model.num_seeds", str(num_seeds), "--trainer.max_epochs", str(epochs)]
     arguments += ["--trainer.default_root_dir", folder, "--trainer.accelerator", "cpu"]
-    stamp = lambda self: stamps.append(time.perf_counter())  # noqa: E731
+
+    def stamp(module: Any) -> None:
+        stamps.append(time.perf_counter())
+
+    target = "lightning_modules.Classifier"
     with (
-        mock.patch.multiple("lightning_modules.Classifier", **dict.fromkeys(HOOKS, stamp)),
+        mock.patch.multiple(target, configure_model=stamp, on_train_epoch_start=stamp),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):

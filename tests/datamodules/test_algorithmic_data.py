@@ -167,10 +167,13 @@ def test_seeds_are_the_model_s_unless_given():
     data = AlgorithmicData()
     data.trainer = trainer([4, 8])
     data.setup("fit")
-    assert data.seeds == [4, 8]
+    assert data.seeds is None  # and so the next model's seeds are taken as well
     assert len(data.splits) == 2
     assert torch.equal(data.splits[1].train_inputs, split_examples(data.task, 8).train_inputs)
-    assert ready().seeds == [0]
+    data.trainer = trainer([5])
+    data.setup("fit")
+    assert len(data.splits) == 1
+    assert torch.equal(data.splits[0].train_inputs, split_examples(data.task, 5).train_inputs)
 
 
 def test_seeds_that_differ_from_the_model_s_are_refused():

@@ -195,3 +195,9 @@ def test_pairs_cannot_be_kept_together_where_there_are_none_to_keep(task, sampli
 def test_a_side_without_examples_is_refused(num_samples, fraction):
     with pytest.raises(ValueError, match=f"train_fraction {fraction} of {num_samples} examples"):
         split_examples(ModularAddition(), 0, "distinct", num_samples, fraction)
+
+
+@pytest.mark.parametrize("seed", [772, 888, 1725, 1846, 2176])
+def test_pairs_fill_the_training_set_exactly_where_a_single_must_give_way(seed):
+    split = split_examples(ModularAddition(), seed, keep_pairs_together=True)
+    assert len(split.train_inputs) == 768 and not split.mirrored.any()

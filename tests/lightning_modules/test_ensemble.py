@@ -87,3 +87,21 @@ def test_member_trains_as_its_seed_alone(network, head, tied, steps):
         inputs = torch.cartesian_prod(torch.arange(31), torch.arange(31))
         member = ensemble.member(index).eval()
         torch.testing.assert_close(member(inputs), alone.eval()(inputs), atol=1e-4, rtol=1e-4)
+
+
+def test_features_give_the_logits_even_where_dropout_stays_on_in_evaluation():
+    network = partial(ToyTransformer, dropout=0.3, dropout_in_evaluation=True)
+    ensemble = Ensemble(partial(build, network, CrossEntropyHead), SEEDS)
+    inputs = torch.randint(31, (3, 10, 2))
+    features, logits = ensemble.features(inputs, step=5), ensemble(inputs, step=5)
+    for index in range(3):
+        torch.testing.assert_close(ensemble.member(index).head(features[index]), logits[index])
+    assert not torch.allclose(logits, ensemble(inputs, step=6))
+
+
+def test_dropout_of_a_member_does_not_depend_on_its_neighbours():
+    build_one = partial(build, partial(ToyTransformer, dropout=0.3), HARMONIC)
+    alone, together = Ensemble(build_one, [52]), Ensemble(build_one, [3, 52, 7])
+    losses = [train_together(ensemble, 60) for ensemble in (alone, together)]
+    torch.testing.assert_close(losses[0][:, 0], losses[1][:, 1], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(losses[1][:, 0], losses[1][:, 1])

@@ -170,9 +170,8 @@ def test_scaling_features_and_centres_leaves_the_loss(size, exponent, alpha):
     with torch.no_grad():
         head.weight *= alpha
     assert head.loss(features * alpha, targets).item() == pytest.approx(before, rel=1e-5)
-    with torch.no_grad():
-        head.weight *= 1.5
-    assert head.loss(features * alpha, targets).item() != pytest.approx(before, rel=1e-3)
+    if exponent == 28:  # scaling one of the two alone does not
+        assert head.loss(features * alpha * 1.5, targets).item() != pytest.approx(before, rel=1e-3)
 
 
 @each_size
@@ -310,8 +309,9 @@ def test_near_a_wrong_centre_loss_and_gradients_keep_float32_precision(size, exp
     assert relative_error(of_w, expected_of_w) < 1e-3
     if distance:
         # The nearer, the harder the push away: n/d up to what eps allows.
-        steepness = (of_x.norm(dim=-1) * len(targets) / (exponent / distance)).tolist()
-        assert all(0.5 < value < 1.1 for value in steepness if exponent == 28)
+        steepness = of_x.norm(dim=-1) * len(targets) / (exponent / distance)
+        if exponent == 28:  # at 1 the other centres pull as well
+            assert (steepness > 0.9).all() and (steepness < 1.1).all()
         assert head(features).argmax(-1).tolist() == wrong.tolist()
 
 

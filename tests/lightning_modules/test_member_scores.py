@@ -69,7 +69,7 @@ def test_scores_are_means_over_each_member_s_own_examples(num_members):
     data = examples(num_members)
     scores = MemberScores(num_members)
     scores.update(*data)
-    assert_same(scores.compute(), scores_by_loop(*data))
+    assert_same(scores.named(), scores_by_loop(*data))
 
 
 def test_several_updates_are_one_update_with_everything():
@@ -77,27 +77,27 @@ def test_several_updates_are_one_update_with_everything():
     scores = MemberScores(3)
     for part in zip(*(values.split([1, 25, 14], dim=1) for values in data), strict=True):
         scores.update(*part)
-    assert_same(scores.compute(), scores_by_loop(*data))
+    assert_same(scores.named(), scores_by_loop(*data))
 
 
 def test_computing_in_between_does_not_disturb():
     first, second = examples(seed=1), examples(seed=2)
     scores = MemberScores(3)
     scores.update(*first)
-    assert_same(scores.compute(), scores_by_loop(*first))
+    assert_same(scores.named(), scores_by_loop(*first))
     scores.update(*second)
     both = [torch.cat(pair, dim=1) for pair in zip(first, second, strict=True)]
-    assert_same(scores.compute(), scores_by_loop(*both))
+    assert_same(scores.named(), scores_by_loop(*both))
 
 
 def test_reset_forgets():
     data = examples(seed=3)
     scores = MemberScores(3)
     scores.update(*examples(seed=4))
-    scores.compute()
+    scores.named()
     scores.reset()
     scores.update(*data)
-    assert_same(scores.compute(), scores_by_loop(*data))
+    assert_same(scores.named(), scores_by_loop(*data))
 
 
 def test_where_nothing_was_scored_there_is_no_number():
@@ -107,7 +107,7 @@ def test_where_nothing_was_scored_there_is_no_number():
     data = losses, correct, targets, is_test, leaked
     scores = MemberScores(3)
     scores.update(*data)
-    got = scores.compute()
+    got = scores.named()
     assert_same(got, scores_by_loop(*data))
     assert got["test/accuracy"][0].isnan() and got["test/accuracy_leaked"][1].isnan()
     assert got["train/loss"][1].isnan()
@@ -119,7 +119,7 @@ def test_a_diverged_member_leaves_the_others_alone():
     data = losses, correct, targets, is_test, leaked
     scores = MemberScores(3)
     scores.update(*data)
-    got, expected = scores.compute(), scores_by_loop(*data)
+    got, expected = scores.named(), scores_by_loop(*data)
     for key in KEYS:
         torch.testing.assert_close(got[key][[0, 2]], expected[key][[0, 2]])
     assert got["train/loss"][1].isnan()

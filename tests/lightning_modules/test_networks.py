@@ -13,6 +13,7 @@ from torch.func import functional_call, vmap
 from lightning_modules import (
     MLP,
     CrossEntropyHead,
+    FeatureNetwork,
     HarmonicHead,
     NetworkWithHead,
     ToyTransformer,
@@ -87,7 +88,7 @@ def test_mlp_embedding_begins_uniform_between_minus_and_plus_a_quarter():
 
 @pytest.mark.parametrize("name", ["vocab_size", "num_tokens", "embedding_dim", "hidden_dim"])
 def test_mlp_sizes_below_one_are_refused(name):
-    sizes = dict(vocab_size=5, num_tokens=2, embedding_dim=4, hidden_dim=6) | {name: 0}
+    sizes = {"vocab_size": 5, "num_tokens": 2, "embedding_dim": 4, "hidden_dim": 6, name: 0}
     with pytest.raises(ValueError, match=f"{name} 0"):
         MLP(**sizes)
 
@@ -415,10 +416,14 @@ def test_the_gradient_of_the_penalty_is_finite_where_a_column_is_zero():
 
 @pytest.mark.parametrize("options", [{"tie_embedding": True}, {"embedding_penalty": 0.1}])
 def test_a_network_without_token_embedding_can_neither_be_tied_nor_penalised(options):
+    class Pixels(FeatureNetwork):
+        def forward(self, inputs):
+            return inputs[..., :4]
+
     head = HarmonicHead(4, 3)
-    with pytest.raises(ValueError, match="Linear has no token embedding"):
-        NetworkWithHead(nn.Linear(2, 4), head, **options)
-    assert NetworkWithHead(nn.Linear(2, 4), head)(torch.zeros(5, 2)).shape == (5, 3)
+    with pytest.raises(ValueError, match="Pixels has no token embedding"):
+        NetworkWithHead(Pixels(), head, **options)
+    assert NetworkWithHead(Pixels(), head)(torch.zeros(5, 6)).shape == (5, 3)
 
 
 def test_tying_refuses_a_head_of_another_size():

@@ -1,0 +1,36 @@
+"""What a config would train, without training it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+
+
+def describe_run(trainer: L.Trainer, model: Any, data: Any) -> str:
+    """Model, parameters, data, steps and devices of a run that was built and not started.
+
+    Args:
+        trainer: The trainer.
+        model: The LightningModule; one with ``seeds`` is counted per seed.
+        data: The data module; its ``task`` and ``steps_per_epoch`` are shown if it has them.
+    """
+    data.trainer = trainer
+    trainer.strategy.connect(model)
+    data.setup("fit")
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    seeds = len(getattr(model, "seeds", [0]))
+    times_seeds = f" × {seeds} seeds = {parameters:,}" if seeds > 1 else ""
+    task = f", {data.task!r}" if hasattr(data, "task") else ""
+    epochs, steps = trainer.max_epochs, getattr(data, "steps_per_epoch", None)
+    unlimited = epochs is None or epochs < 0
+    lines = [
+        f"model       {type(model).__name__}, {parameters // seeds:,} parameters{times_seeds}",
+        f"data        {type(data).__name__}{task}",
+        f"epochs      {'no limit' if unlimited else format(epochs, ',')}",
+    ]
+    if steps is not None:
+        in_all = "" if unlimited else f", {steps * epochs:,} in all"
+        lines.append(f"steps       {steps:,} an epoch{in_all}")
+    lines.append(f"devices     {trainer.world_size} × {type(trainer.accelerator).__name__}")
+    return "\n".join(lines)

@@ -1,0 +1,37 @@
+"""Shared by all tests: one thread, and a short way to run the command line in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# The models here are tiny: a second thread costs more in waiting than it brings, above all on a
+# machine that is shared. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The repository as working directory, as for someone who follows the README."""
+    monkeypatch.chdir(ROOT)
+    return ROOT
+
+
+@pytest.fixture
+def lightning_command(in_root: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Run `lightning ...` in this process, into a temporary folder; returns the run's folder."""
+    from train import main
+
+    def call(*arguments: str) -> Path:
+        main([*arguments, "--trainer.default_root_dir", str(tmp_path / "runs")])
+        folders = sorted(
+            (tmp_path / "runs").glob("*/version_*"), key=lambda path: path.stat().st_mtime
+        )
+        return folders[-1] if folders else tmp_path
+
+    return call

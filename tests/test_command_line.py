@@ -1,0 +1,259 @@
+"""The command line as a user meets it: files left behind, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from train import main
+
+TINY = ("--trainer.max_epochs", "2", "--model.num_seeds", "2", "--data.num_samples", "80")
+QUICK = ("fit", "--config", "configs/quickstart.yaml", *TINY)
+
+
+def sentence(capsys, *arguments: str) -> str:
+    """What `lightning ...` says when it fails: exit code 2, one line, no traceback."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def test_fit_leaves_config_metrics_events_results_checkpoint_and_figures(lightning_command):
+    folder = lightning_command(*QUICK)
+    assert folder.parent.name == "quickstart" and folder.name == "version_0"
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    assert {"config.yaml", "metrics.csv", "results.json", "checkpoints/last.ckpt"} <= names
+    assert {f"figures/{f}.png" for f in ("embedding", "accuracy", "explained_variance")} <= names
+    assert any("tfevents" in name for name in names)
+    header = (folder / "metrics.csv").read_text().splitlines()[0]
+    assert {"test/accuracy", "val/embedding/explained_variance_2"} <= set(header.split(","))
+
+
+def test_results_hold_one_value_per_seed_and_null_for_never(lightning_command):
+    folder = lightning_command(*QUICK, "--model.seeds", "[3, 52, 7]")
+    results = json.loads((folder / "results.json").read_text())
+    assert set(results) >= {
+        "name", "config", "seeds", "metrics", "versions", "wall_time_seconds", "steps_per_second",
+    }  # fmt: skip
+    assert results["name"] == "quickstart" and results["seeds"] == [3, 52, 7]
+    metrics = results["metrics"]
+    for name in (
+        "test/accuracy",
+        "val/embedding/explained_variance_2",
+        "val/weights/center_distance",
+    ):
+        assert len(metrics[name]) == 3
+    assert metrics["generalization/test_epoch"] == [None] * 3  # two epochs cannot hold twenty
+    assert results["config"]["model"]["init_args"]["head"]["init_args"]["exponent"] == 2
+    assert results["versions"]["torch"] == torch.__version__
+
+
+def test_one_seed_is_a_run_like_any_other(lightning_command):
+    folder = lightning_command(*QUICK, "--model.num_seeds", "1")
+    metrics = json.loads((folder / "results.json").read_text())["metrics"]
+    assert len(metrics["test/accuracy"]) == len(metrics["generalization/test_epoch"]) == 1
+
+
+def test_short_class_name_swaps_the_head(lightning_command):
+    folder = lightning_command(*QUICK, "--model.head", "CrossEntropyHead")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["model"]["init_args"]["head"] == {
+        "class_path": "lightning_modules.CrossEntropyHead",
+        "init_args": {"bias": False},
+    }
+
+
+def test_runs_never_share_a_folder(lightning_command):
+    assert lightning_command(*QUICK).name == "version_0"
+    assert lightning_command(*QUICK).name == "version_1"
+
+
+def test_saved_config_repeats_the_run_exactly(lightning_command):
+    first = lightning_command(*QUICK)
+    again = lightning_command(
+        "fit", "--config", str(first / "config.yaml"), "--trainer.logger", "true"
+    )
+    one, two = (json.loads((f / "results.json").read_text())["metrics"] for f in (first, again))
+    assert one == two
+
+
+def test_checkpoint_opens_without_the_command_line_and_gives_its_members(lightning_command):
+    from lightning_modules import Classifier
+
+    path = lightning_command(*QUICK) / "checkpoints" / "last.ckpt"
+    torch.load(path, weights_only=True)  # holds no code
+    model = Classifier.load_from_checkpoint(path, weights_only=True)
+    inputs = torch.randint(25, (2, 7, 3))
+    together = model(inputs)
+    for index in range(2):
+        torch.testing.assert_close(model.member(index).eval()(inputs[index]), together[index])
+
+
+def test_validate_test_and_predict_read_a_checkpoint(lightning_command, capsys):
+    trained = lightning_command(*QUICK)
+    scores = json.loads((trained / "results.json").read_text())["metrics"]
+    rest = ("--config", "configs/quickstart.yaml", *TINY[2:])
+    checkpoint = ("--ckpt_path", str(trained / "checkpoints" / "last.ckpt"))
+    for subcommand in ("validate", "test"):
+        folder = lightning_command(subcommand, *rest, *checkpoint)
+        again = json.loads((folder / "results.json").read_text())["metrics"]
+        assert again["test/accuracy"] == scores["test/accuracy"]
+    rows = (lightning_command("predict", *rest, *checkpoint) / "predictions.csv").read_text()
+    rows = [row for row in rows.splitlines()[1:] if row.startswith("0,test")]
+    right = sum(row.split('"')[-4] == row.split('"')[-2] for row in rows)
+    assert right / len(rows) == pytest.approx(scores["test/accuracy"][0])
+
+
+def test_resumed_run_ends_with_the_same_bits(lightning_command):
+    straight = lightning_command(*QUICK, "--trainer.max_epochs", "4")
+    half = lightning_command(*QUICK)
+    resumed = lightning_command(
+        *QUICK, "--trainer.max_epochs", "4", "--ckpt_path", str(half / "checkpoints" / "last.ckpt")
+    )
+    states = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (straight, resumed)
+    ]
+    assert states[0]["global_step"] == states[1]["global_step"]
+    for name, value in states[0]["state_dict"].items():
+        assert torch.equal(value, states[1]["state_dict"][name]), name
+    one, two = (
+        json.loads((f / "results.json").read_text())["metrics"] for f in (straight, resumed)
+    )
+    assert one == two
+
+
+def test_check_counts_without_training(in_root, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["check", "--config", "configs/modular_addition.yaml"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "5,412 parameters × 20 seeds" in said
+    assert (
+        "24 an epoch, 168,000 in all" in said
+    )  # 768 training pairs in batches of 32; 7,000 epochs
+
+
+def test_nan_in_every_seed_stops_the_run_with_a_sentence(in_root, tmp_path, capsys):
+    said = sentence(
+        capsys, *QUICK, "--model.learning_rate", "1e30", "--trainer.default_root_dir", str(tmp_path)
+    )
+    assert "every seed is NaN or infinite in epoch" in said and "learning_rate" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("--model.learning_rat", "1"), ["'learning_rat'", "did you mean 'learning_rate'"]),
+        (("--model.head", "HarmonicHed"), ["model.head", "'HarmonicHed'", "mean 'HarmonicHead'"]),
+        (("--model.head.exponentt", "2"), ["HarmonicHead has no option 'exponentt'", "'exponent'"]),
+        (("--model.head.exponent", "-1"), ["exponent is -1.0", "must be positive"]),
+        (("--model", "Clasifier"), ["'Clasifier'", "did you mean 'Classifier'"]),
+        (("--data", "Algorithmic"), ["'Algorithmic'", "AlgorithmicData"]),
+        (("--data.task", "ModularAdition"), ["data.task", "did you mean 'ModularAddition'"]),
+        (("--data.sampling", "foo"), ["data.sampling is 'foo'", "'with_replacement'"]),
+        (("--data.batch_size", "zero"), ["data.batch_size is 'zero'", "must be int"]),
+        (("--data.train_fraction", "1.5"), ["train_fraction is 1.5", "between 0 and 1"]),
+        (("--model.num_seeds", "0"), ["num_seeds is 0", "at least 1"]),
+        (("--model.seeds", "[1, 1]"), ["seeds are [1, 1]", "only once"]),
+        (("--trainer.max_epoch", "3"), ["'trainer.max_epoch'", "mean 'trainer.max_epochs'"]),
+        (("--trainr.max_epochs", "3"), ["'trainr.max_epochs'", "mean 'trainer.max_epochs'"]),
+        (("--trainer.max_epochs", "x"), ["trainer.max_epochs is 'x'", "int"]),
+        (("--trainer.callbacks+=WeightNorm",), ["'WeightNorm'", "mean 'WeightNorms'"]),
+        (("stray",), ["'stray'"]),
+        (("--ckpt_path", "nowhere.ckpt"), ["nowhere.ckpt", "no such file"]),
+    ],
+)
+def test_mistake_on_the_command_line_gets_one_sentence(in_root, capsys, arguments, parts):
+    said = sentence(capsys, "fit", "--config", "configs/quickstart.yaml", *arguments)
+    for part in parts:
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("num_seeds:", "num_seed:", ["'num_seed'", "did you mean 'num_seeds'", "run.yaml"]),
+        ("max_epochs:", "max_epoch:", ["'trainer.max_epoch'", "did you mean 'trainer.max_epochs'"]),
+        ("HarmonicHead", "HarmonicHat", ["model.head", "did you mean 'HarmonicHead'"]),
+        ("EmbeddingGeometry", "Geometry", ["trainer.callbacks", "'Geometry'", "EmbeddingGeometry"]),
+        ("seed_everything: 0", "seed_everything: [", ["run.yaml is no valid YAML near line"]),
+    ],
+)
+def test_mistake_in_a_config_gets_one_sentence(in_root, tmp_path, capsys, old, new, parts):
+    text = (in_root / "configs" / "quickstart.yaml").read_text()
+    assert old in text
+    (tmp_path / "run.yaml").write_text(text.replace(old, new))
+    said = sentence(capsys, "fit", "--config", str(tmp_path / "run.yaml"))
+    for part in parts:
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("fti",), ["'fti'", "did you mean 'fit'"]),
+        (
+            ("--config", "configs/quickstart.yaml", "fit"),
+            ["the subcommand comes first: lightning fit"],
+        ),
+        (("fit",), ["--config"]),
+        (("fit", "--config", "nowhere.yaml"), ["no config file 'nowhere.yaml'"]),
+    ],
+)
+def test_mistake_in_the_shape_of_the_command_gets_one_sentence(in_root, capsys, arguments, parts):
+    said = sentence(capsys, *arguments)
+    for part in parts:
+        assert part in said
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", None], ids=["foreign", "truncated"])
+def test_damaged_checkpoint_gets_one_sentence(lightning_command, tmp_path, capsys, content):
+    good = (lightning_command(*QUICK) / "checkpoints" / "last.ckpt").read_bytes()
+    bad = tmp_path / "bad.ckpt"
+    bad.write_bytes(content or good[: len(good) // 2])
+    said = sentence(
+        capsys, *QUICK, "--ckpt_path", str(bad), "--trainer.default_root_dir", str(tmp_path)
+    )
+    assert "damaged" in said
+
+
+def test_checkpoint_of_other_sizes_gets_one_sentence(lightning_command, tmp_path, capsys):
+    good = lightning_command(*QUICK) / "checkpoints" / "last.ckpt"
+    said = sentence(
+        capsys, *QUICK, "--model.num_seeds", "3", "--ckpt_path", str(good),
+        "--trainer.default_root_dir", str(tmp_path),
+    )  # fmt: skip
+    assert "does not fit this config" in said
+
+
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_version_and_help_answer_in_a_second_and_a_half_of_cpu(in_root, flag):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "train.py", flag], capture_output=True, text=True, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 1.5
+    assert "glassbox" in done.stdout
+
+
+def test_help_describes_every_option_of_ours(in_root, capsys):
+    for owner, name in (("model", "Classifier"), ("data", "AlgorithmicData")):
+        with pytest.raises(SystemExit):
+            main(["fit", f"--{owner}.help", name])
+        options = capsys.readouterr().out.split(f"\n  --{owner}.")[1:]
+        assert len(options) > 5
+        for option in options:
+            words = option.partition("(type:")[0].split()
+            if not words[0].endswith(".help"):  # jsonargparse's own
+                assert len(words) >= 5, f"{words} describes nothing"

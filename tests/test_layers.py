@@ -1,0 +1,73 @@
+"""The house's order, read from the source: who imports whom, and what is imported when."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"matplotlib", "sklearn", "scipy", "transformers", "datasets", "tiktoken", "pandas"}
+PLAIN = [
+    "lightning_modules/heads",
+    "lightning_modules/networks",
+    "lightning_modules/regularizers",
+    "datamodules/tasks",
+    "callbacks/metrics",
+    "callbacks/plots",
+]
+PACKAGES = ["lightning_modules", "datamodules", "callbacks"]
+
+
+def imported(path: Path, module_level_only: bool = False) -> set[str]:
+    """Full names of the modules that a file imports, those for type checkers left out."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if module_level_only else list(ast.walk(tree))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", PLAIN)
+def test_plain_folders_know_neither_lightning_nor_logging_nor_other_packages(folder):
+    package = folder.split("/")[0]
+    others = set(PACKAGES) - {package}
+    assert files(folder)
+    for path in files(folder):
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert not tops & ({"lightning", "logging", "pytorch_lightning"} | others), path
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_packages_do_not_import_one_another_nor_the_command_line(folder):
+    for path in files(folder):
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert not tops & ((set(PACKAGES) - {folder}) | {"train", "reproduce"}), path
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_heavy_libraries_are_imported_where_they_are_needed_only(folder):
+    for path in files(folder):
+        tops = {name.split(".")[0] for name in imported(path, module_level_only=True)}
+        assert not tops & HEAVY, path
+
+
+def test_command_line_imports_only_the_standard_library_at_first():
+    import sys
+
+    tops = {name.split(".")[0] for name in imported(ROOT / "train.py", module_level_only=True)}
+    assert tops <= sys.stdlib_module_names
+
+
+def test_no_file_is_longer_than_400_lines():
+    for path in [*ROOT.glob("*.py"), *(p for f in PACKAGES for p in files(f))]:
+        assert len(path.read_text().splitlines()) <= 400, path

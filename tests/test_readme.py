@@ -1,0 +1,49 @@
+"""The README's commands: they exist, they parse, and nothing in them is made up."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from train import SUBCOMMANDS, main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.split("#")[0].strip().replace("\\\n", " ")
+    for block in BLOCKS
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip() and not line.startswith("#")
+]
+OURS = [part.strip() for line in COMMANDS for part in line.split("&&")
+        if part.strip().startswith(("lightning ", "glassbox "))]  # fmt: skip
+
+
+def test_readme_has_commands_to_install_train_and_test():
+    assert any("pip install" in line and "lightning fit" in line for line in COMMANDS)
+    assert any("pip install" in line and "pytest" in line for line in COMMANDS)
+
+
+@pytest.mark.parametrize("command", sorted(set(OURS)))
+def test_command_of_the_readme_parses_and_builds(command, in_root, tmp_path, capsys):
+    words = shlex.split(command)[1:]
+    if words[0] in ("--help", "--version"):
+        main(words)
+        return
+    assert words[0] in SUBCOMMANDS
+    if "--ckpt_path" in words:  # its run does not exist here
+        at = words.index("--ckpt_path")
+        del words[at : at + 2]
+    words[0] = "check"
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--trainer.default_root_dir", str(tmp_path)])
+    assert stop.value.code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)", README))))
+def test_file_that_the_readme_shows_exists(path):
+    assert (ROOT / path).exists()
