@@ -125,6 +125,9 @@ class Classifier(L.LightningModule):
             return
         steps = self._planned_steps() * len(self.seeds)
         if self.compile_mode == "always" or steps >= _COMPILE_FROM_MEMBER_STEPS:
+            # Dynamo keeps only a few variants of one function per process, and would silently stop
+            # compiling after several runs in a notebook or a grid.
+            torch.compiler.reset()
             self.ensemble.compile()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +58,12 @@ class Ensemble(nn.Module):
         self._logits = vmap(self._member_logits, in_dims=(0, 0, 0))
 
     def compile(self) -> None:
-        """Compile the gradient and evaluation functions (8 to 30 s at their first call)."""
-        self._gradients = torch.compile(self._gradients, dynamic=False)
-        self._evaluation = torch.compile(self._evaluation, dynamic=False)
+        """Compile the gradient and evaluation functions, which takes 8 to 30 s at their first call.
+
+        Where no compiler works (none installed, say), they stay as they are, with a warning.
+        """
+        self._gradients = compiled_or_eager(self._gradients)
+        self._evaluation = compiled_or_eager(self._evaluation)
 
     def accumulate_gradients(self, inputs: Tensor, targets: Tensor, step: int | Tensor) -> Tensor:
         """Set every parameter's ``.grad`` to its member's own gradient.
@@ -157,6 +162,30 @@ class Ensemble(nn.Module):
             keys = hash32(base + hash32(layers).unsqueeze(-1))  # (layers, S)
             buffers.update(zip(names, keys.unbind(), strict=True))
         return buffers
+
+
+def compiled_or_eager(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``torch.compile(function)`` that falls back to ``function`` if its first call fails."""
+    compiled = torch.compile(function, dynamic=False)
+    chosen: Callable[..., Any] | None = None
+
+    def call(*arguments: Any) -> Any:
+        nonlocal chosen
+        if chosen is not None:
+            return chosen(*arguments)
+        try:
+            result = compiled(*arguments)
+            chosen = compiled
+        except Exception as error:  # compilers fail in many ways
+            result = function(*arguments)  # an error of the function's own is raised again here
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
+            warnings.warn(
+                f"torch.compile failed, training goes on uncompiled: {reason}", stacklevel=2
+            )
+            chosen = function
+        return result
+
+    return call
 
 
 def _build_seeded(build: Callable[[], NetworkWithHead], seed: int) -> NetworkWithHead:

@@ -105,3 +105,55 @@ def test_dropout_of_a_member_does_not_depend_on_its_neighbours():
     losses = [train_together(ensemble, 60) for ensemble in (alone, together)]
     torch.testing.assert_close(losses[0][:, 0], losses[1][:, 1], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(losses[1][:, 0], losses[1][:, 1])
+
+
+def test_ensemble_trains_on_with_a_warning_where_the_compiler_fails(monkeypatch):
+    build_one = partial(build, MLP, HARMONIC)
+    expected = train_together(Ensemble(build_one, SEEDS), 30)
+
+    def broken(function, **options):
+        def compiled(*arguments):
+            raise RuntimeError("no C++ compiler\nand a long story")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", broken)
+    ensemble = Ensemble(build_one, SEEDS)
+    ensemble.compile()
+    with pytest.warns(UserWarning, match="goes on uncompiled: no C\\+\\+ compiler$"):
+        losses = train_together(ensemble, 30)
+    torch.testing.assert_close(losses, expected, atol=0, rtol=0)
+
+
+@pytest.mark.slow
+def test_compiled_ensemble_trains_as_an_eager_one():
+    build_one = partial(build, partial(ToyTransformer, dropout=0.1), HARMONIC, tie_embedding=True)
+    eager, compiled = Ensemble(build_one, SEEDS), Ensemble(build_one, SEEDS)
+    compiled.compile()
+    torch.testing.assert_close(
+        train_together(compiled, 60), train_together(eager, 60), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_member_can_be_saved_and_loaded_as_an_ordinary_module(tmp_path):
+    build_one = partial(build, ToyTransformer, HARMONIC, tie_embedding=True)
+    ensemble = Ensemble(build_one, SEEDS)
+    train_together(ensemble, 5)
+    torch.save(ensemble.member(1).state_dict(), tmp_path / "member.pt")
+    loaded = build_one()
+    loaded.load_state_dict(torch.load(tmp_path / "member.pt", weights_only=True))
+    inputs = torch.randint(31, (3, 10, 2))
+    torch.testing.assert_close(loaded.eval()(inputs[1]), ensemble(inputs)[1])
+    assert loaded.head.weight is loaded.network.embedding.weight
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1]])
+def test_seeds_must_be_some_and_distinct(seeds):
+    with pytest.raises(ValueError, match="seeds are"):
+        Ensemble(partial(build, MLP, HARMONIC), seeds)
+
+
+def test_building_an_ensemble_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    Ensemble(partial(build, MLP, HARMONIC), SEEDS)
+    assert torch.equal(before, torch.get_rng_state())
