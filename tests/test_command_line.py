@@ -113,11 +113,13 @@ def test_validate_test_and_predict_read_a_checkpoint(lightning_command, capsys):
     assert right / len(rows) == pytest.approx(scores["test/accuracy"][0])
 
 
-def test_resumed_run_ends_with_the_same_bits(lightning_command):
-    straight = lightning_command(*QUICK, "--trainer.max_epochs", "4")
-    half = lightning_command(*QUICK)
+@pytest.mark.parametrize("network", ["MLP", "ToyTransformer"])  # one without, one with dropout
+def test_resumed_run_ends_with_the_same_bits(lightning_command, network):
+    run = (*QUICK, "--model.network", network)
+    straight = lightning_command(*run, "--trainer.max_epochs", "4")
+    half = lightning_command(*run)
     resumed = lightning_command(
-        *QUICK, "--trainer.max_epochs", "4", "--ckpt_path", str(half / "checkpoints" / "last.ckpt")
+        *run, "--trainer.max_epochs", "4", "--ckpt_path", str(half / "checkpoints" / "last.ckpt")
     )
     states = [
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
