@@ -11,7 +11,7 @@ from torch import Tensor
 
 from callbacks.metrics import cumulative_explained_variance, explained_variance
 from callbacks.metrics import principal_components as project
-from callbacks.probe import Probe, task_of
+from callbacks.probe import Probe, task_of, when
 from callbacks.structure import structure_scores
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class EmbeddingGeometry(Probe):
             titles, groups, kind = best, coset_colors(points), "categorical"
         labels = [task.token_labels[i] for i in task.embedding_tokens.tolist()]
         seeds = getattr(module, "seeds", None)
-        epochs = f"epoch {trainer.current_epoch:,}"
+        heading = f"{describe(module, task)}{when(trainer)}"
         return {
             "embedding": embedding_grid(
                 project(points, 2).cpu().numpy(),
@@ -75,11 +75,9 @@ class EmbeddingGeometry(Probe):
                 edges=task.edges.cpu().numpy(),
                 seeds=seeds,
                 titles=titles,
-                title=f"{describe(module, task)} · {epochs}: embedding, first two components",
+                title=f"{heading}: embedding, first two components",
             ),
-            "explained_variance": draw_explained_variance(
-                ratios.cpu().numpy(), title=f"{describe(module, task)} · {epochs}"
-            ),
+            "explained_variance": draw_explained_variance(ratios.cpu().numpy(), title=heading),
         }
 
     def _points(self, trainer: L.Trainer, module: Any) -> Tensor:

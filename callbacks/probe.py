@@ -79,8 +79,9 @@ class Probe(L.Callback):
                 pl_module.log_dict(quartiles(name, value), batch_size=1)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        stride = self.figures_every_n_epochs
-        in_between = stride is not None and self._is_due(trainer, stride)
+        stride, epoch = self.figures_every_n_epochs, trainer.current_epoch + 1
+        # The last epoch's figures are drawn when training ends.
+        in_between = stride is not None and epoch % stride == 0 and epoch != trainer.max_epochs
         alone = not is_fitting(trainer)  # `lightning validate`
         if not trainer.sanity_checking and (in_between or alone):
             self._draw(trainer, pl_module)
@@ -117,6 +118,14 @@ class Probe(L.Callback):
 def is_fitting(trainer: L.Trainer) -> bool:
     """Whether this is `fit`, its validation included (where ``trainer.training`` is false)."""
     return trainer.state.fn == TrainerFn.FITTING
+
+
+def when(trainer: L.Trainer) -> str:
+    """How far training has come, for the heading of a figure; empty outside `fit`."""
+    if not is_fitting(trainer):
+        return ""
+    # Within an epoch's validation the counter still points at that epoch.
+    return f" · epoch {trainer.current_epoch + trainer.validating:,}"
 
 
 def task_of(trainer: L.Trainer, probe: Probe) -> object:
