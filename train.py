@@ -115,7 +115,7 @@ def command_line_class() -> Any:
     import logging
 
     import lightning as L
-    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
     # Importing the packages makes their classes known by their short names.
@@ -180,6 +180,16 @@ def command_line_class() -> Any:
             path = self.config[self.config.subcommand].get("ckpt_path")
             if path and path not in ("best", "last", "hpc") and not os.path.isfile(path):
                 raise UsageError(f"--ckpt_path {path}: there is no such file")
+
+        def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
+            # Lightning refuses a callback whose kind is switched off; ours are always in the list.
+            for switch, kind in (
+                ("enable_progress_bar", ProgressBar),
+                ("enable_checkpointing", ModelCheckpoint),
+            ):
+                if config.get(switch) is False:
+                    callbacks = [c for c in callbacks if not isinstance(c, kind)]
+            return super()._instantiate_trainer(config, callbacks)
 
         def before_instantiate_classes(self) -> None:
             self._use_run_folder(self.config[self.subcommand])

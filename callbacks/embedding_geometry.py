@@ -34,6 +34,7 @@ class EmbeddingGeometry(Probe):
     """
 
     name = "embedding"
+    needs_task = True
     quiet = frozenset(f"explained_variance_{k}" for k in range(1, 1025) if k != 2)
 
     def measure(
@@ -87,9 +88,9 @@ class EmbeddingGeometry(Probe):
 
 
 def describe(module: L.LightningModule, task: Any) -> str:
-    """A figure's heading: task, network and head."""
+    """A figure's heading: task (which may be None), network and head."""
     member = getattr(getattr(module, "ensemble", None), "stacked", None)
-    task_name = task.name.replace("_", " ")
+    task_name = task.name.replace("_", " ") if task is not None else "training"
     if member is None:
         return task_name
     head = type(member.head).__name__.removesuffix("Head")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import lightning as L
@@ -14,8 +15,7 @@ class EpochProgress(ProgressBar):
     """A bar that counts epochs, with the last logged scores behind it.
 
     Lightning's own bar starts anew every epoch, which cannot be read at fifty epochs a second. This
-    one refreshes at most ``refreshes_per_second`` times a second and never waits for a device:
-    it shows what was logged last.
+    one refreshes at most ``refreshes_per_second`` times a second, with what was logged last.
 
     Args:
         refreshes_per_second: Upper bound on refreshes.
@@ -28,6 +28,7 @@ class EpochProgress(ProgressBar):
         self.refreshes_per_second = refreshes_per_second
         self.enabled = True
         self._bar: tqdm[Any] | None = None
+        self._shown_at = 0.0
 
     def enable(self) -> None:
         self.enabled = True
@@ -51,6 +52,11 @@ class EpochProgress(ProgressBar):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._bar is None:
             return
+        now = time.monotonic()
+        if now - self._shown_at < 1.0 / self.refreshes_per_second:
+            self._bar.update()
+            return
+        self._shown_at = now  # reading a score may wait for the device, so not every epoch
         scores = trainer.callback_metrics
         shown = {
             label: f"{float(scores[name]):.3f}"

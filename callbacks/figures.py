@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
+
+from callbacks.run_folder import run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ def show_figure(trainer: L.Trainer, name: str, figure: Figure) -> None:
             logger.experiment.add_figure(
                 f"figures/{name}", figure, global_step=trainer.global_step, close=False
             )
-    if trainer.log_dir is not None:
-        folder = Path(trainer.log_dir) / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / f"{name}.png", dpi=150)
+    folder = run_folder(trainer)
+    if folder is not None:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / "figures" / f"{name}.png", dpi=150)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from callbacks.embedding_geometry import describe
 from callbacks.metrics import first_sustained_epoch
-from callbacks.probe import Probe, is_fitting, task_of
+from callbacks.probe import Probe, is_fitting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +23,8 @@ class Generalization(Probe):
     The paper's measure of grokking (Figure 3(c)): the first of ``patience`` consecutive epochs with
     an accuracy above ``threshold``. Epochs count from 0. A seed that never gets there has no value
     (null in ``results.json``) and counts as later than any other in the medians of the closing
-    table; ``never`` counts such seeds. It reads the scores of every validation, so let
-    ``check_val_every_n_epoch`` be 1.
+    table, which also counts such seeds. It reads the scores of every validation, so that with
+    ``check_val_every_n_epoch`` above 1 ``patience`` counts validations.
 
     Args:
         threshold: Accuracy to exceed (0.9 in the paper).
@@ -44,6 +44,11 @@ class Generalization(Probe):
         self.patience = patience
         self.epochs: list[int] = []
         self._accuracy: list[Tensor] = []  # per epoch (2, S): train, test
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch == 0:  # a new training, not one that is resumed
+            self.epochs.clear()
+            self._accuracy.clear()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking or not is_fitting(trainer):
@@ -67,7 +72,10 @@ class Generalization(Probe):
         return torch.stack(self._accuracy, dim=-1)
 
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
-        train, test = first_sustained_epoch(self.accuracy(), self.threshold, self.patience)
+        first = first_sustained_epoch(self.accuracy(), self.threshold, self.patience)  # (2, S)
+        # Positions in the history, as epochs; nan where there is none.
+        epochs = torch.tensor(self.epochs, dtype=first.dtype)[first.nan_to_num(0).long()]
+        train, test = torch.where(first.isnan(), torch.nan, epochs)
         self.headlines = ["generalization/train_epoch", "generalization/test_epoch"]
         return {"train_epoch": train, "test_epoch": test, "delay": test - train}
 
@@ -79,7 +87,8 @@ class Generalization(Probe):
             self.results[name].numpy()  # type: ignore[union-attr]
             for name in ("generalization/train_epoch", "generalization/test_epoch")
         )
-        title = describe(module, task_of(trainer, self))
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        title = describe(module, getattr(datamodule, "task", None))
         return {
             "accuracy": accuracy_curves(
                 torch.tensor(self.epochs).numpy(),

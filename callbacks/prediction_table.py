@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 from torch import Tensor
+
+from callbacks.run_folder import run_folder
 
 
 class PredictionTable(L.Callback):
@@ -48,9 +49,10 @@ class PredictionTable(L.Callback):
                     self._rows.append([seed, part, *map(text, tokens), text(target), text(answer)])
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self._rows or trainer.log_dir is None or not trainer.is_global_zero:
+        folder = run_folder(trainer)
+        if not self._rows or folder is None or not trainer.is_global_zero:
             return
-        path = Path(trainer.log_dir) / "predictions.csv"
+        path = folder / "predictions.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         inputs = [f"input_{k}" for k in range(len(self._rows[0]) - 4)]
         with path.open("w", newline="") as file:

@@ -40,6 +40,8 @@ class Probe(L.Callback):
     name: ClassVar[str]
     # Keys that only results.json gets, to keep the loggers readable.
     quiet: ClassVar[frozenset[str]] = frozenset()
+    # Whether the data module must have a task.
+    needs_task: ClassVar[bool] = False
 
     def __init__(
         self, every_n_epochs: int = 100, figures_every_n_epochs: int | None = None
@@ -56,6 +58,7 @@ class Probe(L.Callback):
         self.results: dict[str, Tensor | list[str]] = {}
         self.headlines: list[str] = []
         self._measured_at: int | None = None
+        self._drawn_at: int | None = None
 
     # ---- to be written by a probe --------------------------------------------------------------
 
@@ -71,6 +74,11 @@ class Probe(L.Callback):
 
     # ---- the schedule --------------------------------------------------------------------------
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._measured_at = self._drawn_at = None
+        if self.needs_task:
+            task_of(trainer, self)  # say so now, rather than after an hour of training
+
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking or not self._is_due(trainer, self.every_n_epochs):
             return
@@ -80,8 +88,7 @@ class Probe(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         stride, epoch = self.figures_every_n_epochs, trainer.current_epoch + 1
-        # The last epoch's figures are drawn when training ends.
-        in_between = stride is not None and epoch % stride == 0 and epoch != trainer.max_epochs
+        in_between = stride is not None and epoch % stride == 0
         alone = not is_fitting(trainer)  # `lightning validate`
         if not trainer.sanity_checking and (in_between or alone):
             self._draw(trainer, pl_module)
@@ -90,7 +97,8 @@ class Probe(L.Callback):
         # The epoch counter already points behind the last epoch here.
         if self._measured_at != trainer.current_epoch - 1:
             self._measure(trainer, pl_module)
-        self._draw(trainer, pl_module)
+        if self._drawn_at != trainer.global_step:
+            self._draw(trainer, pl_module)
 
     def _is_due(self, trainer: L.Trainer, stride: int) -> bool:
         epoch = trainer.current_epoch + 1
@@ -109,6 +117,7 @@ class Probe(L.Callback):
         return f"val/{self.name}"
 
     def _draw(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._drawn_at = trainer.global_step
         if not trainer.is_global_zero:
             return
         for name, figure in self.figures(trainer, module).items():

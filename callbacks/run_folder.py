@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
+
+import lightning as L
 
 
 def claim_version(folder: str) -> int:
@@ -42,3 +45,8 @@ def run_folder_loggers(root: str, name: str) -> list[dict[str, Any]]:
         {"class_path": f"lightning.pytorch.loggers.{logger}", "init_args": {**place, **more}}
         for logger, more in options.items()
     ]
+
+
+def run_folder(trainer: L.Trainer) -> Path | None:
+    """The folder that a run writes to, its first logger's; None without a logger."""
+    return Path(trainer.log_dir) if trainer.loggers and trainer.log_dir is not None else None

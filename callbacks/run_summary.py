@@ -17,6 +17,7 @@ from torch import Tensor
 
 from callbacks.probe import is_fitting
 from callbacks.quartiles import quantile_with_never
+from callbacks.run_folder import run_folder
 
 _PACKAGES = ("glassbox", "torch", "lightning", "torchmetrics", "numpy")
 
@@ -33,7 +34,7 @@ class RunSummary(L.Callback):
 
     def __init__(self, table: bool = True) -> None:
         self.table = table
-        self._started = 0.0
+        self._started = self._seconds = 0.0
         self._first_step = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -41,8 +42,11 @@ class RunSummary(L.Callback):
         self._first_step = trainer.global_step
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        seconds = time.perf_counter() - self._started
-        self._close(trainer, pl_module, seconds, trainer.global_step - self._first_step)
+        self._seconds = time.perf_counter() - self._started
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Here and not in on_train_end, so that every probe has measured, whatever the order.
+        self._close(trainer, pl_module, self._seconds, trainer.global_step - self._first_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not is_fitting(trainer):
@@ -58,16 +62,17 @@ class RunSummary(L.Callback):
             return
         metrics = {name: as_list(value) for name, value in module.scores().items()}
         headlines = ["train/accuracy", "test/accuracy"]
-        if any(metrics["data/test_inputs_in_train"]):
+        if any(metrics.get("data/test_inputs_in_train", [])):
             headlines += ["test/accuracy_clean", "data/test_inputs_in_train"]
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:
             results = getattr(callback, "results", {})
             metrics.update({name: as_list(value) for name, value in results.items()})
             headlines += getattr(callback, "headlines", []) if results else []
-        config = _config_of(trainer)
+        folder = run_folder(trainer)
+        config = _config_of(folder)
         results = {
-            "name": Path(trainer.log_dir).parent.name if trainer.log_dir else None,
+            "name": folder.parent.name if folder else None,
             "config": config,
             "seeds": list(getattr(module, "seeds", [])),
             "metrics": metrics,
@@ -75,15 +80,18 @@ class RunSummary(L.Callback):
             "wall_time_seconds": seconds,
             "steps_per_second": steps / seconds if seconds else None,
         }
-        if trainer.log_dir is not None:
-            write_json(Path(trainer.log_dir) / "results.json", results)
+        if folder is not None:
+            name = "results.json"
+            if not is_fitting(trainer) and (folder / name).exists():  # a fit's, in a notebook
+                name = f"results_{trainer.state.fn}.json"
+            write_json(folder / name, plain(results))
             _fill_hyperparameter_tab(trainer, config, metrics, headlines)
         if self.table:
             print(table(metrics, headlines, len(results["seeds"])))
             if seconds is not None:
                 print(f"{seconds:,.0f} s, {steps / seconds:,.0f} optimizer steps per second")
-            if trainer.log_dir is not None:
-                print(f"run folder: {trainer.log_dir}")
+            if folder is not None:
+                print(f"run folder: {folder}")
 
 
 def as_list(values: Tensor | list[str]) -> list[float | None] | list[str]:
@@ -107,16 +115,17 @@ def table(metrics: dict[str, list[Any]], names: list[str], num_seeds: int) -> st
             text = ", ".join(f"{value} ({count})" for value, count in common)
             lines.append(f"{name:<{width}}  {text}")
             continue
-        cells = [_cell(quantile_with_never(values, q)) for q in (0.5, 0.25, 0.75)]
+        without = "never" if name.endswith("_epoch") else "none"
+        cells = [_cell(quantile_with_never(values, q), without) for q in (0.5, 0.25, 0.75)]
         missing = sum(value is None for value in values)
         numbers = "".join(f"{cell:>12}" for cell in cells)
         lines.append(f"{name:<{width}}{numbers}   {missing or ''}".rstrip())
     return "\n".join(lines)
 
 
-def _cell(value: float) -> str:
+def _cell(value: float, without: str) -> str:
     if math.isinf(value):
-        return "never"
+        return without
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
@@ -138,12 +147,22 @@ def write_json(path: Path, content: Any) -> None:
     os.replace(partial, path)
 
 
-def _config_of(trainer: L.Trainer) -> dict[str, Any]:
+def plain(value: Any) -> Any:
+    """What JSON can hold: numbers that are none of it (infinity, nan) and dates become text."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _config_of(folder: Path | None) -> dict[str, Any]:
     """The resolved configuration that the command line saved; empty in a notebook."""
-    path = Path(trainer.log_dir or ".") / "config.yaml"
-    if trainer.log_dir is None or not path.is_file():
+    if folder is None or not (folder / "config.yaml").is_file():
         return {}
-    loaded = yaml.safe_load(path.read_text())
+    loaded = yaml.safe_load((folder / "config.yaml").read_text())
     return loaded if isinstance(loaded, dict) else {}
 
 
@@ -177,5 +196,6 @@ def flatten(tree: Any, prefix: str) -> dict[str, Any]:
     flat = {}
     for key, value in tree.items():
         name = prefix if key in ("class_path", "init_args") else f"{prefix}.{key}"
-        flat.update(flatten(value, name))
+        if key != "init_args" or value:
+            flat.update(flatten(value, name))
     return flat

@@ -25,8 +25,16 @@ def structure_scores(task: Any, points: Tensor) -> dict[str, Tensor | list[str]]
         points: Embeddings of ``task.embedding_tokens``, (S, P, E).
 
     Returns:
-        Scores (S,) by name, or S strings; empty for a structure without a score.
+        Scores (S,) by name, or S strings; empty for a structure without a score, and for a task too
+        small for it (a circle of two points, a tree whose generations have fewer than five nodes).
     """
+    try:
+        return _scores(task, points)
+    except ValueError:  # what the metrics raise for too few points
+        return {}
+
+
+def _scores(task: Any, points: Tensor) -> dict[str, Tensor | list[str]]:
     groups = task.token_groups.to(points.device)
     match task.structure:
         case "circle":
@@ -40,7 +48,8 @@ def structure_scores(task: Any, points: Tensor) -> dict[str, Tensor | list[str]]
             return {"generation_one_dimensionality": one_dimensionality}
         case "cosets" if points.shape[-2] == 24:  # S4, whose subgroups are enumerated
             silhouette, index = best_coset(points)
-            names = [coset_partitions()[i].name for i in index.tolist()]
+            found = zip(silhouette.isfinite().tolist(), index.tolist(), strict=True)
+            names = [coset_partitions()[i].name if finite else "none" for finite, i in found]
             return {"coset_silhouette": silhouette, "best_coset": names}
         case _:
             return {}

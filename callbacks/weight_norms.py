@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import lightning as L
 from torch import Tensor
@@ -29,7 +30,8 @@ class WeightNorms(Probe):
         super().__init__(every_n_epochs)
 
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
-        batch = next(iter(trainer.datamodule.val_dataloader()))  # type: ignore[attr-defined]
+        loaders: Any = trainer.val_dataloaders
+        batch = next(iter(loaders))
         centers = module.class_centers()  # type: ignore[operator]
         inputs, targets = (batch[key].to(centers.device) for key in ("inputs", "targets"))
         full = (targets != -100).all(dim=0)  # without the columns that fill up shorter members

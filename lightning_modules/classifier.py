@@ -140,6 +140,9 @@ class Classifier(L.LightningModule):
         for i, (inputs, targets) in enumerate(zip(batch["inputs"], batch["targets"], strict=True)):
             losses += self.ensemble.accumulate_gradients(inputs, targets, first_step + i)
             optimizer.step()
+        # Lightning's loggers count batches; count optimizer steps instead, as figures and
+        # checkpoints do. It adds the 1 of this batch itself.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step - 1
         self._report_divergence(losses)
 
     # ---- evaluation ----------------------------------------------------------------------------

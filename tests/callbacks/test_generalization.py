@@ -55,7 +55,7 @@ class Scripted:
         return {name: curve[:, self.epoch] for name, curve in self.curves.items()}
 
 
-def follow(probe, train, test, epochs=None, strictly=True):
+def follow(probe, train, test, epochs=None):
     """Validate once an epoch, as the trainer does (without figures)."""
     module = Scripted(train, test)
     for epoch in epochs or range(len(train[0])):
@@ -253,3 +253,11 @@ def test_epochs_are_counted_where_not_every_one_is_validated(tmp_path):
     fit(tmp_path, probe, ModularAddition(), check_val_every_n_epoch=2)
     assert probe.epochs == [1, 3, 5, 7, 9]
     assert probe.results["generalization/test_epoch"][0] == 7
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="the second history is put on the first")
+def test_a_second_run_from_the_start_has_a_history_of_its_own(tmp_path):
+    probe = Generalization(0.9, 3)
+    for _ in range(2):
+        fit(tmp_path, probe, ModularAddition())
+    assert probe.epochs == list(range(10))

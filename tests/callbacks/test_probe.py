@@ -127,8 +127,7 @@ def test_figures_are_drawn_once_at_the_end_unless_asked_for_earlier(tmp_path):
     late, early = Counting(1), Counting(4, 2)
     fit(tmp_path, late, early, max_epochs=5)
     assert len(late.drawn) == 1
-    assert early.drawn[:2] == [1, 3] and set(early.drawn[2:]) <= {4, 5}  # 5 once training is over
-    assert len(early.drawn) > 2
+    assert early.drawn[:2] == [1, 3] and len(early.drawn) == 3
     assert early.measured == [3, 4]
 
 
@@ -182,7 +181,7 @@ def test_a_run_that_ends_between_strides_is_measured_at_its_end(tmp_path, ending
     more = [StopAfter(ending.pop("callbacks"))] if "callbacks" in ending else []
     trainer, module = fit(tmp_path, probe, *more, **ending)
     assert probe.measured[:-1] == before and len(probe.drawn) == 1
-    assert trainer.current_epoch in (4, 5)
+    assert trainer.current_epoch in (4, 5) and not any(probe.gradients)
     torch.testing.assert_close(probe.results["val/toy/weight"], module.weight.detach())
     assert module.weight.item() == pytest.approx(0.998**trainer.global_step)  # it was trained
 
@@ -224,7 +223,8 @@ def test_figures_go_to_tensorboard_and_into_the_run_folder(tmp_path):
     assert (folder / "figures" / "dot.png").read_bytes().startswith(b"\x89PNG")
     events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
     images = events.Images("figures/dot")
-    assert sorted({image.step for image in images}) == [4, 8, 10]  # two optimizer steps an epoch
+    steps = [image.step for image in images]
+    assert len(steps) == 3 and steps == sorted(set(steps))  # after two epochs, four and five
     assert all(image.encoded_image_string.startswith(b"\x89PNG") for image in images)
     assert "val/toy/score" in events.Tags()["scalars"]
 
@@ -264,12 +264,17 @@ def test_a_data_module_without_a_task_gives_a_sentence(tmp_path):
             trainer.fit(OneWeight(), **loaders)
 
 
-@pytest.mark.xfail(strict=True, reason="drawn after the last validation and after training")
-@pytest.mark.parametrize(("epochs", "times"), [(4, 2), (5, 3)])
-def test_the_last_epoch_is_drawn_once(tmp_path, epochs, times):
+def test_the_last_epoch_is_drawn_once_where_it_is_on_the_stride(tmp_path):
     probe = Counting(2, 2)
-    fit(tmp_path, probe, max_epochs=epochs)
-    assert len(probe.drawn) == times
+    fit(tmp_path, probe, max_epochs=4)
+    assert len(probe.drawn) == 2
+
+
+@pytest.mark.xfail(strict=True, reason="drawn after its validation and again after training")
+def test_the_last_epoch_is_drawn_once_where_the_steps_run_out_on_the_stride(tmp_path):
+    probe = Counting(2, 2)
+    fit(tmp_path, probe, max_epochs=-1, max_steps=8)
+    assert len(probe.drawn) == 2
 
 
 @pytest.mark.xfail(strict=True, reason="Probe keeps the epoch number of an earlier validate or fit")

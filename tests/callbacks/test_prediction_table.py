@@ -1,0 +1,114 @@
+"""PredictionTable: one row per seed and example, in words where the task has words."""
+
+from __future__ import annotations
+
+import csv
+from types import SimpleNamespace
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+
+from callbacks import PredictionTable
+from datamodules import AlgorithmicData, Genealogy
+from lightning_modules import Classifier
+
+
+def read(folder):
+    with (folder / "predictions.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def write(tmp_path, outputs, task=None, seeds=(5, 8), batches=1):
+    trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(task=task) if task else None,
+        log_dir=str(tmp_path / "run"),
+        is_global_zero=True,
+    )
+    module, table = SimpleNamespace(seeds=list(seeds)), PredictionTable()
+    for index in range(batches):
+        table.on_predict_batch_end(trainer, module, outputs, outputs, index)
+    table.on_predict_end(trainer, module)
+    return table, trainer, module
+
+
+# Two seeds, three examples; the first seed has only two, and is filled up.
+OUTPUTS = {
+    "inputs": torch.tensor([[[1, 2], [3, 4], [0, 0]], [[5, 6], [7, 8], [9, 10]]]),
+    "targets": torch.tensor([[11, 12, -100], [13, 14, 15]]),
+    "predictions": torch.tensor([[11, 0, 1], [13, 2, 15]]),
+    "is_test": torch.tensor([[False, True, False], [False, True, True]]),
+}
+TOKENS = [
+    ["seed", "part", "input_0", "input_1", "target", "prediction"],
+    ["5", "train", "1", "2", "11", "11"],
+    ["5", "test", "3", "4", "12", "0"],
+    ["8", "train", "5", "6", "13", "13"],
+    ["8", "test", "7", "8", "14", "2"],
+    ["8", "test", "9", "10", "15", "15"],
+]
+
+
+def test_rows_and_header_of_two_seeds_without_the_filling(tmp_path, capsys):
+    write(tmp_path, OUTPUTS)
+    assert read(tmp_path / "run") == TOKENS
+    assert "3 of 5 answers are right" in capsys.readouterr().out
+
+
+def test_tokens_stand_by_the_labels_of_the_task(tmp_path):
+    labels = [f"<{token}, it>" for token in range(16)]  # a comma is no new column
+    write(tmp_path, OUTPUTS, SimpleNamespace(token_labels=labels))
+    expected = [[*row[:2], *(labels[int(token)] for token in row[2:])] for row in TOKENS[1:]]
+    assert read(tmp_path / "run") == [TOKENS[0], *expected]
+
+
+def test_batches_follow_one_another_under_one_header(tmp_path):
+    write(tmp_path, OUTPUTS, batches=2)
+    assert read(tmp_path / "run") == [*TOKENS, *TOKENS[1:]]
+
+
+def test_a_second_prediction_starts_afresh(tmp_path):
+    table, trainer, module = write(tmp_path, OUTPUTS)
+    table.on_predict_batch_end(trainer, module, OUTPUTS, OUTPUTS, 0)
+    table.on_predict_end(trainer, module)
+    assert read(tmp_path / "run") == TOKENS
+
+
+@pytest.mark.parametrize("missing", [{"log_dir": None}, {"is_global_zero": False}])
+def test_nothing_is_written_without_a_folder_or_on_other_ranks(tmp_path, missing):
+    trainer = SimpleNamespace(
+        **{"datamodule": None, "log_dir": str(tmp_path), "is_global_zero": True, **missing}
+    )
+    table, module = PredictionTable(), SimpleNamespace(seeds=[5, 8])
+    table.on_predict_batch_end(trainer, module, OUTPUTS, OUTPUTS, 0)
+    table.on_predict_end(trainer, module)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_writes_what_each_member_answers_alone(tmp_path):
+    data = AlgorithmicData(Genealogy(), num_samples=60)
+    module = Classifier(vocab_size=130, num_tokens=2, num_classes=130, seeds=[5, 8])
+    trainer = L.Trainer(
+        callbacks=[PredictionTable()],
+        logger=CSVLogger(tmp_path, name="", version="run"),
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.predict(module, datamodule=data)
+    header, *rows = read(tmp_path / "run")
+    assert header == ["seed", "part", "input_0", "input_1", "target", "prediction"]
+    assert len(rows) == 2 * 60
+    labels = data.task.token_labels
+    for index, (seed, split) in enumerate(zip((5, 8), data.splits, strict=True)):
+        inputs = torch.cat([split.train_inputs, split.test_inputs])
+        targets = torch.cat([split.train_targets, split.test_targets])
+        with torch.no_grad():
+            answers = module.member(index).eval()(inputs).argmax(-1)
+        parts = ["train"] * 48 + ["test"] * 12
+        columns = (inputs[:, 0], inputs[:, 1], targets, answers)
+        words = ([labels[token] for token in column.tolist()] for column in columns)
+        expected = [[str(seed), *row] for row in zip(parts, *words, strict=True)]
+        assert rows[60 * index : 60 * (index + 1)] == expected
+    assert {row[3] for row in rows} == {"parent", "grandparent", "sibling"}
