@@ -15,9 +15,11 @@ def describe_run(trainer: L.Trainer, model: Any, data: Any) -> str:
         model: The LightningModule; one with ``seeds`` is counted per seed.
         data: The data module; its ``task`` and ``steps_per_epoch`` are shown if it has them.
     """
-    data.trainer = trainer
+    data.trainer = model.trainer = trainer
     trainer.strategy.connect(model)
+    trainer.datamodule = data  # type: ignore[attr-defined]
     data.setup("fit")
+    model.setup("fit")  # refuses what `fit` would refuse
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     seeds = len(getattr(model, "seeds", [0]))
     times_seeds = f" × {seeds} seeds = {parameters:,}" if seeds > 1 else ""

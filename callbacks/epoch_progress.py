@@ -37,6 +37,7 @@ class EpochProgress(ProgressBar):
         self.enabled = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._shown_at = 0.0
         epochs = trainer.max_epochs if (trainer.max_epochs or -1) >= 0 else None
         self._bar = tqdm(
             total=epochs,
@@ -53,20 +54,13 @@ class EpochProgress(ProgressBar):
         if self._bar is None:
             return
         now = time.monotonic()
-        if now - self._shown_at < 1.0 / self.refreshes_per_second:
-            self._bar.update()
-            return
-        self._shown_at = now  # reading a score may wait for the device, so not every epoch
-        scores = trainer.callback_metrics
-        shown = {
-            label: f"{float(scores[name]):.3f}"
-            for label, name in (("train", "train/accuracy"), ("test", "test/accuracy"))
-            if name in scores
-        }
-        self._bar.set_postfix(shown, refresh=False)
+        if now - self._shown_at >= 1.0 / self.refreshes_per_second:
+            self._shown_at = now  # reading a score may wait for the device, so not every epoch
+            self._show_scores(trainer)
         self._bar.update()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._show_scores(trainer)
         self._close()
 
     def on_exception(
@@ -79,6 +73,16 @@ class EpochProgress(ProgressBar):
             self._bar.write(" ".join(str(arg) for arg in args))
         else:
             super().print(*args, **kwargs)
+
+    def _show_scores(self, trainer: L.Trainer) -> None:
+        scores = trainer.callback_metrics
+        shown = {
+            label: f"{float(scores[name]):.3f}"
+            for label, name in (("train", "train/accuracy"), ("test", "test/accuracy"))
+            if name in scores
+        }
+        if self._bar is not None:
+            self._bar.set_postfix(shown, refresh=False)
 
     def _close(self) -> None:
         if self._bar is not None:

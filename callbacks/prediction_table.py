@@ -21,6 +21,9 @@ class PredictionTable(L.Callback):
     def __init__(self) -> None:
         self._rows: list[list[Any]] = []
 
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._rows.clear()
+
     def on_predict_batch_end(
         self,
         trainer: L.Trainer,

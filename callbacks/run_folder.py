@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import lightning as L
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 
 def claim_version(folder: str) -> int:
@@ -27,26 +27,29 @@ def claim_version(folder: str) -> int:
             version += 1
 
 
-def run_folder_loggers(root: str, name: str) -> list[dict[str, Any]]:
-    """Configurations of a TensorBoard and a CSV logger that write into one new run folder.
+def run_folder_loggers(root: str, name: str) -> list[Logger]:
+    """A TensorBoard and a CSV logger that write into one new run folder.
 
     Args:
         root: Folder of all runs.
         name: The run's name, that of its config file.
     """
     version = claim_version(os.path.join(root, name))
-    place = {"save_dir": root, "name": name, "version": version}
-    # Without default_hp_metric=False TensorBoard shows an empty metric beside the final ones.
-    options: dict[str, dict[str, Any]] = {
-        "TensorBoardLogger": {"default_hp_metric": False},
-        "CSVLogger": {},
-    }
     return [
-        {"class_path": f"lightning.pytorch.loggers.{logger}", "init_args": {**place, **more}}
-        for logger, more in options.items()
+        # Without default_hp_metric=False TensorBoard shows an empty metric beside the final ones.
+        TensorBoardLogger(root, name, version, default_hp_metric=False),
+        CSVLogger(root, name, version),
     ]
 
 
 def run_folder(trainer: L.Trainer) -> Path | None:
-    """The folder that a run writes to, its first logger's; None without a logger."""
-    return Path(trainer.log_dir) if trainer.loggers and trainer.log_dir is not None else None
+    """The folder that a run writes to, its first logger's; None without a logger.
+
+    Not ``trainer.log_dir``, which is the working directory where there is no logger, and which all
+    ranks must ask for together.
+    """
+    for logger in trainer.loggers:
+        folder = logger.log_dir or logger.save_dir
+        if folder is not None:
+            return Path(folder)
+    return None

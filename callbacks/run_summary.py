@@ -83,7 +83,7 @@ class RunSummary(L.Callback):
         if folder is not None:
             name = "results.json"
             if not is_fitting(trainer) and (folder / name).exists():  # a fit's, in a notebook
-                name = f"results_{trainer.state.fn}.json"
+                name = f"results_{trainer.state.fn and trainer.state.fn.value!s}.json"
             write_json(folder / name, plain(results))
             _fill_hyperparameter_tab(trainer, config, metrics, headlines)
         if self.table:

@@ -30,8 +30,10 @@ class WeightNorms(Probe):
         super().__init__(every_n_epochs)
 
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
-        loaders: Any = trainer.val_dataloaders
-        batch = next(iter(loaders))
+        loader: Any = trainer.val_dataloaders
+        if loader is None:  # validation is switched off
+            loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        batch = next(iter(loader))
         centers = module.class_centers()  # type: ignore[operator]
         inputs, targets = (batch[key].to(centers.device) for key in ("inputs", "targets"))
         full = (targets != -100).all(dim=0)  # without the columns that fill up shorter members

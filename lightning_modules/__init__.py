@@ -3,7 +3,13 @@
 from lightning_modules.classifier import Classifier
 from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import CrossEntropyHead, HarmonicHead, LossHead
-from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead, ToyTransformer
+from lightning_modules.networks import (
+    MLP,
+    FeatureNetwork,
+    NetworkWithHead,
+    SeededDropout,
+    ToyTransformer,
+)
 
 __all__ = [
     "MLP",
@@ -14,5 +20,6 @@ __all__ = [
     "HarmonicHead",
     "LossHead",
     "NetworkWithHead",
+    "SeededDropout",
     "ToyTransformer",
 ]

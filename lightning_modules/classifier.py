@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -15,6 +17,7 @@ from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.member_scores import MemberScores
 from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead
+from lightning_modules.recipes import from_recipe, recipe
 
 # Compiling takes 10 to 30 s and saves about 0.1 ms per seed and step (docs/performance.md), so it
 # pays from some 150,000 steps of one seed on.
@@ -72,19 +75,28 @@ class Classifier(L.LightningModule):
             raise ValueError(f"num_seeds is {num_seeds}; it must be at least 1")
         if not learning_rate > 0:
             raise ValueError(f"learning_rate is {learning_rate}; it must be positive")
-        if weight_decay < 0 or embedding_penalty < 0:
+        if not (weight_decay >= 0 and embedding_penalty >= 0):
             raise ValueError(
                 f"weight_decay is {weight_decay} and embedding_penalty is {embedding_penalty}; "
                 f"neither may be negative"
             )
-        if seeds is not None and min(seeds, default=0) < 0:
-            raise ValueError(f"seeds are {seeds}; they must not be negative")
-        # On the command line these are plain names and numbers, so that load_from_checkpoint needs
-        # nothing else; in a notebook network and head are classes, which no checkpoint should hold.
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas are {betas}; both must be at least 0 and below 1")
+        if seeds is not None and not all(0 <= seed < 2**62 for seed in seeds):
+            raise ValueError(f"seeds are {seeds}; they must be at least 0 and below 2^62")
+        # Plain names and numbers: from the command line they are, in a notebook network and head
+        # are classes, which a checkpoint should describe rather than hold.
         self.save_hyperparameters(logger=False)
-        for name in ("network", "head"):
+        self.hparams["seeds"] = list(range(num_seeds)) if seeds is None else list(seeds)
+        for name, factory in (("network", network), ("head", head)):
             if callable(self.hparams.get(name)):
-                del self.hparams[name]
+                self.hparams[name] = recipe(factory)
+        network, head = from_recipe(network, "network"), from_recipe(head, "head")
+        self.sizes = {
+            "vocab_size": vocab_size,
+            "num_tokens": num_tokens,
+            "num_classes": num_classes,
+        }
         self.automatic_optimization = False
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -114,10 +126,18 @@ class Classifier(L.LightningModule):
         )
 
     def setup(self, stage: str) -> None:
-        if self.trainer.world_size > 1:
+        trainer: Any = self.trainer
+        for name, size in self.sizes.items():
+            of_data = getattr(trainer.datamodule, name, size)
+            if of_data != size:
+                raise ValueError(
+                    f"the model's {name} is {size} and the data's is {of_data}; build the "
+                    f"Classifier with {name}={of_data}"
+                )
+        if trainer.world_size > 1:
             raise ValueError(
                 f"a Classifier trains all its seeds on one device, and trainer.devices times "
-                f"trainer.num_nodes is {self.trainer.world_size}; set trainer.devices to 1"
+                f"trainer.num_nodes is {trainer.world_size}; set trainer.devices to 1"
             )
 
     def on_fit_start(self) -> None:
@@ -155,7 +175,12 @@ class Classifier(L.LightningModule):
             batch["inputs"], batch["targets"], self._evaluation_step()
         )
         self.member_scores.update(
-            losses, correct, batch["targets"], batch["is_test"], batch["leaked"]
+            losses,
+            correct,
+            batch["targets"],
+            batch["is_test"],
+            batch["leaked"],
+            batch["mirrored"],
         )
 
     def on_validation_epoch_end(self) -> None:
@@ -208,10 +233,14 @@ class Classifier(L.LightningModule):
     # ---- logging -------------------------------------------------------------------------------
 
     def _planned_steps(self) -> float:
-        """Optimizer steps of the whole run."""
-        epochs = self.trainer.max_epochs or 0
-        steps = self._steps_per_epoch()
-        return float("inf") if epochs < 0 else epochs * steps
+        """Optimizer steps of the whole run, as far as they are known beforehand."""
+        trainer: Any = self.trainer
+        limits = [float(trainer.max_steps)] if trainer.max_steps >= 0 else []
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            limits.append(trainer.max_epochs * self._steps_per_epoch())
+        # A run that only time limits is taken for a short one.
+        timed = any(isinstance(callback, Timer) for callback in trainer.callbacks)
+        return min(limits, default=0.0 if timed else math.inf)
 
     def _steps_per_epoch(self) -> int:
         trainer: Any = self.trainer
@@ -233,7 +262,7 @@ class Classifier(L.LightningModule):
             if values.isnan().all():
                 continue
             q = torch.tensor([0.25, 0.5, 0.75], device=values.device)
-            low, median, high = values.nanquantile(q).tolist()
+            low, median, high = values.float().nanquantile(q.float()).tolist()
             logged[name] = median
             if len(values) > 1:
                 logged[f"{name}_q25"], logged[f"{name}_q75"] = low, high

@@ -34,7 +34,8 @@ class Ensemble(nn.Module):
             member's own under ``stacked.``.
 
     Raises:
-        ValueError: No seed, or a seed twice.
+        ValueError: No seed, a seed twice, or a member with ``nn.Dropout``, whose masks come from
+            one generator for all (use ``SeededDropout``).
     """
 
     seed_values: Tensor
@@ -45,6 +46,12 @@ class Ensemble(nn.Module):
             raise ValueError(f"seeds are {list(seeds)}; give at least one, and each only once")
         self.seeds = [int(seed) for seed in seeds]
         members = [_build_seeded(build, seed) for seed in self.seeds]
+        for name, child in members[0].named_modules():
+            if isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
+                raise ValueError(
+                    f"{name} is an nn.{type(child).__name__}, which cannot draw apart for each "
+                    f"seed; use lightning_modules.SeededDropout({child.p})"
+                )
         for member in members:
             for dropout in _dropouts(member):
                 dropout.key = torch.zeros((), dtype=torch.int64)
@@ -52,6 +59,11 @@ class Ensemble(nn.Module):
         # In a list, so that it is no submodule: functional_call needs its structure only.
         self._skeleton = [members[0].requires_grad_(False)]
         self.stacked = _with_state(copy.deepcopy(members[0]), parameters, buffers)
+        self._key_names = [
+            f"{name}.key"
+            for name, child in self.stacked.named_modules()
+            if isinstance(child, SeededDropout)
+        ]
         self.register_buffer("seed_values", torch.tensor(self.seeds), persistent=False)
         self._gradients = vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0))
         self._evaluation = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
@@ -130,6 +142,9 @@ class Ensemble(nn.Module):
         with torch.no_grad():
             for name, parameter in member.named_parameters():
                 parameter.copy_(stacked[name][index])
+            stacked_buffers = dict(self.stacked.named_buffers())
+            for name, buffer in member.named_buffers():
+                buffer.copy_(stacked_buffers[name][index])
         for dropout in _dropouts(member):
             dropout.key = None
         device = self.seed_values.device
@@ -155,7 +170,7 @@ class Ensemble(nn.Module):
         ``stream`` sets the masks of training (1) apart from those of evaluation (-1).
         """
         buffers = dict(self.stacked.named_buffers())
-        names = [name for name in buffers if name.endswith(".key")]
+        names = self._key_names
         if names:
             base = hash32(hash32(self.seed_values * 2 + (stream > 0)) + step)  # (S,)
             layers = torch.arange(1, len(names) + 1, device=base.device)

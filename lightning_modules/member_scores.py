@@ -16,6 +16,7 @@ SCORES = (
     "test/accuracy_leaked",
     "test/accuracy_clean",
     "data/test_inputs_in_train",
+    "data/test_inputs_or_mirrors_in_train",
 )
 
 
@@ -33,20 +34,33 @@ class MemberScores(Metric):
     counts: Tensor
     correct: Tensor
     losses: Tensor
+    mirrored: Tensor
 
     def __init__(self, num_members: int) -> None:
         super().__init__()
         shape = (len(SUBSETS), num_members)
         for name in ("counts", "correct", "losses"):
             self.add_state(name, torch.zeros(shape), dist_reduce_fx="sum")
+        self.add_state("mirrored", torch.zeros(num_members), dist_reduce_fx="sum")
 
     def update(
-        self, losses: Tensor, correct: Tensor, targets: Tensor, is_test: Tensor, leaked: Tensor
+        self,
+        losses: Tensor,
+        correct: Tensor,
+        targets: Tensor,
+        is_test: Tensor,
+        leaked: Tensor,
+        mirrored: Tensor,
     ) -> None:
-        """Add examples: every argument is (S, N); targets of -100 do not count."""
+        """Add examples: every argument is (S, N); targets of -100 do not count.
+
+        ``leaked`` test inputs are in the training set, of ``mirrored`` ones the input itself or its
+        mirror image under the task's symmetry.
+        """
         counted = targets != -100
         test = counted & is_test
         subsets = torch.stack([counted & ~is_test, test, test & leaked, test & ~leaked])
+        self.mirrored += (test & mirrored).sum(-1)
         self.counts += subsets.sum(-1)  # (subset, S)
         self.correct += (subsets & correct).sum(-1)
         # where, not a product: an infinite loss must stay in its own subset (0 · inf is nan).
@@ -55,8 +69,8 @@ class MemberScores(Metric):
     def compute(self) -> Tensor:
         """Every score of ``SCORES`` for every member, (scores, S); nan where nothing was scored."""
         loss, accuracy = self.losses / self.counts, self.correct / self.counts  # (subset, S)
-        leak = self.counts[2] / self.counts[1]
-        return torch.stack([loss[0], accuracy[0], loss[1], *accuracy[1:], leak])
+        leak, mirrored = self.counts[2] / self.counts[1], self.mirrored / self.counts[1]
+        return torch.stack([loss[0], accuracy[0], loss[1], *accuracy[1:], leak, mirrored])
 
     def named(self) -> dict[str, Tensor]:
         """The scores by name, (S,) each."""

@@ -10,7 +10,8 @@ class FeatureNetwork(nn.Module):
 
     A subclass takes (vocab_size, num_tokens) first, sets ``out_features`` and maps inputs
     (..., num_tokens) to features (..., out_features). One with token embeddings holds them as
-    ``embedding``, an ``nn.Embedding``.
+    ``embedding``, an ``nn.Embedding``. One with dropout takes ``SeededDropout``, so that every seed
+    draws its own masks.
 
     Attributes:
         out_features: Width of the features.

@@ -74,11 +74,32 @@ def make_trainer(tmp_path, progress, *callbacks, **options) -> L.Trainer:
     )
 
 
-def test_counts_epochs_and_shows_the_last_score(tmp_path, bars):
+def test_counts_every_epoch(tmp_path, bars):
     make_trainer(tmp_path, EpochProgress(), max_epochs=3).fit(OneWeight(), Batch(), Batch())
     (bar,) = bars  # none for the sanity check or for validation
     assert (bar.n, bar.total, bar.closed) == (3, 3, True)
-    assert "3/3" in bar.text.getvalue() and "test=0.750" in bar.text.getvalue()
+    assert "3/3" in bar.text.getvalue()
+
+
+def test_the_bar_that_is_left_behind_shows_the_last_score(tmp_path, bars):
+    make_trainer(tmp_path, EpochProgress(), max_epochs=3).fit(OneWeight(), Batch(), Batch())
+    assert "test=0.750" in bars[0].text.getvalue()
+
+
+def test_scores_are_read_no_more_often_than_the_bar_is_refreshed(tmp_path, bars):
+    class Reads(L.Callback):
+        def __init__(self) -> None:
+            self.seen = []
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            self.seen.append(bars[-1].postfix)
+
+    always, seldom = Reads(), Reads()
+    for rate, reads in ((1e9, always), (0.1, seldom)):
+        trainer = make_trainer(tmp_path, EpochProgress(rate), reads, max_epochs=3)
+        trainer.fit(OneWeight(), Batch(), Batch())
+    assert always.seen == ["test=0.250", "test=0.500", "test=0.750"]
+    assert seldom.seen == ["test=0.250"] * 3
 
 
 def test_counts_epochs_without_an_end_when_steps_decide(tmp_path, bars):

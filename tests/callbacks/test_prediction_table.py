@@ -24,6 +24,7 @@ def write(tmp_path, outputs, task=None, seeds=(5, 8), batches=1):
     trainer = SimpleNamespace(
         datamodule=SimpleNamespace(task=task) if task else None,
         log_dir=str(tmp_path / "run"),
+        loggers=[object()],
         is_global_zero=True,
     )
     module, table = SimpleNamespace(seeds=list(seeds)), PredictionTable()
@@ -75,10 +76,23 @@ def test_a_second_prediction_starts_afresh(tmp_path):
     assert read(tmp_path / "run") == TOKENS
 
 
-@pytest.mark.parametrize("missing", [{"log_dir": None}, {"is_global_zero": False}])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"log_dir": None},
+        {"loggers": []},  # Lightning's log_dir is then default_root_dir
+        {"is_global_zero": False},
+    ],
+)
 def test_nothing_is_written_without_a_folder_or_on_other_ranks(tmp_path, missing):
     trainer = SimpleNamespace(
-        **{"datamodule": None, "log_dir": str(tmp_path), "is_global_zero": True, **missing}
+        **{
+            "datamodule": None,
+            "log_dir": str(tmp_path),
+            "loggers": [object()],
+            "is_global_zero": True,
+            **missing,
+        }
     )
     table, module = PredictionTable(), SimpleNamespace(seeds=[5, 8])
     table.on_predict_batch_end(trainer, module, OUTPUTS, OUTPUTS, 0)

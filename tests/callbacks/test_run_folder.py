@@ -7,7 +7,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import lightning as L
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import run_folder, run_folder_loggers
 from callbacks.run_folder import claim_version
@@ -59,9 +61,10 @@ def test_threads_that_claim_at_once_get_different_numbers(tmp_path):
 
 
 def test_processes_that_claim_at_once_get_different_numbers(tmp_path):
-    # The file alone, since the package around it takes seconds to import.
+    # The file alone, since the package around it and Lightning take seconds to import.
     program = (
-        "import runpy, sys; claim = runpy.run_path(sys.argv[1])['claim_version']; "
+        "import runpy, sys, types; sys.modules['lightning'] = types.ModuleType('lightning'); "
+        "claim = runpy.run_path(sys.argv[1])['claim_version']; "
         "print(*(claim(sys.argv[2]) for _ in range(50)))"
     )
     command = [sys.executable, "-S", "-c", program, run_folder.__file__, str(tmp_path)]
@@ -81,3 +84,11 @@ def test_both_loggers_write_into_the_claimed_folder(tmp_path):
     assert folders == [str(tmp_path / "quickstart" / "version_0")] * 2
     assert run_folder_loggers(str(tmp_path), "quickstart")[0]["init_args"]["version"] == 1
     assert run_folder_loggers(str(tmp_path), "other")[0]["init_args"]["version"] == 0
+
+
+def test_a_run_writes_where_its_first_logger_does_and_nowhere_without_one(tmp_path):
+    options = {"accelerator": "cpu", "default_root_dir": tmp_path}
+    loggers = [CSVLogger(tmp_path, name=name, version=0) for name in ("first", "second")]
+    trainer = L.Trainer(logger=loggers, **options)
+    assert run_folder.run_folder(trainer) == tmp_path / "first" / "version_0"
+    assert run_folder.run_folder(L.Trainer(logger=False, **options)) is None

@@ -52,8 +52,10 @@ def by_hand(embedding, centers, features, targets):
     }
 
 
-def member_by_hand(module, index, inputs, targets):
+def member_by_hand(module, index, split):
     """The same of one member as an ordinary module, without the stacked computation."""
+    inputs = torch.cat([split.train_inputs, split.test_inputs])
+    targets = torch.cat([split.train_targets, split.test_targets])
     member = module.member(index).eval()
     with torch.no_grad():
         features = member.network(inputs)
@@ -69,9 +71,7 @@ def test_values_agree_with_numpy_for_every_seed(tmp_path, tie):
     trainer = make_trainer(tmp_path, probe, max_epochs=3)
     trainer.fit(module, datamodule=data)
     for index, split in enumerate(data.splits):
-        inputs = torch.cat([split.train_inputs, split.test_inputs])
-        targets = torch.cat([split.train_targets, split.test_targets])
-        expected = member_by_hand(module, index, inputs, targets)
+        expected = member_by_hand(module, index, split)
         assert set(probe.results) == {f"val/weights/{key}" for key in expected}
         for key, value in expected.items():
             assert probe.results[f"val/weights/{key}"][index].item() == pytest.approx(value, 1e-4)
@@ -87,8 +87,7 @@ def test_examples_that_fill_up_a_shorter_seed_do_not_count():
     batch = dict(next(iter(data.val_dataloader())))
 
     def measure(shown):
-        loader = SimpleNamespace(val_dataloader=lambda: iter([shown]))
-        return WeightNorms().measure(SimpleNamespace(datamodule=loader), module)
+        return WeightNorms().measure(SimpleNamespace(val_dataloaders=[shown]), module)
 
     filled = {
         "inputs": torch.nn.functional.pad(batch["inputs"], (0, 0, 0, 5)),
@@ -110,10 +109,32 @@ def test_features_move_onto_their_class_centres_under_harmonic_loss(tmp_path):
     assert (change["center_alignment"] > 0.05).all()
 
 
-@pytest.mark.xfail(strict=True, reason="AttributeError: 'NoneType' has no 'val_dataloader'")
-def test_a_run_without_a_data_module_gives_a_sentence(tmp_path):
+def test_a_run_without_a_data_module_is_measured_on_its_validation_loader(tmp_path):
     module, data = make(seeds=(0,))
+    data.seeds = [0]
     data.setup()
-    trainer = make_trainer(tmp_path, WeightNorms(1), max_epochs=1)
-    with pytest.raises(ValueError, match="WeightNorms needs a data module"):
-        trainer.fit(module, data.train_dataloader(), data.val_dataloader())
+    probe = WeightNorms(1)
+    trainer = make_trainer(tmp_path, probe, max_epochs=1)
+    trainer.fit(module, data.train_dataloader(), data.val_dataloader())
+    for key, value in member_by_hand(module, 0, data.splits[0]).items():
+        assert probe.results[f"val/weights/{key}"].tolist() == pytest.approx([value], 1e-4)
+
+
+def test_a_run_without_validation_is_measured_all_the_same(tmp_path):
+    module, data = make()
+    probe = WeightNorms(1)
+    make_trainer(tmp_path, probe, max_epochs=1, limit_val_batches=0).fit(module, datamodule=data)
+    assert probe.results["val/weights/center_distance"].isfinite().all()
+
+
+def test_a_validation_after_a_fit_is_measured_on_its_own_data(tmp_path):
+    module, data = make()
+    probe = WeightNorms(1)
+    trainer = make_trainer(tmp_path, probe, max_epochs=1)
+    trainer.fit(module, datamodule=data)
+    other = AlgorithmicData(LatticeCompletion(), num_samples=40)
+    trainer.validate(module, datamodule=other, verbose=False)
+    for index, split in enumerate(other.splits):
+        expected = member_by_hand(module, index, split)["center_distance"]
+        found = probe.results["val/weights/center_distance"][index].item()
+        assert found == pytest.approx(expected, 1e-4)

@@ -1,0 +1,162 @@
+"""What a user reads when something typed cannot be: one sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import pickle
+import re
+import traceback
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+
+# Class names that fit a key such as model.head; keys of the command line.
+KnownClasses = Callable[[str], Sequence[str]]
+
+
+def user_sentence(
+    error: Exception,
+    config: str = "the config file",
+    known_classes: KnownClasses = lambda key: (),
+    known_keys: Sequence[str] = (),
+) -> str | None:
+    """One sentence for an error that the user can mend; None for one that is ours.
+
+    A ValueError counts as the user's where Glassbox itself raised it; other exceptions where they
+    are what a wrong file, key or value leads to.
+
+    Args:
+        error: What was raised.
+        config: Name of the config file, for messages about a key in it.
+        known_classes: Class names that fit a key, for suggestions.
+        known_keys: Keys of the command line that belong to no exchangeable class.
+    """
+    message = str(error)
+    if isinstance(error, ArgumentError) or "Union subtypes" in message:
+        return explain_parser_error(message, config, known_classes, known_keys)
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"there is no file {error.filename!r}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, pickle.UnpicklingError) or "PytorchStreamReader" in message:
+        return "the checkpoint is damaged, or no checkpoint at all; use another with --ckpt_path"
+    if "Error(s) in loading state_dict" in message:
+        return (
+            "the checkpoint does not fit this config (another network, head, task or number of "
+            "seeds); use the config.yaml of the run's folder: " + " ".join(message.split())[:300]
+        )
+    if type(error).__name__ == "MisconfigurationException":
+        return " ".join(message.split())
+    if isinstance(error, ValueError | TypeError) and _raised_by_us(error):
+        return message
+    return None
+
+
+def _raised_by_us(error: Exception) -> bool:
+    """Whether the innermost frame is Glassbox's, or Lightning's check of trainer settings."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = os.path.abspath(frames[-1].filename) if frames else ""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    first = os.path.relpath(place, root).split(os.sep)[0]
+    ours = ("lightning_modules", "datamodules", "callbacks", "train.py", "reproduce.py")
+    return first in ours or "lightning/pytorch/trainer/" in place
+
+
+def explain_parser_error(
+    message: str,
+    config: str = "the config file",
+    known_classes: KnownClasses = lambda key: (),
+    known_keys: Sequence[str] = (),
+) -> str:
+    """jsonargparse's nested report as one sentence that names the key and the nearest name.
+
+    Raises nothing: what it does not recognise comes back in the parser's own words, on one line.
+    """
+    keys = re.findall(r'Parser key "([\w.]+)"', message)
+    key = ".".join(keys)
+    # Values from the command line reach the parser as NestedArg or str, those of a file as dict.
+    in_file = re.search(r"Given value type: <class '(dict|list)'>", message)
+    source = f" (in {config})" if in_file else ""
+    if match := re.search(r"[Oo]ption '(\S+?)' is not accepted", message):
+        return _explain_option(match.group(1), key, message, source)
+    if match := re.search(r"does not accept option '(\S+)'|unrecognized arguments: (\S+)", message):
+        name = match.group(1) or match.group(2)
+        if not (match.group(1) or name.startswith("--")):
+            return f"{name!r} stands alone; options are written --key value"
+        return f"there is no key {name.lstrip('-')!r}" + nearest(name.lstrip("-"), known_keys)
+    if match := re.search(r"dot import path string: (\S+)|a path but (\S+) either", message):
+        name = match.group(1) or match.group(2)
+        if failure := _import_failure(name):
+            return f"{key}: cannot import {name!r}: {failure}"
+        known = known_classes(key)
+        return (
+            f"{key or 'the config'}: there is no class {name!r}{nearest(name, known)}; known "
+            f"here: {', '.join(known)} (or the full path of your own)"
+        )
+    if match := re.search(r"Literal\[(.+?)\]\. Got value: (.+)", message):
+        return f"{key} is {match.group(2)!r}; it must be one of {match.group(1)}"
+    if match := re.search(r"Expected a (?:<class ')?([\w ]+?)'?>?\. Got value: (.+)", message):
+        return f"{key} is {match.group(2)!r}; it must be {match.group(1)}{source}"
+    if types := re.findall(r"Expected a <class '(\w+)'>", message):
+        given = re.search(r"Given value: (.+)", message)
+        wanted = " or ".join(dict.fromkeys("null" if t == "NoneType" else t for t in types))
+        noise = ("Expected a", "Does not validate", "Problem with")
+        sentences = [
+            line.strip(" -")
+            for line in message.splitlines()
+            if line.lstrip().startswith("- ") and not any(word in line for word in noise)
+        ]
+        if sentences and not keys:  # an error raised by the class itself, when it was built
+            return sentences[0]
+        return f"{key} is {given.group(1) if given else '?'!r}; it must be {wanted}{source}"
+    if match := re.search(r"File does not exist: '(.+)'", message):
+        return f"there is no config file {os.path.relpath(match.group(1))!r}"
+    if match := re.search(r"Path is not a file: '(.+)'", message):
+        return f"{os.path.relpath(match.group(1))!r} is no file; name a config in it"
+    if "arguments are required" in message:
+        return "no model and no data are given; name a config: --config configs/quickstart.yaml"
+    if "Unexpected config" in message:
+        return f"{config} is empty or holds no keys"
+    if "Problems parsing config" in message:
+        place = re.findall(r"line (\d+), column (\d+)", message)
+        where = f" near line {place[-1][0]}, column {place[-1][1]}" if place else ""
+        return f"{config} is no valid YAML{where}"
+    return " ".join(message.split())
+
+
+def _explain_option(option: str, key: str, message: str, source: str) -> str:
+    """A key that a class does not have."""
+    before, _, after = message.partition(f"'{option}' is not accepted")
+    paths = re.findall(r"class_path='([\w.]+)'", after.split("Given value")[0])
+    paths = paths or re.findall(r"class_path '([\w.]+)'", before)
+    known: list[str] = []
+    if paths:
+        module, _, name = paths[-1].rpartition(".")
+        signature = inspect.signature(getattr(importlib.import_module(module), name))
+        known = [parameter for parameter in signature.parameters if parameter != "self"]
+    owner = paths[-1].rpartition(".")[2] if paths else key
+    return (
+        f"{key}: {owner} has no option {option!r}{source}{nearest(option, known)}; its options "
+        f"are {', '.join(known) or 'none'}"
+    )
+
+
+def _import_failure(path: str) -> str | None:
+    """Why the module of a class path cannot be imported, where that is not its absence."""
+    module = path.rpartition(".")[0]
+    try:
+        if module:
+            importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        return None if error.name and module.startswith(error.name) else str(error)
+    except Exception as error:
+        return str(error)
+    return None
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A suggestion, or nothing where no name is near."""
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,51 @@
+"""GracefulStop: Ctrl-C ends a run instead of losing it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+import lightning as L
+
+
+class GracefulStop(L.Callback):
+    """At Ctrl-C let the epoch end, then close the run as if it had been the last.
+
+    The checkpoint, results and figures of the epochs so far are kept, and a run that is resumed
+    from them ends with the same bits as one that was never stopped. A second Ctrl-C stops at once.
+
+    Attributes:
+        stopped: Whether the run was stopped so.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._before: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals are the main thread's
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            if self.stopped:
+                raise KeyboardInterrupt
+            self.stopped = trainer.should_stop = True
+            print("\nstopping after this epoch; Ctrl-C again stops at once", file=sys.stderr)
+
+        self._before = signal.signal(signal.SIGINT, stop)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._restore()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None

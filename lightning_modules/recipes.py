@@ -1,0 +1,50 @@
+"""Classes with settings as plain data, so that a checkpoint can say how to build its model."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+
+def recipe(factory: Callable[..., Any]) -> dict[str, Any]:
+    """A class, or a ``partial`` of one with plain keywords, as class path and all its options.
+
+    Returns:
+        ``{"class_path": ..., "init_args": {...}}``; class path None for any other function, which
+        cannot be written down.
+    """
+    cls = factory.func if isinstance(factory, partial) else factory
+    keywords = factory.keywords if isinstance(factory, partial) else {}
+    positional = isinstance(factory, partial) and factory.args
+    plain = all(isinstance(value, str | int | float | bool | None) for value in keywords.values())
+    if not isinstance(cls, type) or positional or not plain:
+        return {"class_path": None}
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return {
+        "class_path": f"{cls.__module__}.{cls.__qualname__}",
+        "init_args": {**defaults, **keywords},
+    }
+
+
+def from_recipe(factory: Callable[..., Any] | dict[str, Any], name: str) -> Callable[..., Any]:
+    """The factory that a recipe describes; a factory is returned as it is.
+
+    Raises:
+        ValueError: The recipe names no class.
+    """
+    if not isinstance(factory, dict):
+        return factory
+    if factory.get("class_path") is None:
+        raise ValueError(
+            f"the checkpoint does not say which {name} it holds, since it was built by a function; "
+            f"pass {name}=... to load_from_checkpoint"
+        )
+    module, _, cls = factory["class_path"].rpartition(".")
+    return partial(getattr(importlib.import_module(module), cls), **factory.get("init_args", {}))
