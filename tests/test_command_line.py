@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 
@@ -77,13 +79,83 @@ def test_runs_never_share_a_folder(lightning_command):
     assert lightning_command(*QUICK).name == "version_1"
 
 
-def test_saved_config_repeats_the_run_exactly(lightning_command):
+def test_saved_config_repeats_the_run_exactly_and_leaves_it_alone(lightning_command):
     first = lightning_command(*QUICK)
-    again = lightning_command(
-        "fit", "--config", str(first / "config.yaml"), "--trainer.logger", "true"
-    )
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    again = lightning_command("fit", "--config", str(first / "config.yaml"))
+    assert again.parent == first.parent and again.name == "version_1"
+    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before
     one, two = (json.loads((f / "results.json").read_text())["metrics"] for f in (first, again))
     assert one == two
+
+
+def test_refused_run_leaves_no_folder(in_root, tmp_path, capsys):
+    sentence(
+        capsys, *QUICK, "--model.num_seeds", "0", "--trainer.default_root_dir", str(tmp_path / "r")
+    )
+    assert not (tmp_path / "r").exists()
+
+
+def test_run_ends_with_a_checkpoint_of_its_end(lightning_command):
+    folder = lightning_command(
+        *QUICK, "--trainer.max_epochs", "3", "--checkpoint.every_n_epochs", "2"
+    )
+    stored = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert stored["global_step"] == 3 * 2  # 64 of 80 examples in batches of 32, three times
+
+
+def test_ctrl_c_ends_the_run_with_its_results_and_it_can_be_resumed(lightning_command, monkeypatch):
+    from lightning_modules import Classifier
+
+    straight = lightning_command(*QUICK, "--trainer.max_epochs", "5")
+    step = Classifier.training_step
+
+    def interrupted(self, batch, batch_idx):
+        if self.current_epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        lightning_command(*QUICK, "--trainer.max_epochs", "5")
+    assert stop.value.code == 130
+    monkeypatch.setattr(Classifier, "training_step", step)
+    half = straight.parent / "version_1"
+    assert (half / "results.json").is_file() and (half / "figures" / "embedding.png").is_file()
+    path = half / "checkpoints" / "last.ckpt"
+    resumed = lightning_command(*QUICK, "--trainer.max_epochs", "5", "--ckpt_path", str(path))
+    one, two = (
+        json.loads((f / "results.json").read_text())["metrics"] for f in (straight, resumed)
+    )
+    assert one == two
+
+
+def test_users_own_head_is_found_in_the_working_directory(lightning_command, tmp_path, monkeypatch):
+    config = os.path.abspath("configs/quickstart.yaml")
+    (tmp_path / "my_head_module.py").write_text(
+        "from lightning_modules import CrossEntropyHead\nclass MyHead(CrossEntropyHead):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    folder = lightning_command(
+        "fit", "--config", config, *TINY, "--model.head", "my_head_module.MyHead"
+    )
+    assert "my_head_module.MyHead" in (folder / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("switch", ["enable_progress_bar", "enable_checkpointing", "logger"])
+def test_switch_of_the_trainer_can_be_turned_off(lightning_command, tmp_path, monkeypatch, switch):
+    config = os.path.abspath("configs/quickstart.yaml")
+    monkeypatch.chdir(tmp_path)
+    folder = lightning_command("fit", "--config", config, *TINY, f"--trainer.{switch}", "false")
+    left = {path.name for path in tmp_path.iterdir()} - {"runs"}
+    assert left <= {"checkpoints"}  # Lightning's own, where there is no logger
+    assert (folder / "results.json").exists() == (switch != "logger")
+
+
+def test_several_devices_are_refused_by_check_as_by_fit(in_root, capsys):
+    arguments = ("--config", "configs/quickstart.yaml", "--trainer.num_nodes", "2")
+    assert "one device" in sentence(capsys, "check", *arguments)
 
 
 def test_checkpoint_opens_without_the_command_line_and_gives_its_members(lightning_command):
@@ -172,6 +244,13 @@ def test_nan_in_every_seed_stops_the_run_with_a_sentence(in_root, tmp_path, caps
         (("--trainer.max_epochs", "x"), ["trainer.max_epochs is 'x'", "int"]),
         (("--trainer.callbacks+=WeightNorm",), ["'WeightNorm'", "mean 'WeightNorms'"]),
         (("stray",), ["'stray'"]),
+        (("--data.task.side", "1"), ["side", "at least 2", "1"]),
+        (("--model.betas", "[0.9]"), ["model.betas is '[0.9]'", "2 elements"]),
+        (("--model.betas", "[0.9, 1.5]"), ["betas are (0.9, 1.5)", "below 1"]),
+        (("--model.weight_decay", ".nan"), ["weight_decay is nan"]),
+        (("--model.seeds", "[99999999999999999999]"), ["seeds are", "below 2^62"]),
+        (("--config", "configs"), ["'configs' is no file"]),
+        (("--model.network", "tests.nowhere.Net"), ["model.network", "'tests.nowhere.Net'"]),
         (("--ckpt_path", "nowhere.ckpt"), ["nowhere.ckpt", "no such file"]),
     ],
 )
@@ -235,7 +314,14 @@ def test_checkpoint_of_other_sizes_gets_one_sentence(lightning_command, tmp_path
         capsys, *QUICK, "--model.num_seeds", "3", "--ckpt_path", str(good),
         "--trainer.default_root_dir", str(tmp_path),
     )  # fmt: skip
-    assert "does not fit this config" in said
+    assert "was trained with seeds [0, 1]" in said and "[0, 1, 2]" in said
+
+
+def test_checkpoint_of_another_head_is_refused_though_its_shapes_fit(lightning_command, capsys):
+    trained = lightning_command(*QUICK, "--model.head", "CrossEntropyHead")
+    path = str(trained / "checkpoints" / "last.ckpt")
+    said = sentence(capsys, "validate", *QUICK[1:3], *TINY[2:], "--ckpt_path", path)
+    assert "CrossEntropyHead(bias=False)" in said and "HarmonicHead(exponent=2" in said
 
 
 @pytest.mark.parametrize("flag", ["--version", "--help"])
@@ -256,6 +342,8 @@ def test_help_describes_every_option_of_ours(in_root, capsys):
         options = capsys.readouterr().out.split(f"\n  --{owner}.")[1:]
         assert len(options) > 5
         for option in options:
-            words = option.partition("(type:")[0].split()
-            if not words[0].endswith(".help"):  # jsonargparse's own
-                assert len(words) >= 5, f"{words} describes nothing"
+            text = option.partition("(type:")[0].split()
+            if text[0].endswith(".help"):  # jsonargparse's own
+                continue
+            words = [word for word in text[1:] if word.lower() == word and "--" not in word]
+            assert len(words) >= 3, f"{text} describes nothing"

@@ -15,9 +15,11 @@ from lightning_modules.member_scores import MemberScores
 def examples(count: int = 51) -> tuple[torch.Tensor, ...]:
     rng = torch.Generator().manual_seed(0)
     losses = torch.rand(3, count, generator=rng)
-    correct, is_test, leaked = (torch.rand(3, count, generator=rng) < 0.5 for _ in range(3))
+    correct, is_test, leaked, mirrored = (
+        torch.rand(3, count, generator=rng) < 0.5 for _ in range(4)
+    )
     targets = torch.randint(-1, 5, (3, count), generator=rng)
-    return losses, correct, torch.where(targets < 0, -100, targets), is_test, leaked
+    return losses, correct, torch.where(targets < 0, -100, targets), is_test, leaked, mirrored
 
 
 def score_on_rank(rank: int, folder: str) -> None:

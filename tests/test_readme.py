@@ -47,3 +47,16 @@ def test_command_of_the_readme_parses_and_builds(command, in_root, tmp_path, cap
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)", README))))
 def test_file_that_the_readme_shows_exists(path):
     assert (ROOT / path).exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*logging interval.*", "ignore:.*already exists.*")
+def test_python_of_the_readme_runs(tmp_path, monkeypatch):
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    short = block.replace("max_epochs=500", "max_epochs=2").replace(
+        "L.Trainer(", "L.Trainer(accelerator='cpu', enable_progress_bar=False, "
+    )
+    assert short != block
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(short, names)
+    assert names["circularity"](names["model"].embedding_matrix()).shape == (5,)  # type: ignore

@@ -23,11 +23,11 @@ def read(folder):
 def write(tmp_path, outputs, task=None, seeds=(5, 8), batches=1):
     trainer = SimpleNamespace(
         datamodule=SimpleNamespace(task=task) if task else None,
-        log_dir=str(tmp_path / "run"),
-        loggers=[object()],
+        loggers=[SimpleNamespace(log_dir=str(tmp_path / "run"))],
         is_global_zero=True,
     )
     module, table = SimpleNamespace(seeds=list(seeds)), PredictionTable()
+    table.on_predict_start(trainer, module)
     for index in range(batches):
         table.on_predict_batch_end(trainer, module, outputs, outputs, index)
     table.on_predict_end(trainer, module)
@@ -79,8 +79,8 @@ def test_a_second_prediction_starts_afresh(tmp_path):
 @pytest.mark.parametrize(
     "missing",
     [
-        {"log_dir": None},
-        {"loggers": []},  # Lightning's log_dir is then default_root_dir
+        {"loggers": [SimpleNamespace(log_dir=None, save_dir=None)]},
+        {"loggers": []},
         {"is_global_zero": False},
     ],
 )
@@ -88,8 +88,7 @@ def test_nothing_is_written_without_a_folder_or_on_other_ranks(tmp_path, missing
     trainer = SimpleNamespace(
         **{
             "datamodule": None,
-            "log_dir": str(tmp_path),
-            "loggers": [object()],
+            "loggers": [SimpleNamespace(log_dir=str(tmp_path))],
             "is_global_zero": True,
             **missing,
         }

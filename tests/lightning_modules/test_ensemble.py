@@ -157,3 +157,28 @@ def test_building_an_ensemble_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     Ensemble(partial(build, MLP, HARMONIC), SEEDS)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_member_has_its_own_buffers_and_a_buffer_may_have_any_name():
+    class Projected(MLP):
+        def __init__(self, vocab_size, num_tokens):
+            super().__init__(vocab_size, num_tokens)
+            self.register_buffer("key", torch.randn(16))
+
+        def forward(self, tokens):
+            return super().forward(tokens) * self.key
+
+    ensemble = Ensemble(partial(build, Projected, CrossEntropyHead), SEEDS)
+    inputs = torch.randint(31, (3, 10, 2))
+    for index, logits in enumerate(ensemble(inputs)):
+        torch.testing.assert_close(ensemble.member(index)(inputs[index]), logits)
+
+
+def test_ordinary_dropout_is_refused_by_name():
+    class Dropping(MLP):
+        def __init__(self, vocab_size, num_tokens):
+            super().__init__(vocab_size, num_tokens)
+            self.drop = torch.nn.Dropout(0.2)
+
+    with pytest.raises(ValueError, match=r"network.drop is an nn.Dropout.*SeededDropout\(0.2\)"):
+        Ensemble(partial(build, Dropping, CrossEntropyHead), SEEDS)

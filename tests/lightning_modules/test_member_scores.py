@@ -15,30 +15,32 @@ KEYS = {
     "test/accuracy_leaked",
     "test/accuracy_clean",
     "data/test_inputs_in_train",
+    "data/test_inputs_or_mirrors_in_train",
 }
 
 
 def examples(num_members=3, num_examples=40, seed=0):
-    """losses, correct, targets, is_test, leaked, as an evaluation batch has them."""
+    """losses, correct, targets, is_test, leaked, mirrored, as an evaluation batch has them."""
     rng = torch.Generator().manual_seed(seed)
     shape = (num_members, num_examples)
     targets = torch.randint(31, shape, generator=rng)
     is_test = torch.rand(shape, generator=rng) < 0.4
     leaked = is_test & (torch.rand(shape, generator=rng) < 0.5)
+    mirrored = leaked | (is_test & (torch.rand(shape, generator=rng) < 0.3))
     filled = torch.rand(shape, generator=rng) < 0.2
     targets[filled] = -100
     is_test[filled] = leaked[filled] = False
     losses = torch.rand(shape, generator=rng) * 5
-    return losses, torch.rand(shape, generator=rng) < 0.7, targets, is_test, leaked
+    return losses, torch.rand(shape, generator=rng) < 0.7, targets, is_test, leaked, mirrored
 
 
-def scores_by_loop(losses, correct, targets, is_test, leaked):
+def scores_by_loop(losses, correct, targets, is_test, leaked, mirrored):
     def mean(values):
         return math.fsum(values) / len(values) if values else math.nan
 
     result = {key: [] for key in KEYS}
     for s in range(len(targets)):
-        train, test, of_leaked, of_clean = [], [], [], []
+        train, test, of_leaked, of_clean, of_mirrored = [], [], [], [], []
         for i in range(targets.shape[1]):
             if targets[s, i] == -100:
                 continue
@@ -48,13 +50,17 @@ def scores_by_loop(losses, correct, targets, is_test, leaked):
                 continue
             test.append(example)
             (of_leaked if leaked[s, i] else of_clean).append(example)
+            if mirrored[s, i]:
+                of_mirrored.append(example)
         result["train/loss"].append(mean([loss for loss, _ in train]))
         result["train/accuracy"].append(mean([right for _, right in train]))
         result["test/loss"].append(mean([loss for loss, _ in test]))
         result["test/accuracy"].append(mean([right for _, right in test]))
         result["test/accuracy_leaked"].append(mean([right for _, right in of_leaked]))
         result["test/accuracy_clean"].append(mean([right for _, right in of_clean]))
-        result["data/test_inputs_in_train"].append(len(of_leaked) / len(test) if test else math.nan)
+        for name, found in (("inputs", of_leaked), ("inputs_or_mirrors", of_mirrored)):
+            share = len(found) / len(test) if test else math.nan
+            result[f"data/test_{name}_in_train"].append(share)
     return {key: torch.tensor(values) for key, values in result.items()}
 
 
@@ -101,7 +107,7 @@ def test_reset_forgets():
 
 
 def test_where_nothing_was_scored_there_is_no_number():
-    losses, correct, targets, is_test, leaked = examples()
+    losses, correct, targets, is_test, leaked, mirrored = examples()
     is_test[0], leaked[0] = False, False  # nothing to test on
     is_test[1], leaked[1] = True, False  # nothing leaked, nothing trained on
     data = losses, correct, targets, is_test, leaked
@@ -114,7 +120,7 @@ def test_where_nothing_was_scored_there_is_no_number():
 
 
 def test_a_diverged_member_leaves_the_others_alone():
-    losses, correct, targets, is_test, leaked = examples()
+    losses, correct, targets, is_test, leaked, mirrored = examples()
     losses[1] = math.nan
     data = losses, correct, targets, is_test, leaked
     scores = MemberScores(3)
