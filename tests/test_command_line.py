@@ -133,7 +133,9 @@ def test_ctrl_c_ends_the_run_with_its_results_and_it_can_be_resumed(lightning_co
 def test_users_own_head_is_found_in_the_working_directory(lightning_command, tmp_path, monkeypatch):
     config = os.path.abspath("configs/quickstart.yaml")
     (tmp_path / "my_head_module.py").write_text(
-        "from lightning_modules import CrossEntropyHead\nclass MyHead(CrossEntropyHead):\n    pass\n"
+        "from lightning_modules import CrossEntropyHead\n"
+        "class MyHead(CrossEntropyHead):\n"
+        "    pass\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -108,9 +108,9 @@ def test_reset_forgets():
 
 def test_where_nothing_was_scored_there_is_no_number():
     losses, correct, targets, is_test, leaked, mirrored = examples()
-    is_test[0], leaked[0] = False, False  # nothing to test on
+    is_test[0], leaked[0], mirrored[0] = False, False, False  # nothing to test on
     is_test[1], leaked[1] = True, False  # nothing leaked, nothing trained on
-    data = losses, correct, targets, is_test, leaked
+    data = losses, correct, targets, is_test, leaked, mirrored
     scores = MemberScores(3)
     scores.update(*data)
     got = scores.named()
@@ -122,7 +122,7 @@ def test_where_nothing_was_scored_there_is_no_number():
 def test_a_diverged_member_leaves_the_others_alone():
     losses, correct, targets, is_test, leaked, mirrored = examples()
     losses[1] = math.nan
-    data = losses, correct, targets, is_test, leaked
+    data = losses, correct, targets, is_test, leaked, mirrored
     scores = MemberScores(3)
     scores.update(*data)
     got, expected = scores.named(), scores_by_loop(*data)
