@@ -157,6 +157,9 @@ def command_line_class() -> Any:
         def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
             # Lightning warns when args are given beside sys.argv; main() always gives them.
             self.config = parser.parse_args(args)
+            seed = self.config[self.config.subcommand].seed_everything
+            if isinstance(seed, bool) or not 0 <= seed < 2**32:  # true would mean 0, not random
+                raise UsageError(f"seed_everything is {seed}; it must be from 0 to {2**32 - 1}")
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.add_lightning_class_args(callbacks.RunCheckpoint, "checkpoint")

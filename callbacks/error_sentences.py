@@ -49,7 +49,7 @@ def user_sentence(
         )
     if type(error).__name__ == "MisconfigurationException":
         return " ".join(message.split())
-    if isinstance(error, ValueError | TypeError) and _raised_by_us(error):
+    if isinstance(error, ValueError) and _raised_by_us(error):
         return message
     return None
 

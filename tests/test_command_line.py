@@ -247,6 +247,8 @@ def test_nan_in_every_seed_stops_the_run_with_a_sentence(in_root, tmp_path, caps
         (("--trainer.callbacks+=WeightNorm",), ["'WeightNorm'", "mean 'WeightNorms'"]),
         (("stray",), ["'stray'"]),
         (("--data.task.side", "1"), ["side", "at least 2", "1"]),
+        (("--seed_everything", "-5"), ["seed_everything is -5"]),
+        (("--seed_everything", "true"), ["seed_everything is True"]),
         (("--model.betas", "[0.9]"), ["model.betas is '[0.9]'", "2 elements"]),
         (("--model.betas", "[0.9, 1.5]"), ["betas are (0.9, 1.5)", "below 1"]),
         (("--model.weight_decay", ".nan"), ["weight_decay is nan"]),
