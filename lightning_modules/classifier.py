@@ -152,7 +152,8 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """One epoch: ``inputs`` (steps, S, B, ...) and ``targets`` (steps, S, B)."""
-        optimizer = self.optimizers()
+        # The plain optimizer: Lightning's wrapper calls every callback's hooks at every step.
+        optimizer = self.optimizers(use_pl_optimizer=False)
         assert not isinstance(optimizer, list)  # there is one
         num_steps = len(batch["inputs"])
         first_step = self.current_epoch * num_steps
@@ -160,6 +161,11 @@ class Classifier(L.LightningModule):
         for i, (inputs, targets) in enumerate(zip(batch["inputs"], batch["targets"], strict=True)):
             losses += self.ensemble.accumulate_gradients(inputs, targets, first_step + i)
             optimizer.step()
+        # Which leaves the counting of steps to us.
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for count in (progress.total, progress.current):
+            count.ready += num_steps
+            count.completed += num_steps
         # Lightning's loggers count batches; count optimizer steps instead, as figures and
         # checkpoints do. It adds the 1 of this batch itself.
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step - 1

@@ -59,11 +59,15 @@ class Ensemble(nn.Module):
         # In a list, so that it is no submodule: functional_call needs its structure only.
         self._skeleton = [members[0].requires_grad_(False)]
         self.stacked = _with_state(copy.deepcopy(members[0]), parameters, buffers)
+        # Walking the module tree at every step would cost as much as a step of one seed. The
+        # parameters stay the same objects when they are moved or loaded.
+        self._parameters_by_name = dict(self.stacked.named_parameters())
         self._key_names = [
             f"{name}.key"
             for name, child in self.stacked.named_modules()
             if isinstance(child, SeededDropout)
         ]
+        self._has_buffers = bool(dict(self.stacked.named_buffers()))
         self.register_buffer("seed_values", torch.tensor(self.seeds), persistent=False)
         self._gradients = vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0))
         self._evaluation = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
@@ -89,7 +93,7 @@ class Ensemble(nn.Module):
             Each member's loss, (S,).
         """
         self._mode(training=True)
-        parameters = dict(self.stacked.named_parameters())
+        parameters = self._parameters_by_name
         with torch.no_grad():  # vmap(grad) makes the gradients itself; autograd need not record
             gradients, losses = self._gradients(parameters, self._buffers_at(step), inputs, targets)
             for name, parameter in parameters.items():
@@ -102,14 +106,14 @@ class Ensemble(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Loss and correctness of every example, each (S, N), in evaluation mode."""
         self._mode(training=False)
-        parameters = dict(self.stacked.named_parameters())
+        parameters = self._parameters_by_name
         return self._evaluation(parameters, self._buffers_at(step, -1), inputs, targets)
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, step: int | Tensor = 0) -> Tensor:
         """Logits (S, N, classes) of inputs (S, N, ...), in evaluation mode."""
         self._mode(training=False)
-        parameters = dict(self.stacked.named_parameters())
+        parameters = self._parameters_by_name
         return self._logits(parameters, self._buffers_at(step, -1), inputs)
 
     @torch.no_grad()
@@ -169,6 +173,8 @@ class Ensemble(nn.Module):
 
         ``stream`` sets the masks of training (1) apart from those of evaluation (-1).
         """
+        if not self._has_buffers:
+            return {}
         buffers = dict(self.stacked.named_buffers())
         names = self._key_names
         if names:
