@@ -66,7 +66,7 @@ class Probe(L.Callback):
         self, trainer: L.Trainer, module: L.LightningModule
     ) -> Mapping[str, Tensor | list[str]]:
         """The probe's values by key, each (S,), or a list of S strings (not logged)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say what it measures")
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
         """Figures by file name (without ending). Called on the first rank only."""
