@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import inspect
 import os
 import re
@@ -24,6 +25,7 @@ SUBCOMMANDS = {
     "validate": "measure a checkpoint on the validation data, with every probe of the config",
     "test": "measure a checkpoint on the test data",
     "predict": "write a checkpoint's answers to predictions.csv",
+    "prepare": "turn text into token shards, for a config whose data is text",
     "check": "parse a config, build everything, count parameters and steps; no training",
 }
 
@@ -45,6 +47,7 @@ examples:
   lightning fit --config configs/quickstart.yaml
   lightning fit --config configs/modular_addition.yaml --model.head CrossEntropyHead
   lightning check --config configs/modular_addition.yaml
+  lightning prepare --config configs/gpt2_cpu.yaml --data.files 'texts/**/*.jsonl.gz'
   lightning fit --model.help Classifier
 
 `glassbox` is another name of this command. GLASSBOX_DEBUG=1 shows tracebacks.
@@ -90,12 +93,12 @@ def run(arguments: Sequence[str]) -> LightningCLI:
     arguments = list(arguments)
     if os.getcwd() not in sys.path:  # for classes of the user's own, by their full path
         sys.path.insert(0, os.getcwd())
-    check = arguments[0] == "check"
-    if check:
+    command = arguments[0]
+    if command in ("check", "prepare"):
         arguments[0] = "fit"
     cli_class = command_line_class()
     _silence_harmless_warnings()
-    cli_class.check = check
+    cli_class.command = command
     return cli_class(args=arguments)
 
 
@@ -129,7 +132,7 @@ def command_line_class() -> Any:
         logging.getLogger(name).addFilter(lambda record: "💡" not in record.getMessage())
 
     class GlassboxCLI(LightningCLI):
-        check = False
+        command = "fit"  # what was typed; check and prepare are parsed as a fit
 
         def __init__(self, args: ArgsType = None) -> None:
             super().__init__(
@@ -161,9 +164,22 @@ def command_line_class() -> Any:
             if isinstance(seed, bool) or not 0 <= seed < 2**32:  # true would mean 0, not random
                 raise UsageError(f"seed_everything is {seed}; it must be from 0 to {2**32 - 1}")
 
+        def instantiate_classes(self) -> None:
+            if self.command != "prepare":
+                super().instantiate_classes()
+                return
+            # Of a whole run's config the data alone: there is nothing yet to build a model for.
+            data = self.config[self.subcommand].data
+            module, _, name = data.class_path.rpartition(".")
+            cls = getattr(importlib.import_module(module), name)
+            if not hasattr(cls, "prepare"):
+                raise UsageError(f"{name} needs no preparation; go on with lightning fit")
+            print(cls(**data.init_args.as_dict()).prepare())
+            raise SystemExit(0)
+
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.add_lightning_class_args(callbacks.RunCheckpoint, "checkpoint")
-            parser.add_lightning_class_args(callbacks.EpochProgress, "progress")
+            parser.add_lightning_class_args(callbacks.RunProgress, "progress")
             parser.add_lightning_class_args(callbacks.RunSummary, "summary")
             for name in ("vocab_size", "num_tokens", "num_classes"):
                 parser.link_arguments(
@@ -194,7 +210,7 @@ def command_line_class() -> Any:
                     extra = [callback for callback in extra if not isinstance(callback, kind)]
             # The folder is claimed when everything else is built, so that a refused run leaves
             # none, and not written into the saved config, so that it can be run again.
-            if config["logger"] in (None, True) and not config["fast_dev_run"] and not self.check:
+            if config["logger"] in (None, True) and not config["fast_dev_run"] and self.command != "check":
                 root = config["default_root_dir"] or "runs"
                 config["logger"] = callbacks.run_folder_loggers(root, self._run_name())
             if config["logger"] is False:
@@ -210,7 +226,7 @@ def command_line_class() -> Any:
             return saved.group(1) if saved else os.path.splitext(os.path.basename(path))[0]
 
         def before_fit(self) -> None:
-            if self.check:
+            if self.command == "check":
                 print(callbacks.describe_run(self.trainer, self.model, self.datamodule))
                 raise SystemExit(0)
 

@@ -12,10 +12,11 @@ import lightning as L
 
 
 class GracefulStop(L.Callback):
-    """At Ctrl-C let the epoch end, then close the run as if it had been the last.
+    """At Ctrl-C let the optimizer step end, then close the run as if it had been the last.
 
-    The checkpoint, results and figures of the epochs so far are kept, and a run that is resumed
-    from them ends with the same bits as one that was never stopped. A second Ctrl-C stops at once.
+    (A ``Classifier``'s epoch is one batch, and ends as a whole.) The checkpoint, results and
+    figures so far are kept, and a run that is resumed from them ends with the same bits as one that
+    was never stopped. A second Ctrl-C stops at once.
 
     Attributes:
         stopped: Whether the run was stopped so.
@@ -32,10 +33,22 @@ class GracefulStop(L.Callback):
         def stop(signum: int, frame: FrameType | None) -> None:
             if self.stopped:
                 raise KeyboardInterrupt
-            self.stopped = trainer.should_stop = True
-            print("\nstopping after this epoch; Ctrl-C again stops at once", file=sys.stderr)
+            self.stopped = True
+            print("\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr)
 
         self._before = signal.signal(signal.SIGINT, stop)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        # Not between the micro-batches of a step, whose gradients no checkpoint keeps.
+        if self.stopped and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restore()

@@ -61,7 +61,8 @@ class RunSummary(L.Callback):
         if not trainer.is_global_zero or not hasattr(module, "scores"):
             return
         metrics = {name: as_list(value) for name, value in module.scores().items()}
-        headlines = ["train/accuracy", "test/accuracy"]
+        shown = getattr(module, "headlines", ("train/accuracy", "test/accuracy"))
+        headlines = [name for name in shown if name in metrics]
         if any(metrics.get("data/test_inputs_in_train", [])):
             headlines += ["test/accuracy_clean", "data/test_inputs_in_train"]
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -89,7 +90,7 @@ class RunSummary(L.Callback):
         if self.table:
             print(table(metrics, headlines, len(results["seeds"])))
             if seconds is not None:
-                print(f"{seconds:,.0f} s, {steps / seconds:,.0f} optimizer steps per second")
+                print(f"{seconds:,.0f} s, {steps / seconds:,.3g} optimizer steps per second")
             if folder is not None:
                 print(f"run folder: {folder}")
 
@@ -102,9 +103,17 @@ def as_list(values: Tensor | list[str]) -> list[float | None] | list[str]:
 
 
 def table(metrics: dict[str, list[Any]], names: list[str], num_seeds: int) -> str:
-    """Median and quartiles over seeds, one line a metric; counts for metrics that are names."""
+    """Median and quartiles over seeds, one line a metric; counts for metrics that are names.
+
+    Of a module without seeds (0) the one value.
+    """
+    if num_seeds == 0:
+        width = max((len(name) for name in names), default=0) + 2
+        values = (quantile_with_never(metrics[name], 0.5) for name in names)
+        lines = [f"{name:<{width}}{_cell(v, 'none'):>12}" for name, v in zip(names, values, strict=True)]
+        return "\n".join(["", *lines])
     seeds = f"{num_seeds} seed" + ("s" if num_seeds != 1 else "")
-    width = max(len(seeds), *(len(name) for name in names)) + 2
+    width = max(map(len, [seeds, *names])) + 2
     lines = ["", f"{seeds:<{width}}{'median':>12}{'25 %':>12}{'75 %':>12}   without"]
     lines.append("─" * (width + 46))
     for name in names:

@@ -1,6 +1,7 @@
 """Data modules and the algorithmic tasks, by their short names."""
 
 from datamodules.algorithmic import AlgorithmicData
+from datamodules.openwebtext import OpenWebText
 from datamodules.tasks import (
     EquivalenceClasses,
     Genealogy,
@@ -18,6 +19,7 @@ __all__ = [
     "GreaterThan",
     "LatticeCompletion",
     "ModularAddition",
+    "OpenWebText",
     "PermutationComposition",
     "Task",
 ]

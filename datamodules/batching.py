@@ -54,3 +54,50 @@ def epoch_batches(
     for member, (seed, size) in enumerate(zip(seeds, sizes, strict=True)):
         order[member, :size] = epoch_order(seed, epoch, size)
     return order.view(len(seeds), steps, batch_size).transpose(0, 1)
+
+
+def accumulation(global_batch_size: int, micro_batch_size: int, world_size: int) -> int:
+    """Micro-batches that each rank adds up for one optimizer step.
+
+    Args:
+        global_batch_size: Examples of one optimizer step, all ranks together.
+        micro_batch_size: Examples that a rank holds at a time.
+        world_size: Number of ranks.
+
+    Raises:
+        ValueError: The global batch is no multiple of what the ranks hold.
+    """
+    at_a_time = micro_batch_size * world_size
+    if global_batch_size < 1 or micro_batch_size < 1 or global_batch_size % at_a_time:
+        fitting = [
+            size
+            for size in range(1, global_batch_size // world_size + 1)
+            if global_batch_size % (size * world_size) == 0
+        ]
+        choices = ", ".join(map(str, fitting)) or "none: change the devices or the global batch"
+        raise ValueError(
+            f"global_batch_size {global_batch_size} is no multiple of micro_batch_size "
+            f"{micro_batch_size} times {world_size} device{'s' * (world_size > 1)}; sizes of a "
+            f"micro-batch that divide it here: {choices}"
+        )
+    return global_batch_size // at_a_time
+
+
+def micro_batches(
+    order: Tensor, step: int, global_batch_size: int, micro_batch_size: int, rank: int, world: int
+) -> Tensor:
+    """A rank's micro-batches of one optimizer step: (accumulation, micro_batch_size) indices.
+
+    Together the ranks have the same global batch, whatever their number.
+
+    Args:
+        order: The epoch's order, (size,).
+        step: Optimizer step within the epoch.
+        global_batch_size: Examples of a step.
+        micro_batch_size: Examples of a micro-batch.
+        rank: This rank.
+        world: Number of ranks.
+    """
+    start = step * global_batch_size
+    batch = order[start : start + global_batch_size]
+    return batch.view(-1, world, micro_batch_size)[:, rank]

@@ -3,7 +3,9 @@
 from lightning_modules.classifier import Classifier
 from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import CrossEntropyHead, HarmonicHead, LossHead
+from lightning_modules.language_model import LanguageModel
 from lightning_modules.networks import (
+    GPT2,
     MLP,
     FeatureNetwork,
     NetworkWithHead,
@@ -12,12 +14,14 @@ from lightning_modules.networks import (
 )
 
 __all__ = [
+    "GPT2",
     "MLP",
     "Classifier",
     "CrossEntropyHead",
     "Ensemble",
     "FeatureNetwork",
     "HarmonicHead",
+    "LanguageModel",
     "LossHead",
     "NetworkWithHead",
     "SeededDropout",

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.heads.fused import fused_cross_entropy
 from lightning_modules.heads.head import LossHead
 
 
@@ -20,12 +21,17 @@ class CrossEntropyHead(LossHead):
         bias: Add a bias to each logit. The paper writes the layer without one; the authors' code
             has one in the MLP, which the harmonic head has not, so that a fair comparison leaves
             it out.
+        fused: Form the loss chunk by chunk without storing the logits (``heads/fused.py``); null
+            does so above 4,096 classes.
     """
 
     bias: nn.Parameter | None
 
-    def __init__(self, in_features: int, num_classes: int, bias: bool = False) -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, bias: bool = False, fused: bool | None = None
+    ) -> None:
         super().__init__(in_features, num_classes)
+        self.fused = fused
         if bias:
             bound = 1.0 / math.sqrt(in_features)
             self.bias = nn.Parameter(torch.empty(num_classes).uniform_(-bound, bound))
@@ -33,10 +39,19 @@ class CrossEntropyHead(LossHead):
             self.register_parameter("bias", None)
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.weight, self.bias)  # (..., C)
+        if len(self.weight) == self.num_classes:
+            return F.linear(features, self.weight, self.bias)  # (..., C)
+        # Padding is there for the speed of this product, so it goes through and is cut off then.
+        logits = F.linear(features, self.weight)[..., : self.num_classes]
+        return logits if self.bias is None else logits + self.bias
 
     def loss(self, features: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
-        logits = self(features).reshape(-1, self.num_classes).float()
+        if self.uses_fused_loss():
+            return fused_cross_entropy(
+                features, self.weight, targets, self.bias, self.num_classes, ignore_index
+            )
+        logits = self(features).reshape(-1, self.num_classes)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         targets = targets.reshape(-1)
         # Summed and divided here, since torch's mean over no target at all is NaN.
         total = F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="sum")

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_modules.heads.fused import fused_harmonic
 from lightning_modules.heads.head import LossHead, masked_mean
 
 # Up to this many weights every difference x - w is formed: exact, and at such sizes as fast as a
@@ -37,15 +38,26 @@ class HarmonicHead(LossHead):
         eps: Added to every squared distance. It bounds the gradient near a wrong centre by
             n/(2 sqrt(eps)), and it sets the least loss that can be reached, about the sum over the
             other centres of (eps/d^2)^(n/2). The authors' code for the algorithmic tasks has 1e-4.
+        fused: Form the loss chunk by chunk without storing the logits (``heads/fused.py``); null
+            does so above 4,096 classes. Under autocast the fused products are in half precision;
+            the target's distance is exact there too.
 
     Raises:
         ValueError: The exponent or eps is not a positive number.
     """
 
+    compares_by_distance = True
+
     def __init__(
-        self, in_features: int, num_classes: int, exponent: float | None = None, eps: float = 1e-10
+        self,
+        in_features: int,
+        num_classes: int,
+        exponent: float | None = None,
+        eps: float = 1e-10,
+        fused: bool | None = None,
     ) -> None:
         super().__init__(in_features, num_classes)
+        self.fused = fused
         if exponent is not None and not 0 < exponent < math.inf:
             raise ValueError(f"exponent is {exponent}; it must be positive, or null for √width")
         if not 0 < eps < math.inf:
@@ -63,6 +75,16 @@ class HarmonicHead(LossHead):
             return self._logits(squared)
 
     def loss(self, features: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+        if self.uses_fused_loss():
+            return fused_harmonic(
+                features,
+                self.weight,
+                targets,
+                self.exponent,
+                self.eps,
+                self.num_classes,
+                ignore_index,
+            )
         counted = targets != ignore_index
         target = torch.where(counted, targets, 0).unsqueeze(-1)  # (..., 1)
         with torch.autocast(features.device.type, enabled=False):
@@ -86,7 +108,7 @@ class HarmonicHead(LossHead):
 
     def _in_float32(self, features: Tensor) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(features.dtype, torch.float32)
-        return features.to(dtype), self.weight.to(dtype)
+        return features.to(dtype), self.weight[: self.num_classes].to(dtype)
 
     def _logits(self, squared: Tensor) -> Tensor:
         return torch.log(squared + self.eps) * (-0.5 * self.exponent)

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, nn
 
 
+# With more classes than this, storing every logit costs more than the extra bookkeeping.
+_FUSED_ABOVE = 4096
+
+
 class LossHead(nn.Module, ABC):
     """Base class of loss heads: a geometry (features to logits) and an objective (logits to loss).
 
@@ -16,10 +20,17 @@ class LossHead(nn.Module, ABC):
     accuracy, sampling and every probe work for every head without knowing which one it is.
 
     Attributes:
-        weight: The unembedding, shape (num_classes, in_features). One row per class.
+        weight: The unembedding, shape (num_classes, in_features) or more rows. One row per class;
+            further rows, of an embedding padded for speed, are no classes and get no probability.
+        num_classes: Number of classes.
+        fused: Whether ``loss`` goes chunk by chunk (``heads/fused.py``) where the head can do so;
+            None lets the number of classes decide.
     """
 
     weight: nn.Parameter
+    fused: bool | None = None
+    # Whether logits depend on distances, so that features and weights should start at one scale.
+    compares_by_distance: bool = False
 
     def __init__(self, in_features: int, num_classes: int) -> None:
         super().__init__()
@@ -32,23 +43,33 @@ class LossHead(nn.Module, ABC):
         bound = 1.0 / math.sqrt(in_features)
         self.weight = nn.Parameter(torch.empty(num_classes, in_features).uniform_(-bound, bound))
 
-    def tie(self, embedding: nn.Parameter) -> None:
+    def tie(self, embedding: nn.Parameter, num_padding: int = 0) -> None:
         """Use an embedding matrix of the network as this head's unembedding.
 
         Args:
-            embedding: Parameter of shape (num_classes, in_features); from now on one and the same
-                tensor is read, and trained, in both places.
+            embedding: Parameter of shape (num_classes + num_padding, in_features); from now on one
+                and the same tensor is read, and trained, in both places.
+            num_padding: So many of its last rows belong to no class.
 
         Raises:
-            ValueError: The shapes differ.
+            ValueError: The shapes do not fit.
         """
-        if embedding.shape != self.weight.shape:
+        if embedding.shape != (self.num_classes + num_padding, self.in_features):
             raise ValueError(
                 f"cannot tie: the embedding is {tuple(embedding.shape)} and the unembedding of "
                 f"{type(self).__name__} is {tuple(self.weight.shape)}; give the network an "
                 f"embedding of the same width as its features, or set tie_embedding to false"
             )
         self.weight = embedding
+
+    def uses_fused_loss(self) -> bool:
+        """Whether ``loss`` never forms the logits: as ``fused`` says, or above 4,096 classes.
+
+        Not inside ``torch.func`` (many seeds at once), which cannot see into a fused operator.
+        """
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            return False
+        return self.num_classes > _FUSED_ABOVE if self.fused is None else self.fused
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Networks: plain modules from inputs to features, one architecture a file."""
 
 from lightning_modules.networks.feature_network import FeatureNetwork
+from lightning_modules.networks.gpt2 import GPT2
 from lightning_modules.networks.mlp import MLP
 from lightning_modules.networks.network_with_head import NetworkWithHead
 from lightning_modules.networks.seeded_dropout import SeededDropout
 from lightning_modules.networks.toy_transformer import ToyTransformer
 
-__all__ = ["MLP", "FeatureNetwork", "NetworkWithHead", "SeededDropout", "ToyTransformer"]
+__all__ = ["GPT2", "MLP", "FeatureNetwork", "NetworkWithHead", "SeededDropout", "ToyTransformer"]

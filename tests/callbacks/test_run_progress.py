@@ -1,4 +1,4 @@
-"""EpochProgress: one bar over epochs, closed whatever happens."""
+"""RunProgress: one bar over epochs, closed whatever happens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from callbacks import EpochProgress, epoch_progress
+from callbacks import RunProgress, run_progress
 
 
 class Batch:
@@ -57,7 +57,7 @@ def bars(monkeypatch):
             self.closed = True
             super().close()
 
-    monkeypatch.setattr(epoch_progress, "tqdm", Recorded)
+    monkeypatch.setattr(run_progress, "tqdm", Recorded)
     return opened
 
 
@@ -75,14 +75,14 @@ def make_trainer(tmp_path, progress, *callbacks, **options) -> L.Trainer:
 
 
 def test_counts_every_epoch(tmp_path, bars):
-    make_trainer(tmp_path, EpochProgress(), max_epochs=3).fit(OneWeight(), Batch(), Batch())
+    make_trainer(tmp_path, RunProgress(), max_epochs=3).fit(OneWeight(), Batch(), Batch())
     (bar,) = bars  # none for the sanity check or for validation
     assert (bar.n, bar.total, bar.closed) == (3, 3, True)
     assert "3/3" in bar.text.getvalue()
 
 
 def test_the_bar_that_is_left_behind_shows_the_last_score(tmp_path, bars):
-    make_trainer(tmp_path, EpochProgress(), max_epochs=3).fit(OneWeight(), Batch(), Batch())
+    make_trainer(tmp_path, RunProgress(), max_epochs=3).fit(OneWeight(), Batch(), Batch())
     assert "test=0.750" in bars[0].text.getvalue()
 
 
@@ -96,37 +96,37 @@ def test_scores_are_read_no_more_often_than_the_bar_is_refreshed(tmp_path, bars)
 
     always, seldom = Reads(), Reads()
     for rate, reads in ((1e9, always), (0.1, seldom)):
-        trainer = make_trainer(tmp_path, EpochProgress(rate), reads, max_epochs=3)
+        trainer = make_trainer(tmp_path, RunProgress(rate), reads, max_epochs=3)
         trainer.fit(OneWeight(), Batch(), Batch())
     assert always.seen == ["test=0.250", "test=0.500", "test=0.750"]
     assert seldom.seen == ["test=0.250"] * 3
 
 
 def test_counts_epochs_without_an_end_when_steps_decide(tmp_path, bars):
-    trainer = make_trainer(tmp_path, EpochProgress(), max_epochs=-1, max_steps=4)
+    trainer = make_trainer(tmp_path, RunProgress(), max_epochs=-1, max_steps=4)
     trainer.fit(OneWeight(), Batch(), Batch())
     (bar,) = bars
     assert (bar.n, bar.total, bar.closed) == (4, None, True)
 
 
 def test_a_run_without_validation_has_a_bar_without_scores(tmp_path, bars):
-    make_trainer(tmp_path, EpochProgress(), max_epochs=2, limit_val_batches=0).fit(
+    make_trainer(tmp_path, RunProgress(), max_epochs=2, limit_val_batches=0).fit(
         OneWeight(), Batch(), Batch()
     )
     assert bars[0].n == 2 and "test=" not in bars[0].text.getvalue()
 
 
 def test_a_resumed_run_goes_on_where_the_first_one_ended(tmp_path, bars):
-    trainer = make_trainer(tmp_path, EpochProgress(), max_epochs=2)
+    trainer = make_trainer(tmp_path, RunProgress(), max_epochs=2)
     trainer.fit(OneWeight(), Batch(), Batch())
     trainer.save_checkpoint(tmp_path / "half.ckpt")
-    resumed = make_trainer(tmp_path, EpochProgress(), max_epochs=5)
+    resumed = make_trainer(tmp_path, RunProgress(), max_epochs=5)
     resumed.fit(OneWeight(), Batch(), Batch(), ckpt_path=tmp_path / "half.ckpt")
     assert (bars[1].initial, bars[1].n, bars[1].total) == (2, 5, 5)
 
 
 def test_the_bar_is_closed_when_training_fails(tmp_path, bars):
-    progress = EpochProgress()
+    progress = RunProgress()
     with pytest.raises(RuntimeError, match="on purpose"):
         make_trainer(tmp_path, progress, max_epochs=5).fit(OneWeight(fails_in=2), Batch(), Batch())
     assert bars[0].closed and bars[0].n == 2
@@ -135,11 +135,11 @@ def test_the_bar_is_closed_when_training_fails(tmp_path, bars):
 
 
 def test_a_failure_before_training_starts_needs_no_bar():
-    EpochProgress().on_exception(None, None, RuntimeError())
+    RunProgress().on_exception(None, None, RuntimeError())
 
 
 def test_a_disabled_bar_stays_silent(tmp_path, bars):
-    progress = EpochProgress()
+    progress = RunProgress()
     progress.disable()
     make_trainer(tmp_path, progress, max_epochs=2).fit(OneWeight(), Batch(), Batch())
     assert bars[0].text.getvalue() == ""
@@ -152,20 +152,20 @@ def test_text_printed_while_training_does_not_break_the_bar(tmp_path, bars, caps
         def on_train_epoch_end(self, trainer, pl_module):
             trainer.progress_bar_callback.print("an", 8)
 
-    make_trainer(tmp_path, EpochProgress(), Talks(), max_epochs=1).fit(
+    make_trainer(tmp_path, RunProgress(), Talks(), max_epochs=1).fit(
         OneWeight(), Batch(), Batch()
     )
     assert "an 8\n" in capsys.readouterr().out
 
 
 def test_a_log_file_gets_a_line_now_and_then(tmp_path, bars):
-    make_trainer(tmp_path, EpochProgress(4.0), max_epochs=1).fit(OneWeight(), Batch(), Batch())
+    make_trainer(tmp_path, RunProgress(4.0), max_epochs=1).fit(OneWeight(), Batch(), Batch())
     assert bars[0].options["mininterval"] == 10.0  # stderr is no terminal here
 
 
 def test_a_terminal_is_refreshed_at_the_given_rate(tmp_path, bars, monkeypatch):
-    monkeypatch.setattr(epoch_progress.sys, "stderr", type("Tty", (), {"isatty": lambda s: True})())
-    EpochProgress(4.0).on_train_start(
+    monkeypatch.setattr(run_progress.sys, "stderr", type("Tty", (), {"isatty": lambda s: True})())
+    RunProgress(4.0).on_train_start(
         L.Trainer(max_epochs=1, accelerator="cpu", logger=False), None
     )
     assert bars[0].options["mininterval"] == 0.25
@@ -174,4 +174,4 @@ def test_a_terminal_is_refreshed_at_the_given_rate(tmp_path, bars, monkeypatch):
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
 def test_a_rate_that_is_not_positive_is_refused(rate):
     with pytest.raises(ValueError, match=r"refreshes_per_second is .*must be positive"):
-        EpochProgress(rate)
+        RunProgress(rate)

@@ -1,0 +1,247 @@
+"""OpenWebText, or any other text, as windows of tokens for a language model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+
+from datamodules.batching import accumulation
+from datamodules.token_batches import HeldOutBatches, TrainingBatches
+from datamodules.tokenizers import load_tokenizer
+from datamodules.tokens import TokenShards, check_ids, read_meta
+
+if TYPE_CHECKING:
+    from datamodules.prepare import Summary
+
+
+class OpenWebText(L.LightningDataModule):
+    """Token shards of OpenWebText, or of any text files, in batches of a stated global size.
+
+    ``lightning prepare`` writes the shards, from local files or from the Hugging Face data set;
+    nanoGPT's ``train.bin`` and ``val.bin`` are taken as they are. Training goes through all windows
+    of ``block_size`` tokens without replacement, in an order that depends on the seed and the step
+    alone. Validation is the whole held-out set, or ``val_blocks`` windows spread evenly over it.
+
+    Args:
+        data_dir: Folder of the token shards.
+        files: Text for ``prepare``: a glob pattern, or several, of .txt, .jsonl, .jsonl.gz and
+            .parquet files; null takes the data set.
+        dataset: Name of a Hugging Face data set for ``prepare``.
+        text_field: Field of the text in jsonl and parquet files and in the data set.
+        tokenizer: 'gpt2' or another of tiktoken's, 'bytes', or a tokenizer file.
+        val_fraction: Share of the documents that ``prepare`` holds out.
+        block_size: Tokens of a window (1,024 in the paper).
+        global_batch_size: Windows of one optimizer step, all devices together (480 in the paper).
+        micro_batch_size: Windows that a device holds at a time; accumulation follows from it.
+        val_blocks: Validate on so many windows, always the same ones, spread evenly over the held-out
+            set; null takes all.
+        seed: Of the order of the windows; null takes the run's seed_everything.
+        workers: Processes or threads that ``prepare`` uses; null takes all processors.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    def __init__(
+        self,
+        data_dir: str = "data/openwebtext",
+        files: str | list[str] | None = None,
+        dataset: str = "Skylion007/openwebtext",
+        text_field: str = "text",
+        tokenizer: str = "gpt2",
+        val_fraction: float = 0.0005,
+        block_size: int = 1024,
+        global_batch_size: int = 480,
+        micro_batch_size: int = 12,
+        val_blocks: int | None = None,
+        seed: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = {
+            "block_size": block_size,
+            "global_batch_size": global_batch_size,
+            "micro_batch_size": micro_batch_size,
+            "val_blocks": 1 if val_blocks is None else val_blocks,
+        }
+        for name, value in sizes.items():
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"val_fraction is {val_fraction}; it must be at least 0 and below 1")
+        self.data_dir = Path(data_dir)
+        self.files = [files] if isinstance(files, str) else files
+        self.dataset = dataset
+        self.text_field = text_field
+        self.tokenizer = tokenizer
+        self.val_fraction = val_fraction
+        self.block_size = block_size
+        self.global_batch_size = global_batch_size
+        self.micro_batch_size = micro_batch_size
+        self.val_blocks = val_blocks
+        self.seed = seed
+        self.workers = workers
+        self.train_shards: TokenShards | None = None
+        self.val_shards: TokenShards | None = None
+        self._accumulates = 0
+
+    # ---- text to tokens ------------------------------------------------------------------------
+
+    def prepare(self) -> Summary:
+        """Write the token shards; goes on where it was interrupted.
+
+        Returns:
+            What was written; printing it gives a table.
+
+        Raises:
+            ValueError: Text, tokenizer or folder cannot be used.
+        """
+        from datamodules.documents import Documents, FileDocuments, HubDocuments
+        from datamodules.prepare import prepare
+
+        source: Documents = (
+            FileDocuments(self.files, self.text_field)
+            if self.files
+            else HubDocuments(self.dataset, field=self.text_field)
+        )
+        tokenizer = load_tokenizer(self.tokenizer)
+        return prepare(
+            source, self.data_dir, tokenizer, self.val_fraction, workers=self.workers
+        )
+
+    # ---- what the model must know --------------------------------------------------------------
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens of the tokenizer that made the shards."""
+        meta = read_meta(self.data_dir)
+        if meta.exact or self.tokenizer == meta.tokenizer:
+            return meta.vocab_size
+        return load_tokenizer(self.tokenizer).vocab_size  # nanoGPT's files do not say
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of a window: the longest context."""
+        return self.block_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch (after ``setup``)."""
+        assert self.train_shards is not None
+        return self.train_shards.num_windows(self.block_size) // self.global_batch_size
+
+    @property
+    def val_windows(self) -> int:
+        """Windows that validation goes through (after ``setup``)."""
+        assert self.val_shards is not None
+        windows = self.val_shards.num_windows(self.block_size)
+        return windows if self.val_blocks is None else min(windows, self.val_blocks)
+
+    # ---- Lightning's hooks ---------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Read nanoGPT's shards once for ids that the vocabulary has not; one rank does it."""
+        for split in ("train", "val"):
+            check_ids(self.data_dir, split, self.vocab_size)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the shards and tell the trainer how many micro-batches make a step.
+
+        Raises:
+            ValueError: Shards, batch sizes and devices do not fit together.
+        """
+        vocabulary = self.vocab_size
+        meta = read_meta(self.data_dir)
+        if meta.exact and meta.tokenizer != self.tokenizer:
+            raise ValueError(
+                f"the shards in {self.data_dir} were made with the tokenizer {meta.tokenizer!r}, "
+                f"and data.tokenizer is {self.tokenizer!r}; set it to the first, or name another "
+                f"folder"
+            )
+        self.train_shards = TokenShards(self.data_dir, "train", vocabulary)
+        self.val_shards = TokenShards(self.data_dir, "val", vocabulary)
+        for name, shards, least in (
+            ("validation", self.val_shards, 1),
+            ("training", self.train_shards, self.global_batch_size),
+        ):
+            if (windows := shards.num_windows(self.block_size)) < least:
+                raise ValueError(
+                    f"the {name} set in {self.data_dir} has {shards.num_tokens:,} tokens, "
+                    f"{windows} windows of block_size {self.block_size}, and {least} are needed; "
+                    f"lower data.block_size or data.global_batch_size, or prepare more text"
+                )
+        if self.trainer is not None and stage == "fit":
+            self._set_accumulation(self.trainer)
+
+    def _set_accumulation(self, trainer: Any) -> None:
+        number = accumulation(self.global_batch_size, self.micro_batch_size, trainer.world_size)
+        if trainer.accumulate_grad_batches not in (1, number):
+            raise ValueError(
+                f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}, and "
+                f"data.global_batch_size asks for {number}; leave it out of the config"
+            )
+        trainer.accumulate_grad_batches = number
+        # Lightning counts micro-batches here, a config counts steps.
+        if isinstance(trainer.val_check_interval, int) and self._accumulates != number:
+            trainer.val_check_interval *= number
+        self._accumulates = number
+
+    def train_dataloader(self) -> TrainingBatches:
+        """One epoch of micro-batches, from the step that is current."""
+        assert self.train_shards is not None, "call setup() before asking for a data loader"
+        rank, world, pin = self._place()
+        return TrainingBatches(
+            self.train_shards,
+            self.block_size,
+            self._seed(),
+            self.global_batch_size,
+            self.micro_batch_size,
+            rank,
+            world,
+            lambda: self.trainer.global_step if self.trainer is not None else 0,
+            pin,
+        )
+
+    def val_dataloader(self) -> HeldOutBatches:
+        """The held-out windows, every one once."""
+        assert self.val_shards is not None, "call setup() before asking for a data loader"
+        rank, world, pin = self._place()
+        return HeldOutBatches(
+            self.val_shards,
+            self.block_size,
+            self.val_windows,
+            self.micro_batch_size,
+            rank,
+            world,
+            pin,
+        )
+
+    def test_dataloader(self) -> HeldOutBatches:
+        """The same as for validation."""
+        return self.val_dataloader()
+
+    def describe(self) -> dict[str, str]:
+        """What the command `check` shows of the data (after ``setup``)."""
+        assert self.train_shards is not None and self.val_shards is not None
+        tokens = self.global_batch_size * self.block_size
+        return {
+            "tokens": f"{self.train_shards.num_tokens:,} for training, "
+            f"{self.val_shards.num_tokens:,} held out, {self.val_windows:,} windows validated on",
+            "batch": f"{self.global_batch_size} × {self.block_size:,} = {tokens:,} tokens a step, "
+            f"{self.micro_batch_size} windows at a time, {self._accumulates or 1} times",
+        }
+
+    def _place(self) -> tuple[int, int, bool]:
+        """This rank, the number of ranks, and whether memory should be pinned for a GPU."""
+        trainer: Any = self.trainer
+        if trainer is None:
+            return 0, 1, False
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        return trainer.global_rank, trainer.world_size, on_gpu
+
+    def _seed(self) -> int:
+        # seed_everything leaves the run's seed in the environment, for the other ranks too.
+        return int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed

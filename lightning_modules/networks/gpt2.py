@@ -1,0 +1,184 @@
+"""GPT-2 (Radford et al. 2019), readable top to bottom: token ids in, features for a loss head out."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.networks.feature_network import FeatureNetwork
+
+# Layers, heads, width. Names are parameters with GPT-2's vocabulary of 50,257, tied.
+PRESETS: dict[str, tuple[int, int, int]] = {
+    "3M": (2, 2, 64),
+    "7M": (3, 4, 128),
+    "16M": (4, 4, 256),
+    "30M": (6, 6, 384),
+    "51M": (8, 8, 512),
+    "124M": (12, 12, 768),  # GPT-2 small, the paper's
+    "355M": (24, 16, 1024),
+    "774M": (36, 20, 1280),
+    "1558M": (48, 25, 1600),
+}
+Preset = Literal["3M", "7M", "16M", "30M", "51M", "124M", "355M", "774M", "1558M"]
+
+
+class GPT2(FeatureNetwork):
+    """GPT-2 without its unembedding: pre-norm blocks of causal attention and a GELU network.
+
+    Args:
+        vocab_size: Number of tokens that exist.
+        num_tokens: Longest context (the block size); shorter inputs are fine.
+        preset: Layers, heads and width by the number of parameters; '124M' is GPT-2 small.
+        num_layers: Blocks, instead of the preset's.
+        num_heads: Attention heads, instead of the preset's.
+        width: Width of the features, instead of the preset's.
+        bias: Biases in linear layers and layer norms, as in GPT-2; without them it is a little
+            faster, and the authors' GPT-2 has none.
+        dropout: On embeddings, attention and the output of both parts of a block.
+        initial_std: Standard deviation of embeddings and weights at the start.
+        pad_vocab_to: Rows of the embedding are a multiple of this, for the speed of matrix
+            products (50,257 becomes 50,304); a head never gives the added rows probability.
+
+    Raises:
+        ValueError: A number is out of range, or the width no multiple of the heads.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_tokens: int,
+        preset: Preset = "124M",
+        num_layers: int | None = None,
+        num_heads: int | None = None,
+        width: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        initial_std: float = 0.02,
+        pad_vocab_to: int = 64,
+    ) -> None:
+        super().__init__()
+        if preset not in PRESETS:
+            raise ValueError(f"preset is {preset!r}; choose one of {', '.join(PRESETS)}")
+        layers, heads, channels = PRESETS[preset]
+        layers, heads = num_layers or layers, num_heads or heads
+        channels = width or channels
+        sizes = {"vocab_size": vocab_size, "num_tokens": num_tokens, "pad_vocab_to": pad_vocab_to}
+        for name, value in {**sizes, "num_layers": layers, "num_heads": heads}.items():
+            if value < 1:
+                raise ValueError(f"GPT2: {name} is {value}; it must be at least 1")
+        if channels % heads:
+            raise ValueError(f"GPT2: width is {channels}, no multiple of num_heads {heads}")
+        if not (0.0 <= dropout < 1.0 and initial_std > 0.0):
+            raise ValueError(
+                f"GPT2: dropout is {dropout} and initial_std is {initial_std}; dropout must be at "
+                f"least 0 and below 1, initial_std positive"
+            )
+        self.vocab_size = vocab_size
+        self.num_tokens = num_tokens
+        self.out_features = channels
+        self.initial_std = initial_std
+        padded_vocab = math.ceil(vocab_size / pad_vocab_to) * pad_vocab_to
+        self.embedding = nn.Embedding(padded_vocab, channels)
+        self.positions = nn.Embedding(num_tokens, channels)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(channels, heads, bias, dropout) for _ in range(layers))
+        self.final_norm = nn.LayerNorm(channels, bias=bias)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=self.initial_std)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        # Every block adds to the residual stream twice; so scaled, the sum keeps its size.
+        for block in self.blocks:
+            for projection in (block.attention.project, block.project):
+                nn.init.normal_(
+                    projection.weight, std=self.initial_std / math.sqrt(2 * len(self.blocks))
+                )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Features (B, T, C) of token ids (B, T): those at t see the tokens up to t."""
+        length = tokens.shape[-1]
+        if length > self.num_tokens:
+            raise ValueError(f"{length} tokens are given; the longest context is {self.num_tokens}")
+        x = self.embedding(tokens) + self.positions.weight[:length]  # (B, T, C)
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.final_norm(x)
+
+    def embedding_matrix(self) -> Tensor:
+        """The embeddings of the tokens that exist, (vocab_size, C)."""
+        return self.embedding.weight[: self.vocab_size]
+
+    def set_feature_scale(self, scale: float) -> None:
+        """Let features start with this root mean square, by the final norm's gain (1 in GPT-2)."""
+        nn.init.constant_(self.final_norm.weight, scale)
+
+    def flops_per_token(self) -> float:
+        """Of forward and backward with the unembedding, after PaLM (Chowdhery et al. 2022, App. B).
+
+        6 per weight of a matrix product, and 12 per layer, channel and position for attention.
+        The unembedding has the embedding's size, and looking an embedding up costs nothing.
+        """
+        weights = sum(p.numel() for p in self.parameters()) - self.positions.weight.numel()
+        return 6.0 * weights + 12.0 * len(self.blocks) * self.out_features * self.num_tokens
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + network(norm(x)).
+
+    Args:
+        width: C.
+        num_heads: Attention heads.
+        bias: Biases in linear layers and norms.
+        dropout: On attention and the output of both parts.
+    """
+
+    def __init__(self, width: int, num_heads: int, bias: bool, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, bias=bias)
+        self.attention = CausalAttention(width, num_heads, bias, dropout)
+        self.norm = nn.LayerNorm(width, bias=bias)
+        self.expand = nn.Linear(width, 4 * width, bias=bias)
+        self.project = nn.Linear(4 * width, width, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))  # (B, T, C)
+        # GPT-2's GELU is the tanh approximation.
+        hidden = F.gelu(self.expand(self.norm(x)), approximate="tanh")  # (B, T, 4C)
+        return x + self.dropout(self.project(hidden))
+
+
+class CausalAttention(nn.Module):
+    """Multi-head self-attention in which a position sees itself and what came before.
+
+    Args:
+        width: C.
+        num_heads: H.
+        bias: Biases in both linear layers.
+        dropout: On attention weights and on the output.
+    """
+
+    def __init__(self, width: int, num_heads: int, bias: bool, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.queries_keys_values = nn.Linear(width, 3 * width, bias=bias)
+        self.project = nn.Linear(width, width, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        heads = self.queries_keys_values(x).view(batch, length, 3, self.num_heads, -1)
+        q, k, v = heads.permute(2, 0, 3, 1, 4)  # (B, H, T, C/H) each
+        dropout = self.dropout.p if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        mixed = mixed.transpose(1, 2).reshape(batch, length, width)  # (B, T, C)
+        return self.dropout(self.project(mixed))
