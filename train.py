@@ -210,7 +210,8 @@ def command_line_class() -> Any:
                     extra = [callback for callback in extra if not isinstance(callback, kind)]
             # The folder is claimed when everything else is built, so that a refused run leaves
             # none, and not written into the saved config, so that it can be run again.
-            if config["logger"] in (None, True) and not config["fast_dev_run"] and self.command != "check":
+            writes = not config["fast_dev_run"] and self.command != "check"
+            if config["logger"] in (None, True) and writes:
                 root = config["default_root_dir"] or "runs"
                 config["logger"] = callbacks.run_folder_loggers(root, self._run_name())
             if config["logger"] is False:

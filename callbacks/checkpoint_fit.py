@@ -8,6 +8,8 @@ import torch
 
 # Settings that decide what the stored weights mean, though not always their shapes.
 _DECISIVE = ("network", "head", "seeds", "tie_embedding")
+# Options of a network or head that change how it computes and not what.
+_INDIFFERENT = {"fused"}
 
 
 def checkpoint_misfit(path: str, config: dict[str, Any]) -> str | None:
@@ -39,7 +41,9 @@ def checkpoint_misfit(path: str, config: dict[str, Any]) -> str | None:
 def _flat(value: Any) -> Any:
     """A recipe as (short class name, arguments); other values as they are."""
     if isinstance(value, dict) and value.get("class_path"):
-        return value["class_path"].rpartition(".")[2], dict(value.get("init_args") or {})
+        options = dict(value.get("init_args") or {})
+        kept = {name: option for name, option in options.items() if name not in _INDIFFERENT}
+        return value["class_path"].rpartition(".")[2], kept
     return value
 
 

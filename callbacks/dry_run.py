@@ -13,7 +13,7 @@ def describe_run(trainer: L.Trainer, model: Any, data: Any) -> str:
     Args:
         trainer: The trainer.
         model: The LightningModule; one with ``seeds`` is counted per seed.
-        data: The data module; its ``task``, ``steps_per_epoch`` and what its ``describe()`` says are
+        data: The data module; its ``task``, ``steps_per_epoch`` and what ``describe()`` says are
             shown if it has them.
     """
     data.trainer = model.trainer = trainer

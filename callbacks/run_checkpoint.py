@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -16,7 +20,9 @@ class RunCheckpoint(ModelCheckpoint):
         every_n_epochs: Write after every so many epochs.
         every_n_steps: Write after every so many optimizer steps instead.
         save_top_k: Keep so many further checkpoints, the best by ``monitor``; -1 keeps all.
-        monitor: Name of the logged metric that says which are best.
+        monitor: Name of the logged metric that says which are best. With ``every_n_steps`` and a
+            metric of validation, a checkpoint that is due waits for the next validation, whose
+            score is its own (``last.ckpt`` does not wait).
         mode: 'min' if a low value is good, 'max' if a high one is.
         filename: Name of these further checkpoints; null is ``epoch_{epoch}``, or ``step_{step}``
             with ``every_n_steps``.
@@ -50,6 +56,28 @@ class RunCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
         )
 
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        # Not between the micro-batches of a step, whose gradients no checkpoint keeps: after a
+        # resume the step before would seem to be due there.
+        if (batch_idx + 1) % trainer.accumulate_grad_batches != 0:
+            return
+        if not (self.monitor or "").startswith("val/") or self._every_n_train_steps < 1:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        elif trainer.global_step % self._every_n_train_steps == 0:
+            # Lightning would take the score of the validation before.
+            self._defer_save_until_validation = True
+            loop = trainer.fit_loop
+            assert loop._data_fetcher is not None
+            if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+                self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Lightning copies all metrics first and then sees that nothing is due.
         if self._is_due(trainer):
@@ -66,3 +94,10 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.fast_dev_run and self._last_global_step_saved != trainer.global_step:  # type: ignore[attr-defined]
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def _monitor_candidates(self, trainer: L.Trainer) -> dict[str, Tensor]:
+        # A logged "step", which Lightning would name files by, is that of the last log.
+        return {
+            **super()._monitor_candidates(trainer),
+            "step": torch.tensor(trainer.global_step),
+        }

@@ -34,6 +34,7 @@ class RunProgress(ProgressBar):
         self._bar: tqdm[Any] | None = None
         self._shown_at = 0.0
         self._by_step = False
+        self._scores_changed = False
 
     def enable(self) -> None:
         self.enabled = True
@@ -66,9 +67,21 @@ class RunProgress(ProgressBar):
     ) -> None:
         if self._by_step and self._bar is not None:
             done = trainer.global_step - self._bar.n
-            if done and trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-                self._show_scores(trainer, pl_module)
+            stride = trainer.log_every_n_steps  # type: ignore[attr-defined]
+            self._scores_changed |= bool(done and stride and trainer.global_step % stride == 0)
             self._bar.update(done)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._scores_changed = True
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Only now, since the module logs after this callback's turn; the device, which logging has
+        # waited for, has nothing queued yet.
+        if self._by_step and self._scores_changed:
+            self._scores_changed = False
+            self._show_scores(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._bar is None or self._by_step:

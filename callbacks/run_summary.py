@@ -109,9 +109,8 @@ def table(metrics: dict[str, list[Any]], names: list[str], num_seeds: int) -> st
     """
     if num_seeds == 0:
         width = max((len(name) for name in names), default=0) + 2
-        values = (quantile_with_never(metrics[name], 0.5) for name in names)
-        lines = [f"{name:<{width}}{_cell(v, 'none'):>12}" for name, v in zip(names, values, strict=True)]
-        return "\n".join(["", *lines])
+        ends = {name: _cell(quantile_with_never(metrics[name], 0.5), "none") for name in names}
+        return "\n".join(["", *(f"{name:<{width}}{end:>12}" for name, end in ends.items())])
     seeds = f"{num_seeds} seed" + ("s" if num_seeds != 1 else "")
     width = max(map(len, [seeds, *names])) + 2
     lines = ["", f"{seeds:<{width}}{'median':>12}{'25 %':>12}{'75 %':>12}   without"]

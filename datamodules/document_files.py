@@ -86,7 +86,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _rest_of_line(line: bytes, file: IO[bytes], path: Path, number: int) -> Iterator[bytes]:
     while line:
-        yield line
+        yield from (line[i : i + CHUNK] for i in range(0, len(line), CHUNK))
         if line.endswith(b"\n"):
             return
         try:

@@ -86,6 +86,7 @@ class EncodingRun:
                     report.update(position(self.record), self.tokens)
             while pending:
                 self.write(*pending.popleft())
+            report.update(position(self.record), self.tokens)
             self.finish()
         finally:
             pool.shutdown(cancel_futures=True)

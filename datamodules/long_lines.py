@@ -104,8 +104,8 @@ class _Source:
             data = self.buffer[:end]
             try:
                 yield json.loads(b'"' + data + b'"')
-            except json.JSONDecodeError as error:
-                self.fail(error.msg)
+            except json.JSONDecodeError:
+                self.fail("Invalid string")
             self.drop(end)
             if self.buffer.startswith(b'"'):
                 self.drop(1)

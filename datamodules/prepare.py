@@ -147,8 +147,15 @@ def prepare(
             write_record(folder / PROGRESS, record)
         run = EncodingRun(folder, documents, tokenizer, record, progress)
         start = position(record)
-        tokens, seconds = run.to_the_end(workers or len(os.sched_getaffinity(0)))
+        tokens, seconds = run.to_the_end(workers or _cores())
         return _summary(folder, record, tokens, seconds, start)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _earlier(folder: Path, settings: dict[str, Any]) -> Meta | None:
@@ -189,8 +196,11 @@ def _check_finished(folder: Path, record: Meta) -> None:
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Keep other runs out of the folder; the lock goes with the process, however it ends."""
-    import fcntl  # not on Windows
-
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -135,9 +135,9 @@ def load_meta(path: Path) -> Meta:
             for name, part in values.pop("splits").items()
         }
         meta = Meta(**values, splits=splits)
+        _check_meta(path, meta)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} lacks a part or has one too many ({error}); {AGAIN}") from error
-    _check_meta(path, meta)
     return meta
 
 

@@ -126,6 +126,8 @@ def token_batch(
 ) -> TokenBatch:
     """The windows at ``indices`` (B,) as inputs and targets, (B, block_size) each."""
     windows = torch.from_numpy(shards.windows(indices, block_size))  # (B, T + 1)
+    # Copies, not views: a GPU fetches only what is in one piece without the processor's help.
+    inputs, targets = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
     if pin_memory:
-        windows = windows.pin_memory()
-    return {"inputs": windows[:, :-1], "targets": windows[:, 1:]}
+        inputs, targets = inputs.pin_memory(), targets.pin_memory()
+    return {"inputs": inputs, "targets": targets}

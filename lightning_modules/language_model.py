@@ -106,7 +106,7 @@ class LanguageModel(L.LightningModule):
             # Its own matrix, with the embedding's padding and its initial scale.
             embedding = torch.nn.Parameter(torch.empty_like(embedding))
             torch.nn.init.normal_(embedding, std=self.network.initial_std)
-        self.head.tie(embedding, num_padding=len(embedding) - vocab_size)  # type: ignore[arg-type]
+        self.head.tie(embedding, num_padding=len(embedding) - vocab_size)
         if start == "matched" and self.head.compares_by_distance:
             self.network.set_feature_scale(float(embedding.detach().square().mean().sqrt()))
 
@@ -178,10 +178,11 @@ class LanguageModel(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean loss of a micro-batch, to be averaged over the micro-batches of a step."""
         loss = self._head_loss(self.network(batch["inputs"]), batch["targets"])
+        assert self._first_bad_step is not None
         with torch.no_grad():
             # Kept on the device: which step was the first without a finite loss.
-            bad = torch.where(loss.isfinite(), math.inf, float(self.global_step))
-            self._first_bad_step = torch.minimum(self._first_bad_step, bad)  # type: ignore[type-var]
+            bad = torch.where(loss.isfinite(), math.inf, self.global_step + 1.0)
+            self._first_bad_step = torch.minimum(self._first_bad_step, bad)
             self.train_loss.update(loss)
         return loss
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # The models here are tiny: a second thread costs more in waiting than it brings, above all on a
@@ -35,3 +36,20 @@ def lightning_command(in_root: Path, tmp_path: Path) -> Callable[..., Path]:
         return folders[-1] if folders else tmp_path
 
     return call
+
+
+@pytest.fixture
+def token_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Write nanoGPT's train.bin and val.bin, with so many windows; ids are random bytes."""
+
+    def write(train: int = 22, val: int = 7, block_size: int = 16, name: str = "tokens") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        rng = np.random.default_rng(0)
+        for split, windows in (("train", train), ("val", val)):
+            # Some tokens more than whole windows, as text has them.
+            tokens = rng.integers(0, 256, windows * block_size + 1 + block_size // 2)
+            tokens.astype("<u2").tofile(folder / f"{split}.bin")
+        return folder
+
+    return write

@@ -70,7 +70,7 @@ def test_short_class_name_swaps_the_head(lightning_command):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["model"]["init_args"]["head"] == {
         "class_path": "lightning_modules.CrossEntropyHead",
-        "init_args": {"bias": False},
+        "init_args": {"bias": False, "fused": None},
     }
 
 

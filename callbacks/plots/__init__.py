@@ -15,9 +15,11 @@ from callbacks.plots.explained_variance import (
     cumulative_explained_variance,
 )
 from callbacks.plots.generalization import generalization_scatter
+from callbacks.plots.loss_curves import LossCurve, loss_curves
 from callbacks.plots.style import house_style, new_figure
 
 __all__ = [
+    "LossCurve",
     "accuracy_curves",
     "compare_explained_variance",
     "cumulative_explained_variance",
@@ -25,6 +27,7 @@ __all__ = [
     "generalization_scatter",
     "group_colors",
     "house_style",
+    "loss_curves",
     "model_colors",
     "new_figure",
 ]

@@ -150,7 +150,8 @@ def _harmonic(
     half_n = 0.5 * exponent
     with torch.autocast(x.device.type, enabled=False):
         run = _Chunks(x, weight, targets, ignore_index, product, with_gradients)
-        centers_squared = run.weight.square().sum(dim=1)  # (C,)
+        parts = run.weight.split(1024)  # at once it would take as much memory as the gradient
+        centers_squared = torch.cat([part.square().sum(dim=1) for part in parts])  # (C,)
         centers_squared[classes:] = torch.inf  # padding is infinitely far away
         centers_squared += eps
         column_sums = torch.zeros_like(centers_squared)
@@ -299,7 +300,7 @@ def _shapes(x: Tensor, weight: Tensor, bias: Tensor | None, with_gradients: bool
 
 
 @_cross_entropy.register_fake
-def _(
+def _cross_entropy_shapes(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -313,7 +314,7 @@ def _(
 
 
 @_harmonic.register_fake
-def _(
+def _harmonic_shapes(
     x: Tensor,
     weight: Tensor,
     targets: Tensor,
@@ -344,12 +345,12 @@ def _scaled_gradients(ctx: Any, grad_loss: Tensor | None) -> list[Tensor | None]
     return [grad.mul_(grad_loss) if grad.numel() else None for grad in ctx.saved_tensors]
 
 
-def _cross_entropy_backward(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
+def _cross_entropy_backward(ctx: Any, grad_loss: Tensor | None, *others: Any) -> tuple[Any, ...]:
     grad_x, grad_weight, grad_bias = _scaled_gradients(ctx, grad_loss)
     return grad_x, grad_weight, grad_bias, None, None, None, None, None
 
 
-def _harmonic_backward(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
+def _harmonic_backward(ctx: Any, grad_loss: Tensor | None, *others: Any) -> tuple[Any, ...]:
     grad_x, grad_weight, _ = _scaled_gradients(ctx, grad_loss)
     return grad_x, grad_weight, None, None, None, None, None, None, None
 

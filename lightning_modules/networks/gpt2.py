@@ -96,11 +96,10 @@ class GPT2(FeatureNetwork):
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         # Every block adds to the residual stream twice; so scaled, the sum keeps its size.
-        for block in self.blocks:
-            for projection in (block.attention.project, block.project):
-                nn.init.normal_(
-                    projection.weight, std=self.initial_std / math.sqrt(2 * len(self.blocks))
-                )
+        residual_std = self.initial_std / math.sqrt(2 * len(self.blocks))
+        for name, parameter in self.named_parameters():
+            if name.endswith("project.weight"):
+                nn.init.normal_(parameter, std=residual_std)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Features (B, T, C) of token ids (B, T): those at t see the tokens up to t."""

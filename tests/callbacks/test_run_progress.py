@@ -152,9 +152,7 @@ def test_text_printed_while_training_does_not_break_the_bar(tmp_path, bars, caps
         def on_train_epoch_end(self, trainer, pl_module):
             trainer.progress_bar_callback.print("an", 8)
 
-    make_trainer(tmp_path, RunProgress(), Talks(), max_epochs=1).fit(
-        OneWeight(), Batch(), Batch()
-    )
+    make_trainer(tmp_path, RunProgress(), Talks(), max_epochs=1).fit(OneWeight(), Batch(), Batch())
     assert "an 8\n" in capsys.readouterr().out
 
 
@@ -165,9 +163,7 @@ def test_a_log_file_gets_a_line_now_and_then(tmp_path, bars):
 
 def test_a_terminal_is_refreshed_at_the_given_rate(tmp_path, bars, monkeypatch):
     monkeypatch.setattr(run_progress.sys, "stderr", type("Tty", (), {"isatty": lambda s: True})())
-    RunProgress(4.0).on_train_start(
-        L.Trainer(max_epochs=1, accelerator="cpu", logger=False), None
-    )
+    RunProgress(4.0).on_train_start(L.Trainer(max_epochs=1, accelerator="cpu", logger=False), None)
     assert bars[0].options["mininterval"] == 0.25
 
 
@@ -175,3 +171,121 @@ def test_a_terminal_is_refreshed_at_the_given_rate(tmp_path, bars, monkeypatch):
 def test_a_rate_that_is_not_positive_is_refused(rate):
     with pytest.raises(ValueError, match=r"refreshes_per_second is .*must be positive"):
         RunProgress(rate)
+
+
+# ---- counting optimizer steps ----------------------------------------------------------------
+
+
+class Steps(OneWeight):
+    """A module that logs after each optimizer step, as a language model does."""
+
+    progress_unit = "step"
+    progress_scores = ("train/loss", "val/loss", "train/learning_rate")
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        if (
+            self.global_step % 2 == 0
+            and (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+        ):
+            self.log_dict(
+                {"train/loss": float(self.global_step), "train/learning_rate": 6e-4}, batch_size=1
+            )
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", 0.5, batch_size=1)
+
+
+class Batches(Batch):
+    """A loader of eight empty batches."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __iter__(self):
+        return iter([torch.zeros(1)] * 8)
+
+
+class Shown(L.Callback):
+    """The scores behind the bar at the end of each batch."""
+
+    def __init__(self, bars) -> None:
+        self.bars, self.seen = bars, []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen.append((self.bars[-1].n, self.bars[-1].postfix))
+
+
+def by_step(tmp_path, *callbacks, **options) -> L.Trainer:
+    settings = {"limit_val_batches": 0, **options}
+    return make_trainer(tmp_path, RunProgress(1e9), *callbacks, **settings)
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 8), (2, 4)])
+def test_counts_optimizer_steps_and_not_micro_batches(tmp_path, bars, accumulate, steps):
+    trainer = by_step(tmp_path, max_epochs=1, accumulate_grad_batches=accumulate)
+    trainer.fit(Steps(), Batches(), Batches())
+    (bar,) = bars
+    assert (bar.n, bar.options["unit"], bar.closed) == (steps, "step", True)
+
+
+def test_total_is_the_number_of_steps_that_limits_the_run(tmp_path, bars):
+    by_step(tmp_path, max_steps=5).fit(Steps(), Batches(), Batches())
+    assert (bars[0].n, bars[0].total) == (5, 5)
+
+    class Data(L.LightningDataModule):
+        steps_per_epoch = 8
+
+        def train_dataloader(self):
+            return Batches()
+
+        def val_dataloader(self):
+            return Batches()
+
+    for limits, total in (({"max_epochs": 2}, 16), ({"max_epochs": 2, "max_steps": 9}, 9)):
+        by_step(tmp_path, **limits).fit(Steps(), datamodule=Data())
+        assert (bars[-1].n, bars[-1].total) == (total, total)
+
+
+def test_goes_on_at_the_step_where_a_resumed_run_is(tmp_path, bars):
+    trainer = by_step(tmp_path, max_steps=3)
+    trainer.fit(Steps(), Batches(), Batches())
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    with pytest.warns(UserWarning, match="not resumable"):
+        by_step(tmp_path, max_steps=7).fit(
+            Steps(), Batches(), Batches(), ckpt_path=tmp_path / "half.ckpt"
+        )
+    assert (bars[1].initial, bars[1].n, bars[1].total) == (3, 7, 7)
+
+
+def test_scores_of_a_step_are_shown_from_the_next_step_on(tmp_path, bars):
+    shown = Shown(bars)
+    trainer = by_step(tmp_path, shown, max_steps=5)
+    trainer.log_every_n_steps = 2
+    trainer.fit(Steps(), Batches(), Batches())
+    two, four = ("train loss=" + text + ", rate=6.0e-04" for text in ("2.000", "4.000"))
+    # (Callbacks are called in this order: the bar, these lines, the module.)
+    assert shown.seen == [(1, None), (2, None), (3, two), (4, two), (5, four)]
+    assert four in bars[0].text.getvalue()
+
+
+def test_scores_of_a_validation_are_shown_too(tmp_path, bars):
+    shown = Shown(bars)
+    by_step(tmp_path, shown, max_steps=4, val_check_interval=3, limit_val_batches=1.0).fit(
+        Steps(), Batches(), Batches()
+    )
+    assert "val loss=0.500" in shown.seen[3][1] and "val loss" not in (shown.seen[2][1] or "")
+
+
+def test_tokens_per_second_are_shown_where_they_are_measured(tmp_path, bars):
+    class Measures(L.Callback):
+        tokens_per_second = 12345.6
+
+    by_step(tmp_path, Measures(), max_steps=4).fit(Steps(), Batches(), Batches())
+    assert "tokens/s=12,346" in bars[0].text.getvalue()
+
+
+def test_a_bar_needs_no_logging(tmp_path, bars):
+    trainer = by_step(tmp_path, max_steps=4)
+    trainer.log_every_n_steps = 0
+    trainer.fit(Steps(), Batches(), Batches())
+    assert bars[0].n == 4

@@ -1,7 +1,11 @@
-"""What every loss head promises, checked on every head that lightning_modules.heads exports."""
+"""What every loss head promises, checked on every head that lightning_modules.heads exports.
+
+A head that takes ``fused`` is checked with fused=True as well: small sizes would not use it.
+"""
 
 import inspect
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -19,7 +23,18 @@ HEADS = [
 ]
 WIDTH, CLASSES = 12, 9
 
-each_head = pytest.mark.parametrize("cls", HEADS, ids=lambda cls: cls.__name__)
+
+def each(heads):
+    """Parametrize by every head, and by its fused form where there is one."""
+    forms = []
+    for cls in heads:
+        forms.append(pytest.param(cls, id=cls.__name__))
+        if "fused" in inspect.signature(cls).parameters:
+            forms.append(pytest.param(partial(cls, fused=True), id=f"{cls.__name__}-fused"))
+    return pytest.mark.parametrize("cls", forms)
+
+
+each_head = each(HEADS)
 
 
 def build(cls, width=WIDTH, classes=CLASSES):
@@ -31,6 +46,15 @@ def examples(*shape, width=WIDTH, classes=CLASSES):
     rng = torch.Generator().manual_seed(1)
     features = torch.randn(*shape, width, generator=rng)
     return features, torch.randint(classes, shape, generator=rng)
+
+
+def build_padded(cls, num_padding, width=WIDTH, classes=CLASSES):
+    """A head tied to an embedding with further rows, and the same head without them."""
+    plain, padded = build(cls, width, classes), build(cls, width, classes)
+    rows = torch.randn(num_padding, width, generator=torch.Generator().manual_seed(6))
+    embedding = torch.nn.Parameter(torch.cat([plain.weight.detach(), rows]))
+    padded.tie(embedding, num_padding=num_padding)
+    return padded, plain
 
 
 def loss_and_gradients(head, features, targets, **options):
@@ -175,7 +199,7 @@ def test_with_nothing_but_ignored_targets_loss_and_gradients_are_zero(cls):
     assert all((gradient == 0).all() for gradient in of_parameters.values())
 
 
-@pytest.mark.parametrize("cls", [CrossEntropyHead, HarmonicHead])
+@each([CrossEntropyHead, HarmonicHead])
 @pytest.mark.parametrize("width, classes", [(WIDTH, CLASSES), (64, 300)], ids=["small", "large"])
 def test_loss_is_the_negative_log_of_the_softmax_of_the_logits(cls, width, classes):
     head = build(cls, width, classes)
@@ -326,6 +350,80 @@ def test_tie_refuses_another_shape_and_names_both(cls, shape):
         head.tie(torch.nn.Parameter(torch.zeros(shape)))
     assert str(shape) in str(caught.value)
     assert str((CLASSES, WIDTH)) in str(caught.value)
+    assert head.weight is weight
+
+
+@each_head
+def test_the_fused_form_is_the_one_that_is_asked_for(cls):
+    fused = isinstance(cls, partial)
+    assert build(cls).uses_fused_loss() == fused
+
+
+# (width, classes) below and above the size from which the harmonic head forms matrix products.
+each_size = pytest.mark.parametrize("sizes", [(WIDTH, CLASSES), (64, 300)], ids=["small", "large"])
+
+
+@each_head
+@each_size
+@pytest.mark.parametrize("num_padding", [1, 7])
+def test_padding_rows_are_no_classes(cls, sizes, num_padding):
+    head, plain = build_padded(cls, num_padding, *sizes)
+    features, _ = examples(3, 4, width=sizes[0])
+    logits = head(features)
+    assert logits.shape == (3, 4, sizes[1])
+    torch.testing.assert_close(logits, plain(features))
+    torch.testing.assert_close(head(features[1, 2]), plain(features[1, 2]))
+
+
+@each_head
+@each_size
+@pytest.mark.parametrize("num_padding", [1, 7])
+def test_padding_rows_change_no_loss_and_get_no_gradient(cls, sizes, num_padding):
+    head, plain = build_padded(cls, num_padding, *sizes)
+    features, targets = examples(3, 4, width=sizes[0], classes=sizes[1])
+    targets[1, 1] = -100
+    loss, of_features, of_parameters = loss_and_gradients(head, features, targets)
+    expected = loss_and_gradients(plain, features, targets)
+    of_weight = of_parameters["weight"]
+    assert of_weight.shape == (sizes[1] + num_padding, sizes[0])
+    assert (of_weight[sizes[1] :] == 0).all()
+    of_parameters["weight"] = of_weight[: sizes[1]]
+    torch.testing.assert_close((loss, of_features, of_parameters), expected)
+
+
+@each_head
+def test_padding_rows_may_hold_anything_finite(cls):
+    features, targets = examples(6)
+    losses = []
+    for value in (0.0, features[0], -1e10):
+        head, _ = build_padded(cls, 2)
+        with torch.no_grad():
+            head.weight[CLASSES:] = value
+        loss, _, of_parameters = loss_and_gradients(head, features, targets)
+        losses.append(loss)
+        assert (of_parameters["weight"][CLASSES:] == 0).all()
+    torch.testing.assert_close(losses[1:], losses[:1] * 2)
+
+
+@each_head
+def test_padding_rows_have_no_part_under_bfloat16_autocast_either(cls):
+    head, plain = build_padded(cls, 7)
+    features, targets = examples(40)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head(features).shape == (40, CLASSES)
+        loss, _, of_parameters = loss_and_gradients(head, features, targets)
+    expected = plain.loss(features, targets).item()
+    assert loss.item() == pytest.approx(expected, rel=0.02)
+    assert (of_parameters["weight"][CLASSES:] == 0).all()
+
+
+@each_head
+@pytest.mark.parametrize("rows", [CLASSES, CLASSES + 1, CLASSES + 3])
+def test_tie_refuses_another_number_of_padding_rows(cls, rows):
+    head = build(cls)
+    weight = head.weight
+    with pytest.raises(ValueError, match=rf"\({rows}, {WIDTH}\)"):
+        head.tie(torch.nn.Parameter(torch.zeros(rows, WIDTH)), num_padding=2)
     assert head.weight is weight
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.batching import ORDER, SPLIT, epoch_batches, epoch_order, generator
+from datamodules.batching import (
+    ORDER,
+    SPLIT,
+    accumulation,
+    epoch_batches,
+    epoch_order,
+    generator,
+    micro_batches,
+)
 
 
 def draws(*arguments):
@@ -101,3 +109,56 @@ def test_batches_of_an_epoch_hold_other_examples_than_those_of_the_next():
 def test_a_size_for_every_seed_is_required():
     with pytest.raises(ValueError):
         epoch_batches([0, 1], 0, [10], 4)
+
+
+# ---- global batches and micro-batches --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "micro", "world", "expected"),
+    [(480, 12, 1, 40), (480, 12, 8, 5), (480, 60, 8, 1), (16, 16, 1, 1), (6, 1, 3, 2)],
+)
+def test_accumulation_follows_from_global_batch_micro_batch_and_ranks(
+    global_batch, micro, world, expected
+):
+    assert accumulation(global_batch, micro, world) == expected
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "micro", "world", "parts"),
+    [
+        (
+            16,
+            5,
+            1,
+            ["global_batch_size 16", "micro_batch_size 5 times 1 device;", "1, 2, 4, 8, 16"],
+        ),
+        (480, 7, 8, ["micro_batch_size 7 times 8 devices", "1, 2, 3, 4, 5, 6, 10, 12, 15, 20"]),
+        (16, 32, 1, ["no multiple of micro_batch_size 32", "1, 2, 4, 8, 16"]),
+        (16, 1, 3, ["none: change the devices or the global batch"]),
+        (2, 1, 4, ["none: change the devices or the global batch"]),
+    ],
+)
+def test_a_global_batch_that_does_not_divide_is_refused_with_sizes_that_do(
+    global_batch, micro, world, parts
+):
+    with pytest.raises(ValueError) as refusal:
+        accumulation(global_batch, micro, world)
+    message = str(refusal.value)
+    assert all(part in message for part in parts) and "\n" not in message
+    numbers = message.rpartition(": ")[2]
+    for size in [] if "none" in message else map(int, numbers.split(", ")):
+        assert accumulation(global_batch, size, world) * size * world == global_batch
+
+
+@pytest.mark.parametrize(
+    ("world", "micro"), [(1, 1), (1, 6), (1, 12), (2, 1), (2, 3), (3, 4), (12, 1)]
+)
+def test_ranks_divide_a_step_s_global_batch_among_them(world, micro):
+    order = epoch_order(0, 0, 40)
+    for step in range(3):
+        parts = [micro_batches(order, step, 12, micro, rank, world) for rank in range(world)]
+        assert all(part.shape == (12 // world // micro, micro) for part in parts)
+        assert sorted(torch.cat([part.flatten() for part in parts]).tolist()) == sorted(
+            order[12 * step : 12 * step + 12].tolist()
+        )
