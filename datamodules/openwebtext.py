@@ -36,8 +36,8 @@ class OpenWebText(L.LightningDataModule):
         block_size: Tokens of a window (1,024 in the paper).
         global_batch_size: Windows of one optimizer step, all devices together (480 in the paper).
         micro_batch_size: Windows that a device holds at a time; accumulation follows from it.
-        val_blocks: Validate on so many windows, always the same ones, spread evenly over the held-out
-            set; null takes all.
+        val_blocks: Validate on so many windows, always the same ones, spread evenly over the
+            held-out set; null takes all.
         seed: Of the order of the windows; null takes the run's seed_everything.
         workers: Processes or threads that ``prepare`` uses; null takes all processors.
 
@@ -108,9 +108,7 @@ class OpenWebText(L.LightningDataModule):
             else HubDocuments(self.dataset, field=self.text_field)
         )
         tokenizer = load_tokenizer(self.tokenizer)
-        return prepare(
-            source, self.data_dir, tokenizer, self.val_fraction, workers=self.workers
-        )
+        return prepare(source, self.data_dir, tokenizer, self.val_fraction, workers=self.workers)
 
     # ---- what the model must know --------------------------------------------------------------
 

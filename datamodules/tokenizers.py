@@ -8,13 +8,10 @@ import hashlib
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from datamodules.quick_bpe import QuickBPE
 
 if TYPE_CHECKING:
     import tiktoken
@@ -87,7 +84,6 @@ class TiktokenTokenizer(Tokenizer):
         self.end_of_text = encoding.eot_token
         self._encoding = encoding
         self._separator = encoding.decode([encoding.eot_token])
-        self._seen = self._redone = 0  # characters that were encoded, and encoded a second time
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text.
@@ -101,31 +97,12 @@ class TiktokenTokenizer(Tokenizer):
         try:
             if joined.count(self._separator) != len(texts):  # a text holds the token's name
                 return [encode(text, disallowed_special=()) for text in texts]
-            # where most is encoded twice (in program code, say), the quick way is the long one
-            quick = self._quick if self._redone * 10 <= self._seen else None
-            self._seen += len(joined)
-            if quick is None:
-                return self._divide(
-                    encode(joined, allowed_special={self._separator}, disallowed_special=())
-                )[0]
-            ids, doubtful = quick.encode(joined)
-            result, ends = self._divide(ids)
-            for i in np.unique(np.searchsorted(ends, doubtful)).tolist():
-                result[i] = encode(texts[i], disallowed_special=())
-                self._redone += len(texts[i])
-            return result
+            ids = encode(joined, allowed_special={self._separator}, disallowed_special=())
         except UnicodeEncodeError:
             return self.encode_batch([utf8(text).decode() for text in texts])
-
-    @cached_property
-    def _quick(self) -> QuickBPE | None:
-        return QuickBPE(self._encoding) if QuickBPE.applies(self._encoding) else None
-
-    def _divide(self, ids: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """The ids of each text, and the positions of the ends of text, which are left out."""
         ends = np.flatnonzero(ids == self.end_of_text)
         starts = [0, *(ends + 1).tolist()]
-        return [ids[a:b] for a, b in zip(starts, ends.tolist(), strict=False)], ends
+        return [ids[a:b] for a, b in zip(starts, ends.tolist(), strict=False)]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of the ids."""

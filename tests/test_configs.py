@@ -8,7 +8,44 @@ from pathlib import Path
 import pytest
 import yaml
 
+from datamodules.batching import accumulation
+from datamodules.documents import FileDocuments
+from datamodules.prepare import prepare
+from datamodules.tokenizers import ByteTokenizer
+
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+def of_text(path: Path) -> bool:
+    return yaml.safe_load(path.read_text())["model"]["class_path"] == "LanguageModel"
+
+
+TEXT = [path for path in CONFIGS if of_text(path)]
+OTHERS = [path for path in CONFIGS if not of_text(path)]
+# What makes any language model a tiny one, on one CPU; all else is as the config says.
+TINY = (
+    "--data.tokenizer", "bytes", "--data.block_size", "16",
+    "--data.global_batch_size", "4", "--data.micro_batch_size", "2",
+    "--model.network.num_layers", "1", "--model.network.num_heads", "1",
+    "--model.network.width", "16", "--model.compile", "never",
+    "--trainer.max_steps", "2", "--trainer.val_check_interval", "1",
+    "--trainer.log_every_n_steps", "1", "--trainer.precision", "32-true",
+    "--trainer.accelerator", "cpu", "--trainer.devices", "1", "--trainer.num_nodes", "1",
+    "--trainer.strategy", "auto",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory) -> Path:
+    """Token shards of a few documents, with the tokenizer of bytes."""
+    folder = tmp_path_factory.mktemp("text")
+    lines = [json.dumps({"text": f"document {i} of a small corpus"}) for i in range(40)]
+    (folder / "text.jsonl").write_text("\n".join(lines))
+    prepare(
+        FileDocuments(str(folder / "*.jsonl")), folder / "tokens", ByteTokenizer(), 0.25,
+        progress=False,
+    )  # fmt: skip
+    return folder / "tokens"
 
 
 def test_there_are_configs():
@@ -25,7 +62,7 @@ def test_config_is_short_and_its_header_tells_command_and_seed(path):
     assert isinstance(yaml.safe_load(path.read_text())["seed_everything"], int)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
 def test_config_trains_an_epoch(path, lightning_command):
     folder = lightning_command(
         "fit", "--config", f"configs/{path.name}", "--trainer.max_epochs", "1",
@@ -34,3 +71,31 @@ def test_config_trains_an_epoch(path, lightning_command):
     results = json.loads((folder / "results.json").read_text())
     assert results["name"] == path.stem
     assert all(value is not None for value in results["metrics"]["train/loss"])
+
+
+@pytest.mark.parametrize("path", TEXT, ids=lambda path: path.stem)
+def test_config_of_a_language_model_trains_and_validates(path, lightning_command, tokens):
+    folder = lightning_command(
+        "fit", "--config", f"configs/{path.name}", "--data.data_dir", str(tokens), *TINY
+    )
+    results = json.loads((folder / "results.json").read_text())
+    assert results["name"] == path.stem
+    for name in ("train/loss", "val/loss", "val/perplexity"):
+        assert all(value is not None for value in results["metrics"][name])
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("path", TEXT, ids=lambda path: path.stem)
+def test_global_batch_of_a_config_divides_among_its_devices(path):
+    config = yaml.safe_load(path.read_text())
+    data, trainer = config["data"]["init_args"], config["trainer"]
+    ranks = trainer.get("devices", 1) * trainer.get("num_nodes", 1)
+    assert accumulation(data["global_batch_size"], data["micro_batch_size"], ranks) >= 1
+
+
+@pytest.mark.parametrize("path", TEXT, ids=lambda path: path.stem)
+def test_config_of_a_language_model_validates_at_its_last_step(path):
+    # results.json shows the last validation, which should be that of the model that is kept.
+    trainer = yaml.safe_load(path.read_text())["trainer"]
+    assert trainer["check_val_every_n_epoch"] is None
+    assert trainer["max_steps"] % trainer["val_check_interval"] == 0

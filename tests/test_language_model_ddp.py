@@ -21,7 +21,7 @@ from callbacks import GracefulStop, RunCheckpoint
 from datamodules import OpenWebText
 from lightning_modules import GPT2, HarmonicHead, LanguageModel
 
-BLOCK, TIME_LIMIT = 16, 150
+BLOCK, TIME_LIMIT = 16, 400
 
 
 class Scores(L.Callback):

@@ -30,6 +30,15 @@ _ROWS = 8
 _CHUNK_ON_GPU, _ROWS_ON_GPU = 4096, 1024
 # Above this exponent distances that were rounded to bfloat16 say nothing (REFERENCE D.2).
 _LARGEST_EXPONENT_IN_HALF_PRECISION = 100.0
+# What rounding may do to a squared distance |x|² + |w|² - 2 x.w, in units of |x|². No centre but
+# the target counts as nearer than this: a distance of nothing but rounding would have a gradient
+# of any size.
+_ROUNDING = {
+    torch.float64: 2.0**-50,
+    torch.float32: 2.0**-21,
+    torch.float16: 2.0**-11,
+    torch.bfloat16: 2.0**-8,
+}
 
 
 def fused_cross_entropy(
@@ -70,7 +79,9 @@ def fused_harmonic(
 
     The target's distance is taken directly, sum (x - w_c)², and stays out of the matrix products
     (REFERENCE D.2); the others' come from |x|² + |w|² - 2 x.w, in float32 or, under autocast, from
-    a product in half precision. Several centres within a hundredth of |x| are known to a percent.
+    a product in half precision, around the mean of the features. What is nearer than rounding
+    can tell counts as that far: 7e-4 of |x| in float32, and in bfloat16 a sixteenth of the
+    feature's distance to the mean.
 
     Args:
         features: (..., E).
@@ -130,7 +141,7 @@ def _cross_entropy(
                 run.grad_x[chunk] = towards.addcmul_(pull[:, None], own, value=-1.0)
                 run.grad_weight.index_add_(0, target, pull[:, None] * x_chunk, alpha=-1.0)
                 if grad_bias is not None:
-                    grad_bias += (share.to(product) @ logits)[:classes]
+                    grad_bias += run.column_sums(logits, share)[:classes]
                     grad_bias.index_add_(0, target, pull, alpha=-1.0)
         return run.result(grad_bias)
 
@@ -149,9 +160,12 @@ def _harmonic(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     half_n = 0.5 * exponent
     with torch.autocast(x.device.type, enabled=False):
-        run = _Chunks(x, weight, targets, ignore_index, product, with_gradients)
+        # Distances do not change with the origin. At the features' mean they lose least digits; in
+        # float32, where there are enough, it would cost a copy of the weights.
+        origin = x.float().mean(dim=0) if product.itemsize == 2 else x.new_zeros(x.shape[1])
+        run = _Chunks(x, weight, targets, ignore_index, product, with_gradients, origin)
         parts = run.weight.split(1024)  # at once it would take as much memory as the gradient
-        centers_squared = torch.cat([part.square().sum(dim=1) for part in parts])  # (C,)
+        centers_squared = torch.cat([(part - origin).square().sum(dim=1) for part in parts])  # (C,)
         centers_squared[classes:] = torch.inf  # padding is infinitely far away
         centers_squared += eps
         column_sums = torch.zeros_like(centers_squared)
@@ -159,12 +173,14 @@ def _harmonic(
         for chunk, products in run:
             target, x_chunk = run.targets[chunk], run.x[chunk]
             x_squared = x_chunk.square().sum(dim=1)
-            apart = x_chunk - run.weight[target]  # (T, E)
+            floor = _ROUNDING[product] * x_squared + eps
+            apart = x[chunk] - run.weight[target]  # (T, E)
             own = apart.square().sum(dim=1) + eps  # (T,), the target's squared distance
             others, nearest, row_sums = (torch.empty_like(own) for _ in range(3))
             for rows, block in run.blocks(products):  # (R, C)
                 torch.add(centers_squared, block, alpha=-2.0, out=block)
-                block.add_(x_squared[rows, None]).clamp_min_(eps)
+                block.add_(x_squared[rows, None])
+                torch.maximum(block, floor[rows, None], out=block)
                 block.scatter_(1, target[rows, None], torch.inf)
                 least = torch.minimum(block.amin(dim=1), own[rows])
                 torch.div(least[:, None], block, out=block)  # in [0, 1]; 0 for target and padding
@@ -179,13 +195,14 @@ def _harmonic(
                 # d loss / d d_i² = -n/2 e_i / (Z d_i²), and what is kept is e_i times least / d_i².
                 share *= exponent / nearest
                 pull *= exponent / own
-                column_sums += (share.to(product) @ products).to(run.x.dtype)
+                column_sums += run.column_sums(products, share)
                 towards = run.products_of_gradients(chunk, products, share)
                 towards.addcmul_((share * row_sums)[:, None], x_chunk, value=-1.0)
                 run.grad_x[chunk] = towards.addcmul_(pull[:, None], apart)
                 run.grad_weight.index_add_(0, target, pull[:, None] * apart, alpha=-1.0)
         if with_gradients:
             run.grad_weight.addcmul_(column_sums[:, None], run.weight, value=-1.0)
+            run.grad_weight.addr_(column_sums, origin)
         return run.result(None)
 
 
@@ -200,10 +217,18 @@ class _Chunks:
         ignore_index: int,
         product: torch.dtype,
         with_gradients: bool,
+        origin: Tensor | None = None,
     ) -> None:
         dtype = torch.promote_types(x.dtype, torch.float32)
         self.x, self.weight = x.to(dtype), weight.to(dtype)  # (N, E), (C, E)
-        self.x_rounded, self.weight_rounded = x.to(product), weight.to(product)
+        self.weight_rounded = self.weight.to(product)
+        if origin is not None and product.itemsize == 2:  # what is multiplied is relative to it
+            self.x = self.x - origin
+            for part, rounded in zip(
+                self.weight.split(1024), self.weight_rounded.split(1024), strict=True
+            ):
+                rounded.copy_(part - origin)
+        self.x_rounded = self.x.to(product)
         counted = targets != ignore_index
         self.targets = torch.where(counted, targets, 0)  # (N,)
         self.shares = counted.to(dtype) / counted.sum().clamp_min(1)  # (N,), of the mean
@@ -239,9 +264,7 @@ class _Chunks:
             products[rows] = block
             block.copy_(products[rows])
 
-    def add_loss(
-        self, chunk: slice, others: Tensor, log_e_target: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def add_loss(self, chunk: slice, others: Tensor, log_e_target: Tensor) -> tuple[Tensor, Tensor]:
         """Add up log(1 + others/e_c); returns each token's 1/Z and others/Z, in shares of the mean.
 
         Z = others + e_c is at least 1, since the most likely class has e = 1.
@@ -258,10 +281,14 @@ class _Chunks:
         if kept.dtype == self.grad_weight.dtype:
             self.grad_weight.addmm_(kept.mT, scaled)
         else:
-            # Brought to at most 1 first: shares of a mean over many tokens vanish in float16.
-            size = scaled.abs().amax().clamp_min(torch.finfo(scaled.dtype).tiny)
-            self.grad_weight.addcmul_((kept.mT @ (scaled / size).to(kept.dtype)).to(size.dtype), size)
+            rounded, size = _at_most_one(scaled, kept.dtype)
+            self.grad_weight.addcmul_((kept.mT @ rounded).to(size.dtype), size)
         return (kept @ self.weight_rounded).to(self.x.dtype).mul_(share[:, None])  # (T, E)
+
+    def column_sums(self, kept: Tensor, share: Tensor) -> Tensor:
+        """share @ kept, (C,)."""
+        rounded, size = _at_most_one(share, kept.dtype)
+        return (rounded @ kept).to(size.dtype) * size
 
     def result(self, grad_bias: Tensor | None) -> _Result:
         dtype_x, dtype_weight = self.dtypes
@@ -269,8 +296,14 @@ class _Chunks:
         return self.loss, self.grad_x.to(dtype_x), self.grad_weight.to(dtype_weight), bias
 
 
+def _at_most_one(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Values over their largest, rounded, and that one: shares of a mean vanish in float16."""
+    size = values.abs().amax().clamp_min(torch.finfo(values.dtype).tiny)
+    return (values / size).to(dtype), size
+
+
 def _power(base: Tensor, exponent: float, out: Tensor) -> Tensor:
-    """base ** exponent into ``out``; whole exponents by squaring, which is faster and rounds less."""
+    """base ** exponent into ``out``; whole exponents by squaring: faster, and it rounds less."""
     if exponent != int(exponent) or exponent > 64:
         return torch.pow(base, exponent, out=out)
     out.copy_(base)

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-
 # With more classes than this, storing every logit costs more than the extra bookkeeping.
 _FUSED_ABOVE = 4096
 

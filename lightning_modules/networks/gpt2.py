@@ -1,11 +1,10 @@
-"""GPT-2 (Radford et al. 2019), readable top to bottom: token ids in, features for a loss head out."""
+"""GPT-2 (Radford et al. 2019), readable top to bottom: token ids in, features for a head out."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

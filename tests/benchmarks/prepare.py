@@ -6,7 +6,9 @@
 In every round, in turn: a single thread that calls tiktoken's ``encode_ordinary`` on one text after
 the other, all of them in memory already and their tokens thrown away; and ``prepare`` on the same
 files, which reads, unpacks, encodes and writes them. Counted is wall time; the ratio is that of the
-medians. Then ``prepare`` runs once more in a process of its own, for its peak of resident memory.
+medians. The processor times say what it can be where other jobs take the cores: if both are the
+same, ``prepare`` is as many times faster as there are free cores. Last, ``prepare`` runs once more
+in a process of its own, for its peak of resident memory, most of which torch takes on import.
 tiktoken finds its files by TIKTOKEN_CACHE_DIR.
 """
 
@@ -80,11 +82,15 @@ def main() -> None:
     plain_loop(tokenizer, texts[:100])
     loops, prepared = [], []
     for number in range(arguments.rounds):
+        start = time.process_time()
         loops.append(plain_loop(tokenizer, texts))
+        middle = time.process_time()
         prepared.append(prepare_once(arguments, tokenizer).tokens_per_second)
+        end = time.process_time()
         print(
             f"round {number}: loop {loops[-1]:,.0f}, prepare {prepared[-1]:,.0f} tokens/s, "
-            f"ratio {prepared[-1] / loops[-1]:.2f}, load {os.getloadavg()[0]:.1f}",
+            f"ratio {prepared[-1] / loops[-1]:.2f}; processor time {middle - start:.2f} and "
+            f"{end - middle:.2f} s; load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
     ratio = statistics.median(prepared) / statistics.median(loops)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_what_one_epoch_leaves_out_another_shows(train):
 def test_windows_are_shuffled_and_not_in_the_order_of_the_file(train):
     order = [windows_of_file(train).index(window) for window in rows(training(train))]
     assert order != sorted(order)
-    assert sum(b == a + 1 for a, b in zip(order, order[1:], strict=False)) < 6
+    assert sum(b == a + 1 for a, b in pairwise(order)) < 6
 
 
 @pytest.mark.parametrize(

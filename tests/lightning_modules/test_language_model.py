@@ -621,6 +621,41 @@ def test_run_that_ended_in_the_middle_of_an_epoch_can_be_lengthened(token_folder
     assert_same_end(tmp_path / "straight" / "last.ckpt", tmp_path / "resumed" / "last.ckpt")
 
 
+@pytest.mark.xfail(strict=True, reason="reported: Lightning's counters are of micro-batches")
+@pytest.mark.parametrize(
+    ("first", "then", "step"), [(4, 2, 3), (4, 2, 5), (4, 1, 8), (1, 4, 3), (2, 1, 8)]
+)
+def test_a_run_can_be_resumed_with_another_size_of_micro_batches(
+    token_folder, tmp_path, first, then, step
+):
+    # As on another number of devices: the steps have the same global batches.
+    folder = token_folder(train=22)
+    straight, losses = Losses(), Losses()
+    options = {"val_check_interval": 2, "limit_val_batches": 1.0}
+    make_trainer(12, checkpoints(tmp_path / "first"), straight, **options).fit(
+        make_model(), make_data(folder, first)
+    )
+    logger = CSVLogger(tmp_path, "run")
+    trainer = make_trainer(12, losses, logger=logger, **options)
+    trainer.fit(
+        make_model(seed=1), make_data(folder, then),
+        ckpt_path=tmp_path / "first" / f"step_{step}.ckpt", weights_only=True,
+    )  # fmt: skip
+    assert losses.per_step == pytest.approx(straight.per_step[step:], abs=1e-4)
+    validated = [row["step"] for row in rows_of(logger) if "val/loss" in row]
+    assert validated == [even for even in (2, 4, 6, 8, 10, 12) if even > step]
+
+
+@pytest.mark.filterwarnings("ignore:.*no `val_dataloader`.*")
+def test_a_plain_loader_will_do():
+    ids = torch.randint(257, (8, BLOCK + 1))
+    batches = [{"inputs": row[:, :-1], "targets": row[:, 1:]} for row in ids.split(2)]
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    losses = Losses()
+    make_trainer(8, losses).fit(make_model(), loader)
+    assert losses.per_step[-1] < losses.per_step[0]
+
+
 def test_a_resumed_run_writes_no_checkpoint_between_micro_batches(token_folder, tmp_path):
     # Where the step that it resumed from, a multiple of `every`, would seem to be due again. Who
     # resumed from such a checkpoint would not end with the same bits.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -91,9 +92,9 @@ def test_schedule_is_the_paper_s(step, rate):
 
 def test_schedule_rises_evenly_and_then_only_falls():
     shares = [warmup_cosine(step, 20, 100, 0.1) for step in range(120)]
-    rises = [b - a for a, b in zip(shares[:20], shares[1:20], strict=False)]
+    rises = [b - a for a, b in pairwise(shares[:20])]
     assert all(rise == pytest.approx(1 / 20) for rise in rises)
-    assert all(b < a for a, b in zip(shares[20:100], shares[21:101], strict=True))
+    assert all(b < a for a, b in pairwise(shares[20:101]))
     assert max(shares) == 1.0 and shares[100:] == [0.1] * 20
 
 
