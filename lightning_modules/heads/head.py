@@ -53,7 +53,7 @@ class LossHead(nn.Module, ABC):
         Raises:
             ValueError: The shapes do not fit.
         """
-        if embedding.shape != (self.num_classes + num_padding, self.in_features):
+        if num_padding < 0 or embedding.shape != (self.num_classes + num_padding, self.in_features):
             raise ValueError(
                 f"cannot tie: the embedding is {tuple(embedding.shape)} and the unembedding of "
                 f"{type(self).__name__} is {tuple(self.weight.shape)}; give the network an "
@@ -66,7 +66,7 @@ class LossHead(nn.Module, ABC):
 
         Not inside ``torch.func`` (many seeds at once), which cannot see into a fused operator.
         """
-        if torch._C._functorch.peek_interpreter_stack() is not None:
+        if _inside_torch_func():
             return False
         return self.num_classes > _FUSED_ABOVE if self.fused is None else self.fused
 
@@ -93,3 +93,9 @@ def masked_mean(losses: Tensor, counted: Tensor) -> Tensor:
     """Mean of ``losses`` (...) where ``counted`` (...) is true; 0 when nothing is counted."""
     total = torch.where(counted, losses, 0.0).sum()
     return total / counted.sum().clamp_min(1)
+
+
+@torch.compiler.assume_constant_result
+def _inside_torch_func() -> bool:
+    """Whether this runs under ``torch.func``; known at compile time, where Dynamo cannot look."""
+    return torch._C._functorch.peek_interpreter_stack() is not None

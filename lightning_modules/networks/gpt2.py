@@ -63,10 +63,12 @@ class GPT2(FeatureNetwork):
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}; choose one of {', '.join(PRESETS)}")
         layers, heads, channels = PRESETS[preset]
-        layers, heads = num_layers or layers, num_heads or heads
-        channels = width or channels
+        layers = layers if num_layers is None else num_layers
+        heads = heads if num_heads is None else num_heads
+        channels = channels if width is None else width
         sizes = {"vocab_size": vocab_size, "num_tokens": num_tokens, "pad_vocab_to": pad_vocab_to}
-        for name, value in {**sizes, "num_layers": layers, "num_heads": heads}.items():
+        sizes |= {"num_layers": layers, "num_heads": heads, "width": channels}
+        for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"GPT2: {name} is {value}; it must be at least 1")
         if channels % heads:
@@ -122,7 +124,8 @@ class GPT2(FeatureNetwork):
     def flops_per_token(self) -> float:
         """Of forward and backward with the unembedding, after PaLM (Chowdhery et al. 2022, App. B).
 
-        6 per weight of a matrix product, and 12 per layer, channel and position for attention.
+        6 per weight (of vectors too, which are few), and 12 per layer, channel and position for
+        attention.
         The unembedding has the embedding's size, and looking an embedding up costs nothing.
         """
         weights = sum(p.numel() for p in self.parameters()) - self.positions.weight.numel()
