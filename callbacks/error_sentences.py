@@ -95,7 +95,9 @@ def explain_parser_error(
             f"{key or 'the config'}: there is no class {name!r}{nearest(name, known)}; known "
             f"here: {', '.join(known)} (or the full path of your own)"
         )
-    if match := re.search(r"Literal\[(.+?)\]\. Got value: (.+)", message):
+    # Of values one in another the innermost comes first, and is the one that is wrong.
+    literal = r"Literal\[(.+?)\]\. Got value: (.+?)(?:\. Got value: |$)"
+    if match := re.search(literal, message, re.M):
         return f"{key} is {match.group(2)!r}; it must be one of {match.group(1)}"
     if match := re.search(r"Expected a (?:<class ')?([\w ]+?)'?>?\. Got value: (.+)", message):
         return f"{key} is {match.group(2)!r}; it must be {match.group(1)}{source}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 
 def claim_version(folder: str) -> int:
@@ -31,10 +32,12 @@ def run_folder_loggers(root: str, name: str) -> list[Logger]:
     """A TensorBoard and a CSV logger that write into one new run folder.
 
     Args:
-        root: Folder of all runs.
+        root: Folder of all runs. Only the first rank makes one in it; the loggers of other ranks
+            write nothing.
         name: The run's name, that of its config file.
     """
-    version = claim_version(os.path.join(root, name))
+    first = getattr(rank_zero_only, "rank", 0) == 0  # told by the launcher's environment
+    version = claim_version(os.path.join(root, name)) if first else "other_rank"
     return [
         # Without default_hp_metric=False TensorBoard shows an empty metric beside the final ones.
         TensorBoardLogger(root, name, version, default_hp_metric=False),

@@ -36,8 +36,10 @@ class RunSummary(L.Callback):
         self.table = table
         self._started = self._seconds = 0.0
         self._first_step = 0
+        self._trained = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._trained = True
         self._started = time.perf_counter()
         self._first_step = trainer.global_step
 
@@ -46,6 +48,14 @@ class RunSummary(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Here and not in on_train_end, so that every probe has measured, whatever the order.
+        if not self._trained:  # resumed where a run had ended
+            if trainer.is_global_zero:
+                print(
+                    f"nothing to train: the checkpoint is at step {trainer.global_step:,}, where "
+                    f"the run ends; raise trainer.max_steps or trainer.max_epochs"
+                )
+            return
+        self._trained = False
         self._close(trainer, pl_module, self._seconds, trainer.global_step - self._first_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -67,6 +67,8 @@ class OpenWebText(L.LightningDataModule):
             "micro_batch_size": micro_batch_size,
             "val_blocks": 1 if val_blocks is None else val_blocks,
         }
+        if seed is not None and seed < 0:
+            raise ValueError(f"seed is {seed}; it must not be negative")
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
@@ -87,6 +89,7 @@ class OpenWebText(L.LightningDataModule):
         self.train_shards: TokenShards | None = None
         self.val_shards: TokenShards | None = None
         self._accumulates = 0
+        self._told: Any = None  # the trainer whose interval of validation was converted
 
     # ---- text to tokens ------------------------------------------------------------------------
 
@@ -171,6 +174,13 @@ class OpenWebText(L.LightningDataModule):
                     f"{windows} windows of block_size {self.block_size}, and {least} are needed; "
                     f"lower data.block_size or data.global_batch_size, or prepare more text"
                 )
+        ranks = self.trainer.world_size if self.trainer is not None else 1
+        if self.val_windows < ranks:  # a rank without a batch would leave the others waiting
+            raise ValueError(
+                f"validation has {self.val_windows} windows, and at least {ranks} are needed, one "
+                f"for each device; raise data.val_blocks, lower data.block_size, or hold out more "
+                f"text"
+            )
         if self.trainer is not None and stage == "fit":
             self._set_accumulation(self.trainer)
 
@@ -181,11 +191,18 @@ class OpenWebText(L.LightningDataModule):
                 f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}, and "
                 f"data.global_batch_size asks for {number}; leave it out of the config"
             )
+        limit = trainer.limit_train_batches
+        if isinstance(limit, int) and limit % number and not trainer.fast_dev_run:
+            raise ValueError(
+                f"trainer.limit_train_batches is {limit}, which counts micro-batches, and "
+                f"{number} of them make a step; take a multiple of {number}, or set "
+                f"trainer.max_steps instead"
+            )
         trainer.accumulate_grad_batches = number
         # Lightning counts micro-batches here, a config counts steps.
-        if isinstance(trainer.val_check_interval, int) and self._accumulates != number:
+        if isinstance(trainer.val_check_interval, int) and self._told is not trainer:
             trainer.val_check_interval *= number
-        self._accumulates = number
+        self._accumulates, self._told = number, trainer
 
     def train_dataloader(self) -> TrainingBatches:
         """One epoch of micro-batches, from the step that is current."""

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, SumMetric
 
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.networks import GPT2
@@ -87,8 +88,12 @@ class LanguageModel(L.LightningModule):
             )
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or null for none")
-        if start not in ("matched", "gpt2"):
-            raise ValueError(f"start is {start!r}; choose 'matched' or 'gpt2'")
+        for name, choice, choices in (
+            ("start", start, ("matched", "gpt2")),
+            ("compile", compile, ("auto", "always", "never")),
+        ):
+            if choice not in choices:
+                raise ValueError(f"{name} is {choice!r}; choose one of {', '.join(choices)}")
         self.save_hyperparameters(logger=False)
         for name, factory in (("network", network), ("head", head)):
             if callable(self.hparams.get(name)):
@@ -113,10 +118,13 @@ class LanguageModel(L.LightningModule):
         self._head_loss = self.head.loss
         # nan_strategy: any other would read the value, and wait for the device, at every step.
         self.train_loss = MeanMetric(nan_strategy="disable")
-        self.val_loss = MeanMetric(nan_strategy="disable")
+        # Sums, since torchmetrics' weighted mean forgets its weights with nan_strategy "disable".
+        self.val_loss = SumMetric(nan_strategy="disable")
+        self.val_tokens = SumMetric(nan_strategy="disable")
         self._scores: dict[str, Tensor] = {}
         self._first_bad_step: Tensor | None = None
         self._gradient_norm: Tensor | None = None
+        self._rate = 0.0
 
     # ---- set-up --------------------------------------------------------------------------------
 
@@ -129,6 +137,11 @@ class LanguageModel(L.LightningModule):
                     f"the model's {name} is {size} and the data's is {of_data}; build the "
                     f"LanguageModel with {name}={of_data}"
                 )
+        if str(trainer.gradient_clip_algorithm or "norm").rpartition(".")[2].lower() != "norm":
+            raise ValueError(
+                f"trainer.gradient_clip_algorithm is {trainer.gradient_clip_algorithm}; a "
+                f"LanguageModel clips by the norm only, see model.clip_norm"
+            )
         on_gpu = trainer.strategy.root_device.type == "cuda"
         if self.compile_mode == "always" or (self.compile_mode == "auto" and on_gpu):
             # In place, so that the keys of a checkpoint stay as they are.
@@ -174,17 +187,27 @@ class LanguageModel(L.LightningModule):
     def on_fit_start(self) -> None:
         self._first_bad_step = torch.full((), math.inf, device=self.device)
         self.train_loss.reset()
+        trainer: Any = self.trainer
+        known = getattr(trainer.datamodule, "steps_per_epoch", None)
+        if known and trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            # Lightning counts an epoch that was interrupted as a whole one, so that a resumed run
+            # would lack the rest of it; steps are counted right.
+            trainer.fit_loop.epoch_loop.max_steps = self._last_step()
+            trainer.fit_loop.max_epochs = -1
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean loss of a micro-batch, to be averaged over the micro-batches of a step."""
         loss = self._head_loss(self.network(batch["inputs"]), batch["targets"])
-        assert self._first_bad_step is not None
         with torch.no_grad():
-            # Kept on the device: which step was the first without a finite loss.
-            bad = torch.where(loss.isfinite(), math.inf, self.global_step + 1.0)
-            self._first_bad_step = torch.minimum(self._first_bad_step, bad)
+            self._note_unless_finite(loss)
             self.train_loss.update(loss)
         return loss
+
+    def _note_unless_finite(self, value: Tensor) -> None:
+        """Keep on the device which step was the first without a finite loss or gradient."""
+        assert self._first_bad_step is not None
+        bad = torch.where(value.isfinite(), math.inf, self.global_step + 1.0)
+        self._first_bad_step = torch.minimum(self._first_bad_step, bad)
 
     def configure_gradient_clipping(
         self,
@@ -195,11 +218,15 @@ class LanguageModel(L.LightningModule):
         # Lightning 2.6's own refuses a fused AdamW under bf16-mixed.
         limit = self.clip_norm if gradient_clip_val is None else gradient_clip_val
         self._gradient_norm = clip_gradients(self, math.inf if limit is None else limit)
+        self._rate = optimizer.param_groups[0]["lr"]
+        if self.trainer.precision != "16-mixed":  # whose scaler passes over such a step
+            self._note_unless_finite(self._gradient_norm)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         trainer: Any = self.trainer
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if not stepped or self.global_step % trainer.log_every_n_steps != 0:
+        every = trainer.log_every_n_steps
+        if not stepped or not every or self.global_step % every != 0:
             return
         self.stop_if_diverged()
         loss = self.train_loss.compute()  # over all ranks and micro-batches since the last time
@@ -207,7 +234,7 @@ class LanguageModel(L.LightningModule):
         self._scores["train/loss"] = loss.detach().reshape(1)
         logged = {
             "train/loss": loss,
-            "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/learning_rate": self._rate,
         }
         if self._gradient_norm is not None:
             logged["train/gradient_norm"] = self._gradient_norm
@@ -221,7 +248,9 @@ class LanguageModel(L.LightningModule):
         """
         if self._first_bad_step is None:
             return
-        step = float(self._first_bad_step)
+        # One rank's loss spoils the weights of all of them.
+        reduce = self.trainer.strategy.reduce
+        step = float(reduce(self._first_bad_step.clone(), reduce_op="min"))
         if math.isfinite(step):
             raise ValueError(
                 f"the training loss became NaN or infinite at optimizer step {int(step)}; the last "
@@ -233,15 +262,39 @@ class LanguageModel(L.LightningModule):
         # Before anything is written, so that a broken model never replaces a good one.
         self.stop_if_diverged()
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Tell Lightning, which counts micro-batches, where the step is among this run's.
+
+        They are others than those of the run that wrote the checkpoint where the devices or the
+        size of a micro-batch are others.
+        """
+        trainer: Any = self._trainer
+        per_epoch = getattr(getattr(trainer, "datamodule", None), "steps_per_epoch", None)
+        if trainer is None or trainer.state.fn != TrainerFn.FITTING or not per_epoch:
+            return
+        step, times = checkpoint["global_step"], trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        # A checkpoint at the end of a step is written before its batch counts as completed.
+        open_batches = progress["total"]["ready"] - progress["total"]["completed"]
+        for name, steps in (("total", step), ("current", (step - 1) % per_epoch + 1)):
+            count = progress[name]
+            count["ready"] = count["started"] = count["processed"] = steps * times
+            count["completed"] = steps * times - open_batches
+
     # ---- evaluation ----------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self.val_loss.reset()
+        self._reset_evaluation()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         counted = (batch["targets"] != -100).sum()
         loss = self._head_loss(self.network(batch["inputs"]), batch["targets"])
-        self.val_loss.update(loss, counted)
+        self.val_loss.update(loss * counted)
+        self.val_tokens.update(counted)
+
+    def _reset_evaluation(self) -> None:
+        self.val_loss.reset()
+        self.val_tokens.reset()
 
     def on_validation_epoch_end(self) -> None:
         if self.trainer.sanity_checking:
@@ -249,7 +302,7 @@ class LanguageModel(L.LightningModule):
         self._log_evaluation("val")
 
     def on_test_epoch_start(self) -> None:
-        self.val_loss.reset()
+        self._reset_evaluation()
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
@@ -258,7 +311,7 @@ class LanguageModel(L.LightningModule):
         self._log_evaluation("test")
 
     def _log_evaluation(self, stage: str) -> None:
-        loss = self.val_loss.compute()
+        loss = self.val_loss.compute() / self.val_tokens.compute()
         scores = {f"{stage}/loss": loss, f"{stage}/perplexity": loss.exp()}
         self._scores.update({name: value.reshape(1) for name, value in scores.items()})
         self._log(scores)

@@ -230,7 +230,6 @@ def test_resumed_run_ends_with_the_same_bits_on_the_command_line(lightning_comma
     assert all(torch.equal(v, two["state_dict"][k]) for k, v in one["state_dict"].items())
 
 
-@pytest.mark.xfail(strict=True, reason="reported: divides by zero seconds")
 def test_going_on_with_a_run_that_has_ended_says_so(lightning_command, made, shards, capsys):
     path = made.run / "checkpoints" / "last.ckpt"
     lightning_command("fit", *with_data(shards), "--ckpt_path", str(path))
@@ -344,7 +343,6 @@ def test_a_description_that_contradicts_the_shards_gets_one_sentence(
         (("--data.tokenizer", "gpt2"), ["made with the tokenizer 'bytes'", "'gpt2'"]),
         pytest.param(
             ("--model.network.preset", "17M"), ["model.network.preset is '17M'", "16M"],
-            marks=pytest.mark.xfail(strict=True, reason="reported: shows the parser's Namespace"),
         ),
         (("--model.network.num_layer", "1"), ["GPT2 has no option 'num_layer'", "'num_layers'"]),
         (("--model.network.width", "15", "--model.network.num_heads", "2"),

@@ -221,7 +221,6 @@ def test_ranks_that_stopped_go_on_with_the_same_bits(ranks):
 
 
 @pytest.mark.ddp
-@pytest.mark.xfail(strict=True, reason="reported: only the rank with the NaN stops")
 def test_a_loss_that_is_nan_on_one_rank_stops_both_and_spoils_no_checkpoint(ranks):
     for found in ranks["found"]:
         assert found["error"].startswith("ValueError: ") and "step 6;" in found["error"]

@@ -93,7 +93,6 @@ def test_a_run_writes_where_its_first_logger_does_and_nowhere_without_one(tmp_pa
     assert run_folder.run_folder(L.Trainer(logger=False, **options)) is None
 
 
-@pytest.mark.xfail(strict=True, reason="reported: an empty folder for every further rank")
 def test_only_the_first_of_several_ranks_makes_a_folder(tmp_path, monkeypatch):
     from lightning.pytorch.utilities import rank_zero_only
 

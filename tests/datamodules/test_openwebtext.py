@@ -92,7 +92,6 @@ def test_interval_of_validation_in_steps_is_told_in_micro_batches_as_lightning_c
     assert module.trainer.val_check_interval == 6  # and not again
 
 
-@pytest.mark.xfail(strict=True, reason="reported: the second trainer's is not converted")
 def test_interval_of_validation_is_in_steps_for_a_second_trainer_too(token_folder):
     module = data(token_folder())
     for _ in range(2):
@@ -190,7 +189,6 @@ def test_a_global_batch_that_does_not_divide_is_refused_with_sizes_that_do(token
     assert said.endswith("1, 2, 4, 8" if devices == 1 else "1, 2, 4")
 
 
-@pytest.mark.xfail(strict=True, reason="reported: Lightning's RuntimeError on one rank")
 def test_fewer_held_out_windows_than_ranks_are_refused(token_folder):
     # A rank without a batch would not come to the end of the validation, where the others wait.
     said = refusal(data(token_folder(val=1)), devices=2, strategy="ddp")
@@ -247,9 +245,6 @@ def test_a_description_that_contradicts_the_shards_is_refused(prepared, change, 
         pytest.param(
             {"seed": -1},
             "seed is -1",
-            marks=pytest.mark.xfail(
-                strict=True, reason="reported: NumPy's error at the first batch"
-            ),
         ),
     ],
 )

@@ -205,7 +205,6 @@ def test_on_or_next_to_a_wrong_centre_everything_is_finite(exponent, distance):
     assert of_x.isfinite().all() and of_weight.isfinite().all()
 
 
-@pytest.mark.xfail(strict=True, reason="only the target's distance is exact, not the nearest other")
 @pytest.mark.parametrize("exponent", [1, 28])
 @pytest.mark.parametrize("distance", [1e-2, 1e-3, 1e-4, 0.0])
 def test_near_a_wrong_centre_loss_and_gradients_keep_float32_precision(exponent, distance):
@@ -511,7 +510,6 @@ def test_with_nothing_to_count_loss_and_gradients_are_zero(name, tokens, small_c
         pytest.param(
             "harmonic",
             True,
-            marks=pytest.mark.xfail(strict=True, reason="the mean of no features is NaN"),
         ),
     ],
 )
@@ -530,7 +528,6 @@ def test_no_tokens_at_all_have_a_loss_of_zero(name, half):
         "cross_entropy",
         pytest.param(
             "harmonic",
-            marks=pytest.mark.xfail(strict=True, reason="ignored features move the origin"),
         ),
     ],
 )
@@ -547,7 +544,6 @@ def test_ignored_features_do_not_cost_the_others_digits_in_half_precision(name):
         torch.testing.assert_close(got, expected)
 
 
-@pytest.mark.xfail(strict=True, reason="0 x infinity at a token that does not count")
 @each_loss
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_ignored_features_may_be_anything(name, value):
@@ -594,7 +590,6 @@ def test_padding_has_no_probability_and_no_gradient_whatever_it_holds(
     assert_close(unpadded, [value.double() for value in expected], 1e-2 if half else 1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="inf - inf, since the product with padding overflows")
 @pytest.mark.parametrize("half", [None, torch.bfloat16, torch.float16], ids=str)
 def test_padding_may_overflow(half):
     x, weight, targets = cloud()
@@ -622,7 +617,6 @@ def test_the_gradient_of_the_bias_has_no_padding():
         "cross_entropy",
         pytest.param(
             "harmonic",
-            marks=pytest.mark.xfail(strict=True, reason="a padding row is taken for a class"),
         ),
     ],
 )
@@ -691,7 +685,6 @@ def test_one_of_features_and_weight_may_be_frozen(name, trained):
     assert torch.equal(leaves[trained].grad, expected[1 if trained == "x" else 2])
 
 
-@pytest.mark.xfail(strict=True, reason="bias.requires_grad does not ask for gradients")
 def test_the_bias_alone_may_be_trained():
     x, weight, targets = cloud()
     bias = bias_of().requires_grad_(True)
@@ -768,10 +761,6 @@ def operator_call(name, dtype=torch.float32, with_bias=False, with_gradients=Tru
     return fused._cross_entropy, (x, weight, bias, targets, 7, -100, dtype, with_gradients)
 
 
-def fails(reason, **call):
-    return pytest.param(call, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -780,10 +769,10 @@ def fails(reason, **call):
         {"name": "cross_entropy", "with_gradients": False},
         {"name": "harmonic"},
         {"name": "harmonic", "with_gradients": False},
-        fails("the bias's gradient is float32", name="cross_entropy", dtype=torch.bfloat16),
-        fails("the empty gradients are float32", name="harmonic", dtype=torch.bfloat16),
-        fails("gradients are contiguous", name="cross_entropy", strided=True),
-        fails("gradients are contiguous", name="harmonic", strided=True),
+        {"name": "cross_entropy", "dtype": torch.bfloat16},
+        {"name": "harmonic", "dtype": torch.bfloat16},
+        {"name": "cross_entropy", "strided": True},
+        {"name": "harmonic", "strided": True},
     ],
     ids=lambda call: "-".join(f"{value}" for value in call.values()),
 )
@@ -818,7 +807,6 @@ def fused_heads():
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="under Dynamo peek_interpreter_stack() is never None")
 @pytest.mark.parametrize("build", fused_heads())
 def test_a_compiled_head_still_never_forms_the_logits(build):
     graphs = []
@@ -833,12 +821,7 @@ def test_a_compiled_head_still_never_forms_the_logits(build):
     assert "glassbox" in graphs[0]
 
 
-not_fused = pytest.mark.xfail(
-    strict=True, reason="the captured head is not fused, rounds elsewhere"
-)
-
-
-@pytest.mark.parametrize("half", [False, pytest.param(True, marks=not_fused)])
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("build", fused_heads())
 def test_a_captured_head_agrees_with_eager(build, half):
     check_compiled(build(), "aot_eager", half)

@@ -373,9 +373,6 @@ def test_flops_of_gpt2_small_are_those_of_the_formula():
 
 # ---- refusals ------------------------------------------------------------------------------------
 
-reads_as_preset = pytest.mark.xfail(strict=True, reason="0 is taken for None: the preset's number")
-from_torch = pytest.mark.xfail(strict=True, reason="width is not checked; torch raises")
-
 
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -386,10 +383,10 @@ from_torch = pytest.mark.xfail(strict=True, reason="width is not checked; torch 
         ({"pad_vocab_to": 0}, "pad_vocab_to is 0; it must be at least 1"),
         ({"num_layers": -1}, "num_layers is -1; it must be at least 1"),
         ({"num_heads": -2}, "num_heads is -2; it must be at least 1"),
-        pytest.param({"num_layers": 0}, "num_layers is 0", marks=reads_as_preset),
-        pytest.param({"num_heads": 0}, "num_heads is 0", marks=reads_as_preset),
-        pytest.param({"width": 0}, "width is 0", marks=reads_as_preset),
-        pytest.param({"width": -32}, "width is -32", marks=from_torch),
+        ({"num_layers": 0}, "num_layers is 0"),
+        ({"num_heads": 0}, "num_heads is 0"),
+        ({"width": 0}, "width is 0"),
+        ({"width": -32}, "width is -32"),
         ({"width": 30}, "width is 30, no multiple of num_heads 4"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"dropout": -0.1}, "dropout is -0.1"),

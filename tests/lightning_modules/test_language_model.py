@@ -315,7 +315,6 @@ def test_a_model_of_other_sizes_than_the_data_is_refused(token_folder, model, pa
 # ---- evaluation ------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="reported: torchmetrics ignores the weights")
 @pytest.mark.parametrize("micro", [4, 2])  # seven held-out windows: the last batch is smaller
 def test_validation_loss_is_the_mean_over_all_held_out_tokens(token_folder, micro):
     folder, model = token_folder(val=7), make_model()
@@ -333,7 +332,6 @@ def test_validation_loss_is_the_mean_over_all_held_out_tokens(token_folder, micr
     assert scores["val/perplexity"] == pytest.approx(math.exp(scores["val/loss"]), rel=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: torchmetrics ignores the weights")
 def test_targets_that_do_not_count_have_no_weight():
     model = make_model().eval()
     ids = torch.randint(257, (2, BLOCK + 1))
@@ -403,7 +401,6 @@ def test_rows_stand_at_optimizer_steps_and_average_all_since_the_last(
             assert {"train/learning_rate", "train/gradient_norm"} <= set(row)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: the rate of the step after is logged")
 def test_the_learning_rate_that_is_logged_is_that_of_the_step(token_folder, tmp_path):
     logger = CSVLogger(tmp_path, "run")
     make_trainer(3, logger=logger).fit(make_model(), make_data(token_folder()))
@@ -423,7 +420,6 @@ def test_scores_hold_the_last_losses_one_value_each(token_folder):
         assert float(value) == float(trainer.callback_metrics[name])
 
 
-@pytest.mark.xfail(strict=True, reason="reported: modulo zero")
 def test_logging_can_be_switched_off(token_folder):
     make_trainer(2, log_every_n_steps=0).fit(make_model(), make_data(token_folder()))
 
@@ -493,7 +489,6 @@ def test_a_run_whose_last_step_is_nan_writes_no_checkpoint_of_it(token_folder, t
     assert not list(tmp_path.glob("checkpoints/*"))
 
 
-@pytest.mark.xfail(strict=True, reason="reported: only the loss is looked at")
 def test_gradients_that_are_no_numbers_do_not_get_into_a_checkpoint(token_folder, tmp_path):
     class BadGradient(L.Callback):  # with a loss that is finite, as where a root meets zero
         def on_after_backward(self, trainer, pl_module):
@@ -569,8 +564,7 @@ def test_resumed_run_ends_with_the_same_bits(token_folder, tmp_path, limits, mic
 @pytest.mark.parametrize("stage", ["training_step", "validation_step"])
 @pytest.mark.parametrize(
     "limits",
-    [LIMITS[0], pytest.param(LIMITS[1], marks=pytest.mark.xfail(
-        strict=True, reason="reported: Lightning counts the epoch as a whole one"))],
+    LIMITS,
     ids=["steps", "epochs"],
 )  # fmt: skip
 def test_run_that_was_stopped_between_micro_batches_goes_on_with_the_same_bits(
@@ -621,7 +615,6 @@ def test_run_that_ended_in_the_middle_of_an_epoch_can_be_lengthened(token_folder
     assert_same_end(tmp_path / "straight" / "last.ckpt", tmp_path / "resumed" / "last.ckpt")
 
 
-@pytest.mark.xfail(strict=True, reason="reported: Lightning's counters are of micro-batches")
 @pytest.mark.parametrize(
     ("first", "then", "step"), [(4, 2, 3), (4, 2, 5), (4, 1, 8), (1, 4, 3), (2, 1, 8)]
 )
