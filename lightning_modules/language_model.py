@@ -137,10 +137,11 @@ class LanguageModel(L.LightningModule):
                     f"the model's {name} is {size} and the data's is {of_data}; build the "
                     f"LanguageModel with {name}={of_data}"
                 )
-        if str(trainer.gradient_clip_algorithm or "norm").rpartition(".")[2].lower() != "norm":
+        clips_by = getattr(trainer.gradient_clip_algorithm, "value", None) or "norm"
+        if clips_by != "norm":
             raise ValueError(
-                f"trainer.gradient_clip_algorithm is {trainer.gradient_clip_algorithm}; a "
-                f"LanguageModel clips by the norm only, see model.clip_norm"
+                f"trainer.gradient_clip_algorithm is {clips_by}; a LanguageModel clips by the norm "
+                f"only, see model.clip_norm"
             )
         on_gpu = trainer.strategy.root_device.type == "cuda"
         if self.compile_mode == "always" or (self.compile_mode == "auto" and on_gpu):

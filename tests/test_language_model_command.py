@@ -353,6 +353,7 @@ def test_a_description_that_contradicts_the_shards_gets_one_sentence(
         (("--model.network", "MLP"), ["MLP"]),
         (("--trainer.max_steps", "-1", "--trainer.max_epochs", "-1"), ["model.decay_steps"]),
         (("--trainer.accumulate_grad_batches", "3"), ["accumulate_grad_batches is 3"]),
+        (("--trainer.gradient_clip_algorithm", "value"), ["gradient_clip_algorithm is value"]),
         (("--data", "OpenWebTxt"), ["did you mean 'OpenWebText'"]),
         (("--model", "LanguageModl"), ["did you mean 'LanguageModel'"]),
     ],

@@ -25,10 +25,10 @@ class HarmonicHead(LossHead):
     The exponent stands on the *distance*, as in the paper. The authors' code raises the squared
     distance, so that its n is half of this one: their algorithmic models have exponent 2 here.
 
-    Distances are taken in float32 or better, whatever the precision of the run: rounded to
-    bfloat16, a distance a tenth of |x| is wrong by a quarter. Up to 8,192 weights every distance is
-    exact. Above, those to the target and to the nearest other centre are; if several further
-    centres lie within a hundredth of |x|, they are known to a percent or so.
+    Up to 8,192 weights every distance is exact. Above, those to the target and to the nearest
+    other centre are; if several further centres lie within a hundredth of |x|, they are known to a
+    percent or so. Distances are taken in float32 or better, whatever the precision of the run,
+    but for the further centres of a fused loss (``heads/fused.py``) under bfloat16.
 
     Args:
         in_features: Width of the features.
@@ -39,8 +39,7 @@ class HarmonicHead(LossHead):
             n/(2 sqrt(eps)), and it sets the least loss that can be reached, about the sum over the
             other centres of (eps/d^2)^(n/2). The authors' code for the algorithmic tasks has 1e-4.
         fused: Form the loss chunk by chunk without storing the logits (``heads/fused.py``); null
-            does so above 4,096 classes. Under autocast the fused products are in half precision;
-            the target's distance is exact there too.
+            does so above 4,096 classes.
 
     Raises:
         ValueError: The exponent or eps is not a positive number.

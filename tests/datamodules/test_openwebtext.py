@@ -202,6 +202,11 @@ def test_accumulation_that_contradicts_the_global_batch_is_refused(token_folder)
     assert "accumulate_grad_batches is 3" in said and "asks for 2" in said
 
 
+def test_a_limit_that_would_end_within_a_step_is_refused(token_folder):
+    said = refusal(data(token_folder()), limit_train_batches=3)
+    assert "limit_train_batches is 3" in said and "multiple of 2" in said
+
+
 def test_ids_that_the_vocabulary_has_not_are_refused_before_training(token_folder):
     folder = token_folder()
     ids = np.fromfile(folder / "train.bin", "<u2")
