@@ -134,6 +134,7 @@ class HubDocuments(Documents):
         split: Which split of the data set, 'train' as a rule.
         config: Name of a configuration, where the data set has several.
         data_files: Files or patterns, where ``name`` is a format.
+        revision: Branch or commit of the data set; null takes the newest of its main branch.
     """
 
     def __init__(
@@ -143,8 +144,10 @@ class HubDocuments(Documents):
         split: str = "train",
         config: str | None = None,
         data_files: str | list[str] | None = None,
+        revision: str | None = None,
     ) -> None:
         self.name = name
+        self.revision = revision
         self.field = field
         self.split = split
         self.config = config
@@ -157,6 +160,7 @@ class HubDocuments(Documents):
             "data set": self.name,
             "configuration": self.config or "",
             "split": self.split,
+            "revision": self.revision or "",
             "data files": " ".join(files),
             "text field": self.field,
         }
@@ -181,6 +185,7 @@ class HubDocuments(Documents):
                 self.config,
                 split=self.split,
                 data_files=self.data_files,
+                revision=self.revision,
                 streaming=True,
             )
             for row in rows.skip(start) if start else rows:

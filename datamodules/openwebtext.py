@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules.batching import accumulation
 from datamodules.token_batches import HeldOutBatches, TrainingBatches
 from datamodules.tokenizers import load_tokenizer
-from datamodules.tokens import TokenShards, check_ids, read_meta
+from datamodules.tokens import Meta, TokenShards, check_ids, read_meta
 
 if TYPE_CHECKING:
     from datamodules.prepare import Summary
@@ -30,6 +31,8 @@ class OpenWebText(L.LightningDataModule):
         files: Text for ``prepare``: a glob pattern, or several, of .txt, .jsonl, .jsonl.gz and
             .parquet files; null takes the data set.
         dataset: Name of a Hugging Face data set for ``prepare``.
+        dataset_revision: Its branch or commit. Data sets that are Python scripts, as OpenWebText's
+            main branch, no longer load; ``refs/convert/parquet`` is the hub's own conversion.
         text_field: Field of the text in jsonl and parquet files and in the data set.
         tokenizer: 'gpt2' or another of tiktoken's, 'bytes', or a tokenizer file.
         val_fraction: Share of the documents that ``prepare`` holds out.
@@ -39,7 +42,7 @@ class OpenWebText(L.LightningDataModule):
         val_blocks: Validate on so many windows, always the same ones, spread evenly over the
             held-out set; null takes all.
         seed: Of the order of the windows; null takes the run's seed_everything.
-        workers: Processes or threads that ``prepare`` uses; null takes all processors.
+        workers: Threads that ``prepare`` encodes in; null takes all processors.
 
     Raises:
         ValueError: A number is out of range.
@@ -50,6 +53,7 @@ class OpenWebText(L.LightningDataModule):
         data_dir: str = "data/openwebtext",
         files: str | list[str] | None = None,
         dataset: str = "Skylion007/openwebtext",
+        dataset_revision: str | None = None,
         text_field: str = "text",
         tokenizer: str = "gpt2",
         val_fraction: float = 0.0005,
@@ -77,6 +81,7 @@ class OpenWebText(L.LightningDataModule):
         self.data_dir = Path(data_dir)
         self.files = [files] if isinstance(files, str) else files
         self.dataset = dataset
+        self.dataset_revision = dataset_revision
         self.text_field = text_field
         self.tokenizer = tokenizer
         self.val_fraction = val_fraction
@@ -108,7 +113,7 @@ class OpenWebText(L.LightningDataModule):
         source: Documents = (
             FileDocuments(self.files, self.text_field)
             if self.files
-            else HubDocuments(self.dataset, field=self.text_field)
+            else HubDocuments(self.dataset, self.text_field, revision=self.dataset_revision)
         )
         tokenizer = load_tokenizer(self.tokenizer)
         return prepare(source, self.data_dir, tokenizer, self.val_fraction, workers=self.workers)
@@ -156,7 +161,7 @@ class OpenWebText(L.LightningDataModule):
         """
         vocabulary = self.vocab_size
         meta = read_meta(self.data_dir)
-        if meta.exact and meta.tokenizer != self.tokenizer:
+        if meta.exact and meta.tokenizer != self.tokenizer and not self._same_tokenizer(meta):
             raise ValueError(
                 f"the shards in {self.data_dir} were made with the tokenizer {meta.tokenizer!r}, "
                 f"and data.tokenizer is {self.tokenizer!r}; set it to the first, or name another "
@@ -169,10 +174,11 @@ class OpenWebText(L.LightningDataModule):
             ("training", self.train_shards, self.global_batch_size),
         ):
             if (windows := shards.num_windows(self.block_size)) < least:
+                batch = " or data.global_batch_size" if name == "training" else ""
                 raise ValueError(
                     f"the {name} set in {self.data_dir} has {shards.num_tokens:,} tokens, "
                     f"{windows} windows of block_size {self.block_size}, and {least} are needed; "
-                    f"lower data.block_size or data.global_batch_size, or prepare more text"
+                    f"lower data.block_size{batch}, or prepare more text"
                 )
         ranks = self.trainer.world_size if self.trainer is not None else 1
         if self.val_windows < ranks:  # a rank without a batch would leave the others waiting
@@ -184,6 +190,11 @@ class OpenWebText(L.LightningDataModule):
         if self.trainer is not None and stage == "fit":
             self._set_accumulation(self.trainer)
 
+    def _same_tokenizer(self, meta: Meta) -> bool:
+        """Whether the shards' tokenizer is this one under another path."""
+        is_file = Path(self.tokenizer).exists()
+        return is_file and load_tokenizer(self.tokenizer).fingerprint == meta.settings["tokenizer"]
+
     def _set_accumulation(self, trainer: Any) -> None:
         number = accumulation(self.global_batch_size, self.micro_batch_size, trainer.world_size)
         if trainer.accumulate_grad_batches not in (1, number):
@@ -192,6 +203,11 @@ class OpenWebText(L.LightningDataModule):
                 f"data.global_batch_size asks for {number}; leave it out of the config"
             )
         limit = trainer.limit_train_batches
+        if limit != 1.0 and trainer.max_steps < 0 and not trainer.fast_dev_run:
+            raise ValueError(
+                f"trainer.limit_train_batches is {limit} and trainer.max_epochs counts whole "
+                f"epochs; set trainer.max_steps instead of both"
+            )
         if isinstance(limit, int) and limit % number and not trainer.fast_dev_run:
             raise ValueError(
                 f"trainer.limit_train_batches is {limit}, which counts micro-batches, and "
@@ -237,6 +253,31 @@ class OpenWebText(L.LightningDataModule):
     def test_dataloader(self) -> HeldOutBatches:
         """The same as for validation."""
         return self.val_dataloader()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the position in the data, an optimizer step, is counted in."""
+        return {
+            "block_size": self.block_size,
+            "global_batch_size": self.global_batch_size,
+            "seed": self._seed(),
+            "training tokens": self.train_shards.num_tokens if self.train_shards else 0,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on with other data than those of the run that wrote a checkpoint.
+
+        Raises:
+            ValueError: The same step would be another place in the data.
+        """
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        for name, here in self.state_dict().items():
+            if (there := state_dict.get(name, here)) != here:
+                raise ValueError(
+                    f"the checkpoint was written by a run with {name} {there}, and now it is "
+                    f"{here}, so that the same step is another place in the data; go back to that, "
+                    f"or start a new run"
+                )
 
     def describe(self) -> dict[str, str]:
         """What the command `check` shows of the data (after ``setup``)."""

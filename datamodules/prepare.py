@@ -76,8 +76,12 @@ class Summary:
             lines.append(f"  went on after {self.continued_at:,} documents of an earlier run")
         if not self.val_tokens:
             lines.append(
-                "  warning: no document is held out, so there is nothing to validate on; raise "
-                "val_fraction"
+                "  warning: no document is held out, so there is nothing to validate on; "
+                + (
+                    "raise val_fraction"
+                    if self.documents > 1
+                    else "cut the text into several files"
+                )
             )
         return "\n".join(lines)
 
@@ -167,6 +171,8 @@ def _earlier(folder: Path, settings: dict[str, Any]) -> Meta | None:
         record = load_meta(path)
         keys = [*settings, *(key for key in record.settings if key not in settings)]
         other = [key for key in keys if settings.get(key) != record.settings.get(key)]
+        if other and name == PROGRESS and position(record) == 0:
+            return None  # nothing is lost by beginning anew
         if other:
             then = ", ".join(f"{key} {record.settings.get(key, 'none')}" for key in other)
             now = ", ".join(f"{key} {settings.get(key, 'none')}" for key in other)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 # What other tokenizers call the token between two documents, in the order they are looked for.
-END_OF_TEXT = ("<|endoftext|>", "</s>", "[SEP]")
+END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 REMEDY = (
     "set TIKTOKEN_CACHE_DIR to a folder that holds tiktoken's files, name a tokenizer file with "
     "--data.tokenizer, or use --data.tokenizer bytes"

@@ -86,6 +86,7 @@ class TokenShards:
 
         Raises:
             IndexError: There is no such window.
+            ValueError: It holds an id that the vocabulary has not.
         """
         indices = np.asarray(indices, np.int64)
         ends = np.cumsum(self._windows_per_shard(block_size))
@@ -100,6 +101,9 @@ class TokenShards:
             chosen = shards == shard
             first = ends[shard - 1] if shard else 0
             result[chosen] = self._view(shard, block_size)[indices[chosen] - first]
+            if result[chosen].max() >= self.meta.vocab_size:  # though meta.json says otherwise
+                largest = int(result[chosen].max())
+                raise ValueError(_unknown_id(self.paths[shard], largest, "", self.meta.vocab_size))
         return result
 
     def _windows_per_shard(self, block_size: int) -> np.ndarray:

@@ -50,7 +50,7 @@ class LanguageModel(L.LightningModule):
     # What progress bars and the closing table show.
     progress_unit = "step"
     progress_scores = ("train/loss", "val/loss", "train/learning_rate")
-    headlines = ("train/loss", "val/loss", "val/perplexity")
+    headlines = ("train/loss", "val/loss", "val/perplexity", "val/step")
 
     def __init__(
         self,
@@ -241,6 +241,9 @@ class LanguageModel(L.LightningModule):
             logged["train/gradient_norm"] = self._gradient_norm
         self._log(logged)
 
+    def on_train_end(self) -> None:
+        self.stop_if_diverged()
+
     def stop_if_diverged(self) -> None:
         """Refuse to go on after a loss that is NaN or infinite.
 
@@ -254,9 +257,9 @@ class LanguageModel(L.LightningModule):
         step = float(reduce(self._first_bad_step.clone(), reduce_op="min"))
         if math.isfinite(step):
             raise ValueError(
-                f"the training loss became NaN or infinite at optimizer step {int(step)}; the last "
-                f"checkpoint before it is kept; lower model.learning_rate, lengthen "
-                f"model.warmup_steps, or use --trainer.precision 32-true"
+                f"the training loss became NaN or infinite at optimizer step {int(step)}; a "
+                f"checkpoint from before it is kept; lower model.learning_rate, lengthen "
+                f"model.warmup_steps, or raise the precision to 32-true"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -315,6 +318,8 @@ class LanguageModel(L.LightningModule):
         loss = self.val_loss.compute() / self.val_tokens.compute()
         scores = {f"{stage}/loss": loss, f"{stage}/perplexity": loss.exp()}
         self._scores.update({name: value.reshape(1) for name, value in scores.items()})
+        # A run may end between two validations: say of which step these are.
+        self._scores[f"{stage}/step"] = torch.tensor([float(self.global_step)])
         self._log(scores)
 
     def forward(self, inputs: Tensor) -> Tensor:

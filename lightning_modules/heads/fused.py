@@ -24,6 +24,9 @@ from lightning_modules.heads.chunks import Chunks, Result, power
 
 # Above this exponent distances that were rounded to bfloat16 say nothing (REFERENCE D.2).
 _LARGEST_EXPONENT_IN_HALF_PRECISION = 100.0
+# Smaller weights e_i count as 0. The processor would work on them at a fraction of its speed, since
+# products of them are denormal, and no sum of 50,000 of them can be seen beside the largest, 1.
+_LEAST, _LOG_LEAST = 1e-37, -85.0
 # What rounding may do to a squared distance |x|² + |w|² - 2 x.w, in units of |x|². No centre but
 # the target counts as nearer than this: a distance of nothing but rounding would have a gradient
 # of any size.
@@ -128,7 +131,7 @@ def _cross_entropy(
                 block[:, classes:] = -torch.inf
                 block.scatter_(1, target[rows, None], -torch.inf)
                 largest = torch.maximum(block.amax(dim=1), right[rows])
-                block.sub_(largest[:, None]).exp_()
+                torch.threshold_(block.sub_(largest[:, None]), _LOG_LEAST, -torch.inf).exp_()
                 torch.sum(block, dim=1, out=others[rows])
                 torch.sub(right[rows], largest, out=log_e_target[rows])
                 run.keep(logits, rows, block)
@@ -193,7 +196,7 @@ def _harmonic(
                 torch.add(e.sum(dim=1), e_exact, out=others[rows])
                 nearest[rows], at_wrong[rows], e_wrong[rows] = least, exact, e_exact
                 wrong[rows], apart_wrong[rows] = index, difference
-                run.keep(products, rows, block.mul_(e))
+                run.keep(products, rows, torch.threshold_(block.mul_(e), _LEAST, 0.0))
                 torch.sum(block, dim=1, out=row_sums[rows])
             log_e_target = half_n * (nearest / own).log()
             share, pull = run.add_loss(chunk, others, log_e_target)

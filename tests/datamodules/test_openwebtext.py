@@ -203,8 +203,13 @@ def test_accumulation_that_contradicts_the_global_batch_is_refused(token_folder)
 
 
 def test_a_limit_that_would_end_within_a_step_is_refused(token_folder):
-    said = refusal(data(token_folder()), limit_train_batches=3)
+    said = refusal(data(token_folder()), limit_train_batches=3, max_steps=9)
     assert "limit_train_batches is 3" in said and "multiple of 2" in said
+
+
+def test_a_limit_of_epochs_and_of_their_batches_is_refused(token_folder):
+    said = refusal(data(token_folder()), limit_train_batches=0.5, max_epochs=2)
+    assert "limit_train_batches is 0.5" in said and "set trainer.max_steps" in said
 
 
 def test_ids_that_the_vocabulary_has_not_are_refused_before_training(token_folder):

@@ -304,15 +304,34 @@ def test_other_settings_are_refused_and_named(tmp_path, source):
         prepare(FileDocuments(str(tmp_path / "*.gz")), out, ByteTokenizer(), 0.2)
 
 
-def test_an_unfinished_one_with_other_settings_is_refused(tmp_path, source, small):
-    class Broken(ByteTokenizer):
-        def encode_batch(self, texts):
-            raise RuntimeError("stop")
+class Broken(ByteTokenizer):
+    """Fails at a batch of texts."""
 
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def encode_batch(self, texts):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("stop")
+        return super().encode_batch(texts)
+
+
+def test_an_unfinished_one_with_other_settings_is_refused(tmp_path, source, small):
     with pytest.raises(RuntimeError):
-        prepare(source, tmp_path / "out", Broken(), 0.2)
+        prepare(source, tmp_path / "out", Broken(after=12), 0.2, workers=1)
     with pytest.raises(ValueError, match=r"was begun with val_fraction 0.2, and now it is"):
         prepare(source, tmp_path / "out", ByteTokenizer(), 0.1)
+
+
+def test_one_that_had_done_nothing_yet_may_begin_with_other_settings(tmp_path, source, small):
+    with pytest.raises(RuntimeError):
+        prepare(source, tmp_path / "out", Broken(after=0), 0.2, workers=1)
+    prepare(source, tmp_path / "out", ByteTokenizer(), 0.1)
+    prepare(source, tmp_path / "straight", ByteTokenizer(), 0.1)
+    for path in (tmp_path / "straight").iterdir():
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_damage_is_named_and_nothing_is_overwritten(tmp_path, source, small):

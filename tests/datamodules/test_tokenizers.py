@@ -180,7 +180,7 @@ def test_tokenizers_are_told_apart_by_what_is_in_the_file(tmp_path):
 
 def test_no_end_of_text_says_what_was_looked_for(tmp_path):
     path = byte_level_file(tmp_path / "tokenizer.json", ["[PAD]"])
-    with pytest.raises(ValueError, match=r"no token for the end.*<\|endoftext\|>, </s>, \[SEP\]"):
+    with pytest.raises(ValueError, match=r"no token for the end.*endoftext.*</s>.*SEP"):
         load_tokenizer(str(path))
 
 

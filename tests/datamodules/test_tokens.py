@@ -94,8 +94,18 @@ def test_opening_reads_no_tokens_and_other_processes_get_no_copy(folder):
     assert again._maps == {} and (again.windows(np.arange(3), 9) == first).all()
 
 
+def test_ids_beyond_the_vocabulary_are_named_when_they_are_read(tmp_path):
+    ids = np.zeros(100, "<u2")
+    ids[40] = 50257  # no largest id is recorded of nanoGPT's files
+    ids.tofile(tmp_path / "train.bin")
+    shards = TokenShards(tmp_path, "train")
+    shards.windows(np.array([0]), 16)
+    with pytest.raises(ValueError, match=r"train.bin holds the token id 50257"):
+        shards.windows(np.array([0, 2]), 16)
+
+
 def test_480_windows_of_1024_tokens_take_milliseconds(tmp_path):
-    ids = np.arange(2_000_000, dtype="<u2")
+    ids = (np.arange(2_000_000) % 50257).astype("<u2")
     ids.tofile(tmp_path / "train.bin")
     shards = TokenShards(tmp_path, "train")
     indices = np.random.default_rng(0).permutation(shards.num_windows(1024))[:480]

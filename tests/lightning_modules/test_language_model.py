@@ -414,8 +414,9 @@ def test_scores_hold_the_last_losses_one_value_each(token_folder):
     trainer.fit(model, make_data(token_folder()))
     scores = model.scores()
     assert {name: tuple(value.shape) for name, value in scores.items()} == {
-        "train/loss": (1,), "val/loss": (1,), "val/perplexity": (1,)
+        "train/loss": (1,), "val/loss": (1,), "val/perplexity": (1,), "val/step": (1,)
     }  # fmt: skip
+    assert float(scores.pop("val/step")) == 4
     for name, value in scores.items():
         assert float(value) == float(trainer.callback_metrics[name])
 
