@@ -318,8 +318,9 @@ class LanguageModel(L.LightningModule):
         loss = self.val_loss.compute() / self.val_tokens.compute()
         scores = {f"{stage}/loss": loss, f"{stage}/perplexity": loss.exp()}
         self._scores.update({name: value.reshape(1) for name, value in scores.items()})
-        # A run may end between two validations: say of which step these are.
-        self._scores[f"{stage}/step"] = torch.tensor([float(self.global_step)])
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            # A run may end between two validations: say of which step these are.
+            self._scores[f"{stage}/step"] = torch.tensor([float(self.global_step)])
         self._log(scores)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -353,5 +354,7 @@ class LanguageModel(L.LightningModule):
         return self.network.flops_per_token()
 
     def _log(self, scores: dict[str, Any]) -> None:
-        # Lightning's own step lags one behind the number of optimizer steps that were done.
-        self.log_dict({**scores, "step": float(self.global_step)}, batch_size=1)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            # Lightning's own step lags one behind the number of optimizer steps that were done.
+            scores = {**scores, "step": float(self.global_step)}
+        self.log_dict(scores, batch_size=1)
