@@ -100,10 +100,10 @@ class TokenShards:
         for shard in np.unique(shards).tolist():
             chosen = shards == shard
             first = ends[shard - 1] if shard else 0
-            result[chosen] = self._view(shard, block_size)[indices[chosen] - first]
-            if result[chosen].max() >= self.meta.vocab_size:  # though meta.json says otherwise
-                largest = int(result[chosen].max())
+            windows = self._view(shard, block_size)[indices[chosen] - first]
+            if (largest := int(windows.max())) >= self.meta.vocab_size:  # whatever meta.json says
                 raise ValueError(_unknown_id(self.paths[shard], largest, "", self.meta.vocab_size))
+            result[chosen] = windows
         return result
 
     def _windows_per_shard(self, block_size: int) -> np.ndarray:
