@@ -27,6 +27,21 @@ SUBCOMMANDS = {
     "predict": "write a checkpoint's answers to predictions.csv",
     "prepare": "turn text into token shards, for a config whose data is text",
     "check": "parse a config, build everything, count parameters and steps; no training",
+    "sample": "write text with a language model's checkpoint",
+    "export": "write a language model's checkpoint as a Hugging Face folder",
+    "compare": "draw the word parallelograms of several language models in one figure",
+}
+
+# Subcommands that are a function each, whose arguments are their options. What such a function may
+# not import, since packages do not import one another, it is handed by name.
+FUNCTIONS = {
+    "sample": "lightning_modules.sampling.sample",
+    "export": "lightning_modules.huggingface.export",
+    "compare": "callbacks.comparison.compare",
+}
+HANDED = {
+    "load_model": "lightning_modules.checkpoints.load_language_model",
+    "load_tokenizer": "datamodules.tokenizers.load_tokenizer",
 }
 
 OVERVIEW = """\
@@ -68,7 +83,10 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if arguments[0] not in SUBCOMMANDS:
             raise UsageError(_unknown_subcommand(arguments))
-        run(arguments)
+        if arguments[0] in FUNCTIONS:
+            run_function(arguments)
+        else:
+            run(arguments)
     except UsageError as error:
         _exit_with(str(error))
     except KeyboardInterrupt:
@@ -86,6 +104,31 @@ def main(args: Sequence[str] | None = None) -> None:
 
 class UsageError(Exception):
     """Something that the user typed and can mend; the message is the whole sentence."""
+
+
+def run_function(arguments: Sequence[str]) -> Any:
+    """Run a subcommand that is one function, and print what it returns."""
+    from jsonargparse import ArgumentParser
+
+    _silence_harmless_warnings()
+    name, *options = arguments
+    function = _found(FUNCTIONS[name])
+    handed = {key: HANDED[key] for key in HANDED if key in inspect.signature(function).parameters}
+    parser = ArgumentParser(
+        prog=f"lightning {name}", description=SUBCOMMANDS[name], exit_on_error=False
+    )
+    parser.allow_abbrev = False
+    parser.add_function_arguments(function, skip=set(handed))
+    settings = parser.parse_args(options).as_dict()
+    result = function(**settings, **{key: _found(path) for key, path in handed.items()})
+    if result is not None:
+        print(result)
+    return result
+
+
+def _found(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def run(arguments: Sequence[str]) -> LightningCLI:
@@ -172,10 +215,9 @@ def command_line_class() -> Any:
                 return
             # Of a whole run's config the data alone: there is nothing yet to build a model for.
             data = self.config[self.subcommand].data
-            module, _, name = data.class_path.rpartition(".")
-            cls = getattr(importlib.import_module(module), name)
+            cls = _found(data.class_path)
             if not hasattr(cls, "prepare"):
-                raise UsageError(f"{name} needs no preparation; go on with lightning fit")
+                raise UsageError(f"{cls.__name__} needs no preparation; go on with lightning fit")
             print(cls(**data.init_args.as_dict()).prepare())
             raise SystemExit(0)
 

@@ -27,7 +27,9 @@ class Probe(L.Callback):
     Nothing is measured during Lightning's sanity check.
 
     Args:
-        every_n_epochs: Measure after every so many epochs, and after the last.
+        every_n_epochs: Measure after every so many epochs, and after the last. In a run whose
+            validation is counted in steps (``check_val_every_n_epoch: null``) every epoch that is
+            spoken of here is a validation.
         figures_every_n_epochs: Draw after every so many epochs, and after the last; null draws
             after the last only.
 
@@ -87,21 +89,20 @@ class Probe(L.Callback):
                 pl_module.log_dict(quartiles(name, value), batch_size=1)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        stride, epoch = self.figures_every_n_epochs, trainer.current_epoch + 1
+        stride, epoch = self.figures_every_n_epochs, _count(trainer)
         in_between = stride is not None and epoch % stride == 0
         alone = not is_fitting(trainer)  # `lightning validate`
         if not trainer.sanity_checking and (in_between or alone):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # The epoch counter already points behind the last epoch here.
-        if self._measured_at != trainer.current_epoch - 1:
+        if self._measured_at != trainer.global_step:
             self._measure(trainer, pl_module)
         if self._drawn_at != trainer.global_step:
             self._draw(trainer, pl_module)
 
     def _is_due(self, trainer: L.Trainer, stride: int) -> bool:
-        epoch = trainer.current_epoch + 1
+        epoch = _count(trainer)
         return not is_fitting(trainer) or epoch % stride == 0 or epoch == trainer.max_epochs
 
     def _measure(
@@ -110,7 +111,7 @@ class Probe(L.Callback):
         with torch.no_grad():
             values = self.measure(trainer, module)
         self.results = {f"{self._prefix()}/{key}": value for key, value in values.items()}
-        self._measured_at = trainer.current_epoch
+        self._measured_at = trainer.global_step
         return self.results
 
     def _prefix(self) -> str:
@@ -129,10 +130,25 @@ def is_fitting(trainer: L.Trainer) -> bool:
     return trainer.state.fn == TrainerFn.FITTING
 
 
+def _count(trainer: L.Trainer) -> int:
+    """Number of this validation: its epoch, or where validation is counted in steps, how many."""
+    if _counts_steps(trainer):
+        batches = trainer.global_step * trainer.accumulate_grad_batches
+        return max(1, batches // int(trainer.val_check_interval))  # type: ignore[call-overload]
+    return trainer.current_epoch + 1
+
+
+def _counts_steps(trainer: L.Trainer) -> bool:
+    counted = isinstance(trainer.val_check_interval, int)
+    return trainer.check_val_every_n_epoch is None and counted
+
+
 def when(trainer: L.Trainer) -> str:
     """How far training has come, for the heading of a figure; empty outside `fit`."""
     if not is_fitting(trainer):
         return ""
+    if _counts_steps(trainer):
+        return f" · step {trainer.global_step:,}"
     # Within an epoch's validation the counter still points at that epoch.
     return f" · epoch {trainer.current_epoch + trainer.validating:,}"
 

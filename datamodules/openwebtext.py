@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules.batching import accumulation
 from datamodules.token_batches import HeldOutBatches, TrainingBatches
-from datamodules.tokenizers import load_tokenizer
+from datamodules.tokenizers import Tokenizer, load_tokenizer
 from datamodules.tokens import Meta, TokenShards, check_ids, read_meta
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class OpenWebText(L.LightningDataModule):
         self.train_shards: TokenShards | None = None
         self.val_shards: TokenShards | None = None
         self._accumulates = 0
+        self._tokenizer: Tokenizer | None = None
         self._told: Any = None  # the trainer whose interval of validation was converted
 
     # ---- text to tokens ------------------------------------------------------------------------
@@ -145,6 +146,21 @@ class OpenWebText(L.LightningDataModule):
         assert self.val_shards is not None
         windows = self.val_shards.num_windows(self.block_size)
         return windows if self.val_blocks is None else min(windows, self.val_blocks)
+
+    # ---- what probes ask -----------------------------------------------------------------------
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text."""
+        return [ids.tolist() for ids in self._loaded_tokenizer().encode_batch(texts)]
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids."""
+        return self._loaded_tokenizer().decode(ids)
+
+    def _loaded_tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.tokenizer)
+        return self._tokenizer
 
     # ---- Lightning's hooks ---------------------------------------------------------------------
 
@@ -255,7 +271,10 @@ class OpenWebText(L.LightningDataModule):
         return self.val_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the position in the data, an optimizer step, is counted in."""
+        """What the position in the data, an optimizer step, is counted in; and the tokenizer."""
+        return {**self._position(), "tokenizer": self.tokenizer}
+
+    def _position(self) -> dict[str, Any]:
         return {
             "block_size": self.block_size,
             "global_batch_size": self.global_batch_size,
@@ -271,7 +290,7 @@ class OpenWebText(L.LightningDataModule):
         """
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return
-        for name, here in self.state_dict().items():
+        for name, here in self._position().items():
             if (there := state_dict.get(name, here)) != here:
                 raise ValueError(
                     f"the checkpoint was written by a run with {name} {there}, and now it is "
