@@ -16,6 +16,7 @@ from torch import Tensor
 from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.member_scores import MemberScores
+from lightning_modules.member_share import MemberShare, member_range, rank_optimizer_state
 from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead
 from lightning_modules.recipes import from_recipe, recipe
 
@@ -30,7 +31,8 @@ class Classifier(L.LightningModule):
     One ``training_step`` is one epoch of optimizer steps of all seeds (manual optimisation), so
     that Lightning's own cost per batch is paid once an epoch; ``trainer.global_step`` counts
     optimizer steps. Each seed has its own initial weights, split and batch order, and trains as it
-    would alone.
+    would alone. On several devices (DDP) the seeds are spread over them, without any exchange of
+    gradients; one seed is trained by all of them, on a part of every batch each.
 
     Args:
         network: Network class; called with (vocab_size, num_tokens).
@@ -112,6 +114,7 @@ class Classifier(L.LightningModule):
         self.ensemble = Ensemble(build, list(range(num_seeds)) if seeds is None else seeds)
         self.seeds = self.ensemble.seeds
         self.member_scores = MemberScores(len(self.seeds))
+        self._share: MemberShare | None = None
         self._diverged: set[int] = set()
         self._data_logged = False
 
@@ -119,7 +122,7 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
-            self.ensemble.parameters(),
+            self.share().ensemble.parameters(),
             lr=self.learning_rate,
             betas=self.betas,
             weight_decay=self.weight_decay,
@@ -135,11 +138,16 @@ class Classifier(L.LightningModule):
                     f"the model's {name} is {size} and the data's is {of_data}; build the "
                     f"Classifier with {name}={of_data}"
                 )
-        if trainer.world_size > 1:
-            raise ValueError(
-                f"a Classifier trains all its seeds on one device, and trainer.devices times "
-                f"trainer.num_nodes is {trainer.world_size}; set trainer.devices to 1"
-            )
+        member_range(len(self.seeds), trainer.global_rank, trainer.world_size)  # or refuse
+        self._share = None
+
+    def share(self) -> MemberShare:
+        """What this rank trains; made when the parameters are on their device, which is late."""
+        if self._share is None:
+            trainer = self._trainer
+            place = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+            self._share = MemberShare(self.ensemble, *place)
+        return self._share
 
     def on_fit_start(self) -> None:
         self._data_logged = False
@@ -150,19 +158,23 @@ class Classifier(L.LightningModule):
             # Dynamo keeps only a few variants of one function per process, and would silently stop
             # compiling after several runs in a notebook or a grid.
             torch.compiler.reset()
-            self.ensemble.compile()
+            self.share().ensemble.compile()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """One epoch: ``inputs`` (steps, S, B, ...) and ``targets`` (steps, S, B)."""
         # The plain optimizer: Lightning's wrapper calls every callback's hooks at every step.
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert not isinstance(optimizer, list)  # there is one
+        share = self.share()
+        batch = share.take(batch, dim=1)
         num_steps = len(batch["inputs"])
         first_step = self.current_epoch * num_steps
-        losses = torch.zeros(len(self.seeds), device=self.device)
+        losses = torch.zeros(len(share.ensemble.seeds), device=self.device)
         for i, (inputs, targets) in enumerate(zip(batch["inputs"], batch["targets"], strict=True)):
-            losses += self.ensemble.accumulate_gradients(inputs, targets, first_step + i)
+            step_losses = share.ensemble.accumulate_gradients(inputs, targets, first_step + i)
+            losses += share.average_gradients(step_losses, targets)
             optimizer.step()
+        share.publish()
         # Which leaves the counting of steps to us.
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         for count in (progress.total, progress.current):
@@ -171,7 +183,21 @@ class Classifier(L.LightningModule):
         # Lightning's loggers count batches; count optimizer steps instead, as figures and
         # checkpoints do. It adds the 1 of this batch itself.
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step - 1
-        self._report_divergence(losses)
+        self._report_divergence(share.gather(losses))
+
+    # ---- checkpoints: those of one device, whatever the number of ranks -----------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        states = checkpoint.get("optimizer_states", [])
+        checkpoint["optimizer_states"] = [self.share().gather_optimizer_state(s) for s in states]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trainer = self._trainer
+        if trainer is None or trainer.world_size == 1:
+            return
+        first, last = member_range(len(self.seeds), trainer.global_rank, trainer.world_size)
+        states = checkpoint.get("optimizer_states", [])
+        checkpoint["optimizer_states"] = [rank_optimizer_state(s, first, last) for s in states]
 
     # ---- evaluation ----------------------------------------------------------------------------
 
@@ -179,7 +205,9 @@ class Classifier(L.LightningModule):
         self.member_scores.reset()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        losses, correct = self.ensemble.evaluate(
+        share = self.share()
+        batch = share.take(batch, dim=0)
+        losses, correct = share.ensemble.evaluate(
             batch["inputs"], batch["targets"], self._evaluation_step()
         )
         self.member_scores.update(
@@ -189,11 +217,13 @@ class Classifier(L.LightningModule):
             batch["is_test"],
             batch["leaked"],
             batch["mirrored"],
+            share.first,
         )
 
     def on_validation_epoch_end(self) -> None:
+        scores = self.scores()  # always, since all ranks add theirs up here
         if not self.trainer.sanity_checking and self._logs_this_epoch():
-            self._log_quartiles(self.scores())
+            self._log_quartiles(scores)
 
     def on_test_epoch_start(self) -> None:
         self.member_scores.reset()

@@ -58,7 +58,11 @@ class Ensemble(nn.Module):
         parameters, buffers = stack_module_state(members)
         # In a list, so that it is no submodule: functional_call needs its structure only.
         self._skeleton = [members[0].requires_grad_(False)]
-        self.stacked = _with_state(copy.deepcopy(members[0]), parameters, buffers)
+        self._hold(parameters, buffers)
+
+    def _hold(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+        """Make these stacked tensors (S, ...) the members' state."""
+        self.stacked = _with_state(copy.deepcopy(self._skeleton[0]), parameters, buffers)
         # Walking the module tree at every step would cost as much as a step of one seed. The
         # parameters stay the same objects when they are moved or loaded.
         self._parameters_by_name = dict(self.stacked.named_parameters())
@@ -68,10 +72,29 @@ class Ensemble(nn.Module):
             if isinstance(child, SeededDropout)
         ]
         self._has_buffers = bool(dict(self.stacked.named_buffers()))
-        self.register_buffer("seed_values", torch.tensor(self.seeds), persistent=False)
+        device = next(iter(parameters.values())).device
+        seed_values = torch.tensor(self.seeds, device=device)
+        self.register_buffer("seed_values", seed_values, persistent=False)
         self._gradients = vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0))
         self._evaluation = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
         self._logits = vmap(self._member_logits, in_dims=(0, 0, 0))
+
+    def part(self, first: int, last: int) -> Ensemble:
+        """Members ``first`` to ``last - 1`` as an ensemble that trains the same memory.
+
+        It sees every change of these members' parameters and makes them itself; moving either of
+        the two to another device parts them.
+        """
+        part = Ensemble.__new__(Ensemble)
+        nn.Module.__init__(part)
+        part.seeds = self.seeds[first:last]
+        part._skeleton = [copy.deepcopy(self._skeleton[0])]
+        state = (
+            {name: value.detach()[first:last] for name, value in named}
+            for named in (self.stacked.named_parameters(), self.stacked.named_buffers())
+        )
+        part._hold(*state)
+        return part
 
     def compile(self) -> None:
         """Compile the gradient and evaluation functions, which takes 8 to 30 s at their first call.

@@ -51,20 +51,23 @@ class MemberScores(Metric):
         is_test: Tensor,
         leaked: Tensor,
         mirrored: Tensor,
+        first: int = 0,
     ) -> None:
         """Add examples: every argument is (S, N); targets of -100 do not count.
 
         ``leaked`` test inputs are in the training set, of ``mirrored`` ones the input itself or its
-        mirror image under the task's symmetry.
+        mirror image under the task's symmetry. With fewer rows than members these are the members
+        from ``first`` on, as where ranks score some each.
         """
         counted = targets != -100
         test = counted & is_test
         subsets = torch.stack([counted & ~is_test, test, test & leaked, test & ~leaked])
-        self.mirrored += (test & mirrored).sum(-1)
-        self.counts += subsets.sum(-1)  # (subset, S)
-        self.correct += (subsets & correct).sum(-1)
+        members = slice(first, first + len(losses))
+        self.mirrored[members] += (test & mirrored).sum(-1)
+        self.counts[:, members] += subsets.sum(-1)  # (subset, S)
+        self.correct[:, members] += (subsets & correct).sum(-1)
         # where, not a product: an infinite loss must stay in its own subset (0 · inf is nan).
-        self.losses += torch.where(subsets, losses, 0.0).sum(-1)
+        self.losses[:, members] += torch.where(subsets, losses, 0.0).sum(-1)
 
     def compute(self) -> Tensor:
         """Every score of ``SCORES`` for every member, (scores, S); nan where nothing was scored."""

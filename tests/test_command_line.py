@@ -155,9 +155,9 @@ def test_switch_of_the_trainer_can_be_turned_off(lightning_command, tmp_path, mo
     assert (folder / "results.json").exists() == (switch != "logger")
 
 
-def test_several_devices_are_refused_by_check_as_by_fit(in_root, capsys):
-    arguments = ("--config", "configs/quickstart.yaml", "--trainer.num_nodes", "2")
-    assert "one device" in sentence(capsys, "check", *arguments)
+def test_more_devices_than_seeds_are_refused_by_check_as_by_fit(in_root, capsys):
+    arguments = ("--config", "configs/quickstart.yaml", "--trainer.num_nodes", "5")
+    assert "4 seeds cannot be spread over 5 devices" in sentence(capsys, "check", *arguments)
 
 
 def test_checkpoint_opens_without_the_command_line_and_gives_its_members(lightning_command):
