@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -176,7 +178,7 @@ def test_fifty_steps_of_a_language_model_have_the_losses_of_one_rank(ranks, alon
 
 def test_seeds_are_spread_and_every_rank_knows_the_scores_of_all(ranks, alone):
     trained = [rank["seeds"]["trained"] for rank in ranks]
-    assert sorted(sum(trained, [])) == list(range(SEEDS))
+    assert sorted(seed for seeds in trained for seed in seeds) == list(range(SEEDS))
     assert max(map(len, trained)) - min(map(len, trained)) <= 1
     for rank in ranks:
         assert_same_history(rank["seeds"]["rows"], alone["seeds"]["rows"], 1e-5, 1e-5)
@@ -217,3 +219,32 @@ def test_a_run_of_one_rank_goes_on_with_several(ranks, alone):
         torch.testing.assert_close(
             torch.tensor(rank["resumed"]["embedding"]), torch.tensor(alone["longer"]["embedding"])
         )
+
+
+def test_the_command_itself_starts_its_ranks_and_its_results_are_those_of_one_device(
+    tmp_path, lightning_command
+):
+    options = (
+        "fit", "--config", "configs/quickstart.yaml", "--trainer.max_epochs", "6",
+        "--trainer.accelerator", "cpu", "--model.num_seeds", "3",
+    )  # fmt: skip
+    alone = lightning_command(*options)
+    script = Path(sys.executable).parent / "lightning"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [
+            *(str(script), *options, "--trainer.devices", "2", "--trainer.strategy", "ddp"),
+            *("--trainer.default_root_dir", str(tmp_path / "two")),
+        ],
+        env=environment, cwd=Path(__file__).parent.parent, check=True, timeout=TIME_LIMIT,
+        capture_output=True,
+    )  # fmt: skip
+    (two,) = (tmp_path / "two").glob("quickstart/version_*")
+    one, other = (json.loads((run / "results.json").read_text()) for run in (alone, two))
+    assert one["seeds"] == other["seeds"] == [0, 1, 2]
+    assert one["metrics"].keys() == other["metrics"].keys()
+    for name, values in one["metrics"].items():
+        for here, there in zip(values, other["metrics"][name], strict=True):
+            same = pytest.approx(here, rel=1e-4, abs=1e-6) if isinstance(here, float) else here
+            assert there == same, name
+    assert (two / "figures" / "embedding.png").exists()
