@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_modules.data_sizes import refuse_other_sizes
 from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.member_scores import MemberScores
@@ -131,13 +132,7 @@ class Classifier(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         trainer: Any = self.trainer
-        for name, size in self.sizes.items():
-            of_data = getattr(trainer.datamodule, name, size)
-            if of_data != size:
-                raise ValueError(
-                    f"the model's {name} is {size} and the data's is {of_data}; build the "
-                    f"Classifier with {name}={of_data}"
-                )
+        refuse_other_sizes(self, self.sizes, trainer.datamodule)
         member_range(len(self.seeds), trainer.global_rank, trainer.world_size)  # or refuse
         self._share = None
 
