@@ -134,7 +134,7 @@ def _count(trainer: L.Trainer) -> int:
     """Number of this validation: its epoch, or where validation is counted in steps, how many."""
     if _counts_steps(trainer):
         batches = trainer.global_step * trainer.accumulate_grad_batches
-        return max(1, batches // int(trainer.val_check_interval))  # type: ignore[call-overload]
+        return max(1, batches // int(trainer.val_check_interval))
     return trainer.current_epoch + 1
 
 

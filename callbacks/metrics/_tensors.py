@@ -14,6 +14,21 @@ def as_points(points: Tensor, name: str = "points") -> Tensor:
         ValueError: the tensor is not floating point, has fewer than two dimensions, or is empty
             in one of the last two.
     """
+    check_points(points, name)
+    points = points.detach()
+    if points.device.type == "mps":  # Apple's GPUs have no float64
+        points = points.cpu()
+    points = points.double()
+    finite = points.isfinite().all(dim=-1).all(dim=-1)
+    return points.where(finite[..., None, None], torch.nan)
+
+
+def check_points(points: Tensor, name: str = "points") -> None:
+    """Refuse what :func:`as_points` refuses, without a copy.
+
+    Raises:
+        ValueError: as :func:`as_points`.
+    """
     if not points.is_floating_point():
         raise ValueError(f"{name} must be floating point, got {points.dtype}.")
     if points.dim() < 2 or 0 in points.shape[-2:]:
@@ -21,12 +36,6 @@ def as_points(points: Tensor, name: str = "points") -> Tensor:
             f"{name} must be (..., rows, features) with at least one of each, "
             f"got shape {tuple(points.shape)}."
         )
-    points = points.detach()
-    if points.device.type == "mps":  # Apple's GPUs have no float64
-        points = points.cpu()
-    points = points.double()
-    finite = points.isfinite().all(dim=-1).all(dim=-1)
-    return points.where(finite[..., None, None], torch.nan)
 
 
 def as_labels(labels: Tensor, points: Tensor, name: str = "labels") -> Tensor:

@@ -16,10 +16,16 @@ from callbacks.plots.explained_variance import (
 )
 from callbacks.plots.generalization import generalization_scatter
 from callbacks.plots.loss_curves import LossCurve, loss_curves
+from callbacks.plots.parallelogram_losses import (
+    parallelogram_distributions,
+    parallelogram_scatter,
+)
+from callbacks.plots.parallelograms import RankedParallelograms, ranked_parallelograms
 from callbacks.plots.style import house_style, new_figure
 
 __all__ = [
     "LossCurve",
+    "RankedParallelograms",
     "accuracy_curves",
     "compare_explained_variance",
     "cumulative_explained_variance",
@@ -30,4 +36,7 @@ __all__ = [
     "loss_curves",
     "model_colors",
     "new_figure",
+    "parallelogram_distributions",
+    "parallelogram_scatter",
+    "ranked_parallelograms",
 ]

@@ -1,0 +1,83 @@
+"""WordPairProbe: what the probes have in common that read word pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks.metrics import draw_quadruples
+from callbacks.probe import Probe
+from callbacks.word_pairs import WordPairs, encode_word_pairs, load_word_pairs
+
+
+class WordPairProbe(Probe):
+    """Reads word pairs when a run begins, and draws quadruples of them, always the same ones.
+
+    Args:
+        every_n_epochs: As of ``Probe``.
+        figures_every_n_epochs: As of ``Probe``.
+        words: Folder of JSON files; null takes the built-in ones.
+        tasks: Names of the files; null takes all.
+        num_quadruples: Drawn for each task.
+        leading_space: Encode " word" instead of "word".
+        seed: Of the draw.
+
+    Raises:
+        ValueError: A number is out of range, or the word pairs cannot be read.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int,
+        figures_every_n_epochs: int | None,
+        words: str | None,
+        tasks: Sequence[str] | None,
+        num_quadruples: int,
+        leading_space: bool,
+        seed: int,
+    ) -> None:
+        super().__init__(every_n_epochs, figures_every_n_epochs)
+        check_numbers(type(self).__name__, num_quadruples=num_quadruples)
+        self.num_quadruples, self.leading_space, self.seed = num_quadruples, leading_space, seed
+        self.words = load_word_pairs(words, tasks)
+        self.pairs: dict[str, WordPairs] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        data: Any = getattr(trainer, "datamodule", None)
+        if not hasattr(data, "encode"):
+            raise ValueError(
+                f"{type(self).__name__} needs a data module that turns words into tokens, such as "
+                f"OpenWebText; remove the probe from trainer.callbacks, or use one"
+            )
+        vocab_size = pl_module.embedding_matrix().shape[1]  # type: ignore[operator]
+        self.pairs = encode_word_pairs(self.words, data.encode, vocab_size, self.leading_space)
+
+    def quadruples(self, task: str) -> Tensor:
+        """Which two pairs of the task each quadruple is made of, (Q, 2)."""
+        return draw_quadruples(len(self.pairs[task].words), self.num_quadruples, self.seed)
+
+    def unrelated(self, task: str) -> Tensor:
+        """Other pairs of the task, whose second words stand in for unrelated ones, (Q, 2)."""
+        return draw_quadruples(len(self.pairs[task].words), self.num_quadruples, self.seed + 1)
+
+
+def check_numbers(owner: str, **numbers: int | None) -> None:
+    """Refuse numbers below 1; None passes.
+
+    Raises:
+        ValueError: Names the first of them.
+    """
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{owner}: {name} is {value}; it must be at least 1")
+
+
+def over_tasks(values: Mapping[str, Tensor], key: str) -> Tensor:
+    """Median over the tasks of what is named ``<task>/<key>``, (S,); tasks without one left out."""
+    found = [value for name, value in values.items() if name.rpartition("/")[2] == key]
+    return torch.stack(found).nanquantile(0.5, dim=0)

@@ -1,0 +1,133 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from callbacks.metrics import (
+    draw_quadruples,
+    parallelogram_losses,
+    parallelogram_scores,
+    project_vocabulary,
+    ranked_quadruples,
+)
+
+PAIRS = torch.tensor([[0, 5], [7, 2], [3, 3], [9, 11], [30, 31]])
+
+
+def embedding(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    points = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return points * torch.linspace(3, 1, shape[-1], dtype=torch.float64) + 2
+
+
+def losses(points, drawn=None, components=2, **options):
+    space = project_vocabulary(points, components)
+    drawn = draw_quadruples(len(PAIRS), 60) if drawn is None else drawn
+    return parallelogram_losses(space.coordinates, space.scale, PAIRS, drawn, **options)
+
+
+@pytest.mark.parametrize("components", [1, 2, 5])
+def test_losses_are_those_of_equation_5_word_by_word(components):
+    points, drawn = embedding(40, 6), draw_quadruples(len(PAIRS), 60)
+    flat = PCA(components).fit_transform(points.numpy())
+    sigma = math.sqrt(sum(float(row @ row) for row in flat) / len(flat))
+    expected = []
+    for a, b in drawn.tolist():
+        (i, j), (m, n) = PAIRS[a].tolist(), PAIRS[b].tolist()
+        expected.append(np.linalg.norm(flat[i] + flat[n] - flat[j] - flat[m]) / sigma)
+    np.testing.assert_allclose(losses(points, drawn, components), expected, rtol=1e-9)
+    squared = losses(points, drawn, components, squared=True)
+    np.testing.assert_allclose(squared, np.square(expected), rtol=1e-9)
+
+
+@pytest.mark.parametrize("components", [2, None])
+def test_rotation_scaling_and_shift_of_the_embedding_leave_the_losses(components):
+    points = embedding(40, 6)
+    rotation = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
+    expected = losses(points, components=components)
+    assert expected.max() > 0.5
+    torch.testing.assert_close(losses(7 * points @ rotation - 3, components=components), expected)
+
+
+def test_a_perfect_parallelogram_has_no_loss_and_a_bent_one_what_it_is_bent_by():
+    corners = torch.tensor([[0.0, 0.0], [1.0, 2.0], [4.0, 1.0], [5.0, 3.0], [5.0, 4.0]])
+    sigma = torch.tensor(2.0)
+    pairs = torch.tensor([[0, 1], [2, 3], [2, 4]])
+    drawn = torch.tensor([[0, 1], [0, 2]])
+    assert parallelogram_losses(corners, sigma, pairs, drawn).tolist() == [0.0, 0.5]
+
+
+def test_quadruples_without_two_sides_have_exactly_no_loss():
+    points = embedding(40, 6).float()
+    space = project_vocabulary(points)
+    pairs = torch.tensor([[0, 5], [0, 5], [8, 8], [9, 9]])
+    drawn = torch.tensor([[0, 1], [2, 3], [0, 2]])
+    found = parallelogram_losses(space.coordinates, space.scale, pairs, drawn)
+    assert found[:2].tolist() == [0.0, 0.0] and found[2] > 0
+
+
+def test_every_seed_is_measured_by_itself():
+    points = embedding(3, 40, 6)
+    together = losses(points)
+    assert together.shape == (3, 60)
+    torch.testing.assert_close(together[1], losses(points[1]))
+
+
+def test_partners_take_the_places_of_the_second_words():
+    points = embedding(40, 6)
+    drawn, partners = torch.tensor([[0, 1]]), torch.tensor([[3, 4]])
+    found = losses(points, drawn, None, partners=partners)
+    i, j, m, n = points[[0, 11, 7, 31]]
+    sigma = (points - points.mean(0)).square().sum(1).mean().sqrt()
+    assert found.item() == pytest.approx(float((i + n - j - m).norm() / sigma))
+    own = losses(points, drawn, None, partners=drawn)
+    torch.testing.assert_close(own, losses(points, drawn, None))
+
+
+def test_draws_are_of_two_different_pairs_evenly_and_depend_on_the_seed_alone():
+    drawn = draw_quadruples(5, 20000, seed=3)
+    assert (drawn[:, 0] != drawn[:, 1]).all()
+    counts = torch.zeros(5, 5).index_put_(tuple(drawn.T), torch.ones(20000), accumulate=True)
+    assert counts.diagonal().eq(0).all()
+    assert ((counts[~torch.eye(5, dtype=torch.bool)] - 1000).abs() < 150).all()
+    torch.manual_seed(99)
+    assert drawn.equal(draw_quadruples(5, 20000, seed=3))
+    assert not drawn.equal(draw_quadruples(5, 20000, seed=4))
+    with pytest.raises(ValueError, match="needs two word pairs, got 1"):
+        draw_quadruples(1)
+
+
+def test_scores_are_counted():
+    given = torch.tensor([[0.0, 0.0, 0.5, 1.0, 3.0], [2.0, 2.0, 4.0, 6.0, 8.0]])
+    scores = parallelogram_scores(given, 2 * given.flip(0))
+    assert scores.median.tolist() == [0.5, 4.0]
+    assert scores.below_1.tolist() == pytest.approx([0.6, 0.0])
+    assert scores.zeros.tolist() == pytest.approx([0.4, 0.0])
+    assert scores.relative.tolist() == pytest.approx([0.5 / 8, 4 / 1])
+    given[0, 2] = torch.nan
+    for values in parallelogram_scores(given, given):
+        assert values[0].isnan() and values[1].isfinite()
+
+
+def test_unrelated_words_are_told_from_related_ones():
+    starts = embedding(30, 4)
+    points = torch.cat([starts, starts + torch.tensor([1.0, -2.0, 0.5, 3.0])])
+    pairs = torch.stack([torch.arange(30), torch.arange(30, 60)], dim=1)
+    space = project_vocabulary(points)
+    found = [
+        parallelogram_losses(space.coordinates, space.scale, pairs, draw_quadruples(30), partners=p)
+        for p in (None, draw_quadruples(30, seed=1))
+    ]
+    assert parallelogram_scores(*found).relative < 1e-9
+    assert parallelogram_scores(found[1], found[1]).relative == 1
+
+
+def test_ranks_are_among_distinct_quadruples_of_four_tokens():
+    pairs = torch.tensor([[0, 1], [2, 3], [4, 4], [0, 5], [6, 7], [2, 3]])
+    drawn = torch.tensor([[0, 1], [1, 0], [2, 1], [0, 3], [0, 4], [4, 1], [5, 0], [1, 5]])
+    of_draw = torch.tensor([0.3, 0.3, 0.01, 0.02, 0.2, 0.9, 0.3, 0.0])
+    assert ranked_quadruples(of_draw, pairs, drawn, (0, 1, 2)).tolist() == [4, 0, 5]
+    assert ranked_quadruples(of_draw, pairs, drawn, (1, 10)).tolist() == [0]
+    assert ranked_quadruples(of_draw[2:4], pairs, drawn[2:4], (0, 1)).tolist() == []
