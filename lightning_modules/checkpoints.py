@@ -1,4 +1,4 @@
-"""A trained language model from its checkpoint, without a trainer."""
+"""A trained language model from its checkpoint or Hugging Face folder, without a trainer."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from typing import Any, NamedTuple
 import torch
 
 from lightning_modules.language_model import LanguageModel
+from lightning_modules.pretrained import open_pretrained
 
 
 class LoadedModel(NamedTuple):
     """A trained model and what it reads."""
 
     model: LanguageModel  # in evaluation mode, on the CPU, in float32
-    tokenizer: str | None  # what data.tokenizer was; None where the checkpoint does not say
+    tokenizer: str | None  # what data.tokenizer was or could be; None where that is not said
 
 
 def load_language_model(path: str) -> LoadedModel:
-    """The language model of a checkpoint.
+    """The language model of a checkpoint, or GPT-2 weights in Hugging Face's format.
 
     Args:
-        path: A ``.ckpt`` file of `lightning fit`.
+        path: A ``.ckpt`` file of `lightning fit`; a folder that `lightning export` or transformers
+            wrote; or, where there is no such file or folder, a model of the Hugging Face hub.
 
     Raises:
         ValueError: There is no such file, it is damaged, or it holds no language model.
     """
-    if not os.path.exists(path):
-        raise ValueError(f"there is no checkpoint {path}; name a .ckpt file of a run's checkpoints/")
+    if os.path.splitext(path)[1] == ".ckpt" and not os.path.exists(path):
+        raise ValueError(
+            f"there is no checkpoint {path}; name a .ckpt file of a run's checkpoints/"
+        )
+    if not os.path.isfile(path):
+        source = open_pretrained(path)
+        model = LanguageModel(**source.options(), init_from=str(source.folder))
+        return LoadedModel(model.eval().float(), source.tokenizer())
     content = _read(path)
     settings = content.get("hyper_parameters", {})
     if "network" not in settings or "num_classes" in settings:

@@ -13,9 +13,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric, SumMetric
 
+from lightning_modules.data_sizes import refuse_other_sizes
+from lightning_modules.generation import generate
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.networks import GPT2
 from lightning_modules.optimization import clip_gradients, parameter_groups, warmup_cosine
+from lightning_modules.pretrained import load_pretrained
 from lightning_modules.recipes import from_recipe, recipe
 
 
@@ -34,6 +37,8 @@ class LanguageModel(L.LightningModule):
         start: Scale of the features at the start, for heads that compare by distance: 'matched'
             gives them that of the unembedding, 'gpt2' leaves GPT-2's, which is 1/initial_std times
             larger. Other heads start as GPT-2 does.
+        init_from: Folder or Hugging Face hub name of GPT-2 weights to begin with, as they are:
+            ``start`` then changes nothing, and probes read what was trained there.
         learning_rate: AdamW's, at the end of the warm-up.
         final_learning_rate: At the end of the decay; null means a tenth of the peak.
         warmup_steps: Optimizer steps of the linear rise.
@@ -60,6 +65,7 @@ class LanguageModel(L.LightningModule):
         num_tokens: int = 1024,
         tie_embedding: bool = True,
         start: Literal["matched", "gpt2"] = "matched",
+        init_from: str | None = None,
         learning_rate: float = 6e-4,
         final_learning_rate: float | None = None,
         warmup_steps: int = 100,
@@ -95,6 +101,7 @@ class LanguageModel(L.LightningModule):
             if choice not in choices:
                 raise ValueError(f"{name} is {choice!r}; choose one of {', '.join(choices)}")
         self.save_hyperparameters(logger=False)
+        self.hparams["init_from"] = None  # a checkpoint brings its own weights
         for name, factory in (("network", network), ("head", head)):
             if callable(self.hparams.get(name)):
                 self.hparams[name] = recipe(factory)
@@ -114,6 +121,8 @@ class LanguageModel(L.LightningModule):
         self.head.tie(embedding, num_padding=len(embedding) - vocab_size)
         if start == "matched" and self.head.compares_by_distance:
             self.network.set_feature_scale(float(embedding.detach().square().mean().sqrt()))
+        if init_from is not None:
+            load_pretrained(init_from, self.network, self.head)
 
         self._head_loss = self.head.loss
         # nan_strategy: any other would read the value, and wait for the device, at every step.
@@ -130,13 +139,7 @@ class LanguageModel(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         trainer: Any = self.trainer
-        for name, size in self.sizes.items():
-            of_data = getattr(trainer.datamodule, name, size)
-            if of_data != size:
-                raise ValueError(
-                    f"the model's {name} is {size} and the data's is {of_data}; build the "
-                    f"LanguageModel with {name}={of_data}"
-                )
+        refuse_other_sizes(self, self.sizes, trainer.datamodule)
         clips_by = getattr(trainer.gradient_clip_algorithm, "value", None) or "norm"
         if clips_by != "norm":
             raise ValueError(
@@ -266,6 +269,18 @@ class LanguageModel(L.LightningModule):
         # Before anything is written, so that a broken model never replaces a good one.
         self.stop_if_diverged()
 
+    def rank_state(self) -> dict[str, Any]:
+        """What this rank's resume needs beside weights: the losses since the last log, scores."""
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        begun_anew = every and self.global_step % every == 0
+        loss = {} if begun_anew else dict(self.train_loss.metric_state)
+        return {"train_loss": loss, "scores": dict(self._scores)}
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        for name, value in state["train_loss"].items():
+            getattr(self.train_loss, name).copy_(value)
+        self._scores = {name: value.to(self.device) for name, value in state["scores"].items()}
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Tell Lightning, which counts micro-batches, where the step is among this run's.
 
@@ -326,6 +341,11 @@ class LanguageModel(L.LightningModule):
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, T, vocab_size) of token ids (B, T)."""
         return self.head(self.network(inputs))
+
+    def generate(self, tokens: Tensor, num_new: int, seed: int = 0, **options: Any) -> Tensor:
+        """Token ids (B, T) and ``num_new`` drawn ones behind each; see ``generation.generate``."""
+        options["generator"] = torch.Generator().manual_seed(seed)
+        return generate(self.network, self.head, tokens.to(self.device), num_new, **options)
 
     # ---- what callbacks read -------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -102,16 +103,31 @@ class GPT2(FeatureNetwork):
             if name.endswith("project.weight"):
                 nn.init.normal_(parameter, std=residual_std)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Features (B, T, C) of token ids (B, T): those at t see the tokens up to t."""
-        length = tokens.shape[-1]
-        if length > self.num_tokens:
-            raise ValueError(f"{length} tokens are given; the longest context is {self.num_tokens}")
-        x = self.embedding(tokens) + self.positions.weight[:length]  # (B, T, C)
+    def forward(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """Features (B, T, C) of token ids (B, T): those at t see the tokens up to t.
+
+        Args:
+            tokens: Token ids.
+            cache: What came before them, from ``new_cache``. The tokens stand behind those that it
+                has seen, and are added to it.
+
+        Raises:
+            ValueError: The tokens are more than the longest context, or than the cache has room
+                for.
+        """
+        start = 0 if cache is None else cache.length
+        end = start + tokens.shape[-1]
+        if end > self.num_tokens:
+            raise ValueError(f"{end} tokens are given; the longest context is {self.num_tokens}")
+        x = self.embedding(tokens) + self.positions.weight[start:end]  # (B, T, C)
         x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x)
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if cache is None else cache.blocks[i])
         return self.final_norm(x)
+
+    def new_cache(self, capacity: int | None = None) -> KeyValueCache:
+        """An empty cache for ``forward``, with room for ``capacity`` tokens; all where None."""
+        return KeyValueCache(len(self.blocks), self.num_tokens if capacity is None else capacity)
 
     def embedding_matrix(self) -> Tensor:
         """The embeddings of the tokens that exist, (vocab_size, C)."""
@@ -151,8 +167,8 @@ class Block(nn.Module):
         self.project = nn.Linear(4 * width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x))  # (B, T, C)
+    def forward(self, x: Tensor, cache: BlockCache | None = None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), cache)  # (B, T, C)
         # GPT-2's GELU is the tanh approximation.
         hidden = F.gelu(self.expand(self.norm(x)), approximate="tanh")  # (B, T, 4C)
         return x + self.dropout(self.project(hidden))
@@ -175,11 +191,81 @@ class CausalAttention(nn.Module):
         self.project = nn.Linear(width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cache: BlockCache | None = None) -> Tensor:
         batch, length, width = x.shape
         heads = self.queries_keys_values(x).view(batch, length, 3, self.num_heads, -1)
         q, k, v = heads.permute(2, 0, 3, 1, 4)  # (B, H, T, C/H) each
+        past, mask = 0, None
+        if cache is not None and cache.length:
+            past = cache.length
+            if length > 1:  # token t sees the past and the new ones up to itself
+                mask = torch.ones(length, past + length, dtype=torch.bool, device=x.device)
+                mask = mask.tril(past)
+        if cache is not None:
+            k, v = cache.extend(k, v)  # (B, H, past + T, C/H)
         dropout = self.dropout.p if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=past == 0
+        )
         mixed = mixed.transpose(1, 2).reshape(batch, length, width)  # (B, T, C)
         return self.dropout(self.project(mixed))
+
+
+class BlockCache:
+    """Keys and values of one block, written into memory that is reserved at the first use.
+
+    Args:
+        capacity: Number of tokens that it has room for.
+
+    Attributes:
+        length: Number of tokens that it holds.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.length = 0
+        self._memory: tuple[Tensor, Tensor] | None = None  # (B, H, capacity, C/H) each
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add those of new tokens, (B, H, T, C/H) each.
+
+        Returns:
+            Keys and values of all tokens so far, (B, H, length, C/H) each; views, so that they go
+            without gradients.
+
+        Raises:
+            ValueError: There is no room for them.
+        """
+        start, self.length = self.length, self.length + keys.shape[2]
+        if self.length > self.capacity:
+            raise ValueError(f"{self.length} tokens; the cache has room for {self.capacity}")
+        if self._memory is None:  # now their type is known, which autocast decides
+            shape = (*keys.shape[:2], self.capacity, keys.shape[3])
+            self._memory = (keys.new_empty(shape), values.new_empty(shape))
+        held = []
+        for memory, new in zip(self._memory, (keys, values), strict=True):
+            memory[:, :, start : self.length] = new
+            held.append(memory[:, :, : self.length])
+        return held[0], held[1]
+
+
+class KeyValueCache:
+    """What a ``GPT2`` keeps of the tokens it has read, so that the next costs one token's work.
+
+    Args:
+        num_blocks: Number of the network's blocks.
+        capacity: Number of tokens that it has room for.
+    """
+
+    def __init__(self, num_blocks: int, capacity: int) -> None:
+        self.blocks = [BlockCache(capacity) for _ in range(num_blocks)]
+
+    @property
+    def length(self) -> int:
+        """Number of tokens that were read."""
+        return self.blocks[0].length
+
+    def clear(self) -> None:
+        """Forget the tokens; the memory is used again."""
+        for block in self.blocks:
+            block.length = 0

@@ -464,9 +464,10 @@ def test_a_loss_that_is_nan_stops_the_run_and_keeps_the_last_good_checkpoint(
     message = str(error.value)
     assert "NaN or infinite at optimizer step 6;" in message and "\n" not in message
     assert trainer.global_step == 6  # the next checkpoint would have been broken
-    (path,) = (tmp_path / "checkpoints").iterdir()
+    path = tmp_path / "checkpoints" / "last.ckpt"
     stored = torch.load(path, weights_only=True)
-    assert path.name == "last.ckpt" and stored["global_step"] == 4
+    assert stored["global_step"] == 4
+    assert {file.name for file in path.parent.iterdir()} == {"last.ckpt", "previous.ckpt"}
     assert all(value.isfinite().all() for value in stored["state_dict"].values())
     good = LanguageModel.load_from_checkpoint(path, weights_only=True)
     assert good(torch.zeros(1, 3, dtype=torch.long)).isfinite().all()
@@ -704,6 +705,7 @@ def test_the_best_checkpoints_are_chosen_by_their_own_validation(token_folder, t
     assert best > 2  # else the validation before would tell the same
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
         "last.ckpt",
+        "previous.ckpt",
         f"step_{best}.ckpt",
     }
     assert float(checkpoint.best_model_score) == pytest.approx(scores.of_step[best])
@@ -719,7 +721,8 @@ def test_checkpoint_says_how_to_build_its_model(token_folder, tmp_path, head, ti
     trainer = make_trainer(2, checkpoints(tmp_path / "kept"))
     trainer.fit(model, make_data(token_folder()))
     paths = list((tmp_path / "kept").glob("*.ckpt"))
-    assert {path.name for path in paths} == {"step_1.ckpt", "step_2.ckpt", "last.ckpt"}
+    names = {"step_1.ckpt", "step_2.ckpt", "last.ckpt", "previous.ckpt"}
+    assert {path.name for path in paths} == names
     for path in paths:
         torch.load(path, weights_only=True)
     again = LanguageModel.load_from_checkpoint(paths[0].parent / "last.ckpt", weights_only=True)

@@ -1,0 +1,159 @@
+"""Text from a language model, token by token: each costs one token's work, under any head."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.heads import LossHead
+from lightning_modules.networks import GPT2
+
+
+@torch.no_grad()
+def generate(
+    network: GPT2,
+    head: LossHead,
+    prompt: Tensor,
+    num_new: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    generator: torch.Generator | None = None,
+    stop_token: int | None = None,
+) -> Tensor:
+    """Continue token sequences.
+
+    Every token is drawn from the head's distribution given what came before it. Keys and values of
+    earlier tokens are kept, so that the cost is linear in the number of new tokens.
+
+    A network has a longest context, ``network.num_tokens``. Of a longer prompt it reads that many
+    of the last tokens. When the context is full, generation goes on from the last half of it, read
+    anew (positions are absolute, so that keys and values cannot be shifted): on average a new token
+    costs one token's work more, and it always sees at least half a context.
+
+    Network and head run in evaluation mode, and are left as they were. ``network`` is read past
+    ``torch.compile``, which would compile anew for every length.
+
+    Args:
+        network: Its ``forward`` takes a cache.
+        head: Gives the logits of features.
+        prompt: Token ids, (B, T) with T at least 1.
+        num_new: Number of tokens to add, at least 1.
+        temperature: Divides the logits: below 1 likely tokens become likelier. 0 always takes the
+            likeliest.
+        top_k: Draw among so many of the likeliest; None draws among all.
+        generator: Random numbers, of the CPU, so that a seed draws alike on every device; None
+            makes one of seed 0. The global one is never touched.
+        stop_token: A sequence that has drawn it is filled up with it.
+
+    Returns:
+        Prompt and new tokens, (B, T + num_new).
+
+    Raises:
+        ValueError: A value is out of range, or the model's logits are not finite.
+    """
+    if num_new < 1:
+        raise ValueError(f"num_new is {num_new}; it must be at least 1")
+    check_drawing(temperature, top_k)
+    _check_prompt(head, prompt)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    batch, length = prompt.shape
+    longest = network.num_tokens
+    tokens = prompt.new_empty(batch, length + num_new)
+    tokens[:, :length] = prompt
+    stopped = torch.zeros(batch, dtype=torch.bool, device=prompt.device)
+    cache = network.new_cache(min(longest, length + num_new))
+    read = max(0, length - longest)  # up to here
+    with _evaluating(network, head):
+        for end in range(length, length + num_new):
+            if cache.length + end - read > longest:
+                cache.clear()
+                read = end - max(1, longest // 2)
+            # Not network(...), which may be compiled.
+            features = network.forward(tokens[:, read:end], cache)  # (B, new ones, C)
+            read = end
+            drawn = draw_tokens(head(features[:, -1]), temperature, top_k, generator)  # (B,)
+            if stop_token is not None:
+                drawn = torch.where(stopped, stop_token, drawn)
+                stopped |= drawn == stop_token
+            tokens[:, end] = drawn
+            if stop_token is not None and stopped.all():
+                tokens[:, end:] = stop_token
+                break
+    return tokens
+
+
+def draw_tokens(
+    logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator
+) -> Tensor:
+    """One token for each row of logits, as for ``generate``.
+
+    Args:
+        logits: (B, V).
+        temperature: At least 0.
+        top_k: At least 1, or None.
+        generator: Of the CPU.
+
+    Returns:
+        Token ids (B,), on the logits' device.
+
+    Raises:
+        ValueError: A logit is NaN or infinite, as those of a model that diverged.
+    """
+    largest = logits.amax(dim=-1, keepdim=True)  # (B, 1); NaN where any is
+    if not largest.isfinite().all():
+        raise ValueError("the model's logits are NaN or infinite; take a checkpoint from before")
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    candidates = None
+    if top_k is not None and top_k < logits.shape[-1]:
+        logits, candidates = logits.topk(top_k, dim=-1)  # (B, k) each
+    # On the CPU in float64, so that a seed draws alike everywhere and no temperature is too low.
+    scaled = (logits - largest).double().cpu() / temperature
+    chosen = torch.multinomial(scaled.softmax(dim=-1), 1, generator=generator)  # (B, 1)
+    chosen = chosen.to(logits.device)
+    return (chosen if candidates is None else candidates.gather(-1, chosen)).squeeze(-1)
+
+
+def check_drawing(temperature: float, top_k: int | None) -> None:
+    """Refuse options of ``draw_tokens`` that are out of range.
+
+    Raises:
+        ValueError: Names the option.
+    """
+    if not 0 <= temperature < math.inf:
+        raise ValueError(
+            f"temperature is {temperature}; it must be 0 (the likeliest token) or a positive number"
+        )
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k is {top_k}; it must be at least 1, or null for all tokens")
+
+
+def _check_prompt(head: LossHead, prompt: Tensor) -> None:
+    if prompt.dim() != 2 or 0 in prompt.shape:
+        raise ValueError(
+            f"the prompt has shape {tuple(prompt.shape)}; it must be (sequences, tokens) with at "
+            f"least one token each"
+        )
+    least, largest = (int(bound) for bound in prompt.aminmax())
+    if least < 0 or largest >= head.num_classes:
+        wrong = least if least < 0 else largest
+        raise ValueError(
+            f"the prompt has the token id {wrong}, and the model's are 0 to {head.num_classes - 1}"
+        )
+
+
+@contextlib.contextmanager
+def _evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every part is in the mode that it was in."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -1,0 +1,328 @@
+"""Generation against recomputation from scratch, transformers, and the probabilities."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead
+from lightning_modules.generation import draw_tokens, generate
+
+VOCAB, CONTEXT = 61, 12
+HEADS = [CrossEntropyHead, HarmonicHead]
+
+
+def build(head=CrossEntropyHead, vocab_size=VOCAB, num_tokens=CONTEXT, **options):
+    """A network whose features depend much on their context, and a head tied to it."""
+    torch.manual_seed(0)
+    settings = {"num_layers": 2, "num_heads": 4, "width": 32, "initial_std": 0.3, **options}
+    network = GPT2(vocab_size, num_tokens, **settings)
+    tied = head(network.out_features, vocab_size)
+    embedding = network.token_embedding().weight
+    tied.tie(embedding, num_padding=len(embedding) - vocab_size)
+    network.set_feature_scale(0.3)
+    return network, tied
+
+
+def prompts(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randint(VOCAB, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def by_recomputation(network, head, prompt, num_new, temperature=1.0, top_k=None, seed=0):
+    """As ``generate`` says it works, with every token's features computed from scratch."""
+    generator, rows = seeded(seed), prompt.tolist()
+    start = max(0, prompt.shape[1] - network.num_tokens)
+    for _ in range(num_new):
+        end = len(rows[0])
+        if end - start > network.num_tokens:
+            start = end - max(1, network.num_tokens // 2)
+        with torch.no_grad():
+            logits = head(network(torch.tensor(rows)[:, start:]))[:, -1]
+        if temperature == 0:
+            chosen = logits.argmax(dim=-1)
+        elif top_k is None:
+            weights = F.softmax(logits.double() / temperature, dim=-1)
+            chosen = torch.multinomial(weights, 1, generator=generator)[:, 0]
+        else:
+            order = logits.argsort(dim=-1, descending=True)[:, :top_k]
+            weights = F.softmax(logits.double() / temperature, dim=-1).gather(-1, order)
+            choice = torch.multinomial(weights, 1, generator=generator)
+            chosen = order.gather(-1, choice)[:, 0]
+        for row, token in zip(rows, chosen.tolist(), strict=True):
+            row.append(token)
+    return torch.tensor(rows)
+
+
+# ---- token for token -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.0}, {}, {"temperature": 0.6, "top_k": 5}, {"temperature": 1.7}]
+)
+@pytest.mark.parametrize(
+    ("length", "num_new"),
+    [
+        (4, 8),  # just fits
+        (1, 11),
+        (12, 1),
+        (12, 30),  # slides several times
+        (5, 40),
+        (30, 15),  # a prompt longer than the context
+    ],
+)
+def test_tokens_are_those_of_recomputing_everything(head, options, length, num_new):
+    network, head = build(head)
+    prompt = prompts(3, length)
+    ours = generate(network, head, prompt, num_new, generator=seeded(), **options)
+    assert ours.shape == (3, length + num_new)
+    assert torch.equal(ours[:, :length], prompt)
+    assert torch.equal(ours, by_recomputation(network, head, prompt, num_new, **options))
+    if num_new > 8:
+        assert len(ours[:, length:].unique()) > 4  # no test of one token repeated for ever
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2, 3])
+def test_the_shortest_contexts_slide_too(num_tokens):
+    network, head = build(num_tokens=num_tokens)
+    prompt = prompts(2, 2)
+    ours = generate(network, head, prompt, 9, generator=seeded())
+    assert torch.equal(ours, by_recomputation(network, head, prompt, 9))
+
+
+def test_greedy_tokens_are_those_of_transformers_generate():
+    transformers = pytest.importorskip("transformers")
+    network, head = build(num_tokens=32, pad_vocab_to=1)
+    config = transformers.GPT2Config(
+        vocab_size=VOCAB, n_positions=32, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0.0,
+        embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    names = {
+        "embedding": "wte", "positions": "wpe", "final_norm": "ln_f", "blocks": "h",
+        "attention_norm": "ln_1", "norm": "ln_2", "attention": "attn",
+        "queries_keys_values": "c_attn", "expand": "mlp.c_fc",
+    }  # fmt: skip
+    state = {}
+    for name, value in network.state_dict().items():
+        parts = [names.get(part, part) for part in name.split(".")]
+        joined = ".".join(parts).replace("attn.project", "attn.c_proj")
+        joined = joined.replace("project", "mlp.c_proj")
+        # Their linear layers are stored the other way round.
+        linear = value.dim() == 2 and "wte" not in joined and "wpe" not in joined
+        state[f"transformer.{joined}"] = value.T if linear else value
+    state["lm_head.weight"] = network.embedding.weight
+    theirs.load_state_dict({name: value.detach().clone() for name, value in state.items()})
+    prompt = prompts(3, 5)
+    expected = theirs.generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=27, do_sample=False
+    )
+    ours = generate(network, head, prompt, 27, temperature=0.0)
+    assert len(ours[:, 5:].unique()) > 5
+    assert torch.equal(ours, expected)
+
+
+def test_each_new_token_costs_one_token_s_work():
+    network, head = build(num_tokens=64)
+    read = []
+    network.blocks[0].register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape[1]))
+    generate(network, head, prompts(1, 10), 54)
+    assert read == [10, *[1] * 53]
+    read.clear()
+    generate(network, head, prompts(1, 10), 200)
+    # When 64 tokens have been read, the last 32 are read again.
+    assert read == [10, *[1] * 54, *[32, *[1] * 32] * 4, 32, *[1] * 12]
+    assert len(read) == 200
+
+
+# ---- the draw ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [1e-2, 1e-6, 1e-30, 5e-324])
+def test_towards_temperature_0_the_draw_becomes_the_likeliest_token(temperature):
+    logits = torch.randn(200, 50, generator=seeded(3)) * 20
+    gap = logits.topk(2).values.diff().abs()[:, 0]
+    logits = logits[gap > 1.0]
+    assert len(logits) > 100
+    drawn = draw_tokens(logits, temperature, None, seeded())
+    assert torch.equal(drawn, logits.argmax(dim=-1))
+    assert torch.equal(draw_tokens(logits, 0.0, None, seeded()), drawn)
+
+
+def test_top_k_of_1_is_greedy():
+    network, head = build(HarmonicHead)
+    greedy = generate(network, head, prompts(4, 3), 20, temperature=0.0)
+    assert torch.equal(generate(network, head, prompts(4, 3), 20, 1.5, top_k=1), greedy)
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, None), (0.5, None), (2.0, 4), (1.0, 99)])
+def test_frequencies_are_the_probabilities(temperature, top_k):
+    logits = torch.tensor([0.3, -1.0, 2.0, 1.5, -40.0, 0.0, 1.1])
+    number = 40_000
+    drawn = draw_tokens(logits.expand(number, -1), temperature, top_k, seeded(5))
+    counts = torch.bincount(drawn, minlength=len(logits)).double()
+    weights = (logits.double() / temperature).exp()
+    if top_k == 4:
+        weights[[1, 4, 5]] = 0.0
+    expected = weights / weights.sum() * number
+    possible = expected > 1
+    assert (counts[~possible] == 0).all()
+    chi_square = ((counts - expected).square() / expected)[possible].sum()
+    # Mean 6 at most; it is above 27 once in 10,000 times.
+    assert chi_square < 27
+
+
+def test_under_a_harmonic_head_nearer_tokens_are_drawn_as_often_as_their_distance_says():
+    # Two centres at distances 1 and 2 of the feature, exponent 2: odds of 4 to 1.
+    head = HarmonicHead(1, 2, exponent=2.0)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0], [-2.0]]))
+        logits = head(torch.zeros(20_000, 1))
+    drawn = draw_tokens(logits, 1.0, None, seeded())
+    assert drawn.double().mean().item() == pytest.approx(0.2, abs=0.012)  # four deviations
+
+
+def test_padding_of_the_vocabulary_is_never_drawn():
+    network, head = build(vocab_size=3, pad_vocab_to=64)
+    with torch.no_grad():  # padded rows that would win every comparison
+        network.embedding.weight[3:] = 100 * network.embedding.weight[:1]
+    tokens = generate(network, head, torch.zeros(8, 1, dtype=torch.long), 50, temperature=5.0)
+    assert tokens.unique().tolist() == [0, 1, 2]
+
+
+def test_the_same_seed_draws_the_same_and_another_others():
+    network, head = build()
+    first, again, other = (
+        generate(network, head, prompts(2, 3), 20, generator=seeded(seed)) for seed in (4, 4, 5)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(
+        generate(network, head, prompts(2, 3), 20),
+        generate(network, head, prompts(2, 3), 20, generator=seeded(0)),
+    )
+
+
+def test_sequences_of_a_batch_are_drawn_independently():
+    network, head = build()
+    tokens = generate(network, head, prompts(1, 3).expand(6, -1), 20)
+    assert len({tuple(row) for row in tokens.tolist()}) == 6
+
+
+def test_a_sequence_that_has_stopped_is_filled_up_and_the_others_go_on():
+    network, head = build()
+    free = generate(network, head, prompts(4, 3), 30)
+    stop = int(free[0, 8])
+    stopped = generate(network, head, prompts(4, 3), 30, stop_token=stop)
+    assert stopped.shape == free.shape
+    ends = set()
+    for row, without in zip(stopped.tolist(), free.tolist(), strict=True):
+        end = row.index(stop, 3) if stop in row[3:] else len(row)
+        ends.add(end)
+        assert row[:end] == without[:end]
+        assert all(token == stop for token in row[end:])
+    assert len(ends) > 1  # else nothing of the others was tested
+
+
+def test_generation_ends_early_when_all_sequences_have_stopped():
+    network, head = build()
+    first = generate(network, head, prompts(1, 3), 30)[0, 3:].tolist()
+    steps = []
+    network.blocks[0].register_forward_pre_hook(lambda _, inputs: steps.append(1))
+    tokens = generate(network, head, prompts(1, 3), 30, stop_token=first[5])
+    assert tokens.shape == (1, 33)
+    assert len(steps) == first.index(first[5]) + 1
+
+
+# ---- what it leaves alone ------------------------------------------------------------------------
+
+
+def test_global_random_numbers_are_left_alone():
+    network, head = build(dropout=0.5)
+    before = torch.get_rng_state()
+    generate(network, head, prompts(2, 3), 5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropout_is_off_and_every_part_is_in_its_mode_afterwards():
+    network, head = build(dropout=0.5)
+    network.eval()
+    expected = generate(network, head, prompts(2, 3), 9)
+    network.train()
+    network.blocks[1].eval()  # as someone who freezes a block would have it
+    modes = [part.training for part in network.modules()]
+    assert torch.equal(generate(network, head, prompts(2, 3), 9), expected)
+    assert [part.training for part in network.modules()] == modes
+    with pytest.raises(ValueError):
+        generate(network, head, prompts(2, 3) + VOCAB, 9)
+    assert [part.training for part in network.modules()] == modes
+
+
+def test_no_gradient_is_recorded_and_gradients_of_training_stay_as_they_are():
+    network, head = build()
+    inputs = prompts(2, 6)
+    head.loss(network(inputs), inputs).backward()
+    before = {name: p.grad.clone() for name, p in network.named_parameters()}
+    assert not generate(network, head, inputs, 5).requires_grad
+    assert torch.is_grad_enabled()
+    assert all(torch.equal(p.grad, before[name]) for name, p in network.named_parameters())
+
+
+def test_a_compiled_network_is_neither_compiled_anew_nor_changed():
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    network, head = build()
+    inputs = prompts(2, 8)
+    plain = network(inputs)
+    expected = generate(network, head, inputs[:, :3], 20)
+    network.compile(backend=count)
+    assert torch.equal(network(inputs), plain)
+    compiled = len(graphs)
+    assert compiled >= 1
+    assert torch.equal(generate(network, head, inputs[:, :3], 20), expected)
+    assert torch.equal(network(inputs), plain)
+    assert len(graphs) == compiled
+    torch._dynamo.reset()
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"num_new": 0}, "num_new is 0"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"temperature": float("inf")}, "temperature is inf"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"prompt": torch.zeros(2, 0, dtype=torch.long)}, r"shape \(2, 0\)"),
+        ({"prompt": torch.zeros(3, dtype=torch.long)}, r"shape \(3,\)"),
+        ({"prompt": torch.tensor([[3, VOCAB]])}, f"token id {VOCAB}.*0 to {VOCAB - 1}"),
+        ({"prompt": torch.tensor([[3, -1]])}, "token id -1"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_value(change, part):
+    network, head = build()
+    with pytest.raises(ValueError, match=part):
+        generate(network, head, **{"prompt": prompts(1, 2), "num_new": 3, **change})
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.0}, {}, {"top_k": 3}])
+def test_a_model_that_has_diverged_is_named_instead_of_drawn_from(options):
+    network, head = build()
+    with torch.no_grad():
+        network.final_norm.weight[0] = torch.nan
+    with pytest.raises(ValueError, match="logits are NaN"):
+        generate(network, head, prompts(1, 2), 3, **options)

@@ -1,0 +1,329 @@
+"""``init_from``: GPT-2 weights of transformers or of an export, as they are, in our network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules.tokenizers import load_tokenizer
+from lightning_modules import (
+    GPT2,
+    CrossEntropyHead,
+    HarmonicHead,
+    LanguageModel,
+    ToyTransformer,
+)
+from lightning_modules.checkpoints import LoadedModel, load_language_model
+from lightning_modules.huggingface import export
+from lightning_modules.pretrained import load_pretrained
+
+transformers = pytest.importorskip("transformers")
+
+VOCAB, POSITIONS = 61, 24
+SMALL = partial(GPT2, num_layers=2, num_heads=4, width=32)
+WITHOUT_BIASES = partial(SMALL, bias=False)
+
+
+def gpt2(folder: Path, dtype: torch.dtype = torch.float32, **options):
+    """A random GPT-2 of transformers, every parameter with a value of its own, and its folder."""
+    torch.manual_seed(0)
+    settings = {
+        "vocab_size": VOCAB, "n_positions": POSITIONS, "n_embd": 32, "n_layer": 2, "n_head": 4,
+        "bos_token_id": None, "eos_token_id": None, **options,
+    }  # fmt: skip
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**settings)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape)
+    model = model.to(dtype)
+    model.save_pretrained(folder)
+    return model
+
+
+def build(head=CrossEntropyHead, network=SMALL, **options) -> LanguageModel:
+    options = {"vocab_size": VOCAB, "num_tokens": POSITIONS, **options}
+    return LanguageModel(network=network, head=head, **options).eval()
+
+
+def tokens(*shape: int) -> torch.Tensor:
+    return torch.randint(VOCAB, shape, generator=torch.Generator().manual_seed(1))
+
+
+def exported(model: LanguageModel, folder: Path) -> str:
+    export(
+        "some.ckpt",
+        str(folder),
+        load_model=lambda path: LoadedModel(model, None),
+        load_tokenizer=load_tokenizer,
+    )
+    return str(folder)
+
+
+def change(folder: Path, **settings) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+# ---- weights of transformers ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["matched", "gpt2"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_are_those_of_the_gpt2_that_was_imported(tmp_path, tied, start):
+    theirs = gpt2(tmp_path, tie_word_embeddings=tied)
+    model = build(init_from=str(tmp_path), tie_embedding=tied, start=start)
+    inputs = tokens(3, POSITIONS)
+    expected = theirs(inputs).logits
+    assert expected.std() > 0.5
+    torch.testing.assert_close(model(inputs), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_files_in_parts_and_in_half_precision_are_read(tmp_path):
+    theirs = gpt2(tmp_path, dtype=torch.bfloat16).float()
+    theirs.to(torch.bfloat16).save_pretrained(tmp_path / "parts", max_shard_size="20KB")
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 2
+    inputs = tokens(3, POSITIONS)
+    expected = theirs.float()(inputs).logits
+    for folder in (tmp_path, tmp_path / "parts"):
+        model = build(init_from=str(folder))
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        torch.testing.assert_close(model(inputs), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_openais_names_without_prefix_and_with_masks_are_read(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    theirs = gpt2(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    old = {name.removeprefix("transformer."): tensor for name, tensor in stored.items()}
+    old["h.0.attn.bias"] = torch.ones(1, 1, POSITIONS, POSITIONS)
+    old["h.1.attn.masked_bias"] = torch.tensor(-1e4)
+    save_file(old, tmp_path / "model.safetensors")
+    inputs = tokens(3, POSITIONS)
+    model = build(init_from=str(tmp_path))
+    torch.testing.assert_close(model(inputs), theirs(inputs).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_shorter_context_takes_the_first_positions(tmp_path):
+    theirs = gpt2(tmp_path)
+    model = build(init_from=str(tmp_path), num_tokens=10)
+    inputs = tokens(3, 10)
+    torch.testing.assert_close(model(inputs), theirs(inputs).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_bias_on_the_logits_starts_at_zero(tmp_path):
+    theirs = gpt2(tmp_path)
+    model = build(partial(CrossEntropyHead, bias=True), init_from=str(tmp_path))
+    inputs = tokens(3, POSITIONS)
+    torch.testing.assert_close(model(inputs), theirs(inputs).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_harmonic_head_takes_the_weights_as_they_are_with_a_warning(tmp_path):
+    theirs = gpt2(tmp_path)
+    with pytest.warns(UserWarning, match="trained under CrossEntropyHead; under HarmonicHead"):
+        model = build(HarmonicHead, init_from=str(tmp_path))
+    inputs = tokens(3, POSITIONS)
+    features = theirs.transformer(inputs).last_hidden_state  # no feature scale was changed
+    torch.testing.assert_close(model.hidden_states(inputs)[0], features, rtol=1e-5, atol=1e-5)
+    assert torch.equal(model.class_centers()[0], theirs.transformer.wte.weight)
+
+
+# ---- there and back ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", [CrossEntropyHead, partial(HarmonicHead, exponent=3.0, eps=1e-4)])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("network", [SMALL, WITHOUT_BIASES])
+def test_what_was_exported_comes_back_with_the_same_bits(tmp_path, head, tied, network):
+    torch.manual_seed(3)
+    model = build(head, network, tie_embedding=tied)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape)
+    folder = exported(model, tmp_path / "out")
+    inputs = tokens(3, POSITIONS)
+    again = build(head, network, tie_embedding=tied, init_from=folder)
+    assert torch.equal(again(inputs), model(inputs))
+    for (name, one), two in zip(model.named_parameters(), again.parameters(), strict=True):
+        rows = VOCAB if "embedding" in name or "head" in name else len(one)  # padding matters not
+        assert torch.equal(one[:rows], two[:rows]), name
+    loaded = load_language_model(folder).model  # which finds out the sizes and the head itself
+    assert torch.equal(loaded(inputs), model(inputs)) and not loaded.training
+    losses = [m.head.loss(m.network(inputs), inputs) for m in (model, loaded)]
+    assert torch.equal(*losses)
+
+
+def test_another_exponent_is_told(tmp_path):
+    folder = exported(build(partial(HarmonicHead, exponent=3.0)), tmp_path / "out")
+    with pytest.warns(UserWarning, match=r"exponent=3, eps=1e-10\); under .*exponent=4"):
+        build(partial(HarmonicHead, exponent=4.0), init_from=folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build(partial(HarmonicHead, exponent=3.0), init_from=folder)
+
+
+def test_a_checkpoint_needs_the_folder_no_more(tmp_path):
+    import lightning as L
+
+    gpt2(tmp_path / "folder")
+    model = build(init_from=str(tmp_path / "folder"))
+    trainer = L.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    shutil.rmtree(tmp_path / "folder")
+    again = load_language_model(str(tmp_path / "a.ckpt")).model
+    inputs = tokens(2, POSITIONS)
+    assert torch.equal(again(inputs), model(inputs))
+
+
+def test_a_loaded_folder_names_its_tokenizer(tmp_path):
+    gpt2(tmp_path / "gpt2")
+    assert load_language_model(str(tmp_path / "gpt2")).tokenizer is None
+    (tmp_path / "gpt2" / "vocab.json").touch()
+    (tmp_path / "gpt2" / "merges.txt").touch()
+    assert load_language_model(str(tmp_path / "gpt2")).tokenizer == str(tmp_path / "gpt2")
+    gpt2(tmp_path / "large", vocab_size=50257, n_embd=4, n_layer=1)
+    assert load_language_model(str(tmp_path / "large")).tokenizer == "gpt2"
+
+
+# ---- one sentence for every mistake --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"network": partial(GPT2, preset="3M")},
+         "has 2 layers, 4 heads and width 32, and the model 2, 2 and 64; set .* num_layers, num_h"),
+        ({"vocab_size": 257}, "vocabulary of 61 tokens, and the model's is 257"),
+        ({"num_tokens": 25}, "knows 24 positions, and the model's context is 25"),
+        ({"network": WITHOUT_BIASES}, r"has biases, such as h.0.+bias, and model.network.bias is"),
+    ],
+)  # fmt: skip
+def test_weights_of_another_model_are_refused(tmp_path, options, words):
+    gpt2(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        build(init_from=str(tmp_path), **options)
+
+
+def test_another_network_than_gpt2_is_refused(tmp_path):
+    gpt2(tmp_path)
+    with pytest.raises(ValueError, match=r"holds a GPT-2, and model.network is ToyTransformer"):
+        load_pretrained(str(tmp_path), ToyTransformer(VOCAB, 4), CrossEntropyHead(32, VOCAB))
+
+
+def test_the_preset_that_fits_is_named(tmp_path):
+    gpt2(tmp_path, n_embd=64, n_head=2)
+    with pytest.raises(ValueError, match=r"and the model 3, 4 and 128; set .* preset to 3M"):
+        build(network=partial(GPT2, preset="7M"), init_from=str(tmp_path))
+
+
+def test_an_unembedding_of_its_own_needs_an_untied_model(tmp_path):
+    gpt2(tmp_path, tie_word_embeddings=False)
+    with pytest.raises(ValueError, match=r"model.tie_embedding is true"):
+        build(init_from=str(tmp_path))
+
+
+def test_a_tied_unembedding_fits_an_untied_model_too(tmp_path):
+    theirs = gpt2(tmp_path)
+    model = build(init_from=str(tmp_path), tie_embedding=False)
+    inputs = tokens(3, POSITIONS)
+    assert model.head.weight is not model.network.embedding.weight
+    torch.testing.assert_close(model(inputs), theirs(inputs).logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model_type": "llama"}, "a model of the type 'llama'"),
+        ({"activation_function": "relu"}, "activation_function 'relu'"),
+        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon 1e-06"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True"),
+        ({"n_inner": 7}, "n_inner 7"),
+        ({"n_layer": "two"}, "n_layer 'two'"),
+    ],
+)
+def test_a_gpt2_that_computes_something_else_is_refused(tmp_path, settings, words):
+    gpt2(tmp_path)
+    change(tmp_path, **settings)
+    with pytest.raises(ValueError, match=words):
+        load_language_model(str(tmp_path))
+
+
+def without(folder: Path, name: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    stored = load_file(folder / "model.safetensors")
+    del stored[name]
+    save_file(stored, folder / "model.safetensors")
+
+
+DAMAGES = {
+    "no config": (lambda f: (f / "config.json").unlink(), "holds no config.json"),
+    "half a config": (lambda f: (f / "config.json").write_text('{"n'), "no valid JSON"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "holds no model.safetensors"),
+    "half the weights": (
+        lambda f: (f / "model.safetensors").write_bytes(
+            (f / "model.safetensors").read_bytes()[:5000]
+        ),
+        "model.safetensors cannot be read",
+    ),
+    "no weights inside": (lambda f: (f / "model.safetensors").write_bytes(b""), "cannot be read"),
+    "a weight missing": (lambda f: without(f, "transformer.h.1.ln_1.weight"), r"lack h.1.ln_1.w"),
+    "a layer too many": (
+        lambda f: change(f, n_layer=1), "holds transformer.h.1.attn.c_attn.bias, which",
+    ),
+    "another shape": (lambda f: change(f, vocab_size=60), r"the shape \(61, 32\) and not \(60, 32"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_folders_are_refused_with_the_reason(tmp_path, damage):
+    gpt2(tmp_path)
+    break_it, words = DAMAGES[damage]
+    break_it(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        load_language_model(str(tmp_path))
+
+
+def test_a_checkpoint_is_no_folder(tmp_path):
+    (tmp_path / "a.ckpt").touch()
+    with pytest.raises(ValueError, match="is a file; name a folder"):
+        build(init_from=str(tmp_path / "a.ckpt"))
+
+
+# ---- the hub, without a network ------------------------------------------------------------------
+
+
+def test_a_name_that_is_no_folder_is_looked_for_on_the_hub(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    theirs = gpt2(tmp_path / "cached")
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append(name)
+        return str(tmp_path / "cached")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    model = build(init_from="somebody/gpt2")
+    assert asked == ["somebody/gpt2"]
+    logits = theirs(tokens(2, 5)).logits
+    torch.testing.assert_close(model(tokens(2, 5)), logits, rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_network_a_hub_name_gets_one_sentence(monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="no folder nobody/nothing, and no model of that name"):
+        build(init_from="nobody/nothing")
+    with pytest.raises(ValueError, match="HFValidationError"):
+        build(init_from="no/such/name/at all")
