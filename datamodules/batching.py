@@ -75,10 +75,13 @@ def accumulation(global_batch_size: int, micro_batch_size: int, world_size: int)
             if global_batch_size % (size * world_size) == 0
         ]
         choices = ", ".join(map(str, fitting)) or "none: change the devices or the global batch"
+        step = max(1, at_a_time)
+        below = global_batch_size // step * step
+        near = f"{below} and {below + step} are" if below > 0 else f"{step} is"
         raise ValueError(
             f"global_batch_size {global_batch_size} is no multiple of micro_batch_size "
-            f"{micro_batch_size} times {world_size} device{'s' * (world_size > 1)}; sizes of a "
-            f"micro-batch that divide it here: {choices}"
+            f"{micro_batch_size} times {world_size} device{'s' * (world_size > 1)}; {near}; "
+            f"sizes of a micro-batch that divide it here: {choices}"
         )
     return global_batch_size // at_a_time
 

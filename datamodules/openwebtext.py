@@ -157,6 +157,11 @@ class OpenWebText(L.LightningDataModule):
         """The text of token ids."""
         return self._loaded_tokenizer().decode(ids)
 
+    @property
+    def end_of_text(self) -> int:
+        """The id that follows every document."""
+        return self._loaded_tokenizer().end_of_text
+
     def _loaded_tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
             self._tokenizer = load_tokenizer(self.tokenizer)
@@ -302,11 +307,13 @@ class OpenWebText(L.LightningDataModule):
         """What the command `check` shows of the data (after ``setup``)."""
         assert self.train_shards is not None and self.val_shards is not None
         tokens = self.global_batch_size * self.block_size
+        ranks = self.trainer.world_size if self.trainer is not None else 1
+        on_each = f" on each of {ranks} devices" if ranks > 1 else ""
         return {
             "tokens": f"{self.train_shards.num_tokens:,} for training, "
             f"{self.val_shards.num_tokens:,} held out, {self.val_windows:,} windows validated on",
             "batch": f"{self.global_batch_size} × {self.block_size:,} = {tokens:,} tokens a step, "
-            f"{self.micro_batch_size} windows at a time, {self._accumulates or 1} times",
+            f"{self.micro_batch_size} windows at a time, {self._accumulates or 1} times{on_each}",
         }
 
     def _place(self) -> tuple[int, int, bool]:

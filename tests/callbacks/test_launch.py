@@ -1,0 +1,159 @@
+"""What a config asks for and what a launcher started agree, or one sentence says what does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import lightning as L
+import pytest
+from lightning.fabric.utilities.device_parser import (
+    _normalize_parse_gpu_input_to_list,
+    _normalize_parse_gpu_string_input,
+)
+from lightning.pytorch.plugins.environments import (
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+
+from callbacks import check_launch, cluster_plugins, planned_launch
+from callbacks.launch import Launch
+
+EIGHT = Launch("gpu", 8, 1, "bf16-mixed")
+TWO_NODES = Launch("gpu", 8, 2, "bf16-mixed")
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "8"}
+SRUN = {
+    "SLURM_JOB_ID": "71234", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "8",
+    "SLURM_NNODES": "1", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0", "SLURM_JOB_NAME": "glassbox",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("devices", "number"), [(8, 8), ("8", 8), ("auto", 1)])
+def test_processes_on_a_cpu_are_counted_as_lightning_counts_them(devices, number):
+    launch = planned_launch({"accelerator": "cpu", "devices": devices, "num_nodes": 3})
+    assert (launch.devices, launch.world_size) == (number, 3 * number)
+    assert L.Trainer(accelerator="cpu", devices=devices, logger=False).num_devices == number
+
+
+@pytest.mark.parametrize("devices", [3, "3", [0, 3], "0,3", "2,", [2], -1, "-1", "auto"])
+def test_gpus_are_counted_as_lightning_counts_them(devices, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    flag = 4 if devices == "auto" else _normalize_parse_gpu_string_input(devices)
+    number = len(
+        _normalize_parse_gpu_input_to_list(flag, include_cuda=False, include_mps=False) or []
+    )
+    number = 4 if flag == -1 else number  # Lightning's list needs the GPUs themselves
+    assert planned_launch({"accelerator": "gpu", "devices": devices}).devices == number
+
+
+@pytest.mark.parametrize("devices", [-1, [0, 1], "0,1"])
+def test_a_cpu_has_no_indices(devices):
+    with pytest.raises(ValueError, match=r"trainer\.accelerator to gpu"):
+        planned_launch({"accelerator": "cpu", "devices": devices})
+
+
+@pytest.mark.parametrize("devices", [0, "0", [], "x", "", "1,x", -2])
+def test_devices_that_are_no_number_are_refused(devices):
+    with pytest.raises(ValueError, match=r"trainer\.devices is .*'auto'"):
+        planned_launch({"accelerator": "gpu", "devices": devices})
+
+
+def test_all_gpus_of_a_machine_without_any_are_an_unknown_number(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    launch = planned_launch({"accelerator": "gpu", "devices": "auto"})
+    assert launch.devices is None and launch.world_size is None
+    check_launch(launch, TORCHRUN)  # what is not known contradicts nothing
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [(16, "16-mixed"), ("bf16", "bf16-mixed"), (None, "32-true")]
+)
+def test_short_forms_of_a_precision_are_written_out(given, name):
+    assert (
+        planned_launch({"accelerator": "cpu", "devices": 1, "precision": given}).precision == name
+    )
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"WORLD_SIZE": "1"},  # an image's default: Lightning starts the others
+        {"WORLD_SIZE": "8"},  # Lightning's own children
+        TORCHRUN,
+        SRUN,
+        {**TORCHRUN, "SLURM_NTASKS": "1", "SLURM_NNODES": "1"},  # torchrun as a task of srun
+        {**SRUN, "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "interactive"},
+    ],
+)
+def test_launch_that_agrees_with_the_config_passes(environ):
+    check_launch(EIGHT, environ)
+
+
+@pytest.mark.parametrize(
+    ("launch", "environ", "parts"),
+    [
+        (EIGHT, {"WORLD_SIZE": "4"}, ["WORLD_SIZE is 4", "are 8", "--nproc_per_node=8"]),
+        (EIGHT, {**TORCHRUN, "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"},
+         ["LOCAL_WORLD_SIZE is 1", "--trainer.devices 1"]),
+        (EIGHT, {**TORCHRUN, "WORLD_SIZE": "16"}, ["WORLD_SIZE is 16", "--trainer.num_nodes 2"]),
+        (EIGHT, {**TORCHRUN, "LOCAL_WORLD_SIZE": "4"}, ["LOCAL_WORLD_SIZE is 4", "devices is 8"]),
+        (TWO_NODES, TORCHRUN, ["WORLD_SIZE is 8", "num_nodes 2 are 16", "--nnodes=2"]),
+        (TWO_NODES, SRUN, ["SLURM_NNODES is 1", "num_nodes is 2", "#SBATCH --nodes=2"]),
+        (EIGHT, {**SRUN, "SLURM_NTASKS_PER_NODE": "4"},
+         ["SLURM_NTASKS_PER_NODE is 4", "--trainer.devices 4", "--ntasks-per-node=8"]),
+        (EIGHT, {**SRUN, "SLURM_NTASKS": "4"}, ["SLURM_NTASKS is 4", "are 8", "srun"]),
+        (EIGHT, {"SLURM_NTASKS": "1"}, ["SLURM_NTASKS is 1", "SLURM_JOB_NAME=interactive"]),
+        (EIGHT, {"SLURM_NTASKS": "8", "SLURM_NNODES": "1"},
+         ["SLURM_NTASKS_PER_NODE is not set", "--ntasks-per-node=8"]),
+        (EIGHT, {k: v for k, v in SRUN.items() if k != "SLURM_STEP_ID"},
+         ["wait for 7 others", "put srun before lightning"]),
+    ],
+)  # fmt: skip
+def test_launch_unlike_the_config_is_refused_with_what_to_set(launch, environ, parts):
+    with pytest.raises(ValueError) as refusal:
+        check_launch(launch, environ)
+    for part in parts:
+        assert part in str(refusal.value)
+
+
+def test_dry_run_in_a_batch_script_needs_no_srun():
+    batch = {name: value for name, value in SRUN.items() if name != "SLURM_STEP_ID"}
+    check_launch(EIGHT, batch, starts=False)
+
+
+def trainer_under(environ, monkeypatch, **settings) -> L.Trainer:
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", **environ}.items():
+        monkeypatch.setenv(name, value)
+    plugins = cluster_plugins(settings, os.environ)
+    return L.Trainer(accelerator="cpu", devices=8, logger=False, **{**settings, "plugins": plugins})
+
+
+def test_torchrun_inside_a_slurm_job_is_torchrun(monkeypatch):
+    trainer = trainer_under({**SRUN, **TORCHRUN}, monkeypatch)
+    environment = trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, TorchElasticEnvironment) and trainer.world_size == 8
+
+
+def test_under_srun_lightning_does_not_requeue_by_itself(monkeypatch):
+    trainer = trainer_under(SRUN, monkeypatch)
+    environment = trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment) and trainer.world_size == 8
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        trainer._signal_connector.register_signal_handlers()
+        assert signal.getsignal(signal.SIGUSR1) is before
+    finally:
+        trainer._signal_connector.teardown()
+
+
+def test_launcher_that_the_config_names_is_kept(monkeypatch):
+    named = LightningEnvironment()
+    trainer = trainer_under(SRUN, monkeypatch, plugins=[named])
+    assert trainer._accelerator_connector.cluster_environment is named
+
+
+def test_without_a_launcher_nothing_is_added():
+    assert cluster_plugins({"plugins": None}, {}) is None
