@@ -211,6 +211,8 @@ def command_line_class() -> Any:
 
         def instantiate_classes(self) -> None:
             if self.command != "prepare":
+                self.launch = callbacks.planned_launch(self.config[self.subcommand].trainer)
+                callbacks.check_launch(self.launch, os.environ, starts=self.command != "check")
                 super().instantiate_classes()
                 return
             # Of a whole run's config the data alone: there is nothing yet to build a model for.
@@ -235,13 +237,23 @@ def command_line_class() -> Any:
             # line. Here a config means what it says, and a checkpoint of another model is refused.
             config = self.config[self.config.subcommand]
             path = config.get("ckpt_path")
-            if path and path not in ("best", "last", "hpc"):
+            start = config.model.get("init_args", {}).get("init_from")  # weights of Hugging Face's
+            if path == "last" and self.command != "prepare":
+                self.subcommand = self.config.subcommand
+                root = str(config.trainer.default_root_dir or "runs")
+                path = callbacks.last_checkpoint(root, self._run_name(), config.as_dict())
+                config.ckpt_path = path
+                if path is None and self.subcommand != "fit":
+                    raise UsageError("--ckpt_path last: there is no checkpoint to measure")
+            elif path and path not in ("best", "last", "hpc"):
                 if not os.path.isfile(path):
                     raise UsageError(f"--ckpt_path {path}: there is no such file")
                 model = config.model.as_dict()
                 if misfit := callbacks.checkpoint_misfit(path, model.get("init_args", {})):
                     raise UsageError(misfit)
-            elif not path and self.config.subcommand in ("validate", "test", "predict"):
+            if path and start:
+                config.model.init_args.init_from = None  # its folder may be gone by now
+            elif not (path or start) and self.config.subcommand in ("validate", "test", "predict"):
                 warnings.warn("no --ckpt_path is given: this is the untrained model", stacklevel=1)
 
         def _instantiate_trainer(self, config: dict[str, Any], extra: list[Any]) -> Any:
@@ -260,8 +272,13 @@ def command_line_class() -> Any:
                 config["logger"] = callbacks.run_folder_loggers(root, self._run_name())
             if config["logger"] is False:
                 self.save_config_callback = None
+            if self.command == "check":
+                config.update(callbacks.dry_run_settings(self.launch, config))
+            else:
+                config["plugins"] = callbacks.cluster_plugins(config, os.environ)
             self.stop = callbacks.GracefulStop()
-            return super()._instantiate_trainer(config, [*extra, self.stop])
+            extra = [*extra, self.stop, callbacks.ExactResume()]
+            return super()._instantiate_trainer(config, extra)
 
         def _run_name(self) -> str:
             """The config file's name; of a run's saved config, the run's name."""
@@ -272,12 +289,13 @@ def command_line_class() -> Any:
 
         def before_fit(self) -> None:
             if self.command == "check":
-                print(callbacks.describe_run(self.trainer, self.model, self.datamodule))
+                run = (self.trainer, self.model, self.datamodule, self.launch)
+                print(callbacks.describe_run(*run))
                 raise SystemExit(0)
 
         def after_fit(self) -> None:
-            if self.stop.stopped:
-                raise SystemExit(130)
+            if code := self.stop.exit_code(self.trainer):
+                raise SystemExit(code)
 
     return GlassboxCLI
 

@@ -1,10 +1,15 @@
 """Callbacks that measure interpretability while a model trains, by their short names."""
 
+from callbacks.analogies import Analogies
 from callbacks.checkpoint_fit import checkpoint_misfit
-from callbacks.dry_run import describe_run
+from callbacks.dry_run import describe_run, dry_run_settings
 from callbacks.embedding_geometry import EmbeddingGeometry
+from callbacks.exact_resume import ExactResume
 from callbacks.generalization import Generalization
 from callbacks.graceful_stop import GracefulStop
+from callbacks.last_checkpoint import last_checkpoint
+from callbacks.launch import check_launch, cluster_plugins, planned_launch
+from callbacks.parallelograms import Parallelograms
 from callbacks.prediction_table import PredictionTable
 from callbacks.probe import Probe
 from callbacks.run_checkpoint import RunCheckpoint
@@ -12,20 +17,30 @@ from callbacks.run_folder import run_folder_loggers
 from callbacks.run_progress import RunProgress
 from callbacks.run_summary import RunSummary
 from callbacks.speed import Speed
+from callbacks.text_samples import TextSamples
 from callbacks.weight_norms import WeightNorms
 
 __all__ = [
+    "Analogies",
     "EmbeddingGeometry",
+    "ExactResume",
     "Generalization",
     "GracefulStop",
+    "Parallelograms",
     "PredictionTable",
     "Probe",
     "RunCheckpoint",
     "RunProgress",
     "RunSummary",
     "Speed",
+    "TextSamples",
     "WeightNorms",
+    "check_launch",
     "checkpoint_misfit",
+    "cluster_plugins",
     "describe_run",
+    "dry_run_settings",
+    "last_checkpoint",
+    "planned_launch",
     "run_folder_loggers",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from typing import Any
 
 import torch
@@ -10,6 +12,10 @@ import torch
 _DECISIVE = ("network", "head", "seeds", "tie_embedding")
 # Options of a network or head that change how it computes and not what.
 _INDIFFERENT = {"fused"}
+_DAMAGED = (
+    "the checkpoint {path} is damaged, or no checkpoint at all ({part}); use another with "
+    "--ckpt_path"
+)
 
 
 def checkpoint_misfit(path: str, config: dict[str, Any]) -> str | None:
@@ -23,19 +29,64 @@ def checkpoint_misfit(path: str, config: dict[str, Any]) -> str | None:
         config: The model's ``init_args`` as the command line parsed them.
 
     Raises:
-        pickle.UnpicklingError, RuntimeError: The file is no checkpoint, or damaged.
+        ValueError: The file is no checkpoint, damaged, or holds code.
     """
-    stored = torch.load(path, weights_only=True, map_location="cpu")
-    stored = stored.get("hyper_parameters", {})
+    misfit = difference(read_checkpoint(path), config)
+    return (
+        misfit and f"the checkpoint {path} was {misfit}; use the config.yaml beside the checkpoint"
+    )
+
+
+def difference(content: dict[str, Any], config: dict[str, Any]) -> str | None:
+    """The first decisive setting in which a checkpoint that was read differs from a model config.
+
+    Returns:
+        "trained with ..., and the config says ..."; None where there is none.
+    """
+    stored = content.get("hyper_parameters", {})
     if "seeds" in stored:
         config = {**config, "seeds": config.get("seeds") or list(range(config["num_seeds"]))}
     for name in _DECISIVE:
         if name in stored and name in config and _flat(stored[name]) != _flat(config[name]):
             return (
-                f"the checkpoint {path} was trained with {name} {_text(stored[name])}, and the "
-                f"config says {_text(config[name])}; use the config.yaml beside the checkpoint"
+                f"trained with {name} {_text(stored[name])}, and the config says "
+                f"{_text(config[name])}"
             )
     return None
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """A checkpoint's content, mapped into memory.
+
+    Every byte is checked, since PyTorch notices a file that is cut short, and not one whose numbers
+    have changed. Nothing is run: what is not numbers, names and plain containers is refused.
+
+    Args:
+        path: Checkpoint file.
+
+    Raises:
+        ValueError: It is damaged, no checkpoint, or holds code.
+        OSError: It cannot be opened.
+    """
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except OSError:
+        raise
+    except Exception as error:
+        code = re.search(r"GLOBAL `?([\w.]+)", str(error))  # the name of a class or function
+        if code is not None:
+            raise ValueError(
+                f"the checkpoint {path} holds code ({code.group(1)}), which is never run; use one "
+                f"that `lightning fit` wrote"
+            ) from None
+        raise ValueError(_DAMAGED.format(path=path, part="it cannot be read")) from None
+    if damaged is not None:
+        raise ValueError(_DAMAGED.format(path=path, part=f"{damaged} has changed"))
+    if not isinstance(content, dict) or not {"state_dict", "global_step"} <= content.keys():
+        raise ValueError(_DAMAGED.format(path=path, part="there are no weights in it"))
+    return content
 
 
 def _flat(value: Any) -> Any:

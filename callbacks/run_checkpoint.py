@@ -7,7 +7,11 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
+
+from callbacks.atomic_checkpoint import AtomicCheckpointIO
+from callbacks.graceful_stop import validation_is_due
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -16,13 +20,18 @@ class RunCheckpoint(ModelCheckpoint):
     Lightning's own callback writes at the end only if it has never written before, so that a run of
     750 epochs with a checkpoint every 500 would end with that of epoch 500.
 
+    The one before is kept as ``previous.ckpt``, should the last be damaged: two files a run, and
+    three while one is written. A step that ends with a validation has its checkpoint after it, so
+    that a run that is killed in the middle of a validation makes up for it when it is resumed; one
+    that is told to stop writes before it as well, for it may not be given the time.
+
     Args:
         every_n_epochs: Write after every so many epochs.
         every_n_steps: Write after every so many optimizer steps instead.
         save_top_k: Keep so many further checkpoints, the best by ``monitor``; -1 keeps all.
         monitor: Name of the logged metric that says which are best. With ``every_n_steps`` and a
             metric of validation, a checkpoint that is due waits for the next validation, whose
-            score is its own (``last.ckpt`` does not wait).
+            score is its own (``last.ckpt`` does not wait for a later step's).
         mode: 'min' if a low value is good, 'max' if a high one is.
         filename: Name of these further checkpoints; null is ``epoch_{epoch}``, or ``step_{step}``
             with ``every_n_steps``.
@@ -56,6 +65,12 @@ class RunCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
         )
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self._defer_save_until_validation = False
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the user named no other
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
@@ -68,28 +83,45 @@ class RunCheckpoint(ModelCheckpoint):
         # resume the step before would seem to be due there.
         if (batch_idx + 1) % trainer.accumulate_grad_batches != 0:
             return
-        if not (self.monitor or "").startswith("val/") or self._every_n_train_steps < 1:
+        if not pl_module.automatic_optimization:  # a batch is an epoch, and has its own end
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        elif trainer.global_step % self._every_n_train_steps == 0:
-            # Lightning would take the score of the validation before.
+            return
+        every = self._every_n_train_steps
+        due = every >= 1 and trainer.global_step % every == 0
+        waits = due and validation_is_due(trainer)
+        # Lightning would take the score of the validation before.
+        scored_later = due and (self.monitor or "").startswith("val/")
+        if waits or scored_later:
             self._defer_save_until_validation = True
-            loop = trainer.fit_loop
-            assert loop._data_fetcher is not None
-            if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+        if trainer.should_stop or (scored_later and not waits):
+            if not self._should_skip_saving_checkpoint(trainer):
                 self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        elif due and not waits:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # Lightning copies all metrics first and then sees that nothing is due.
-        if self._is_due(trainer):
-            super().on_train_epoch_end(trainer, pl_module)
+        if self._should_save_on_train_epoch_end(trainer):
+            self._save_epoch(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._is_due(trainer):
-            super().on_validation_end(trainer, pl_module)
+        if self._defer_save_until_validation and not trainer.sanity_checking:
+            self._defer_save_until_validation = False
+            if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                self._save_all(trainer)
+        elif not self._should_save_on_train_epoch_end(trainer):
+            self._save_epoch(trainer)
 
-    def _is_due(self, trainer: L.Trainer) -> bool:
+    def _save_epoch(self, trainer: L.Trainer) -> None:
         every = self._every_n_epochs
-        return every < 1 or (trainer.current_epoch + 1) % every == 0
+        due = every >= 1 and (trainer.current_epoch + 1) % every == 0
+        # Lightning's own would write last.ckpt only beside another one.
+        if due and not self._should_skip_saving_checkpoint(trainer):
+            self._save_all(trainer)
+
+    def _save_all(self, trainer: L.Trainer) -> None:
+        candidates = self._monitor_candidates(trainer)
+        self._save_topk_checkpoint(trainer, candidates)
+        self._save_last_checkpoint(trainer, candidates)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.fast_dev_run and self._last_global_step_saved != trainer.global_step:  # type: ignore[attr-defined]

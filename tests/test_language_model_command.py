@@ -169,7 +169,8 @@ def test_fit_leaves_its_losses_in_results_and_metrics(made):
     assert [row["step"] for row in found if "val/loss" in row] == [3, 6]
     last = [row for row in found if "val/loss" in row][-1]
     assert last["val/loss"] == pytest.approx(metrics["val/loss"][0])
-    assert {path.name for path in (made.run / "checkpoints").iterdir()} == {"last.ckpt"}
+    kept = {path.name for path in (made.run / "checkpoints").iterdir()}
+    assert kept == {"last.ckpt", "previous.ckpt"}
     stored = torch.load(made.run / "checkpoints" / "last.ckpt", weights_only=True)
     assert stored["global_step"] == 6
 

@@ -1,0 +1,92 @@
+"""The checkpoint that `--ckpt_path last` means: the newest usable one of this config's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+
+from callbacks.checkpoint_fit import difference, read_checkpoint
+from callbacks.exact_resume import KEY
+
+
+def last_checkpoint(root: str, name: str, config: dict[str, Any]) -> str | None:
+    """Find the newest checkpoint in ``root/name/version_*/checkpoints`` that this config wrote.
+
+    Every start of a run has a folder of its own, so that the last checkpoint lies in another run's.
+    Newest is by the file's time. Damaged files are passed over with a warning; those of another
+    network, head, seed, task or batch, which the command line may have given a run of the same
+    name, with a note.
+
+    Every rank looks by itself: what they find is the same as long as no other run of this name
+    writes meanwhile, which :class:`ExactResume` makes sure of.
+
+    Args:
+        root: Folder of all runs.
+        name: The run's name, that of its config file.
+        config: What the command line parsed: ``model``, ``data``, ``seed_everything``.
+
+    Returns:
+        The file, or None where there is none. Either is told on the terminal.
+    """
+    passed: dict[str, int] = {}
+    found = None
+    for path in _newest_first(Path(root) / name):
+        try:
+            content = read_checkpoint(str(path))
+        except FileNotFoundError:  # another run has just replaced it
+            continue
+        except (ValueError, OSError) as error:
+            rank_zero_warn(f"passing over a checkpoint: {error}", stacklevel=2)
+            continue
+        if (reason := _misfit(content, path, config)) is None:
+            found = str(path)
+            _tell(f"going on from {path}, step {content['global_step']:,}")
+            break
+        passed[reason] = passed.get(reason, 0) + 1
+    for reason, count in passed.items():
+        _tell(f"passed over {count} checkpoint{'s' * (count > 1)}: {reason}")
+    if found is None:
+        _tell(f"there is no checkpoint of this run in {Path(root) / name}")
+    return found
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    def age(path: Path) -> tuple[float, int, str]:
+        version = path.parts[-3].rpartition("_")[2]
+        number = int(version) if version.isdigit() else -1
+        try:
+            return path.stat().st_mtime, number, path.name
+        except FileNotFoundError:
+            return 0.0, number, path.name
+
+    yield from sorted(folder.glob("version_*/checkpoints/*.ckpt"), key=age, reverse=True)
+
+
+def _misfit(content: dict[str, Any], path: Path, config: dict[str, Any]) -> str | None:
+    """Why another command wrote a checkpoint; None where it was this one."""
+    seed = content.get(KEY, {}).get("seed")
+    if seed is not None and seed != config.get("seed_everything", seed):
+        return f"seed_everything was {seed}"
+    if reason := difference(content, config["model"].get("init_args", {})):
+        return reason
+    data = config.get("data") or {}
+    here = data.get("init_args") or {}
+    there = content.get(data.get("class_path", "").rpartition(".")[2], {})
+    for name, value in there.items():
+        if name != "tokenizer" and here.get(name) is not None and here[name] != value:
+            return f"data.{name} was {value}"
+    saved = path.parents[1] / "config.yaml"
+    if "task" in here and saved.is_file():
+        there = (yaml.safe_load(saved.read_text()).get("data") or {}).get("init_args") or {}
+        if there.get("task") != here["task"]:
+            return "data.task was another"
+    return None
+
+
+@rank_zero_only
+def _tell(line: str) -> None:
+    print(line)

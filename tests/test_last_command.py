@@ -1,0 +1,200 @@
+"""`--ckpt_path`, `last` or a file, and signals, as a user of the command line meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_modules import Classifier, LanguageModel
+from train import main
+
+LM = (
+    "--config", "configs/gpt2_cpu.yaml", "--data.tokenizer", "bytes", "--data.block_size", "16",
+    "--data.global_batch_size", "4", "--data.micro_batch_size", "2",
+    "--model.network.num_layers", "1", "--model.network.num_heads", "1",
+    "--model.network.width", "16", "--trainer.max_steps", "6", "--trainer.val_check_interval", "3",
+    "--trainer.log_every_n_steps", "2", "--trainer.precision", "32-true",
+    "--checkpoint.every_n_steps", "2",
+)  # fmt: skip
+SMALL = (
+    "--config", "configs/quickstart.yaml", "--trainer.max_epochs", "6", "--model.num_seeds", "2",
+    "--checkpoint.every_n_epochs", "2",
+)  # fmt: skip
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def end_at(monkeypatch, module: type, call: int, how) -> None:
+    """Do something at the n-th training step of a class of modules."""
+    real, count = module.training_step, 0
+
+    def training_step(self, batch, batch_idx):
+        nonlocal count
+        count += 1
+        if count == call:
+            how()
+        return real(self, batch, batch_idx)
+
+    monkeypatch.setattr(module, "training_step", training_step)
+
+
+def die() -> None:
+    raise Killed
+
+
+def fit(root: Path, *arguments: str, subcommand: str = "fit") -> None:
+    main([subcommand, *arguments, "--trainer.default_root_dir", str(root)])
+
+
+def versions(root: Path) -> list[Path]:
+    return sorted(root.glob("*/version_*"), key=lambda path: int(path.name[8:]))
+
+
+def end(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def metrics(folder: Path) -> dict:
+    found = json.loads((folder / "results.json").read_text())["metrics"]
+    return {name: value for name, value in found.items() if not name.startswith("speed/")}
+
+
+@pytest.fixture
+def lm(token_folder, in_root) -> tuple[str, ...]:
+    return (*LM, "--data.data_dir", str(token_folder()))
+
+
+@pytest.mark.parametrize("network", ["MLP", "ToyTransformer"])  # one without, one with dropout
+def test_a_killed_classifier_goes_on_with_ckpt_path_last(in_root, tmp_path, monkeypatch, network):
+    run = (*SMALL, "--model.network", network, "--ckpt_path", "last")
+    fit(tmp_path / "straight", *run)
+    with monkeypatch.context() as patched:
+        end_at(patched, Classifier, 6, die)
+        with pytest.raises(Killed):
+            fit(tmp_path / "killed", *run)
+    fit(tmp_path / "killed", *run)
+    (straight,), (killed, resumed) = versions(tmp_path / "straight"), versions(tmp_path / "killed")
+    assert end(killed)["global_step"] == 4 * end(straight)["global_step"] // 6
+    one, two = end(straight), end(resumed)
+    assert one["global_step"] == two["global_step"]
+    assert all(torch.equal(value, two["state_dict"][k]) for k, value in one["state_dict"].items())
+    assert metrics(straight) == metrics(resumed)
+
+
+def test_every_probe_s_and_callback_s_state_loads_without_code(lm, tmp_path):
+    every = ["Speed", "LearningRateMonitor", "ModelSummary"]  # beside the config's three probes
+    arguments = [part for name in every for part in ("--trainer.callbacks+", name)]
+    fit(tmp_path, *SMALL, *arguments, "--checkpoint.save_top_k", "1", "--checkpoint.monitor",
+        "test/accuracy", "--checkpoint.mode", "max")  # fmt: skip
+    fit(tmp_path, *lm, *arguments, "--checkpoint.save_top_k", "1",
+        "--checkpoint.monitor", "val/loss")  # fmt: skip
+    written = list(tmp_path.glob("*/*/checkpoints/*.ckpt"))
+    assert len(written) == 6
+    for path in written:
+        torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("which", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_the_command_with_its_code_and_last_goes_on(
+    lm, tmp_path, monkeypatch, capsys, which, code
+):
+    run = (*lm, "--ckpt_path", "last")
+    with monkeypatch.context() as patched:
+        end_at(patched, LanguageModel, 7, lambda: os.kill(os.getpid(), which))  # the fourth step
+        with pytest.raises(SystemExit) as stop:
+            fit(tmp_path, *run)
+    assert stop.value.code == code
+    assert "stopping" in capsys.readouterr().err
+    fit(tmp_path, *run)
+    stopped, resumed = versions(tmp_path)
+    assert end(stopped)["global_step"] == 4 and (stopped / "results.json").exists()
+    assert f"going on from {stopped}/checkpoints/last.ckpt, step 4" in capsys.readouterr().out
+    assert end(resumed)["global_step"] == 6
+
+
+def test_a_signal_ends_a_classifier_too(in_root, tmp_path, monkeypatch):
+    end_at(monkeypatch, Classifier, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as stop:
+        fit(tmp_path, *SMALL)
+    (folder,) = versions(tmp_path)
+    assert stop.value.code == 143 and end(folder)["epoch"] == 3
+
+
+def test_last_starts_anew_where_nothing_was_written_and_measures_what_was(lm, tmp_path, capsys):
+    for subcommand in ("validate", "test"):
+        with pytest.raises(SystemExit) as stop:
+            fit(tmp_path, *lm, "--ckpt_path", "last", subcommand=subcommand)
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        assert "error: --ckpt_path last: there is no checkpoint to measure" in said
+    fit(tmp_path, *lm, "--ckpt_path", "last")
+    assert "there is no checkpoint of this run in" in capsys.readouterr().out
+    trained = versions(tmp_path)[-1]
+    fit(tmp_path, *lm, "--ckpt_path", "last", subcommand="validate")
+    assert f"going on from {trained}/checkpoints/last.ckpt, step 6" in capsys.readouterr().out
+    scores = [metrics(folder)["val/loss"] for folder in versions(tmp_path)]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-6)
+    fit(tmp_path, *lm, "--ckpt_path", "last")
+    assert "nothing to train" in capsys.readouterr().out
+
+
+def test_a_damaged_last_checkpoint_is_passed_over_for_the_one_before(lm, tmp_path, capsys):
+    fit(tmp_path, *lm)
+    (folder,) = versions(tmp_path)
+    damaged = folder / "checkpoints" / "last.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:-500])
+    with pytest.warns(UserWarning, match=r"last\.ckpt is damaged"):
+        fit(tmp_path, *lm, "--ckpt_path", "last")
+    assert "previous.ckpt, step 4" in capsys.readouterr().out
+    assert end(versions(tmp_path)[1])["global_step"] == 6
+
+
+def test_the_other_head_s_run_of_the_same_name_is_passed_over(lm, tmp_path, capsys):
+    fit(tmp_path, *lm)
+    fit(tmp_path, *lm, "--model.head", "CrossEntropyHead", "--ckpt_path", "last")
+    said = capsys.readouterr().out
+    assert "there is no checkpoint of this run" in said and "trained with head HarmonicHead" in said
+    fit(tmp_path, *lm, "--ckpt_path", "last", "--trainer.max_steps", "8")
+    assert f"going on from {versions(tmp_path)[0]}/checkpoints" in capsys.readouterr().out
+
+
+def test_the_saved_config_of_a_run_finds_that_run_s_last(lm, tmp_path, capsys):
+    fit(tmp_path, *lm)
+    (folder,) = versions(tmp_path)
+    fit(tmp_path, "--config", str(folder / "config.yaml"), "--ckpt_path", "last")
+    assert f"going on from {folder}/checkpoints/last.ckpt" in capsys.readouterr().out
+
+
+class Code:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("kind", ["code", "cut short", "another file"])
+def test_a_checkpoint_that_is_named_and_not_usable_gets_one_sentence(lm, tmp_path, capsys, kind):
+    bad, made = tmp_path / "bad.ckpt", tmp_path / "made"
+    torch.save({"state_dict": {}, "global_step": 1, "x": Code(made) if kind == "code" else 1}, bad)
+    if kind == "cut short":
+        bad.write_bytes(bad.read_bytes()[:-30])
+    elif kind == "another file":
+        bad.write_text("no checkpoint")
+    for subcommand in ("fit", "validate"):
+        with pytest.raises(SystemExit) as stop:
+            fit(tmp_path / "runs", *lm, "--ckpt_path", str(bad), subcommand=subcommand)
+        assert stop.value.code == 2
+        (said,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("error: ")]
+        part = "holds code (posix.mkdir), which is never run" if kind == "code" else "is damaged"
+        assert f"{bad} {part}" in said
+    assert not made.exists() and not (tmp_path / "runs").exists()
