@@ -10,11 +10,12 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
     from lightning.pytorch.cli import LightningCLI
 
 # Nothing heavy is imported up here: importing LightningCLI takes 4.5 s of CPU, and `--help` and
@@ -108,22 +109,33 @@ class UsageError(Exception):
 
 def run_function(arguments: Sequence[str]) -> Any:
     """Run a subcommand that is one function, and print what it returns."""
-    from jsonargparse import ArgumentParser
-
     _silence_harmless_warnings()
     name, *options = arguments
+    function, parser = _found(FUNCTIONS[name]), function_parser(name)
+    settings = parser.parse_args(options).as_dict()
+    handed = {key: _found(path) for key, path in _handed(function).items()}
+    result = function(**settings, **handed)
+    if result is not None:
+        print(result)
+    return result
+
+
+def function_parser(name: str) -> ArgumentParser:
+    """The options of a subcommand that is a function."""
+    from jsonargparse import ArgumentParser
+
     function = _found(FUNCTIONS[name])
-    handed = {key: HANDED[key] for key in HANDED if key in inspect.signature(function).parameters}
     parser = ArgumentParser(
         prog=f"lightning {name}", description=SUBCOMMANDS[name], exit_on_error=False
     )
     parser.allow_abbrev = False
-    parser.add_function_arguments(function, skip=set(handed))
-    settings = parser.parse_args(options).as_dict()
-    result = function(**settings, **{key: _found(path) for key, path in handed.items()})
-    if result is not None:
-        print(result)
-    return result
+    parser.add_function_arguments(function, skip=set(_handed(function)))
+    return parser
+
+
+def _handed(function: Callable[..., Any]) -> dict[str, str]:
+    parameters = inspect.signature(function).parameters
+    return {key: path for key, path in HANDED.items() if key in parameters}
 
 
 def _found(path: str) -> Any:

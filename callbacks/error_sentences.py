@@ -47,6 +47,11 @@ def user_sentence(
             "the checkpoint does not fit this config (another network, head, task or number of "
             "seeds); use the config.yaml of the run's folder: " + " ".join(message.split())[:300]
         )
+    if twice := re.search(r"more than one stateful callback of type `(\w+)`", message):
+        return (
+            f"trainer.callbacks holds {twice.group(1)} twice with the same settings, which a "
+            f"checkpoint could not tell apart; remove one, maybe that of --trainer.callbacks+"
+        )
     if type(error).__name__ == "MisconfigurationException":
         return " ".join(message.split())
     if isinstance(error, ValueError) and _raised_by_us(error):

@@ -68,6 +68,13 @@ class TextSamples(L.Callback):
         self._written_at: int | None = None
         self._ids: list[list[int]] = []
 
+    @property
+    def state_key(self) -> str:
+        # A run may hold several, with other prompts say.
+        return self._generate_state_key(
+            prompts=self.prompts, num_samples=self.num_samples, tokens=self.num_tokens
+        )
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         owners = ((pl_module, ["generate"]), (data, ["encode", "decode"]))

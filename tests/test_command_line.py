@@ -155,6 +155,15 @@ def test_switch_of_the_trainer_can_be_turned_off(lightning_command, tmp_path, mo
     assert (folder / "results.json").exists() == (switch != "logger")
 
 
+def test_a_callback_that_is_there_twice_is_named(in_root, capsys, token_folder):
+    said = sentence(
+        capsys, "check", "--config", "configs/gpt2_cpu.yaml", "--trainer.callbacks+", "TextSamples",
+        "--data.data_dir", str(token_folder(train=20, val=2, block_size=256)),
+        "--data.tokenizer", "bytes",
+    )  # fmt: skip
+    assert "trainer.callbacks holds TextSamples twice" in said
+
+
 def test_more_devices_than_seeds_are_refused_by_check_as_by_fit(in_root, capsys):
     arguments = ("--config", "configs/quickstart.yaml", "--trainer.num_nodes", "5")
     assert "4 seeds cannot be spread over 5 devices" in sentence(capsys, "check", *arguments)

@@ -1,4 +1,4 @@
-"""The README's commands: they exist, they parse, and nothing in them is made up."""
+"""The commands of README and guide: they exist, they parse, and nothing in them is made up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from train import SUBCOMMANDS, main
+from train import FUNCTIONS, SUBCOMMANDS, function_parser, main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+GUIDE = (ROOT / "docs" / "language_models.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README + GUIDE, re.DOTALL)
 COMMANDS = [
     line.split("#")[0].strip().replace("\\\n", " ")
     for block in BLOCKS
@@ -30,17 +31,22 @@ def test_readme_has_commands_to_install_train_and_test():
 
 @pytest.mark.parametrize("command", sorted(set(OURS)))
 def test_command_of_the_readme_parses_and_builds(command, in_root, tmp_path, capsys, token_folder):
-    words = shlex.split(command)[1:]
+    words = shlex.split(command.replace("CONFIG", "configs/gpt2_cpu.yaml"))[1:]
     if words[0] in ("--help", "--version"):
         main(words)
         return
     assert words[0] in SUBCOMMANDS
-    if "--ckpt_path" in words:  # its run does not exist here
-        at = words.index("--ckpt_path")
-        del words[at : at + 2]
+    if words[0] in FUNCTIONS:  # of checkpoints that do not exist here
+        function_parser(words[0]).parse_args(words[1:])
+        return
+    for key in ("--ckpt_path", "--model.init_from"):
+        if key in words:  # neither exists here
+            at = words.index(key)
+            del words[at : at + 2]
     words[0] = "check"
     if any("gpt2" in word for word in words):  # its text has not been prepared here
-        words += ["--data.data_dir", str(token_folder(train=20, val=2, block_size=256))]
+        folder = str(token_folder(train=70, val=8, block_size=256))
+        words += ["--data.data_dir", folder, "--data.tokenizer", "bytes"]
     with pytest.raises(SystemExit) as stop:
         main([*words, "--trainer.default_root_dir", str(tmp_path)])
     assert stop.value.code == 0, capsys.readouterr().err
@@ -49,6 +55,11 @@ def test_command_of_the_readme_parses_and_builds(command, in_root, tmp_path, cap
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)", README))))
 def test_file_that_the_readme_shows_exists(path):
     assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)", GUIDE))))
+def test_file_that_the_guide_shows_exists(path):
+    assert (ROOT / "docs" / path).exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*logging interval.*", "ignore:.*already exists.*")

@@ -27,8 +27,8 @@ OPTIONS = (
     "--model.network.num_layers", "1", "--model.network.num_heads", "1",
     "--model.network.width", "16", "--model.learning_rate", "1e-2", "--model.warmup_steps", "2",
     "--trainer.max_steps", "4", "--trainer.val_check_interval", "2",
-    "--trainer.callbacks+", "TextSamples", "--trainer.callbacks.prompts", "[text, '']",
-    "--trainer.callbacks.num_tokens", "10",
+    "--trainer.callbacks",
+    "[{class_path: TextSamples, init_args: {prompts: [text, ''], num_tokens: 10}}]",
 )  # fmt: skip
 
 
