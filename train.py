@@ -42,6 +42,7 @@ FUNCTIONS = {
 }
 HANDED = {
     "load_model": "lightning_modules.checkpoints.load_language_model",
+    "choose_tokenizer": "lightning_modules.checkpoints.choose_tokenizer",
     "load_tokenizer": "datamodules.tokenizers.load_tokenizer",
 }
 
@@ -53,10 +54,11 @@ Train models that can be read: any loss head, interpretability measured while tr
 subcommands:
 {subcommands}
 
-options of every subcommand:
+options of all but the last three:
   --config FILE    a YAML file, one run each; see configs/
   --KEY VALUE      override any key of it, such as --model.head CrossEntropyHead
   --print_config   print the resolved configuration and stop
+of every subcommand:
   --help           every key with a sentence about it
 
 examples:
@@ -64,6 +66,7 @@ examples:
   lightning fit --config configs/modular_addition.yaml --model.head CrossEntropyHead
   lightning check --config configs/modular_addition.yaml
   lightning prepare --config configs/gpt2_cpu.yaml --data.files 'texts/**/*.jsonl.gz'
+  lightning sample --checkpoint runs/gpt2_cpu/version_0/checkpoints/last.ckpt --prompt 'The city'
   lightning fit --model.help Classifier
 
 `glassbox` is another name of this command. GLASSBOX_DEBUG=1 shows tracebacks.
@@ -97,7 +100,8 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         from callbacks.error_sentences import user_sentence
 
-        sentence = user_sentence(error, _config_file(arguments), _known_classes, _known_keys())
+        known = _known_keys(arguments[0])
+        sentence = user_sentence(error, _config_file(arguments), _known_classes, known)
         if sentence is None:
             raise
         _exit_with(sentence)
@@ -253,9 +257,10 @@ def command_line_class() -> Any:
             if path == "last" and self.command != "prepare":
                 self.subcommand = self.config.subcommand
                 root = str(config.trainer.default_root_dir or "runs")
-                path = callbacks.last_checkpoint(root, self._run_name(), config.as_dict())
+                fits = self.subcommand == "fit"
+                path = callbacks.last_checkpoint(root, self._run_name(), config.as_dict(), fits)
                 config.ckpt_path = path
-                if path is None and self.subcommand != "fit":
+                if path is None and not fits:
                     raise UsageError("--ckpt_path last: there is no checkpoint to measure")
             elif path and path not in ("best", "last", "hpc"):
                 if not os.path.isfile(path):
@@ -276,8 +281,10 @@ def command_line_class() -> Any:
             ):
                 if config.get(switch) is False:
                     extra = [callback for callback in extra if not isinstance(callback, kind)]
-            # The folder is claimed when everything else is built, so that a refused run leaves
-            # none, and not written into the saved config, so that it can be run again.
+            # The folder is claimed when everything else is built, so that what cannot be built
+            # leaves none, and not written into the saved config, so that it can be run again.
+            if config["barebones"]:
+                raise UsageError("trainer.barebones is for notebooks; a command logs and saves")
             writes = not config["fast_dev_run"] and self.command != "check"
             if config["logger"] in (None, True) and writes:
                 root = config["default_root_dir"] or "runs"
@@ -342,8 +349,10 @@ def _known_classes(key: str) -> list[str]:
     ]
 
 
-def _known_keys() -> list[str]:
+def _known_keys(command: str) -> list[str]:
     """Keys of the command line that belong to no exchangeable class."""
+    if command in FUNCTIONS:
+        return list(inspect.signature(_found(FUNCTIONS[command])).parameters)
     from lightning import Trainer
 
     trainer = [f"trainer.{name}" for name in inspect.signature(Trainer.__init__).parameters]

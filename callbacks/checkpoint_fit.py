@@ -12,6 +12,9 @@ import torch
 _DECISIVE = ("network", "head", "seeds", "tie_embedding")
 # Options of a network or head that change how it computes and not what.
 _INDIFFERENT = {"fused"}
+# Settings of a model that leave its training as it is, or say of the data what the data say
+# themselves; num_seeds is compared as seeds.
+_HARMLESS = {"compile", "init_from", "vocab_size", "num_tokens", "num_classes", "num_seeds"}
 _DAMAGED = (
     "the checkpoint {path} is damaged, or no checkpoint at all ({part}); use another with "
     "--ckpt_path"
@@ -37,8 +40,19 @@ def checkpoint_misfit(path: str, config: dict[str, Any]) -> str | None:
     )
 
 
-def difference(content: dict[str, Any], config: dict[str, Any]) -> str | None:
-    """The first decisive setting in which a checkpoint that was read differs from a model config.
+def difference(
+    content: dict[str, Any], config: dict[str, Any], training: bool = False
+) -> str | None:
+    """The first setting in which a checkpoint that was read differs from a model config.
+
+    Settings that only one of the two has are not compared: a checkpoint of an older version lacks
+    those that came later.
+
+    Args:
+        content: The checkpoint.
+        config: The model's ``init_args`` as the command line parsed them.
+        training: Compare every setting that changes the training (learning rate, weight decay,
+            ...), and not only those that decide what the weights mean.
 
     Returns:
         "trained with ..., and the config says ..."; None where there is none.
@@ -46,8 +60,9 @@ def difference(content: dict[str, Any], config: dict[str, Any]) -> str | None:
     stored = content.get("hyper_parameters", {})
     if "seeds" in stored:
         config = {**config, "seeds": config.get("seeds") or list(range(config["num_seeds"]))}
-    for name in _DECISIVE:
-        if name in stored and name in config and _flat(stored[name]) != _flat(config[name]):
+    further = [name for name in config if name not in _HARMLESS] if training else []
+    for name in dict.fromkeys((*_DECISIVE, *further)):
+        if name in stored and name in config and not _same(stored[name], config[name]):
             return (
                 f"trained with {name} {_text(stored[name])}, and the config says "
                 f"{_text(config[name])}"
@@ -89,13 +104,22 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return content
 
 
+def _same(one: Any, two: Any) -> bool:
+    """Whether two settings are the same, as far as both say them."""
+    one, two = _flat(one), _flat(two)
+    if isinstance(one, tuple) and isinstance(two, tuple):
+        shared = one[1].keys() & two[1].keys()
+        return one[0] == two[0] and all(_same(one[1][key], two[1][key]) for key in shared)
+    return bool(one == two)
+
+
 def _flat(value: Any) -> Any:
-    """A recipe as (short class name, arguments); other values as they are."""
+    """A recipe as (short class name, arguments), a sequence as a list; other values as they are."""
     if isinstance(value, dict) and value.get("class_path"):
         options = dict(value.get("init_args") or {})
         kept = {name: option for name, option in options.items() if name not in _INDIFFERENT}
         return value["class_path"].rpartition(".")[2], kept
-    return value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@ from callbacks.metrics import (
     analogy_ranks,
     analogy_scores,
     draw_quadruples,
+    draw_unrelated,
     parallelogram_scores,
 )
 from callbacks.parallelograms import (
@@ -30,7 +31,6 @@ from callbacks.word_pairs import (
     load_word_pairs,
 )
 
-GPT2_TOKENS = 50257
 Row = dict[str, str | int | float]
 
 
@@ -52,12 +52,14 @@ def compare(
     *,
     load_model: Callable[[str], Any],
     load_tokenizer: Callable[[str], Any],
+    choose_tokenizer: Callable[..., Any],
 ) -> str:
     """Measure parallelograms and analogies of several language models on the same word pairs.
 
     Args:
         checkpoints: Of language models with one vocabulary, such as '[a.ckpt, b.ckpt]'.
-        output: Folder for the figures and parallelograms.csv.
+        output: Folder for the figures and parallelograms.csv; those of an earlier comparison in
+            it are replaced.
         words: Folder with a JSON file for each task, a list of {"input": ..., "output": ...}; null
             takes the built-in ones: present to past, singular to plural, country to capital.
         names: Of the models, in figures and table; null calls them by their heads, or where these
@@ -76,6 +78,7 @@ def compare(
             first.
         load_model: Path to a model and the name of its tokenizer (handed by the command line).
         load_tokenizer: Name to a tokenizer (likewise).
+        choose_tokenizer: The tokenizer of these models (likewise).
 
     Returns:
         A table, and where the figures are.
@@ -83,15 +86,18 @@ def compare(
     Raises:
         ValueError: The models cannot be compared, or an option is wrong.
     """
-    check_numbers("compare", num_quadruples=num_quadruples, components=components)
-    if num_analogies < 0:
-        raise ValueError(f"num_analogies is {num_analogies}; it must be at least 1, or 0 for none")
+    check_numbers("compare", seed, num_quadruples=num_quadruples, components=components)
+    if not 0 <= num_analogies <= 1_000_000:
+        raise ValueError(f"num_analogies is {num_analogies}; it must be from 0 (none) to 1,000,000")
     if not checkpoints:
         raise ValueError("checkpoints is empty; name one or more, such as '[a.ckpt, b.ckpt]'")
     if names is not None and len({*names}) != len(checkpoints):
         raise ValueError(
             f"names are {', '.join(names)}; give each of the {len(checkpoints)} checkpoints its own"
         )
+    folder = Path(output).expanduser()
+    if folder.is_file():
+        raise ValueError(f"output is {output}, which is a file; name a folder")
     pairs = load_word_pairs(words, tasks)
     drawn_task = choose_figure_task(list(pairs), figure_task)
     loaded = [load_model(path) for path in checkpoints]
@@ -99,7 +105,12 @@ def compare(
     embeddings = [found.model.embedding_matrix() for found in loaded]  # (1, V, E) each
     vocab_size = embeddings[0].shape[1]
     _check_sizes({path: e.shape[1] for path, e in zip(checkpoints, embeddings, strict=True)})
-    vocabulary = load_tokenizer(tokenizer or _tokenizer_name(loaded, vocab_size))
+    vocabulary = choose_tokenizer(loaded, tokenizer, load_tokenizer)
+    if vocabulary is None:
+        raise ValueError(
+            f"the checkpoints do not say which tokenizer they were trained with; name it with "
+            f"--tokenizer (they have {vocab_size:,} tokens)"
+        )
     encoded = encode_word_pairs(pairs, vocabulary.encode_batch, vocab_size, leading_space)
     measured: dict[str, Measured] = {}
     rows: list[Row] = []
@@ -116,9 +127,8 @@ def compare(
             row |= {key: float(value) for key, value in scores._asdict().items()}
             row["explained_variance"] = share
             if num_analogies:
-                asked, others = (
-                    draw_quadruples(len(of_task.words), num_analogies, seed + k) for k in (0, 1)
-                )
+                asked = draw_quadruples(len(of_task.words), num_analogies, seed)
+                others = draw_unrelated(asked, len(of_task.words), seed)
                 ranks, unrelated = (
                     analogy_ranks(embedding[0], of_task.tokens, asked, similarity, partners)
                     for partners in (None, others)
@@ -127,8 +137,9 @@ def compare(
                 row |= {f"analogy_{key}": float(value) for key, value in found_ranks}
             rows.append(row)
 
-    folder = Path(output).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
+    for stale in ("parallelogram_losses", "parallelogram_scatter", "parallelograms"):
+        (folder / f"{stale}.png").unlink(missing_ok=True)
     _write(folder / "parallelograms.csv", rows)
     heading = _heading(measured, components)
     figures = _figures(measured, heading, squared)
@@ -151,7 +162,7 @@ def _names(checkpoints: list[str], models: list[Any]) -> list[str]:
     heads = [head_name(model) for model in models]
     if len(set(heads)) == len(heads):
         return heads
-    parts = [Path(path).parts for path in checkpoints]
+    parts = [[part for part in Path(path).parts if part != "/"] for path in checkpoints]
     common = set.intersection(*({*part} for part in parts)) if len(parts) > 1 else set()
     own = ["/".join(step for step in part if step not in common) for part in parts]
     names = [f"{head} {text}".strip() for head, text in zip(heads, own, strict=True)]
@@ -166,28 +177,6 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
         raise ValueError(
             f"the checkpoints have different vocabularies ({listing} tokens); compare models of one"
         )
-
-
-def _tokenizer_name(loaded: list[Any], vocab_size: int) -> str:
-    """The tokenizer of all checkpoints.
-
-    Raises:
-        ValueError: They have several, or none says which it is.
-    """
-    known = sorted({found.tokenizer for found in loaded} - {None})
-    if len(known) > 1:
-        raise ValueError(
-            f"the checkpoints were trained with different tokenizers ({', '.join(known)}); compare "
-            f"models of one, or name it with --tokenizer where these are the same"
-        )
-    if known:
-        return str(known[0])
-    if vocab_size == GPT2_TOKENS:
-        return "gpt2"
-    raise ValueError(
-        f"the checkpoints do not say which tokenizer they were trained with; name it with "
-        f"--tokenizer (they have {vocab_size:,} tokens)"
-    )
 
 
 def _heading(measured: Mapping[str, Measured], components: int | None) -> str:
@@ -257,13 +246,15 @@ def _table(rows: list[Row], names: list[str]) -> str:
         "analogy_relative": "to unrelated",
     }
     measures = [key for key in shown if key in rows[0]]
-    cell = max(9, *(min(len(name), 16) + 1 for name in names))
+    # A path is told apart by its end.
+    short = [name if len(name) <= 24 else f"…{name[-23:]}" for name in names]
+    cell = max(9, *(len(name) + 1 for name in short))
     by_place = {(str(row["task"]), str(row["model"])): row for row in rows}
     tasks = list(dict.fromkeys(task for task, _ in by_place))
     first = max(len("task"), *map(len, tasks))
     blank = " " * (first + 7)
     heads = "".join(f"  {shown[key]:>{cell * len(names)}}" for key in measures)
-    columns = "".join(f"{name[:16]:>{cell}}" for name in names)
+    columns = "".join(f"{name:>{cell}}" for name in short)
     lines = [f"{blank}{heads}", f"{'task':<{first}}{'pairs':>7}" + f"  {columns}" * len(measures)]
     lines.append("─" * len(lines[1]))
     for task in tasks:

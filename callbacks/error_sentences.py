@@ -40,6 +40,8 @@ def user_sentence(
         return f"there is no file {error.filename!r}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValueError) and _raised_by_us(error):
+        return message
     if isinstance(error, pickle.UnpicklingError) or "PytorchStreamReader" in message:
         return "the checkpoint is damaged, or no checkpoint at all; use another with --ckpt_path"
     if "Error(s) in loading state_dict" in message:
@@ -54,8 +56,6 @@ def user_sentence(
         )
     if type(error).__name__ == "MisconfigurationException":
         return " ".join(message.split())
-    if isinstance(error, ValueError) and _raised_by_us(error):
-        return message
     return None
 
 
@@ -79,11 +79,12 @@ def explain_parser_error(
 
     Raises nothing: what it does not recognise comes back in the parser's own words, on one line.
     """
-    keys = re.findall(r'Parser key "([\w.]+)"', message)
-    key = ".".join(keys)
     # Values from the command line reach the parser as NestedArg or str, those of a file as dict.
     in_file = re.search(r"Given value type: <class '(dict|list)'>", message)
     source = f" (in {config})" if in_file else ""
+    message = _without_the_base(message)
+    keys = re.findall(r'Parser key "([\w.]+)"', message)
+    key = ".".join(keys)
     if match := re.search(r"[Oo]ption '(\S+?)' is not accepted", message):
         return _explain_option(match.group(1), key, message, source)
     if match := re.search(r"does not accept option '(\S+)'|unrecognized arguments: (\S+)", message):
@@ -105,7 +106,8 @@ def explain_parser_error(
     if match := re.search(literal, message, re.M):
         return f"{key} is {match.group(2)!r}; it must be one of {match.group(1)}"
     if match := re.search(r"Expected a (?:<class ')?([\w ]+?)'?>?\. Got value: (.+)", message):
-        return f"{key} is {match.group(2)!r}; it must be {match.group(1)}{source}"
+        wanted = match.group(1).replace("list", "a list, such as '[a, b]'")
+        return f"{key} is {match.group(2)!r}; it must be {wanted}{source}"
     if types := re.findall(r"Expected a <class '(\w+)'>", message):
         given = re.search(r"Given value: (.+)", message)
         wanted = " or ".join(dict.fromkeys("null" if t == "NoneType" else t for t in types))
@@ -122,6 +124,8 @@ def explain_parser_error(
         return f"there is no config file {os.path.relpath(match.group(1))!r}"
     if match := re.search(r"Path is not a file: '(.+)'", message):
         return f"{os.path.relpath(match.group(1))!r} is no file; name a config in it"
+    if match := re.search(r"arguments are required: (?!model|data)(\w+)(?:, \w+)*$", message):
+        return f"--{match.group(1)} is missing; --help describes it"
     if "arguments are required" in message:
         return "no model and no data are given; name a config: --config configs/quickstart.yaml"
     if "Unexpected config" in message:
@@ -131,6 +135,16 @@ def explain_parser_error(
         where = f" near line {place[-1][0]}, column {place[-1][1]}" if place else ""
         return f"{config} is no valid YAML{where}"
     return " ".join(message.split())
+
+
+def _without_the_base(message: str) -> str:
+    """The report without what the base class Callback has against a callback's own option.
+
+    An option of --trainer.callbacks+ is tried on the class that was named and on the base.
+    """
+    start, *problems = re.split(r"(?=- Problem with given class_path )", message)
+    own = [problem for problem in problems if "class_path 'lightning.Callback'" not in problem]
+    return start + "".join(own) if own else message
 
 
 def _explain_option(option: str, key: str, message: str, source: str) -> str:

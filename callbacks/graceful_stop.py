@@ -10,6 +10,7 @@ from types import FrameType
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 # Ranks ask one another at least so often whether one of them was told to stop.
 _ASK_EVERY_STEPS = 50
@@ -27,9 +28,9 @@ class GracefulStop(L.Callback):
 
     (A ``Classifier``'s epoch is one batch, and ends as a whole.) The checkpoint, results and
     figures so far are kept, and a run that is resumed from them ends with the same bits as one that
-    was never stopped. A second Ctrl-C stops at once. After Ctrl-C a last validation closes the run,
-    as Lightning has it; the other two signals leave little time, so that only a validation that was
-    due at this step is made.
+    was never stopped. A second Ctrl-C stops at once, without a checkpoint. After the first a last
+    validation closes the run, as Lightning has it; the other two signals leave little time, so that
+    only a validation that was due at this step is made.
 
     SIGTERM is what schedulers send before they kill; SIGUSR1 what ``sbatch --signal=SIGUSR1@120``
     sends 120 s before the time is up. The exit code is 128 + the number of the signal, as a shell
@@ -90,13 +91,28 @@ class GracefulStop(L.Callback):
 
         def stop(signum: int, frame: FrameType | None) -> None:
             if self._received and signum == signal.SIGINT:
-                raise KeyboardInterrupt
+                self._stop_at_once(trainer)
             if not self._received:
                 self._received = signum
                 self._tell(trainer)
 
         for signum in _MESSAGES:
             signal.signal(signum, stop)
+
+    def _stop_at_once(self, trainer: L.Trainer) -> None:
+        """Leave, with the exit code of Ctrl-C, from within whatever is going on.
+
+        Not by a KeyboardInterrupt, for which Lightning exits with 1.
+        """
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third would disturb the leaving
+        self.signal = signal.SIGINT
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            # They may wait for this process; and Lightning, which has an eye on this list, kills it
+            # when it finds that one of them has ended.
+            launcher.kill(signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+            launcher.procs.clear()
+        raise SystemExit(self.exit_code(trainer))
 
     def _tell(self, trainer: L.Trainer) -> None:
         if trainer.is_global_zero:

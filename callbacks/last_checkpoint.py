@@ -13,13 +13,15 @@ from callbacks.checkpoint_fit import difference, read_checkpoint
 from callbacks.exact_resume import KEY
 
 
-def last_checkpoint(root: str, name: str, config: dict[str, Any]) -> str | None:
+def last_checkpoint(
+    root: str, name: str, config: dict[str, Any], training: bool = True
+) -> str | None:
     """Find the newest checkpoint in ``root/name/version_*/checkpoints`` that this config wrote.
 
     Every start of a run has a folder of its own, so that the last checkpoint lies in another run's.
     Newest is by the file's time. Damaged files are passed over with a warning; those of another
-    network, head, seed, task or batch, which the command line may have given a run of the same
-    name, with a note.
+    network, head, learning rate (or whatever changes the training), seed, task or batch, which the
+    command line may have given a run of the same name, with a note.
 
     Every rank looks by itself: what they find is the same as long as no other run of this name
     writes meanwhile, which :class:`ExactResume` makes sure of.
@@ -28,11 +30,18 @@ def last_checkpoint(root: str, name: str, config: dict[str, Any]) -> str | None:
         root: Folder of all runs.
         name: The run's name, that of its config file.
         config: What the command line parsed: ``model``, ``data``, ``seed_everything``.
+        training: To go on with it; to measure it, its learning rate and the like do not matter.
 
     Returns:
         The file, or None where there is none. Either is told on the terminal.
+
+    Raises:
+        ValueError: There are only damaged ones: a long run that is started again by itself should
+            not begin anew unasked. (Those beside a whole one of another command are that one's.)
     """
     passed: dict[str, int] = {}
+    damaged: list[Path] = []
+    others: set[Path] = set()
     found = None
     for path in _newest_first(Path(root) / name):
         try:
@@ -41,14 +50,23 @@ def last_checkpoint(root: str, name: str, config: dict[str, Any]) -> str | None:
             continue
         except (ValueError, OSError) as error:
             rank_zero_warn(f"passing over a checkpoint: {error}", stacklevel=2)
+            damaged.append(path)
             continue
-        if (reason := _misfit(content, path, config)) is None:
+        if (reason := _misfit(content, path, config, training)) is None:
             found = str(path)
             _tell(f"going on from {path}, step {content['global_step']:,}")
             break
         passed[reason] = passed.get(reason, 0) + 1
+        others.add(path.parent)
     for reason, count in passed.items():
         _tell(f"passed over {count} checkpoint{'s' * (count > 1)}: {reason}")
+    lost = [path for path in damaged if path.parent not in others]
+    if found is None and lost:
+        raise ValueError(
+            f"no checkpoint of this run can be read, of which {lost[0]} is the newest; delete or "
+            f"move {'it' if len(lost) == 1 else f'all {len(lost)}'}, or leave out --ckpt_path, to "
+            f"start anew"
+        )
     if found is None:
         _tell(f"there is no checkpoint of this run in {Path(root) / name}")
     return found
@@ -66,12 +84,14 @@ def _newest_first(folder: Path) -> Iterator[Path]:
     yield from sorted(folder.glob("version_*/checkpoints/*.ckpt"), key=age, reverse=True)
 
 
-def _misfit(content: dict[str, Any], path: Path, config: dict[str, Any]) -> str | None:
+def _misfit(
+    content: dict[str, Any], path: Path, config: dict[str, Any], training: bool
+) -> str | None:
     """Why another command wrote a checkpoint; None where it was this one."""
     seed = content.get(KEY, {}).get("seed")
     if seed is not None and seed != config.get("seed_everything", seed):
         return f"seed_everything was {seed}"
-    if reason := difference(content, config["model"].get("init_args", {})):
+    if reason := difference(content, config["model"].get("init_args", {}), training):
         return reason
     data = config.get("data") or {}
     here = data.get("init_args") or {}

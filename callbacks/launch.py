@@ -43,11 +43,14 @@ def planned_launch(trainer: Mapping[str, Any]) -> Launch:
     """What the trainer's settings ask for; reads no launcher's variables.
 
     Args:
-        trainer: ``accelerator``, ``devices``, ``num_nodes`` and ``precision`` as in a config.
+        trainer: ``accelerator``, ``devices``, ``num_nodes``, ``precision`` and ``strategy`` as in a
+            config.
 
     Raises:
-        ValueError: ``devices`` or ``num_nodes`` is no number of devices.
+        ValueError: ``devices`` or ``num_nodes`` is no number of devices, or the strategy shards
+            the model.
     """
+    _check_strategy(trainer.get("strategy"))
     accelerator = trainer.get("accelerator") or "auto"
     if not isinstance(accelerator, str):
         accelerator = type(accelerator).__name__
@@ -60,6 +63,17 @@ def planned_launch(trainer: Mapping[str, Any]) -> Launch:
     devices = _count(trainer.get("devices", "auto"), accelerator)
     precision = str(trainer.get("precision") or "32-true")
     return Launch(accelerator, devices, num_nodes, _PRECISIONS.get(precision, precision))
+
+
+def _check_strategy(strategy: Any) -> None:
+    """Refuse strategies that shard a model, under which norms of gradients would be wrong."""
+    given = getattr(strategy, "class_path", None) or strategy
+    name = str(given or "auto").rpartition(".")[2].lower()
+    if any(part in name for part in ("fsdp", "deepspeed", "modelparallel", "model_parallel")):
+        raise ValueError(
+            f"trainer.strategy is {given}, which shards the model; Glassbox trains whole copies of "
+            f"it: use auto, ddp, or lightning.pytorch.strategies.DDPStrategy"
+        )
 
 
 def _count(devices: Any, accelerator: str) -> int | None:

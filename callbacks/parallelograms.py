@@ -12,6 +12,7 @@ from callbacks.head_name import head_name
 from callbacks.metrics import (
     Projection,
     draw_quadruples,
+    draw_unrelated,
     parallelogram_losses,
     parallelogram_scores,
     project_vocabulary,
@@ -185,7 +186,8 @@ def measure_parallelograms(
     space = project_vocabulary(embedding, components)
     found = Measured(space, {}, {})
     for task, (words, tokens) in pairs.items():
-        drawn, others = (draw_quadruples(len(words), num_quadruples, seed + k) for k in (0, 1))
+        drawn = draw_quadruples(len(words), num_quadruples, seed)
+        others = draw_unrelated(drawn, len(words), seed)
         for losses, partners in ((found.losses, None), (found.unrelated, others)):
             losses[task] = parallelogram_losses(
                 space.coordinates, space.scale, tokens, drawn, squared, partners

@@ -78,6 +78,12 @@ class Probe(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._measured_at = self._drawn_at = None
+        others = [other for other in getattr(trainer, "callbacks", []) if other is not self]
+        if any(isinstance(other, Probe) and other.name == self.name for other in others):
+            raise ValueError(
+                f"trainer.callbacks holds two probes that log as val/{self.name}/..., of which the "
+                f"second would replace the first; remove one {type(self).__name__}"
+            )
         if self.needs_task:
             task_of(trainer, self)  # say so now, rather than after an hour of training
 

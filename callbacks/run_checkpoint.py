@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -10,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from callbacks.atomic_checkpoint import AtomicCheckpointIO
+from callbacks.atomic_checkpoint import AtomicCheckpointIO, remove_abandoned
 from callbacks.graceful_stop import validation_is_due
 
 
@@ -26,12 +27,12 @@ class RunCheckpoint(ModelCheckpoint):
     that is told to stop writes before it as well, for it may not be given the time.
 
     Args:
-        every_n_epochs: Write after every so many epochs.
+        every_n_epochs: Write after every so many epochs, whether or not they end with a validation.
         every_n_steps: Write after every so many optimizer steps instead.
         save_top_k: Keep so many further checkpoints, the best by ``monitor``; -1 keeps all.
-        monitor: Name of the logged metric that says which are best. With ``every_n_steps`` and a
-            metric of validation, a checkpoint that is due waits for the next validation, whose
-            score is its own (``last.ckpt`` does not wait for a later step's).
+        monitor: Name of the logged metric that says which are best. With a metric of validation, a
+            checkpoint that is due waits for the next validation, whose score is its own
+            (``last.ckpt`` does not wait for a later step's).
         mode: 'min' if a low value is good, 'max' if a high one is.
         filename: Name of these further checkpoints; null is ``epoch_{epoch}``, or ``step_{step}``
             with ``every_n_steps``.
@@ -68,8 +69,11 @@ class RunCheckpoint(ModelCheckpoint):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         self._defer_save_until_validation = False
+        self._validated_step = -1
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the user named no other
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        if stage == "fit" and self.dirpath is not None and trainer.is_global_zero:
+            remove_abandoned(Path(self.dirpath))
 
     def on_train_batch_end(
         self,
@@ -100,23 +104,40 @@ class RunCheckpoint(ModelCheckpoint):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._should_save_on_train_epoch_end(trainer):
-            self._save_epoch(trainer)
+        # Behind the epoch's last validation, if there is one. Lightning would leave all to
+        # validations where these have a stride of their own, and there may be few, or none.
+        every = self._every_n_epochs
+        if every < 1 or self._should_skip_saving_checkpoint(trainer):
+            return
+        due = (trainer.current_epoch + 1) % every == 0
+        validated = self._validated_step == trainer.global_step
+        if due and self._waits_for_score(trainer, pl_module) and not validated:
+            self._defer_save_until_validation = True
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        elif due or (validated and self._defer_save_until_validation):
+            self._defer_save_until_validation = False
+            self._save_all(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._defer_save_until_validation and not trainer.sanity_checking:
+        if trainer.sanity_checking:
+            return
+        self._validated_step = trainer.global_step
+        # By epochs there is a better moment at once.
+        at_epoch_end = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if self._defer_save_until_validation and not (self._every_n_epochs >= 1 and at_epoch_end):
             self._defer_save_until_validation = False
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 self._save_all(trainer)
-        elif not self._should_save_on_train_epoch_end(trainer):
-            self._save_epoch(trainer)
 
-    def _save_epoch(self, trainer: L.Trainer) -> None:
-        every = self._every_n_epochs
-        due = every >= 1 and (trainer.current_epoch + 1) % every == 0
-        # Lightning's own would write last.ckpt only beside another one.
-        if due and not self._should_skip_saving_checkpoint(trainer):
-            self._save_all(trainer)
+    def _waits_for_score(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
+        """Whether a further checkpoint needs the score of a validation that is still to come."""
+        if self.monitor is None or self.save_top_k == 0:
+            return False
+        # A Classifier measures its training examples in validations as well.
+        if self.monitor.startswith("train/") and pl_module.automatic_optimization:
+            return False
+        # One that a signal called off is still to come, in the run that goes on.
+        return trainer.enable_validation or trainer.should_stop
 
     def _save_all(self, trainer: L.Trainer) -> None:
         candidates = self._monitor_candidates(trainer)

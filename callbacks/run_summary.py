@@ -68,9 +68,12 @@ class RunSummary(L.Callback):
     def _close(
         self, trainer: L.Trainer, module: Any, seconds: float | None = None, steps: int = 0
     ) -> None:
-        if not trainer.is_global_zero or not hasattr(module, "scores"):
+        if not hasattr(module, "scores"):
             return
-        metrics = {name: as_list(value) for name, value in module.scores().items()}
+        scores = module.scores()  # by all ranks, which may have to add theirs up
+        if not trainer.is_global_zero:
+            return
+        metrics = {name: as_list(value) for name, value in scores.items()}
         shown = getattr(module, "headlines", ("train/accuracy", "test/accuracy"))
         headlines = [name for name in shown if name in metrics]
         if any(metrics.get("data/test_inputs_in_train", [])):

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.metrics import draw_quadruples
+from callbacks.metrics import draw_quadruples, draw_unrelated
 from callbacks.probe import Probe
 from callbacks.word_pairs import WordPairs, encode_word_pairs, load_word_pairs
 
@@ -41,7 +41,7 @@ class WordPairProbe(Probe):
         seed: int,
     ) -> None:
         super().__init__(every_n_epochs, figures_every_n_epochs)
-        check_numbers(type(self).__name__, num_quadruples=num_quadruples)
+        check_numbers(type(self).__name__, seed, num_quadruples=num_quadruples)
         self.num_quadruples, self.leading_space, self.seed = num_quadruples, leading_space, seed
         self.words = load_word_pairs(words, tasks)
         self.pairs: dict[str, WordPairs] = {}
@@ -63,18 +63,22 @@ class WordPairProbe(Probe):
 
     def unrelated(self, task: str) -> Tensor:
         """Other pairs of the task, whose second words stand in for unrelated ones, (Q, 2)."""
-        return draw_quadruples(len(self.pairs[task].words), self.num_quadruples, self.seed + 1)
+        return draw_unrelated(self.quadruples(task), len(self.pairs[task].words), self.seed)
 
 
-def check_numbers(owner: str, **numbers: int | None) -> None:
-    """Refuse numbers below 1; None passes.
+def check_numbers(owner: str, seed: int = 0, **numbers: int | None) -> None:
+    """Refuse numbers below 1 or above a million, and a seed that torch does not take.
+
+    (Above 2^24 torch computes no quantiles; None passes.)
 
     Raises:
         ValueError: Names the first of them.
     """
     for name, value in numbers.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{owner}: {name} is {value}; it must be at least 1")
+        if value is not None and not 1 <= value <= 1_000_000:
+            raise ValueError(f"{owner}: {name} is {value}; it must be from 1 to 1,000,000")
+    if not 0 <= seed < 2**62:
+        raise ValueError(f"{owner}: seed is {seed}; it must be at least 0 and below 2^62")
 
 
 def over_tasks(values: Mapping[str, Tensor], key: str) -> Tensor:

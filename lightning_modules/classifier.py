@@ -19,6 +19,7 @@ from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.member_scores import MemberScores
 from lightning_modules.member_share import MemberShare, member_range, rank_optimizer_state
 from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead
+from lightning_modules.optimization import apply_settings
 from lightning_modules.recipes import from_recipe, recipe
 
 # Compiling takes 10 to 30 s and saves about 0.1 ms per seed and step (docs/performance.md), so it
@@ -154,6 +155,13 @@ class Classifier(L.LightningModule):
             # compiling after several runs in a notebook or a grid.
             torch.compiler.reset()
             self.share().ensemble.compile()
+
+    def on_train_epoch_start(self) -> None:
+        if self.trainer.fit_loop.epoch_progress.current.completed == 0:
+            self.member_scores.reset()  # of the sanity check, which has scored untrained networks
+
+    def on_train_start(self) -> None:
+        apply_settings(self, self.learning_rate, (self.weight_decay,), self.betas)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """One epoch: ``inputs`` (steps, S, B, ...) and ``targets`` (steps, S, B)."""

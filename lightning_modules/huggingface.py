@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_modules.checkpoints import choose_tokenizer
 from lightning_modules.gpt2_layout import (
     GPT2_TYPE,
-    GPT2_VOCABULARY,
     HARMONIC_TYPE,
     WEIGHTS,
     is_tied,
@@ -60,17 +60,11 @@ def export(
         raise ValueError(f"{output} exists and is not empty; name another folder with --output")
     loaded = load_model(checkpoint)
     config = gpt2_config(loaded.model)
-    name, remark = loaded.tokenizer if tokenizer is None else tokenizer, ""
-    if name is None and config["vocab_size"] == GPT2_VOCABULARY:  # of a checkpoint of earlier days
-        name, remark = "gpt2", "the checkpoint names no tokenizer; by its vocabulary it is gpt2"
-    reader = None
-    if name is not None:
-        reader = load_tokenizer(name)
-        if reader.vocab_size > config["vocab_size"]:
-            raise ValueError(
-                f"the tokenizer {name} has {reader.vocab_size} tokens, and the model knows "
-                f"{config['vocab_size']}; name the tokenizer of its training data with --tokenizer"
-            )
+    remark = ""
+    if tokenizer is None and loaded.tokenizer is None:  # a checkpoint of earlier days
+        remark = "the checkpoint names no tokenizer; by its vocabulary it is gpt2"
+    reader = choose_tokenizer([loaded], tokenizer, load_tokenizer)
+    if reader is not None:
         config["bos_token_id"] = config["eos_token_id"] = reader.end_of_text
     tensors = gpt2_tensors(loaded.model)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +77,7 @@ def export(
         elif files := write_tokenizer(reader, partial, config["n_positions"]):
             written += files
         else:
-            remark = f"no tokenizer: {name} cuts text in a way that these files cannot say"
+            remark = f"no tokenizer: {reader.name} cuts text in a way that these files cannot say"
         os.replace(partial, folder)  # takes the place of an empty folder
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -17,7 +17,12 @@ from lightning_modules.data_sizes import refuse_other_sizes
 from lightning_modules.generation import generate
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.networks import GPT2
-from lightning_modules.optimization import clip_gradients, parameter_groups, warmup_cosine
+from lightning_modules.optimization import (
+    apply_settings,
+    clip_gradients,
+    parameter_groups,
+    warmup_cosine,
+)
 from lightning_modules.pretrained import load_pretrained
 from lightning_modules.recipes import from_recipe, recipe
 
@@ -198,6 +203,9 @@ class LanguageModel(L.LightningModule):
             # would lack the rest of it; steps are counted right.
             trainer.fit_loop.epoch_loop.max_steps = self._last_step()
             trainer.fit_loop.max_epochs = -1
+
+    def on_train_start(self) -> None:
+        apply_settings(self, self.learning_rate, (self.weight_decay, 0.0), self.betas)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean loss of a micro-batch, to be averaged over the micro-batches of a step."""

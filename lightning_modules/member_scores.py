@@ -76,5 +76,7 @@ class MemberScores(Metric):
         return torch.stack([loss[0], accuracy[0], loss[1], *accuracy[1:], leak, mirrored])
 
     def named(self) -> dict[str, Tensor]:
-        """The scores by name, (S,) each."""
+        """The scores by name, (S,) each; nan before anything was scored."""
+        if not self.update_called:
+            return {name: torch.full_like(self.mirrored, torch.nan) for name in SCORES}
         return dict(zip(SCORES, self.compute().unbind(), strict=True))

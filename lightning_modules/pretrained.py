@@ -278,6 +278,10 @@ def _check_options(name: str, config: dict[str, Any]) -> None:
     for key in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
         if not isinstance(config[key], int) or config[key] < 1:
             raise ValueError(f"{name}: config.json has {key} {config[key]!r}, no number of things")
+    for key in ("resid_pdrop", "eps", "exponent"):
+        value = config[key]
+        if not isinstance(value, int | float) and not (key == "exponent" and value is None):
+            raise ValueError(f"{name}: config.json has {key} {value!r}, which is no number")
     inner = 4 * config["n_embd"]
     for key, values in {**_ONLY, "n_inner": (None, inner)}.items():
         if (value := config.get(key, values[0])) not in values:

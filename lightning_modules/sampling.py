@@ -8,10 +8,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from lightning_modules.checkpoints import LoadedModel
+from lightning_modules.checkpoints import LoadedModel, choose_tokenizer
 from lightning_modules.generation import check_drawing
-
-GPT2_VOCABULARY = 50257
 
 
 class TextTokenizer(Protocol):
@@ -69,26 +67,15 @@ def sample(
         raise ValueError(f"seed is {seed}; it must be from 0 to {2**32 - 1}")
     # Before the checkpoint is read, which takes a while; `generate` checks again.
     check_drawing(temperature, top_k)
-    model, trained_with = load_model(checkpoint)
-    vocab_size = model.head.num_classes
-    name = tokenizer or trained_with or ("gpt2" if vocab_size == GPT2_VOCABULARY else None)
-    if name is None:
+    loaded = load_model(checkpoint)
+    model, vocab_size = loaded.model, loaded.model.head.num_classes
+    words = choose_tokenizer([loaded], tokenizer, load_tokenizer)
+    if words is None:
         raise ValueError(
             f"{checkpoint} does not say which tokenizer made its {vocab_size:,} tokens; name it "
             f"with --tokenizer"
         )
-    words = load_tokenizer(name)
-    if words.vocab_size < vocab_size:
-        raise ValueError(
-            f"the tokenizer {name!r} has {words.vocab_size:,} tokens and the model {vocab_size:,}; "
-            f"name the one that it was trained with: --tokenizer"
-        )
     ids = words.encode_batch([prompt])[0].tolist() or [words.end_of_text]
-    if max(ids) >= vocab_size:
-        raise ValueError(
-            f"the tokenizer {name!r} turns the prompt into the token {max(ids)}, and the model's "
-            f"are 0 to {vocab_size - 1}; name the one that it was trained with: --tokenizer"
-        )
     tokens = model.generate(
         torch.tensor([ids] * num_samples),
         num_tokens,
@@ -103,6 +90,7 @@ def sample(
         if words.end_of_text in new:
             new = new[: new.index(words.end_of_text)]
         # Decoded in one, since a character may begin in the prompt's last token and go on.
+        new = [token for token in new if token < words.vocab_size]  # no rows of padding
         texts.append(words.decode(new if not prompt else ids + new))
     if num_samples == 1:
         return texts[0]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 END_OF_TEXT = "<|endoftext|>"
 
-# What a conversion is tried on before it is written: contractions, numbers, runs of white space,
-# scripts, combining marks, symbols outside the basic plane, control characters.
-_TRIALS = (
+# What two tokenizers are compared by: contractions, numbers, runs of white space, scripts,
+# combining marks, symbols outside the basic plane, control characters.
+TRIALS = (
     "Hello world, it's what they'd've said; WE'LL see: isn't it 'quoted'?",
     " one  two   three\t\ttabs\n\n\nlines \r\n  indented\n \n trailing   ",
     "1 12 123 1234 12345.678 3,14 x2y3 ½ ² Ⅳ ٣",
@@ -82,8 +82,8 @@ def _converted(tokenizer: Any) -> tuple[tokenizers.Tokenizer, bool, Path | None]
 
 def _agree(tokenizer: Any, inner: tokenizers.Tokenizer) -> bool:
     """Whether both give the same ids to texts that tokenizers differ on."""
-    ours = [ids.tolist() for ids in tokenizer.encode_batch(_TRIALS)]
-    theirs = [inner.encode(text, add_special_tokens=False).ids for text in _TRIALS]
+    ours = [ids.tolist() for ids in tokenizer.encode_batch(TRIALS)]
+    theirs = [inner.encode(text, add_special_tokens=False).ids for text in TRIALS]
     return ours == theirs
 
 

@@ -167,6 +167,70 @@ def test_the_other_head_s_run_of_the_same_name_is_passed_over(lm, tmp_path, caps
     assert f"going on from {versions(tmp_path)[0]}/checkpoints" in capsys.readouterr().out
 
 
+def test_another_learning_rate_s_run_of_the_same_name_is_passed_over(lm, tmp_path, capsys):
+    fit(tmp_path, *lm, "--model.learning_rate", "1e-2")
+    fit(tmp_path, *lm, "--model.learning_rate", "1e-3", "--ckpt_path", "last")
+    said = capsys.readouterr().out
+    assert (
+        "there is no checkpoint of this run" in said and "trained with learning_rate 0.01" in said
+    )
+    again = ("--model.learning_rate", "1e-2", "--ckpt_path", "last", "--trainer.max_steps", "8")
+    fit(tmp_path, *lm, *again)
+    assert f"going on from {versions(tmp_path)[0]}/checkpoints" in capsys.readouterr().out
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_by_itself(lm, tmp_path, capsys):
+    fit(tmp_path, *lm)
+    (folder,) = versions(tmp_path)
+    for path in (folder / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    with pytest.warns(UserWarning, match="passing over"), pytest.raises(SystemExit) as stop:
+        fit(tmp_path, *lm, "--ckpt_path", "last")
+    assert stop.value.code == 2 and versions(tmp_path) == [folder]
+    (said,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("error: ")]
+    assert f"which {folder}/checkpoints/last.ckpt is the newest; delete or move all 2" in said
+    fit(tmp_path, *lm)
+    assert end(versions(tmp_path)[1])["global_step"] == 6
+
+
+def groups(folder: Path, *names: str) -> list[list]:
+    return [[g[n] for n in names] for g in end(folder)["optimizer_states"][0]["param_groups"]]
+
+
+def test_settings_of_the_config_act_on_a_checkpoint_that_is_named(lm, tmp_path, caplog):
+    fit(tmp_path, *lm, "--model.learning_rate", "1e-2")
+    ckpt = str(versions(tmp_path)[0] / "checkpoints" / "previous.ckpt")
+    constant = ("--model.warmup_steps", "0", "--model.final_learning_rate", "3e-3")
+    options = ("--model.learning_rate", "3e-3", "--model.weight_decay", "0.3",
+               "--model.betas", "[0.8, 0.9]", *constant)  # fmt: skip
+    with caplog.at_level("INFO"):
+        fit(tmp_path, *lm, *options, "--ckpt_path", ckpt)
+    (said,) = [line for line in caplog.messages if "other settings" in line]
+    assert said.endswith("learning_rate from 0.01 to 0.003")
+    assert "weight_decay from 0.1 to 0.3, betas from (0.9, 0.95) to (0.8, 0.9)" in said
+    names = ("lr", "initial_lr", "weight_decay", "betas")
+    folder = versions(tmp_path)[1]
+    assert groups(folder, *names) == [[3e-3, 3e-3, decay, (0.8, 0.9)] for decay in (0.3, 0.0)]
+    assert end(folder)["lr_schedulers"][0]["base_lrs"] == [3e-3, 3e-3]
+
+
+def test_settings_of_the_config_act_on_a_classifier_s_checkpoint_that_is_named(
+    in_root, tmp_path, caplog
+):
+    fit(tmp_path, *SMALL)
+    ckpt = str(versions(tmp_path)[0] / "checkpoints" / "previous.ckpt")
+    options = ("--model.learning_rate", "1e-3", "--model.weight_decay", "0.3")
+    with caplog.at_level("INFO"):
+        fit(tmp_path, *SMALL, *options, "--ckpt_path", ckpt)
+    (said,) = [line for line in caplog.messages if "other settings" in line]
+    assert "learning_rate from 0.002 to 0.001" in said and "betas" not in said
+    assert groups(versions(tmp_path)[1], "lr", "weight_decay") == [[1e-3, 0.3]]
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        fit(tmp_path, *SMALL, "--ckpt_path", ckpt)
+    assert not [line for line in caplog.messages if "other settings" in line]
+
+
 def test_the_saved_config_of_a_run_finds_that_run_s_last(lm, tmp_path, capsys):
     fit(tmp_path, *lm)
     (folder,) = versions(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+from callbacks import RunSummary
 from datamodules import AlgorithmicData, ModularAddition, OpenWebText
 from lightning_modules import GPT2, MLP, Classifier, CrossEntropyHead, HarmonicHead, LanguageModel
 
@@ -104,6 +106,20 @@ def classifier(
     }
 
 
+def unvalidated(world: int) -> dict[str, Any]:
+    """The scores of a run that stops before its first validation, but for the sanity check."""
+    model = Classifier(MLP, HarmonicHead, num_seeds=SEEDS, compile="never")
+    data = AlgorithmicData(ModularAddition(31), num_samples=60)
+    run = L.Trainer(
+        accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto", max_epochs=2,
+        check_val_every_n_epoch=5, callbacks=[RunSummary(table=False)], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, log_every_n_steps=1,
+    )  # fmt: skip
+    run.fit(model, datamodule=data)
+    return {name: value.tolist() for name, value in model.scores().items()}
+
+
 def on_rank(rank: int, world: int, folder: str, port: int) -> None:
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
@@ -115,6 +131,7 @@ def on_rank(rank: int, world: int, folder: str, port: int) -> None:
     found: dict[str, Any] = {"language_model": language_model(here, world)}
     found["seeds"] = classifier(world, SEEDS, save=str(here / f"seeds_{world}.ckpt"))
     found["one_seed"] = classifier(world, 1)
+    found["unvalidated"] = unvalidated(world)
     if (alone := here / "seeds_1.ckpt").exists():
         found["resumed"] = classifier(world, SEEDS, epochs=6, ckpt_path=str(alone))
     (here / f"world_{world}_rank_{rank}.json").write_text(json.dumps(found))
@@ -188,6 +205,12 @@ def test_seeds_are_spread_and_every_rank_knows_the_scores_of_all(ranks, alone):
         torch.testing.assert_close(
             torch.tensor(rank["seeds"]["embedding"]), torch.tensor(alone["seeds"]["embedding"])
         )
+
+
+def test_a_run_without_a_validation_ends_and_has_no_scores_of_the_untrained_network(ranks):
+    alone = unvalidated(1)
+    for scores in (alone, *(rank["unvalidated"] for rank in ranks)):
+        assert all(math.isnan(value) for values in scores.values() for value in values)
 
 
 def test_one_seed_is_trained_by_all_ranks_together(ranks, alone):

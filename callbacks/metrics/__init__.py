@@ -22,6 +22,7 @@ from callbacks.metrics.lattice import lattice_deviation
 from callbacks.metrics.parallelograms import (
     ParallelogramScores,
     draw_quadruples,
+    draw_unrelated,
     parallelogram_losses,
     parallelogram_scores,
     ranked_quadruples,
@@ -48,6 +49,7 @@ __all__ = [
     "coset_silhouettes",
     "cumulative_explained_variance",
     "draw_quadruples",
+    "draw_unrelated",
     "explained_variance",
     "first_sustained_epoch",
     "generation_one_dimensionality",

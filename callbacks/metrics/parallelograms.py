@@ -45,6 +45,22 @@ def draw_quadruples(num_pairs: int, num_quadruples: int = 10000, seed: int = 0) 
     return torch.stack([first, second + (second >= first)], dim=1)
 
 
+def draw_unrelated(drawn: Tensor, num_pairs: int, seed: int = 0) -> Tensor:
+    """For each pair of each quadruple another pair, whose second word stands in for an unrelated.
+
+    Args:
+        drawn: (Q, 2) indices of pairs, as of :func:`draw_quadruples`.
+        num_pairs: P, at least 2.
+        seed: Of the draw; the stream is another than that of ``drawn``.
+
+    Returns:
+        (Q, 2) indices of pairs, none of them that of ``drawn`` in its place.
+    """
+    generator = torch.Generator().manual_seed(seed + 1)
+    others = torch.randint(num_pairs - 1, drawn.shape, generator=generator)
+    return others + (others >= drawn)
+
+
 def parallelogram_losses(
     coordinates: Tensor,
     scale: Tensor,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import lightning as L
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 from callbacks import RunCheckpoint
-from callbacks.atomic_checkpoint import AtomicCheckpointIO
+from callbacks.atomic_checkpoint import AtomicCheckpointIO, remove_abandoned
 from callbacks.checkpoint_fit import read_checkpoint
 
 
@@ -52,9 +55,75 @@ def test_a_write_that_fails_half_way_leaves_both_that_were_there(tmp_path, monke
         AtomicCheckpointIO().save_checkpoint(content(3), path)
     monkeypatch.undo()
     assert steps(tmp_path) == {"last.ckpt": 2, "previous.ckpt": 1}
-    AtomicCheckpointIO().save_checkpoint(content(4), path)  # what is left over is no hindrance
+    assert len(list(tmp_path.iterdir())) == 2  # nothing is left over
+    AtomicCheckpointIO().save_checkpoint(content(4), path)
     assert steps(tmp_path) == {"last.ckpt": 4, "previous.ckpt": 2}
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_in_the_middle_of_a_write_ends_as_such_and_leaves_nothing(tmp_path, ending):
+    """And not as the RuntimeError of PyTorch's writer, which finds half a file."""
+
+    class Interrupting:
+        """A signal comes while this part is turned into bytes."""
+
+        def __reduce__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            return dict, ()
+
+    def handler(signum, frame):
+        raise ending
+
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint(content(1), path)
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(ending):
+            AtomicCheckpointIO().save_checkpoint({**content(2), "x": Interrupting()}, path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [each.name for each in tmp_path.iterdir()] == ["last.ckpt"]
+    assert steps(tmp_path) == {"last.ckpt": 1}
+
+
+def test_ctrl_c_while_numbers_are_written_ends_as_such_too(tmp_path):
+    """At whatever moment of a large write it comes."""
+    large = {"state_dict": {str(i): torch.ones(2**20) for i in range(12)}, "global_step": 1}
+    interrupted = 0
+    for delay in (0.002, 0.01, 0.02):
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            AtomicCheckpointIO().save_checkpoint(large, tmp_path / "step_1.ckpt")
+            timer.join()
+            time.sleep(0.01)  # for the signal, if the write was faster
+        except KeyboardInterrupt:
+            interrupted += 1
+        timer.join()
+        assert not list(tmp_path.glob("*.partial"))
+    assert interrupted == 3
+
+
+def test_what_killed_runs_left_is_removed_when_a_run_of_that_name_starts(tmp_path):
+    def leave(run: str, version: int, seconds_ago: float) -> Path:
+        path = tmp_path / run / f"version_{version}" / "checkpoints" / "last.ckpt.partial"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"PK")
+        os.utime(path, (time.time() - seconds_ago,) * 2)
+        return path
+
+    old, writing, other = leave("a", 0, 7200), leave("a", 1, 60), leave("b", 0, 7200)
+    trainer = L.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    callback = RunCheckpoint()
+    callback.dirpath = str(tmp_path / "a" / "version_2" / "checkpoints")
+    callback.setup(trainer, L.LightningModule(), "fit")
+    assert [path.exists() for path in (old, writing, other)] == [False, True, True]
+    callback.dirpath = str(tmp_path / "b")  # a folder of the user's own
+    remove_abandoned(Path(callback.dirpath))
+    assert other.exists()
 
 
 class Killed(BaseException):

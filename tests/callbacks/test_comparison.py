@@ -6,6 +6,7 @@ import csv
 import math
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import lightning as L
@@ -16,6 +17,7 @@ from callbacks.comparison import compare
 from datamodules import OpenWebText
 from datamodules.tokenizers import load_tokenizer
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead, LanguageModel
+from lightning_modules.checkpoints import choose_tokenizer
 from train import main
 
 
@@ -31,7 +33,11 @@ def make_model(head, vocab_size: int = 257, width: int = 16) -> LanguageModel:
 
 
 def loader(**models: Loaded):
-    return {"load_model": lambda path: models[path], "load_tokenizer": load_tokenizer}
+    return {
+        "load_model": lambda path: models[path],
+        "load_tokenizer": load_tokenizer,
+        "choose_tokenizer": choose_tokenizer,
+    }
 
 
 HARMONIC = Loaded(make_model(HarmonicHead), "bytes")
@@ -99,8 +105,6 @@ def test_the_command_writes_figures_and_numbers_and_prints_a_table(checkpoints, 
 
 
 def test_the_file_holds_what_the_probe_measures(tmp_path):
-    from types import SimpleNamespace
-
     from callbacks import Analogies, Parallelograms
 
     compare(["h"], str(tmp_path), num_analogies=50, seed=2, **loader(h=HARMONIC))
@@ -151,12 +155,13 @@ def test_gpt2s_vocabulary_needs_no_name_of_a_tokenizer(tmp_path):
 
     def load(name: str):
         asked.append(name)
-        return load_tokenizer("bytes")
+        encode = load_tokenizer("bytes").encode_batch
+        return SimpleNamespace(vocab_size=50257, encode_batch=encode, decode=str)
 
     model = make_model(HarmonicHead, vocab_size=50257, width=4)
     compare(
-        ["m"], str(tmp_path), num_analogies=0, load_model=lambda _: Loaded(model, None),
-        load_tokenizer=load,
+        ["m"], str(tmp_path), num_analogies=0,
+        **{**loader(m=Loaded(model, None)), "load_tokenizer": load},
     )  # fmt: skip
     assert asked == ["gpt2"]
 
@@ -171,9 +176,9 @@ UNKNOWN = Loaded(HARMONIC.model, None)
     [
         ([], {}, "checkpoints is empty"),
         ([HARMONIC, SMALL], {}, r"different vocabularies \(m0: 257, m1: 100 tokens\)"),
-        ([HARMONIC, OTHER], {}, r"different tokenizers \(bytes, other.json\)"),
+        ([HARMONIC, OTHER], {}, "there is no tokenizer file other.json"),
         ([UNKNOWN], {}, "do not say which tokenizer .*--tokenizer .*257 tokens"),
-        ([SMALL], {"tokenizer": "bytes"}, "the model has 100 tokens; name the tokenizer"),
+        ([SMALL], {"tokenizer": "bytes"}, "bytes has 257 tokens and the model 100; name the one"),
         ([HARMONIC, STANDARD], {"names": ["a"]}, "give each of the 2 checkpoints its own"),
         ([HARMONIC, STANDARD], {"names": ["a", "a"]}, "give each of the 2 checkpoints its own"),
         ([HARMONIC, STANDARD], {"components": 9}, "components is 9, .* embedding is 8 wide"),
@@ -190,6 +195,31 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=sentence):
         compare(list(named), str(tmp_path / "out"), **options, **loader(**named))
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ValueError, match="which is a file; name a folder"):
+        compare(["m"], str(tmp_path / "out"), **{**loader(), "load_model": pytest.fail})
+
+
+def test_figures_of_an_earlier_comparison_do_not_stay_beside_a_new_table(tmp_path):
+    compare(["h", "s"], str(tmp_path), num_analogies=0, **loader(h=HARMONIC, s=STANDARD))
+    assert (tmp_path / "parallelogram_scatter.png").exists()
+    compare(["h"], str(tmp_path), components=None, num_analogies=0, **loader(h=HARMONIC))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "parallelogram_losses.png",
+        "parallelograms.csv",
+    ]
+
+
+def test_squared_is_the_square_of_the_loss(tmp_path):
+    for name, squared in (("a", False), ("b", True)):
+        folder = str(tmp_path / name)
+        compare(["h"], folder, squared=squared, num_analogies=0, **loader(h=HARMONIC))
+    for one, two in zip(read(tmp_path / "a"), read(tmp_path / "b"), strict=True):
+        assert float(two["median"]) == pytest.approx(float(one["median"]) ** 2, rel=1e-3)
+        assert two["below_1"] == one["below_1"]
 
 
 def test_a_missing_checkpoint_ends_the_command_with_one_sentence(capsys, tmp_path):

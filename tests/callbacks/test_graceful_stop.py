@@ -113,8 +113,10 @@ def test_a_signal_before_the_first_step_is_kept_for_its_end(token_folder, tmp_pa
 
 def test_a_second_ctrl_c_stops_at_once(token_folder, tmp_path):
     moments = Moments((signal.SIGINT, signal.SIGINT), step=5)
-    with pytest.raises(SystemExit):  # Lightning's answer to KeyboardInterrupt
+    with pytest.raises(SystemExit) as stop:
         run(token_folder, tmp_path, moments, GracefulStop())
+    assert stop.value.code == 130  # Lightning's answer to a KeyboardInterrupt is 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # as it was
     assert moments.events == [("validation", 4)]
 
 

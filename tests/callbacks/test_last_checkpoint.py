@@ -27,13 +27,13 @@ CONFIG: dict[str, Any] = {
 
 def write(
     root: Path, version: int, step: int, time: int, name: str = "last", head=HEAD, seed: int = 0,
-    **data: Any,
+    settings: dict[str, Any] | None = None, **data: Any,
 ) -> Path:  # fmt: skip
     path = root / "run" / f"version_{version}" / "checkpoints" / f"{name}.ckpt"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "state_dict": {"weight": torch.ones(30)}, "global_step": step, KEY: {"seed": seed},
-        "hyper_parameters": {"head": head},
+        "hyper_parameters": {"head": head, **(settings or {})},
         "OpenWebText": {"global_batch_size": 4, "block_size": 16, "seed": 0, **data},
     }  # fmt: skip
     torch.save(content, path)
@@ -147,3 +147,105 @@ def test_a_checkpoint_from_before_seeds_were_kept_is_taken(tmp_path):
     del content[KEY]
     torch.save(content, path)
     assert find(tmp_path) == str(path)
+
+
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 6e-4, "weight_decay": 0.1, "betas": (0.9, 0.95), "clip_norm": 1.0,
+    "compile": "auto", "init_from": None, "warmup_steps": 100, "start": "matched",
+}  # fmt: skip
+
+
+def with_settings(**changes: Any) -> dict[str, Any]:
+    options = {"head": HEAD, **SETTINGS, **changes}
+    return {**CONFIG, "model": {**CONFIG["model"], "init_args": options}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 1e-3), ("weight_decay", 0.0), ("betas", (0.9, 0.99)),
+        ("clip_norm", None), ("warmup_steps", 10), ("start", "gpt2"),
+    ],
+)  # fmt: skip
+def test_one_that_was_trained_otherwise_is_passed_over(tmp_path, capsys, name, value):
+    mine = write(tmp_path, 0, 8, time=100, settings={**SETTINGS, "betas": [0.9, 0.95]})
+    write(tmp_path, 1, 9, time=200, settings={**SETTINGS, name: value})
+    assert find(tmp_path, with_settings()) == str(mine)
+    assert f"1 checkpoint: trained with {name} " in capsys.readouterr().out
+
+
+def test_to_be_measured_it_may_have_been_trained_otherwise(tmp_path):
+    path = write(tmp_path, 1, 9, time=200, settings={**SETTINGS, "learning_rate": 1.0})
+    assert last_checkpoint(str(tmp_path), "run", with_settings(), training=False) == str(path)
+    assert find(tmp_path, with_settings()) is None
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {**SETTINGS, "compile": "never"},
+        {**SETTINGS, "init_from": "somewhere"},
+        {**SETTINGS, "vocab_size": 257, "num_tokens": 16},  # filled in from the data
+        {k: v for k, v in SETTINGS.items() if k != "clip_norm"},  # of an older version
+        {**SETTINGS, "of_a_newer_version": 3},
+        {},
+    ],
+)
+def test_one_that_differs_in_nothing_that_trains_is_taken(tmp_path, stored):
+    path = write(tmp_path, 0, 8, time=100, settings=stored)
+    config = with_settings(vocab_size=50257, num_tokens=1024)
+    assert find(tmp_path, config) == str(path)
+
+
+def test_an_older_head_without_an_option_is_taken_and_the_fused_path_may_differ(tmp_path):
+    options: tuple[dict[str, Any], ...] = ({}, {"exponent": 2.0, "fused": True})
+    for version, init_args in enumerate(options):
+        head = {"class_path": "HarmonicHead", "init_args": init_args}
+        path = write(tmp_path, version, 8, time=100 + version, head=head)
+        assert find(tmp_path) == str(path)
+    head = {"class_path": "HarmonicHead", "init_args": {"exponent": 3.0}}
+    write(tmp_path, 2, 8, time=200, head=head)
+    assert find(tmp_path) == str(path)
+
+
+def test_seeds_that_are_counted_are_those_that_are_named(tmp_path):
+    path = write(tmp_path, 0, 8, time=100, settings={"seeds": [0, 1], "num_seeds": 2})
+    assert find(tmp_path, with_settings(seeds=[0, 1], num_seeds=1)) == str(path)
+    assert find(tmp_path, with_settings(seeds=None, num_seeds=2)) == str(path)
+    assert find(tmp_path, with_settings(seeds=None, num_seeds=3)) is None
+
+
+@pytest.mark.filterwarnings("ignore:passing over a checkpoint")
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path):
+    paths = [
+        write(tmp_path, 0, 8 + i, 100 + i, name) for i, name in enumerate(("previous", "last"))
+    ]
+    for path in paths:
+        path.write_bytes(b"PK")
+    with pytest.raises(ValueError) as refused:
+        find(tmp_path)
+    said = str(refused.value)
+    assert "no checkpoint of this run can be read" in said and "all 2" in said
+    assert len([path for path in paths if str(path) in said]) == 1 and "\n" not in said
+    write(tmp_path, 1, 5, time=300, settings={"learning_rate": 1.0})  # another command's
+    with pytest.raises(ValueError, match="no checkpoint of this run"):
+        find(tmp_path, with_settings())
+    for path in paths:
+        path.unlink()
+    assert find(tmp_path, with_settings()) is None
+
+
+@pytest.mark.filterwarnings("ignore:passing over a checkpoint")
+def test_a_damaged_one_beside_another_command_s_is_that_one_s(tmp_path):
+    write(tmp_path, 0, 8, 100, "previous", head=OTHER_HEAD)
+    write(tmp_path, 0, 9, 200).write_bytes(b"PK")
+    assert find(tmp_path) is None
+
+
+def test_of_damaged_ones_the_newest_is_named(tmp_path):
+    for version in (0, 1):
+        path = write(tmp_path, version, 8, time=100)
+        path.write_bytes(b"PK")
+        os.utime(path, (100 - version, 100 - version))
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"version_0.* is the newest"):
+        find(tmp_path)

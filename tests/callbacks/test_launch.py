@@ -157,3 +157,16 @@ def test_launcher_that_the_config_names_is_kept(monkeypatch):
 
 def test_without_a_launcher_nothing_is_added():
     assert cluster_plugins({"plugins": None}, {}) is None
+
+
+@pytest.mark.parametrize(
+    "strategy", ["fsdp", "deepspeed_stage_2", "lightning.pytorch.strategies.ModelParallelStrategy"]
+)
+def test_strategies_that_shard_the_model_are_refused_by_name(strategy):
+    with pytest.raises(ValueError, match=f"trainer.strategy is {strategy}, which shards"):
+        planned_launch({"devices": 2, "strategy": strategy})
+
+
+@pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_spawn", None])
+def test_copies_of_the_model_are_taken(strategy):
+    assert planned_launch({"devices": 2, "strategy": strategy}).devices == 2

@@ -125,6 +125,7 @@ def test_measures_at_its_stride_and_after_the_last_epoch_and_never_in_the_sanity
 
 def test_figures_are_drawn_once_at_the_end_unless_asked_for_earlier(tmp_path):
     late, early = Counting(1), Counting(4, 2)
+    early.name = "another"
     fit(tmp_path, late, early, max_epochs=5)
     assert len(late.drawn) == 1
     assert early.drawn[:2] == [1, 3] and len(early.drawn) == 3
@@ -290,3 +291,22 @@ def test_a_validation_before_the_run_does_not_stand_for_its_end(tmp_path):
 def test_without_a_logger_no_file_is_written(tmp_path):
     fit(tmp_path, Counting(1), max_epochs=1, logger=False)
     assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_two_probes_that_would_log_under_one_name_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"two probes that log as val/toy/.*remove one Counting"):
+        fit(tmp_path, Counting(), Counting(), max_epochs=1)
+
+
+def test_a_stride_counts_validations_where_these_are_counted_in_steps(tmp_path):
+    class Steps(Counting):
+        def measure(self, trainer, module):
+            self.measured.append(trainer.global_step)
+            return {"score": self.values}
+
+    probe = Steps(every_n_epochs=2)
+    fit(
+        tmp_path, probe, max_epochs=None, max_steps=10, val_check_interval=1,
+        check_val_every_n_epoch=None,
+    )  # fmt: skip
+    assert probe.measured == [2, 4, 6, 8, 10]

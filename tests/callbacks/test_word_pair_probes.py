@@ -216,8 +216,8 @@ def test_a_data_module_without_words_gives_a_sentence_before_training(probe):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"num_quadruples": 0}, "num_quadruples is 0; it must be at least 1"),
-        ({"components": 0}, "components is 0; it must be at least 1"),
+        ({"num_quadruples": 0}, "num_quadruples is 0; it must be from 1 to 1,000,000"),
+        ({"components": 0}, "components is 0; it must be from 1 to 1,000,000"),
         ({"tasks": ["presentpast"]}, "did you mean 'present_past'"),
         ({"figure_task": "antonym"}, "figure_task is 'antonym'; choose from country_capital"),
     ],

@@ -235,7 +235,7 @@ def test_everybody_may_read_the_weights_who_may_read_the_config(tmp_path):
     ("options", "tokenizer", "words"),
     [
         ({"head": partial(CrossEntropyHead, bias=True)}, "bytes", "adds a bias to every logit"),
-        ({"vocab_size": 200}, "bytes", "has 257 tokens, and the model knows 200"),
+        ({"vocab_size": 200}, "bytes", "has 257 tokens and the model 200"),
     ],
 )
 def test_models_that_the_format_cannot_hold_are_refused(tmp_path, options, tokenizer, words):

@@ -141,3 +141,8 @@ def test_states_are_sums_so_that_ranks_can_be_added():
     for name in ("counts", "correct", "losses"):
         torch.testing.assert_close(getattr(left, name) + getattr(right, name), getattr(whole, name))
         assert whole._reductions[name] is not None
+
+
+def test_before_anything_is_scored_there_are_no_scores_and_no_warning():
+    scores = MemberScores(3)
+    assert all(values.shape == (3,) and values.isnan().all() for values in scores.named().values())

@@ -10,7 +10,12 @@ import torch
 from torch import nn
 
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead
-from lightning_modules.optimization import clip_gradients, parameter_groups, warmup_cosine
+from lightning_modules.optimization import (
+    change_settings,
+    clip_gradients,
+    parameter_groups,
+    warmup_cosine,
+)
 
 # ---- which parameters decay ------------------------------------------------------------------
 
@@ -139,3 +144,87 @@ def test_small_gradients_stay_as_they_are(limit):
     module = with_gradients(0.1)
     assert float(clip_gradients(module, limit)) == pytest.approx(0.1 * math.sqrt(8))
     assert torch.equal(module.weight.grad, torch.full((2, 3), 0.1))
+
+
+# ---- other settings than the checkpoint's ----------------------------------------------------
+
+
+def optimised(rate: float, decay: float, betas=(0.9, 0.95), end: int = 20, steps: int = 0):
+    """A small model's AdamW and schedule behind so many steps."""
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(parameter_groups(module, decay), lr=rate, betas=betas)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: warmup_cosine(step, 2, end, 0.1)
+    )
+    for _ in range(steps):
+        module(torch.ones(1, 3)).square().sum().backward()
+        optimizer.step()
+        schedule.step()
+    return module, optimizer, schedule
+
+
+def resumed(*settings, end: int = 20):
+    """The same, with the state of one of other settings that did 7 steps."""
+    _, before, schedule_before = optimised(1e-2, 0.1, steps=7)
+    _, optimizer, schedule = optimised(*settings, end=end)
+    optimizer.load_state_dict(before.state_dict())
+    schedule.load_state_dict(schedule_before.state_dict())
+    return optimizer, schedule
+
+
+def test_equal_settings_stay_the_same_bits():
+    optimizer, schedule = resumed(1e-2, 0.1)
+    groups = [dict(group) for group in optimizer.param_groups]
+    rates = schedule.state_dict()
+    assert change_settings(optimizer, schedule, 1e-2, (0.1, 0.0), (0.9, 0.95)) == []
+    assert [dict(group) for group in optimizer.param_groups] == groups
+    assert schedule.state_dict() == rates
+
+
+def test_settings_of_the_config_act_from_the_first_step_on():
+    optimizer, schedule = resumed(3e-3, 0.2, (0.8, 0.9), end=30)
+    moments = [state["exp_avg"].clone() for state in optimizer.state.values()]
+    said = change_settings(optimizer, schedule, 3e-3, (0.2, 0.0), (0.8, 0.9))
+    assert said == [
+        "weight_decay from 0.1 to 0.2",
+        "betas from (0.9, 0.95) to (0.8, 0.9)",
+        "learning_rate from 0.01 to 0.003",
+    ]
+    decaying, resting = optimizer.param_groups
+    assert (decaying["weight_decay"], resting["weight_decay"]) == (0.2, 0.0)
+    for step in range(7, 12):
+        expected = 3e-3 * warmup_cosine(step, 2, 30, 0.1)
+        assert [group["lr"] for group in optimizer.param_groups] == [expected] * 2
+        assert schedule.get_last_lr() == [expected] * 2
+        assert all(group["betas"] == (0.8, 0.9) for group in optimizer.param_groups)
+        optimizer.step()
+        schedule.step()
+    pairs = zip(optimizer.state.values(), moments, strict=True)
+    assert all(torch.equal(state["exp_avg"], moment) for state, moment in pairs)
+
+
+def test_another_end_of_the_schedule_acts_from_the_first_step_on():
+    optimizer, schedule = resumed(1e-2, 0.1, end=40)
+    (said,) = change_settings(optimizer, schedule, 1e-2, (0.1, 0.0), (0.9, 0.95))
+    assert said.startswith("the schedule from 0.00") and said.endswith("at this step")
+    assert optimizer.param_groups[1]["lr"] == 1e-2 * warmup_cosine(7, 2, 40, 0.1)
+
+
+def test_a_constant_rate_changes_and_one_that_a_callback_moved_stays():
+    optimizer = torch.optim.AdamW(nn.Linear(3, 2).parameters(), lr=1e-2, weight_decay=0.1)
+    assert change_settings(optimizer, None, 1e-2, (0.1,), (0.9, 0.999)) == []
+    optimizer.param_groups[0]["lr"] = 1e-3
+    assert change_settings(optimizer, None, 1e-2, (0.1,), (0.9, 0.999)) == []
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+    assert change_settings(optimizer, None, 2e-2, (0.1,), (0.9, 0.999)) == [
+        "learning_rate from 0.01 to 0.02"
+    ]
+    assert optimizer.param_groups[0]["lr"] == 2e-2
+
+
+def test_another_kind_of_schedule_keeps_its_rate():
+    optimizer = torch.optim.AdamW(nn.Linear(3, 2).parameters(), lr=1e-2, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    assert change_settings(optimizer, schedule, 5e-2, (0.1,), (0.9, 0.999)) == []
+    assert optimizer.param_groups[0]["lr"] == 1e-2

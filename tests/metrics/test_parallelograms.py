@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 
 from callbacks.metrics import (
     draw_quadruples,
+    draw_unrelated,
     parallelogram_losses,
     parallelogram_scores,
     project_vocabulary,
@@ -97,6 +98,20 @@ def test_draws_are_of_two_different_pairs_evenly_and_depend_on_the_seed_alone():
     assert not drawn.equal(draw_quadruples(5, 20000, seed=4))
     with pytest.raises(ValueError, match="needs two word pairs, got 1"):
         draw_quadruples(1)
+
+
+@pytest.mark.parametrize("num_pairs", [2, 5])
+def test_an_unrelated_pair_is_any_other_one_and_never_the_words_own(num_pairs):
+    drawn = draw_quadruples(num_pairs, 20000, seed=3)
+    others = draw_unrelated(drawn, num_pairs, seed=3)
+    assert others.shape == drawn.shape and not (others == drawn).any()
+    for place in (0, 1):
+        counts = torch.bincount(others[drawn[:, place] == 0, place], minlength=num_pairs)
+        assert counts[0] == 0
+        assert counts[1:] / counts.sum() == pytest.approx(1 / (num_pairs - 1), abs=0.03)
+    assert others.equal(draw_unrelated(drawn, num_pairs, seed=3))
+    if num_pairs > 2:
+        assert not others.equal(draw_unrelated(drawn, num_pairs, seed=4))
 
 
 def test_scores_are_counted():
