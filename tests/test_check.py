@@ -102,11 +102,6 @@ def test_all_gpus_of_another_machine_are_said_to_be_unknown(in_root, capsys, fol
     assert "counted as 1 here" in line(text, "devices") and "40 times" in line(text, "batch")
 
 
-def test_strategy_that_a_cpu_has_not_is_checked_too(in_root, capsys, folder):
-    text = check(capsys, folder, "--trainer.strategy", "fsdp")
-    assert "on each of 8 devices" in line(text, "batch")
-
-
 def test_processes_on_a_cpu_are_no_gpus(in_root, capsys, folder):
     cpu = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")
     text = check(capsys, folder, *cpu)
@@ -128,8 +123,9 @@ def test_processes_on_a_cpu_are_no_gpus(in_root, capsys, folder):
         ((), {"SLURM_NTASKS": "4"}, ["SLURM_NTASKS is 4", "--ntasks-per-node=8"]),
         (("--trainer.precison", "32"), {}, ["did you mean 'trainer.precision'"]),
         (("--data.data_dir", "nowhere"), {}, ["nowhere", "lightning prepare"]),
-        (("--trainer.callbacks+=Parallelograms", "--trainer.callbacks.components", "99"), {},
-         ["components is 99"]),
+        (("--trainer.callbacks", "[{class_path: Parallelograms, init_args: {components: 9999}}]"),
+         {}, ["components is 9999"]),
+        (("--trainer.strategy", "fsdp"), {}, ["trainer.strategy is fsdp", "use auto, ddp"]),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_with_one_sentence(
