@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,3 +56,26 @@ def token_folder(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def spawn_ranks() -> Callable[..., None]:
+    """Run ``function(rank, *arguments, port)`` in so many processes, and wait until all have ended.
+
+    The port is for the function to meet the others on.
+    """
+    from torch import multiprocessing
+
+    def spawn(function: Callable[..., None], ranks: int, *arguments: Any) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        spawned = multiprocessing.spawn(function, (*arguments, port), ranks, join=False)
+        end = time.monotonic() + 400
+        while not spawned.join(timeout=5):
+            if time.monotonic() > end:
+                for process in spawned.processes:
+                    process.kill()
+                pytest.fail("the ranks wait for each other")
+
+    return spawn

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,12 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from callbacks import GracefulStop, RunCheckpoint
 from datamodules import OpenWebText
 from lightning_modules import GPT2, HarmonicHead, LanguageModel
 
-BLOCK, TIME_LIMIT = 16, 400
+BLOCK = 16
 
 
 class Scores(L.Callback):
@@ -136,7 +133,7 @@ def on_rank(rank: int, folder: str, port: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory) -> dict[str, Any]:
+def ranks(tmp_path_factory, spawn_ranks) -> dict[str, Any]:
     """What two ranks found, and the folder they wrote to."""
     folder = tmp_path_factory.mktemp("ddp")
     (folder / "tokens").mkdir()
@@ -144,16 +141,7 @@ def ranks(tmp_path_factory) -> dict[str, Any]:
     for split, windows in (("train", 22), ("val", 7)):  # seven: three and four
         tokens = rng.integers(0, 256, windows * BLOCK + 1).astype("<u2")
         tokens.tofile(folder / "tokens" / f"{split}.bin")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spawned = mp.spawn(on_rank, args=(str(folder), port), nprocs=2, join=False)
-    end = time.monotonic() + TIME_LIMIT
-    while not spawned.join(timeout=5):
-        if time.monotonic() > end:
-            for process in spawned.processes:
-                process.kill()
-            pytest.fail("the ranks wait for each other")
+    spawn_ranks(on_rank, 2, str(folder))
     found = [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in range(2)]
     return {"folder": folder, "found": found}
 

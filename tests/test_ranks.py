@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from callbacks import RunSummary
 from datamodules import AlgorithmicData, ModularAddition, OpenWebText
@@ -160,19 +157,10 @@ def alone(folder) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def ranks(request, folder, alone) -> list[dict[str, Any]]:
+def ranks(request, folder, alone, spawn_ranks) -> list[dict[str, Any]]:
     """What each of two, of three ranks finds."""
     world = request.param
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spawned = mp.spawn(on_rank, args=(world, str(folder), port), nprocs=world, join=False)
-    end = time.monotonic() + TIME_LIMIT
-    while not spawned.join(timeout=5):
-        if time.monotonic() > end:
-            for process in spawned.processes:
-                process.kill()
-            pytest.fail("the ranks wait for each other")
+    spawn_ranks(on_rank, world, world, str(folder))
     return [json.loads((folder / f"world_{world}_rank_{r}.json").read_text()) for r in range(world)]
 
 

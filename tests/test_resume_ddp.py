@@ -18,7 +18,6 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from callbacks import GracefulStop
@@ -172,17 +171,11 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def ranks(folder) -> list[dict[str, Any]]:
+def ranks(folder, spawn_ranks) -> list[dict[str, Any]]:
     """What two ranks found."""
     fit(folder / "tokens", "one", 2, checkpoint={"save_top_k": -1})
     with contextlib.chdir(Path(__file__).parent.parent):
-        spawned = mp.spawn(on_rank, args=(str(folder), free_port()), nprocs=2, join=False)
-        end = time.monotonic() + TIME_LIMIT
-        while not spawned.join(timeout=5):
-            if time.monotonic() > end:
-                for process in spawned.processes:
-                    process.kill()
-                pytest.fail("the ranks wait for each other")
+        spawn_ranks(on_rank, 2, str(folder))
     return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in range(2)]
 
 
