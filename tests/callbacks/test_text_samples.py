@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +11,6 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks import TextSamples
@@ -309,22 +306,13 @@ def test_only_the_first_rank_generates():
 
 @pytest.mark.slow
 @pytest.mark.ddp
-def test_of_two_ranks_the_first_writes_and_both_train_as_without_it(tmp_path):
+def test_of_two_ranks_the_first_writes_and_both_train_as_without_it(tmp_path, spawn_ranks):
     (tmp_path / "tokens").mkdir()
     rng = np.random.default_rng(0)
     for split, windows in (("train", 28), ("val", 5)):
         ids = rng.integers(0, 256, windows * BLOCK + 1).astype("<u2")
         ids.tofile(tmp_path / "tokens" / f"{split}.bin")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spawned = mp.spawn(on_rank, args=(str(tmp_path), port), nprocs=2, join=False)
-    end = time.monotonic() + 300
-    while not spawned.join(timeout=5):
-        if time.monotonic() > end:
-            for process in spawned.processes:
-                process.kill()
-            pytest.fail("the ranks wait for each other")
+    spawn_ranks(on_rank, 2, str(tmp_path))
     for rank in range(2):
         plain, watched = (tmp_path / f"{name}_{rank}.txt" for name in ("plain", "watched"))
         assert watched.read_text() == plain.read_text() and "," in plain.read_text()
