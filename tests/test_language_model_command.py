@@ -29,7 +29,7 @@ TINY = (
     "--model.network.width", "16", "--model.learning_rate", "1e-2", "--model.warmup_steps", "2",
     "--trainer.max_steps", "6", "--trainer.val_check_interval", "3",
     "--trainer.log_every_n_steps", "2", "--trainer.precision", "32-true",
-    "--checkpoint.every_n_steps", "4",
+    "--checkpoint.every_n_steps", "4", "--trainer.callbacks", "[{class_path: Speed}]",
 )  # fmt: skip
 
 

@@ -13,17 +13,18 @@ import torch
 from lightning_modules import Classifier, LanguageModel
 from train import main
 
+FEW_PROBES = ("--trainer.callbacks", "[{class_path: WeightNorms}]")  # figures take seconds
 LM = (
     "--config", "configs/gpt2_cpu.yaml", "--data.tokenizer", "bytes", "--data.block_size", "16",
     "--data.global_batch_size", "4", "--data.micro_batch_size", "2",
     "--model.network.num_layers", "1", "--model.network.num_heads", "1",
     "--model.network.width", "16", "--trainer.max_steps", "6", "--trainer.val_check_interval", "3",
     "--trainer.log_every_n_steps", "2", "--trainer.precision", "32-true",
-    "--checkpoint.every_n_steps", "2",
+    "--checkpoint.every_n_steps", "2", *FEW_PROBES,
 )  # fmt: skip
 SMALL = (
     "--config", "configs/quickstart.yaml", "--trainer.max_epochs", "6", "--model.num_seeds", "2",
-    "--checkpoint.every_n_epochs", "2",
+    "--checkpoint.every_n_epochs", "2", *FEW_PROBES,
 )  # fmt: skip
 
 
@@ -71,7 +72,9 @@ def lm(token_folder, in_root) -> tuple[str, ...]:
     return (*LM, "--data.data_dir", str(token_folder()))
 
 
-@pytest.mark.parametrize("network", ["MLP", "ToyTransformer"])  # one without, one with dropout
+@pytest.mark.parametrize(
+    "network", ["MLP", pytest.param("ToyTransformer", marks=pytest.mark.slow)]
+)  # one without, one with dropout
 def test_a_killed_classifier_goes_on_with_ckpt_path_last(in_root, tmp_path, monkeypatch, network):
     run = (*SMALL, "--model.network", network, "--ckpt_path", "last")
     fit(tmp_path / "straight", *run)

@@ -232,6 +232,7 @@ def test_a_run_of_one_rank_goes_on_with_several(ranks, alone):
         )
 
 
+@pytest.mark.slow
 def test_the_command_itself_starts_its_ranks_and_its_results_are_those_of_one_device(
     tmp_path, lightning_command
 ):
