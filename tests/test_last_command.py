@@ -92,12 +92,15 @@ def test_a_killed_classifier_goes_on_with_ckpt_path_last(in_root, tmp_path, monk
 
 
 def test_every_probe_s_and_callback_s_state_loads_without_code(lm, tmp_path):
-    every = ["Speed", "LearningRateMonitor", "ModelSummary"]  # beside the config's three probes
-    arguments = [part for name in every for part in ("--trainer.callbacks+", name)]
-    fit(tmp_path, *SMALL, *arguments, "--checkpoint.save_top_k", "1", "--checkpoint.monitor",
-        "test/accuracy", "--checkpoint.mode", "max")  # fmt: skip
-    fit(tmp_path, *lm, *arguments, "--checkpoint.save_top_k", "1",
-        "--checkpoint.monitor", "val/loss")  # fmt: skip
+    def callbacks(*names: str) -> tuple[str, str]:
+        every = (*names, "WeightNorms", "LearningRateMonitor", "ModelSummary")
+        return "--trainer.callbacks", f"[{', '.join(f'{{class_path: {name}}}' for name in every)}]"
+
+    fit(tmp_path, *SMALL, *callbacks("EmbeddingGeometry", "Generalization"),
+        "--checkpoint.save_top_k", "1", "--checkpoint.monitor", "test/accuracy",
+        "--checkpoint.mode", "max")  # fmt: skip
+    fit(tmp_path, *lm, *callbacks("Speed", "Parallelograms", "Analogies", "TextSamples"),
+        "--checkpoint.save_top_k", "1", "--checkpoint.monitor", "val/loss")  # fmt: skip
     written = list(tmp_path.glob("*/*/checkpoints/*.ckpt"))
     assert len(written) == 6
     for path in written:
