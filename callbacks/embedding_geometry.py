@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from callbacks.head_name import head_name
 from callbacks.metrics import cumulative_explained_variance, explained_variance
 from callbacks.metrics import principal_components as project
 from callbacks.probe import Probe, task_of, when
@@ -93,9 +94,7 @@ def describe(module: L.LightningModule, task: Any) -> str:
     task_name = task.name.replace("_", " ") if task is not None else "training"
     if member is None:
         return task_name
-    head = type(member.head).__name__.removesuffix("Head")
-    head = {"CrossEntropy": "cross-entropy"}.get(head, head.lower())
-    return f"{task_name} · {head} {type(member.network).__name__}"
+    return f"{task_name} · {head_name(member)} {type(member.network).__name__}"
 
 
 def coset_colors(points: Tensor) -> Tensor:

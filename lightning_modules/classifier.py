@@ -224,9 +224,11 @@ class Classifier(L.LightningModule):
         )
 
     def on_validation_epoch_end(self) -> None:
-        scores = self.scores()  # always, since all ranks add theirs up here
-        if not self.trainer.sanity_checking and self._logs_this_epoch():
-            self._log_quartiles(scores)
+        logs = not self.trainer.sanity_checking and self._logs_this_epoch()
+        if logs or self.trainer.world_size > 1:  # where all ranks add theirs up here
+            scores = self.scores()
+            if logs:
+                self._log_quartiles(scores)
 
     def on_test_epoch_start(self) -> None:
         self.member_scores.reset()
