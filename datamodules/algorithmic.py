@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict, get_args
 
 import lightning as L
 import torch
@@ -40,23 +40,26 @@ class AlgorithmicData(L.LightningDataModule):
     Args:
         task: The task, such as ModularAddition.
         sampling: 'distinct' draws distinct inputs, so that no test input is trained on;
-            'with_replacement' is the authors' protocol, which leaks test inputs into training.
+            'with_replacement' is the authors' protocol, which leaks test inputs into training. Or a
+            list with one of them for each seed.
         num_samples: Examples drawn per seed (1000 in the paper), training and test together.
-        train_fraction: Share of them that is trained on (0.8 in the paper).
+        train_fraction: Share of them that is trained on (0.8 in the paper); or a list with one
+            for each seed.
         batch_size: Examples per optimizer step (32 in the authors' code).
         keep_pairs_together: In symmetric tasks put (x, y) and (y, x) on the same side of the split.
         seeds: One per member; null takes those of the model that is trained.
 
     Raises:
-        ValueError: A number is out of range, or seeds differ from the model's.
+        ValueError: A number is out of range, seeds differ from the model's, or a list has not one
+            entry for each seed.
     """
 
     def __init__(
         self,
         task: Task | None = None,
-        sampling: Sampling = "distinct",
+        sampling: Sampling | list[Sampling] = "distinct",
         num_samples: int = 1000,
-        train_fraction: float = 0.8,
+        train_fraction: float | list[float] = 0.8,
         batch_size: int = 32,
         keep_pairs_together: bool = False,
         seeds: list[int] | None = None,
@@ -66,12 +69,15 @@ class AlgorithmicData(L.LightningDataModule):
             raise ValueError(f"num_samples is {num_samples}; it must be at least 2")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        if not 0.0 < train_fraction < 1.0:
+        fractions = train_fraction if isinstance(train_fraction, list) else [train_fraction]
+        if not all(0.0 < fraction < 1.0 for fraction in fractions):
             raise ValueError(f"train_fraction is {train_fraction}; it must lie between 0 and 1")
-        if sampling not in ("distinct", "with_replacement"):
+        if not set([sampling] if isinstance(sampling, str) else sampling) <= set(
+            get_args(Sampling)
+        ):
             raise ValueError(f"sampling is {sampling!r}; choose 'distinct' or 'with_replacement'")
         self.task = ModularAddition() if task is None else task
-        self.sampling: Sampling = sampling
+        self.sampling: Sampling | list[Sampling] = sampling
         self.num_samples = num_samples
         self.train_fraction = train_fraction
         self.batch_size = batch_size
@@ -79,6 +85,7 @@ class AlgorithmicData(L.LightningDataModule):
         self.seeds = seeds
         self.splits: list[Split] = []
         self._split_seeds: list[int] = []
+        self._member_settings: list[tuple[Sampling, float]] = []
 
     @property
     def vocab_size(self) -> int:
@@ -98,25 +105,33 @@ class AlgorithmicData(L.LightningDataModule):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch (after ``setup``)."""
-        return -(-max(len(split.train_inputs) for split in self.splits) // self.batch_size)
+        return max(self.steps_per_member)
+
+    @property
+    def steps_per_member(self) -> list[int]:
+        """The same of each member; they differ where the members' train fractions do."""
+        return [-(-len(split.train_inputs) // self.batch_size) for split in self.splits]
+
+    @property
+    def member_settings(self) -> list[tuple[Sampling, float]]:
+        """Each member's sampling and train fraction (after ``setup``)."""
+        return self._member_settings
 
     def setup(self, stage: str | None = None) -> None:
         """Split every seed's examples; the same for the same seeds, whatever the stage."""
         seeds = self._resolve_seeds()
         if self._split_seeds == seeds:
             return
-        self._split_seeds = seeds
+        samplings: list[Sampling] = _for_each(self.sampling, "sampling", seeds)
+        fractions = _for_each(self.train_fraction, "train_fraction", seeds)
+        self._member_settings = list(zip(samplings, fractions, strict=True))
         self.splits = [
             split_examples(
-                self.task,
-                seed,
-                self.sampling,
-                self.num_samples,
-                self.train_fraction,
-                self.keep_pairs_together,
+                self.task, seed, sampling, self.num_samples, fraction, self.keep_pairs_together
             )
-            for seed in seeds
+            for seed, (sampling, fraction) in zip(seeds, self._member_settings, strict=True)
         ]
+        self._split_seeds = seeds
 
     def train_dataloader(self) -> EpochLoader:
         """One item an epoch: all of the epoch's batches.
@@ -215,6 +230,18 @@ def evaluation_batch(splits: Sequence[Split]) -> EvaluationBatch:
         "leaked": _stack([torch.cat([f, s.leaked]) for s, f in parts], False),
         "mirrored": _stack([torch.cat([f, s.mirrored]) for s, f in parts], False),
     }
+
+
+def _for_each(setting: Any, name: str, seeds: Sequence[int]) -> list[Any]:
+    """One value for each seed, of a list or of one that all share."""
+    if not isinstance(setting, list):
+        return [setting] * len(seeds)
+    if len(setting) != len(seeds):
+        raise ValueError(
+            f"data.{name} has {len(setting)} entries for {len(seeds)} seeds; give one each, or one "
+            f"value for all"
+        )
+    return setting
 
 
 def _stack(tensors: Sequence[Tensor], fill: int | bool) -> Tensor:

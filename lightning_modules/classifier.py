@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import lightning as L
@@ -21,6 +22,7 @@ from lightning_modules.member_share import MemberShare, member_range, rank_optim
 from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead
 from lightning_modules.optimization import apply_settings
 from lightning_modules.recipes import from_recipe, recipe
+from lightning_modules.step_groups import StepGroup, parameters_of, step_groups
 
 # Compiling takes 10 to 30 s and saves about 0.1 ms per seed and step (docs/performance.md), so it
 # pays from some 150,000 steps of one seed on.
@@ -44,7 +46,10 @@ class Classifier(L.LightningModule):
         num_classes: Number of classes (likewise).
         tie_embedding: Let the head's unembedding be the network's token embedding.
         num_seeds: Train this many seeds, 0 to num_seeds - 1.
-        seeds: Train these seeds instead.
+        seeds: Train these seeds instead, one a member. A seed may stand there several times where
+            its members differ in ``head_settings``, or in the data's train fraction or sampling.
+        head_settings: Settings of the head that differ between members: by name a list with one
+            number a member, such as ``{exponent: [1, 2]}`` with seeds ``[0, 0]``.
         learning_rate: AdamW's learning rate (2e-3 in the paper).
         weight_decay: AdamW's weight decay, on every parameter (0.01 in the paper; the authors'
             transformers have 0.005).
@@ -55,7 +60,7 @@ class Classifier(L.LightningModule):
             it, 'always' and 'never' decide for you.
 
     Raises:
-        ValueError: A number is out of range, or the seeds are not distinct.
+        ValueError: A number is out of range, or head_settings do not fit.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Classifier(L.LightningModule):
         tie_embedding: bool = True,
         num_seeds: int = 1,
         seeds: list[int] | None = None,
+        head_settings: dict[str, list[float]] | None = None,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -107,16 +113,19 @@ class Classifier(L.LightningModule):
         self.betas = betas
         self.compile_mode = compile
 
-        def build() -> NetworkWithHead:
+        def build(settings: dict[str, float]) -> NetworkWithHead:
             body = network(vocab_size, num_tokens)
-            return NetworkWithHead(
-                body, head(body.out_features, num_classes), tie_embedding, embedding_penalty
-            )
+            readout = head(body.out_features, num_classes, **settings)
+            readout.hold_as_buffers(settings)
+            return NetworkWithHead(body, readout, tie_embedding, embedding_penalty)
 
-        self.ensemble = Ensemble(build, list(range(num_seeds)) if seeds is None else seeds)
-        self.seeds = self.ensemble.seeds
+        self.seeds = list(range(num_seeds)) if seeds is None else list(seeds)
+        self.head_settings = _of_each_member(head_settings or {}, len(self.seeds))
+        builds = [partial(build, settings) for settings in self.head_settings]
+        self.ensemble = Ensemble(builds, self.seeds)
         self.member_scores = MemberScores(len(self.seeds))
         self._share: MemberShare | None = None
+        self._groups: list[StepGroup] = []
         self._diverged: set[int] = set()
         self._data_logged = False
 
@@ -124,7 +133,7 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
-            self.share().ensemble.parameters(),
+            parameters_of(self.step_groups()),
             lr=self.learning_rate,
             betas=self.betas,
             weight_decay=self.weight_decay,
@@ -135,7 +144,8 @@ class Classifier(L.LightningModule):
         trainer: Any = self.trainer
         refuse_other_sizes(self, self.sizes, trainer.datamodule)
         member_range(len(self.seeds), trainer.global_rank, trainer.world_size)  # or refuse
-        self._share = None
+        self._refuse_twins(trainer.datamodule)
+        self._share, self._groups = None, []
 
     def share(self) -> MemberShare:
         """What this rank trains; made when the parameters are on their device, which is late."""
@@ -144,6 +154,22 @@ class Classifier(L.LightningModule):
             place = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
             self._share = MemberShare(self.ensemble, *place)
         return self._share
+
+    def step_groups(self) -> list[StepGroup]:
+        """What this rank trains, divided by how many steps an epoch its members take."""
+        if not self._groups:
+            share = self.share()
+            datamodule = getattr(self._trainer, "datamodule", None)
+            steps = list(getattr(datamodule, "steps_per_member", [0])) or [0]
+            if len(steps) != len(self.seeds) or len(set(steps)) == 1:
+                steps = [max(steps)] * len(share.ensemble.seeds)
+            elif share.ranks > 1:
+                raise ValueError(
+                    f"members that differ in their training fraction train on one device, not on "
+                    f"{share.ranks}; set trainer.devices to 1"
+                )
+            self._groups = step_groups(share.ensemble, steps)
+        return self._groups
 
     def on_fit_start(self) -> None:
         self._data_logged = False
@@ -168,15 +194,20 @@ class Classifier(L.LightningModule):
         # The plain optimizer: Lightning's wrapper calls every callback's hooks at every step.
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert not isinstance(optimizer, list)  # there is one
-        share = self.share()
+        share, groups = self.share(), self.step_groups()
         batch = share.take(batch, dim=1)
         num_steps = len(batch["inputs"])
-        first_step = self.current_epoch * num_steps
         losses = torch.zeros(len(share.ensemble.seeds), device=self.device)
-        for i, (inputs, targets) in enumerate(zip(batch["inputs"], batch["targets"], strict=True)):
-            step_losses = share.ensemble.accumulate_gradients(inputs, targets, first_step + i)
-            losses += share.average_gradients(step_losses, targets)
-            optimizer.step()
+        for ensemble, members, steps in groups:
+            steps = num_steps if len(groups) == 1 else steps
+            first_step = self.current_epoch * steps
+            inputs, targets = batch["inputs"][:steps, members], batch["targets"][:steps, members]
+            for i in range(steps):
+                step_losses = ensemble.accumulate_gradients(inputs[i], targets[i], first_step + i)
+                losses[members] += share.average_gradients(step_losses, targets[i])
+                optimizer.step()
+            if len(groups) > 1:
+                ensemble.zero_grad(set_to_none=True)  # so that the other groups' steps pass it by
         share.publish()
         # Which leaves the counting of steps to us.
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
@@ -187,6 +218,13 @@ class Classifier(L.LightningModule):
         # checkpoints do. It adds the 1 of this batch itself.
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step - 1
         self._report_divergence(share.gather(losses))
+
+    def _refuse_twins(self, datamodule: Any) -> None:
+        """Two members that differ in nothing would be one experiment counted twice."""
+        of_data = getattr(datamodule, "member_settings", None) or [()] * len(self.seeds)
+        of_head = [tuple(settings.items()) for settings in self.head_settings]
+        if len(set(zip(self.seeds, of_head, of_data, strict=False))) < len(self.seeds):
+            raise ValueError(f"seeds are {self.seeds}; give at least one, and each only once")
 
     # ---- checkpoints: those of one device, whatever the number of ranks -----------------------
 
@@ -328,3 +366,13 @@ class Classifier(L.LightningModule):
                 f"{where}; the other seeds go on; {advice}"
             )
         self._diverged |= diverged
+
+
+def _of_each_member(settings: dict[str, list[float]], size: int) -> list[dict[str, float]]:
+    """{'exponent': [1, 2]} as [{'exponent': 1.0}, {'exponent': 2.0}]."""
+    for name, values in settings.items():
+        if len(values) != size:
+            raise ValueError(
+                f"head_settings.{name} has {len(values)} values for {size} members; give one each"
+            )
+    return [{name: float(values[i]) for name, values in settings.items()} for i in range(size)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,6 +14,12 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from lightning_modules.networks.network_with_head import NetworkWithHead
 from lightning_modules.networks.seeded_dropout import SeededDropout, hash32
+
+Build = Callable[[], NetworkWithHead]
+
+# Members of one computation. Sixty at a time take longer than three times twenty: what a step of
+# these small networks touches no longer stays in a core's cache (docs/performance.md).
+_AT_A_TIME = 24
 
 
 class Ensemble(nn.Module):
@@ -26,26 +33,30 @@ class Ensemble(nn.Module):
 
     Args:
         build: Returns a freshly initialised member. Called once per seed, with torch's global
-            generator seeded to it.
-        seeds: One seed per member.
+            generator seeded to it. Or one such function per member, whose modules may differ in the
+            values of their buffers.
+        seeds: One seed per member; members of one seed start alike.
 
     Attributes:
         stacked: The member's module tree with every parameter (S, ...): checkpoint keys are the
             member's own under ``stacked.``.
 
     Raises:
-        ValueError: No seed, a seed twice, or a member with ``nn.Dropout``, whose masks come from
-            one generator for all (use ``SeededDropout``).
+        ValueError: No seed, or a member with ``nn.Dropout``, whose masks come from one generator
+            for all (use ``SeededDropout``).
     """
 
     seed_values: Tensor
 
-    def __init__(self, build: Callable[[], NetworkWithHead], seeds: Sequence[int]) -> None:
+    def __init__(self, build: Build | Sequence[Build], seeds: Sequence[int]) -> None:
         super().__init__()
-        if not seeds or len(set(seeds)) != len(seeds):
-            raise ValueError(f"seeds are {list(seeds)}; give at least one, and each only once")
+        if not seeds:
+            raise ValueError(f"seeds are {list(seeds)}; give at least one")
         self.seeds = [int(seed) for seed in seeds]
-        members = [_build_seeded(build, seed) for seed in self.seeds]
+        builds = [build] * len(self.seeds) if callable(build) else build
+        members = [
+            _build_seeded(build, seed) for build, seed in zip(builds, self.seeds, strict=True)
+        ]
         for name, child in members[0].named_modules():
             if isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
                 raise ValueError(
@@ -75,9 +86,15 @@ class Ensemble(nn.Module):
         device = next(iter(parameters.values())).device
         seed_values = torch.tensor(self.seeds, device=device)
         self.register_buffer("seed_values", seed_values, persistent=False)
-        self._gradients = vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0))
-        self._evaluation = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
-        self._logits = vmap(self._member_logits, in_dims=(0, 0, 0))
+        # Equal chunks, as far as they can be: every size is compiled for itself.
+        count = -(-len(seed_values) // _AT_A_TIME)
+        bounds = [len(seed_values) * i // count for i in range(count + 1)]
+        self._chunks = [slice(a, b) for a, b in pairwise(bounds)]
+        self._functions: dict[str, Callable[..., Any]] = {
+            "gradients": vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0)),
+            "evaluation": vmap(self._member_evaluation, in_dims=(0, 0, 0, 0)),
+            "logits": vmap(self._member_logits, in_dims=(0, 0, 0)),
+        }
 
     def part(self, first: int, last: int) -> Ensemble:
         """Members ``first`` to ``last - 1`` as an ensemble that trains the same memory.
@@ -88,12 +105,13 @@ class Ensemble(nn.Module):
         part = Ensemble.__new__(Ensemble)
         nn.Module.__init__(part)
         part.seeds = self.seeds[first:last]
-        part._skeleton = [copy.deepcopy(self._skeleton[0])]
+        part._skeleton = self._skeleton
         state = (
             {name: value.detach()[first:last] for name, value in named}
             for named in (self.stacked.named_parameters(), self.stacked.named_buffers())
         )
         part._hold(*state)
+        part._functions = self._functions  # so that parts of one size are compiled once
         return part
 
     def compile(self) -> None:
@@ -101,8 +119,8 @@ class Ensemble(nn.Module):
 
         Where no compiler works (none installed, say), they stay as they are, with a warning.
         """
-        self._gradients = compiled_or_eager(self._gradients)
-        self._evaluation = compiled_or_eager(self._evaluation)
+        for name in ("gradients", "evaluation"):
+            self._functions[name] = compiled_or_eager(self._functions[name])
 
     def accumulate_gradients(self, inputs: Tensor, targets: Tensor, step: int | Tensor) -> Tensor:
         """Set every parameter's ``.grad`` to its member's own gradient.
@@ -118,10 +136,19 @@ class Ensemble(nn.Module):
         self._mode(training=True)
         parameters = self._parameters_by_name
         with torch.no_grad():  # vmap(grad) makes the gradients itself; autograd need not record
-            gradients, losses = self._gradients(parameters, self._buffers_at(step), inputs, targets)
+            buffers = self._buffers_at(step)
+            parts = [
+                self._functions["gradients"](
+                    {name: value[members] for name, value in parameters.items()},
+                    {name: value[members] for name, value in buffers.items()},
+                    inputs[members],
+                    targets[members],
+                )
+                for members in self._chunks
+            ]
             for name, parameter in parameters.items():
-                parameter.grad = gradients[name]
-        return losses
+                parameter.grad = _joined([gradients[name] for gradients, _ in parts])
+        return _joined([losses for _, losses in parts])
 
     @torch.no_grad()
     def evaluate(
@@ -130,14 +157,16 @@ class Ensemble(nn.Module):
         """Loss and correctness of every example, each (S, N), in evaluation mode."""
         self._mode(training=False)
         parameters = self._parameters_by_name
-        return self._evaluation(parameters, self._buffers_at(step, -1), inputs, targets)
+        return self._functions["evaluation"](
+            parameters, self._buffers_at(step, -1), inputs, targets
+        )
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, step: int | Tensor = 0) -> Tensor:
         """Logits (S, N, classes) of inputs (S, N, ...), in evaluation mode."""
         self._mode(training=False)
         parameters = self._parameters_by_name
-        return self._logits(parameters, self._buffers_at(step, -1), inputs)
+        return self._functions["logits"](parameters, self._buffers_at(step, -1), inputs)
 
     @torch.no_grad()
     def features(self, inputs: Tensor, step: int | Tensor = 0) -> Tensor:
@@ -232,7 +261,11 @@ def compiled_or_eager(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _build_seeded(build: Callable[[], NetworkWithHead], seed: int) -> NetworkWithHead:
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _build_seeded(build: Build, seed: int) -> NetworkWithHead:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()

@@ -62,7 +62,7 @@ class HarmonicHead(LossHead):
         if not 0 < eps < math.inf:
             raise ValueError(f"eps is {eps}; it must be positive (the authors' code has 1e-4)")
         self.exponent = math.sqrt(in_features) if exponent is None else float(exponent)
-        self.eps = eps
+        self.eps = float(eps)
 
     def forward(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
@@ -103,7 +103,11 @@ class HarmonicHead(LossHead):
             return masked_mean(F.softplus(odds.logsumexp(dim=-1)), counted)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, exponent={self.exponent:g}, eps={self.eps:g}"
+        settings = ((name, getattr(self, name)) for name in ("exponent", "eps"))
+        held = (
+            f"{k}={v:g}" if isinstance(v, float) else f"{k} of each member" for k, v in settings
+        )
+        return ", ".join([super().extra_repr(), *held])
 
     def _in_float32(self, features: Tensor) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(features.dtype, torch.float32)

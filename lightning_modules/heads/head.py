@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,28 @@ class LossHead(nn.Module, ABC):
                 f"embedding of the same width as its features, or set tie_embedding to false"
             )
         self.weight = embedding
+
+    def hold_as_buffers(self, names: Iterable[str]) -> None:
+        """Keep numeric settings as buffers, so that each member of an ensemble can have its own.
+
+        Args:
+            names: Such as ``exponent``. The loss is formed from the logits then, never fused.
+
+        Raises:
+            ValueError: The head has no numeric setting of that name.
+        """
+        for name in names:
+            value = self.__dict__.get(name)
+            if isinstance(value, bool | int) or not isinstance(value, float):
+                numeric = [key for key, held in self.__dict__.items() if isinstance(held, float)]
+                choices = ", ".join(numeric) or "none"
+                raise ValueError(
+                    f"{type(self).__name__} has no setting {name!r} that could differ between "
+                    f"members; those it has: {choices}"
+                )
+            delattr(self, name)
+            self.register_buffer(name, torch.tensor(value), persistent=False)
+            self.fused = False
 
     def uses_fused_loss(self) -> bool:
         """Whether ``loss`` never forms the logits: as ``fused`` says, or above 4,096 classes.
