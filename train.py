@@ -31,6 +31,7 @@ SUBCOMMANDS = {
     "sample": "write text with a language model's checkpoint",
     "export": "write a language model's checkpoint as a Hugging Face folder",
     "compare": "draw the word parallelograms of several language models in one figure",
+    "reproduce": "run a paper's figure or table, and put published and measured side by side",
 }
 
 # Subcommands that are a function each, whose arguments are their options. What such a function may
@@ -39,6 +40,7 @@ FUNCTIONS = {
     "sample": "lightning_modules.sampling.sample",
     "export": "lightning_modules.huggingface.export",
     "compare": "callbacks.comparison.compare",
+    "reproduce": "reproduce.reproduce",
 }
 HANDED = {
     "load_model": "lightning_modules.checkpoints.load_language_model",
@@ -54,7 +56,7 @@ Train models that can be read: any loss head, interpretability measured while tr
 subcommands:
 {subcommands}
 
-options of all but the last three:
+options of all but the last four:
   --config FILE    a YAML file, one run each; see configs/
   --KEY VALUE      override any key of it, such as --model.head CrossEntropyHead
   --print_config   print the resolved configuration and stop
@@ -68,6 +70,7 @@ examples:
   lightning prepare --config configs/gpt2_cpu.yaml --data.files 'texts/**/*.jsonl.gz'
   lightning sample --checkpoint runs/gpt2_cpu/version_0/checkpoints/last.ckpt --prompt 'The city'
   lightning fit --model.help Classifier
+  lightning reproduce --list
 
 `glassbox` is another name of this command. GLASSBOX_DEBUG=1 shows tracebacks.
 """
@@ -101,7 +104,7 @@ def main(args: Sequence[str] | None = None) -> None:
         from callbacks.error_sentences import user_sentence
 
         known = _known_keys(arguments[0])
-        sentence = user_sentence(error, _config_file(arguments), _known_classes, known)
+        sentence = user_sentence(error, arguments, _known_classes, known)
         if sentence is None:
             raise
         _exit_with(sentence)
@@ -116,7 +119,7 @@ def run_function(arguments: Sequence[str]) -> Any:
     _silence_harmless_warnings()
     name, *options = arguments
     function, parser = _found(FUNCTIONS[name]), function_parser(name)
-    settings = parser.parse_args(options).as_dict()
+    settings = parser.parse_args(_spelled_out(options, function)).as_dict()
     handed = {key: _found(path) for key, path in _handed(function).items()}
     result = function(**settings, **handed)
     if result is not None:
@@ -137,6 +140,19 @@ def function_parser(name: str) -> ArgumentParser:
     return parser
 
 
+def _spelled_out(options: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """A first word without dashes is the first argument; `--list` alone means `--list true`."""
+    parameters = inspect.signature(function).parameters
+    switches = {f"--{name}" for name, p in parameters.items() if p.annotation in (bool, "bool")}
+    words = list(options)
+    if words and not words[0].startswith("-"):
+        words.insert(0, f"--{next(iter(parameters))}")
+    spelled = []
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        spelled += [word, "true"] if word in switches and following.startswith("-") else [word]
+    return spelled
+
+
 def _handed(function: Callable[..., Any]) -> dict[str, str]:
     parameters = inspect.signature(function).parameters
     return {key: path for key, path in HANDED.items() if key in parameters}
@@ -153,7 +169,7 @@ def run(arguments: Sequence[str]) -> LightningCLI:
     if os.getcwd() not in sys.path:  # for classes of the user's own, by their full path
         sys.path.insert(0, os.getcwd())
     command = arguments[0]
-    if command in ("check", "prepare"):
+    if command in ("check", "prepare", "resolve"):  # resolve parses, for reproduce.py
         arguments[0] = "fit"
     cli_class = command_line_class()
     _silence_harmless_warnings()
@@ -226,6 +242,8 @@ def command_line_class() -> Any:
                 raise UsageError(f"seed_everything is {seed}; it must be from 0 to {2**32 - 1}")
 
         def instantiate_classes(self) -> None:
+            if self.command == "resolve":
+                return
             if self.command != "prepare":
                 self.launch = callbacks.planned_launch(self.config[self.subcommand].trainer)
                 callbacks.check_launch(self.launch, os.environ, starts=self.command != "check")
@@ -252,25 +270,15 @@ def command_line_class() -> Any:
             # Lightning would let the checkpoint's settings override the config and the command
             # line. Here a config means what it says, and a checkpoint of another model is refused.
             config = self.config[self.config.subcommand]
-            path = config.get("ckpt_path")
+            if self.command in ("prepare", "resolve"):
+                return
+            self.subcommand = self.config.subcommand
+            path = callbacks.checkpoint_to_load(self.subcommand, self._run_name(), config.as_dict())
             start = config.model.get("init_args", {}).get("init_from")  # weights of Hugging Face's
-            if path == "last" and self.command != "prepare":
-                self.subcommand = self.config.subcommand
-                root = str(config.trainer.default_root_dir or "runs")
-                fits = self.subcommand == "fit"
-                path = callbacks.last_checkpoint(root, self._run_name(), config.as_dict(), fits)
-                config.ckpt_path = path
-                if path is None and not fits:
-                    raise UsageError("--ckpt_path last: there is no checkpoint to measure")
-            elif path and path not in ("best", "last", "hpc"):
-                if not os.path.isfile(path):
-                    raise UsageError(f"--ckpt_path {path}: there is no such file")
-                model = config.model.as_dict()
-                if misfit := callbacks.checkpoint_misfit(path, model.get("init_args", {})):
-                    raise UsageError(misfit)
+            config.ckpt_path = path
             if path and start:
                 config.model.init_args.init_from = None  # its folder may be gone by now
-            elif not (path or start) and self.config.subcommand in ("validate", "test", "predict"):
+            elif not (path or start) and self.subcommand in ("validate", "test", "predict"):
                 warnings.warn("no --ckpt_path is given: this is the untrained model", stacklevel=1)
 
         def _instantiate_trainer(self, config: dict[str, Any], extra: list[Any]) -> Any:
@@ -298,6 +306,10 @@ def command_line_class() -> Any:
             self.stop = callbacks.GracefulStop()
             extra = [*extra, self.stop, callbacks.ExactResume()]
             return super()._instantiate_trainer(config, extra)
+
+        def _run_subcommand(self, subcommand: str) -> None:
+            if self.command != "resolve":
+                super()._run_subcommand(subcommand)
 
         def _run_name(self) -> str:
             """The config file's name; of a run's saved config, the run's name."""
@@ -356,24 +368,8 @@ def _known_keys(command: str) -> list[str]:
     from lightning import Trainer
 
     trainer = [f"trainer.{name}" for name in inspect.signature(Trainer.__init__).parameters]
-    return [
-        *trainer,
-        "model",
-        "data",
-        "checkpoint",
-        "progress",
-        "summary",
-        "seed_everything",
-        "ckpt_path",
-        "config",
-        "print_config",
-    ]
-
-
-def _config_file(arguments: Sequence[str]) -> str:
-    """The config file that was named, for messages."""
-    match = re.search(r"(?:^| )(?:--config|-c)[ =](\S+)", " ".join(arguments))
-    return match.group(1) if match else "the config file"
+    ours = ["model", "data", "checkpoint", "progress", "summary"]
+    return [*trainer, *ours, "seed_everything", "ckpt_path", "config", "print_config"]
 
 
 def _unknown_subcommand(arguments: Sequence[str]) -> str:

@@ -1,13 +1,12 @@
 """Callbacks that measure interpretability while a model trains, by their short names."""
 
 from callbacks.analogies import Analogies
-from callbacks.checkpoint_fit import checkpoint_misfit
 from callbacks.dry_run import describe_run, dry_run_settings
 from callbacks.embedding_geometry import EmbeddingGeometry
 from callbacks.exact_resume import ExactResume
 from callbacks.generalization import Generalization
 from callbacks.graceful_stop import GracefulStop
-from callbacks.last_checkpoint import last_checkpoint
+from callbacks.last_checkpoint import checkpoint_to_load
 from callbacks.launch import check_launch, cluster_plugins, planned_launch
 from callbacks.parallelograms import Parallelograms
 from callbacks.prediction_table import PredictionTable
@@ -36,11 +35,10 @@ __all__ = [
     "TextSamples",
     "WeightNorms",
     "check_launch",
-    "checkpoint_misfit",
+    "checkpoint_to_load",
     "cluster_plugins",
     "describe_run",
     "dry_run_settings",
-    "last_checkpoint",
     "planned_launch",
     "run_folder_loggers",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 # Settings that decide what the stored weights mean, though not always their shapes.
-_DECISIVE = ("network", "head", "seeds", "tie_embedding")
+_DECISIVE = ("network", "head", "seeds", "head_settings", "tie_embedding")
 # Options of a network or head that change how it computes and not what.
 _INDIFFERENT = {"fused"}
 # Settings of a model that leave its training as it is, or say of the data what the data say

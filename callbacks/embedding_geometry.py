@@ -23,8 +23,9 @@ class EmbeddingGeometry(Probe):
     """Explained variance of the token embedding, and the task's own structure score.
 
     ``explained_variance_k`` is the cumulative share of the first k principal components
-    (harmonic-loss paper, Figures 2, 3(a) and 7); all k are in ``results.json``, two are logged. The
-    structure score depends on what the task's embedding should look like: circularity, lattice
+    (harmonic-loss paper, Figures 2, 3(a) and 7); all k are in ``results.json``, two are logged.
+    ``explained_variance_all_k`` is that of all tokens, for the paper's Figure 3(a). The structure
+    score depends on what the task's embedding should look like: circularity, lattice
     deviation, one-dimensionality of generations, class compactness, or the best coset partition.
     Only the rows of tokens that carry the structure are read: 40 of 42 for equivalence classes.
 
@@ -36,7 +37,12 @@ class EmbeddingGeometry(Probe):
 
     name = "embedding"
     needs_task = True
-    quiet = frozenset(f"explained_variance_{k}" for k in range(1, 1025) if k != 2)
+    quiet = frozenset(
+        f"explained_variance_{part}{k}"
+        for part in ("", "all_")
+        for k in range(1, 1025)
+        if (part, k) != ("", 2)
+    )
 
     def measure(
         self, trainer: L.Trainer, module: L.LightningModule
@@ -47,8 +53,17 @@ class EmbeddingGeometry(Probe):
         values: dict[str, Tensor | list[str]] = {
             f"explained_variance_{k + 1}": cumulative[:, k] for k in range(cumulative.shape[1])
         }
+        of_all = cumulative_explained_variance(module.embedding_matrix())  # type: ignore[operator]
+        values.update({f"explained_variance_all_{k + 1}": v for k, v in enumerate(of_all.T)})
         scores = structure_scores(task, points)
         values.update(scores)
+        groups = coset_colors(points) if "best_coset" in scores else task.token_groups
+        self.arrays = {
+            "embedding": module.embedding_matrix(),  # type: ignore[operator]
+            "coordinates": project(points, 2),  # (S, P, 2)
+            "groups": groups.expand(len(points), -1),
+            "edges": task.edges.expand(len(points), -1, -1),
+        }
         self.headlines = [f"val/embedding/{key}" for key in ("explained_variance_2", *scores)]
         return values
 

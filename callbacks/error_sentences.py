@@ -18,7 +18,7 @@ KnownClasses = Callable[[str], Sequence[str]]
 
 def user_sentence(
     error: Exception,
-    config: str = "the config file",
+    arguments: Sequence[str] = (),
     known_classes: KnownClasses = lambda key: (),
     known_keys: Sequence[str] = (),
 ) -> str | None:
@@ -29,12 +29,14 @@ def user_sentence(
 
     Args:
         error: What was raised.
-        config: Name of the config file, for messages about a key in it.
+        arguments: The command line, for the name of the config file in messages about its keys.
         known_classes: Class names that fit a key, for suggestions.
         known_keys: Keys of the command line that belong to no exchangeable class.
     """
     message = str(error)
     if isinstance(error, ArgumentError) or "Union subtypes" in message:
+        named = re.search(r"(?:^| )(?:--config|-c)[ =](\S+)", " ".join(arguments))
+        config = named.group(1) if named else "the config file"
         return explain_parser_error(message, config, known_classes, known_keys)
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"there is no file {error.filename!r}"

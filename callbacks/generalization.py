@@ -76,6 +76,12 @@ class Generalization(Probe):
         # Positions in the history, as epochs; nan where there is none.
         epochs = torch.tensor(self.epochs, dtype=first.dtype)[first.nan_to_num(0).long()]
         train, test = torch.where(first.isnan(), torch.nan, epochs)
+        histories = self.accuracy()
+        self.arrays = {
+            "epochs": torch.tensor(self.epochs).expand(histories.shape[1], -1),
+            "train_accuracy": histories[0],
+            "test_accuracy": histories[1],
+        }
         self.headlines = ["generalization/train_epoch", "generalization/test_epoch"]
         return {"train_epoch": train, "test_epoch": test, "delay": test - train}
 

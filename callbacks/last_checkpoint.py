@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,33 @@ from typing import Any
 import yaml
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from callbacks.checkpoint_fit import difference, read_checkpoint
+from callbacks.checkpoint_fit import checkpoint_misfit, difference, read_checkpoint
 from callbacks.exact_resume import KEY
+
+
+def checkpoint_to_load(subcommand: str, name: str, config: dict[str, Any]) -> str | None:
+    """The checkpoint that ``ckpt_path`` of a config means, if it is one of this config.
+
+    Args:
+        subcommand: ``fit``, or one that measures.
+        name: The run's name, that of its config file.
+        config: What the command line parsed.
+
+    Raises:
+        ValueError: It is not there, or of another model.
+    """
+    path = config.get("ckpt_path")
+    if path == "last":
+        root = str(config["trainer"].get("default_root_dir") or "runs")
+        path = last_checkpoint(root, name, config, subcommand == "fit")
+        if path is None and subcommand != "fit":
+            raise ValueError("--ckpt_path last: there is no checkpoint to measure")
+    elif path and path not in ("best", "hpc"):
+        if not os.path.isfile(path):
+            raise ValueError(f"--ckpt_path {path}: there is no such file")
+        if misfit := checkpoint_misfit(path, config["model"].get("init_args", {})):
+            raise ValueError(misfit)
+    return path
 
 
 def last_checkpoint(

@@ -36,6 +36,8 @@ class Probe(L.Callback):
     Attributes:
         name: Second part of the metrics' names.
         results: Last measured values by full name: a tensor (S,), or a list with one entry a seed.
+        arrays: What figures over several runs need, by name (S, ...); `lightning reproduce` keeps
+            it beside the results.
         headlines: Full names of the results that belong into a run's closing table.
     """
 
@@ -58,6 +60,7 @@ class Probe(L.Callback):
         self.every_n_epochs = every_n_epochs
         self.figures_every_n_epochs = figures_every_n_epochs
         self.results: dict[str, Tensor | list[str]] = {}
+        self.arrays: dict[str, Tensor] = {}
         self.headlines: list[str] = []
         self._measured_at: int | None = None
         self._drawn_at: int | None = None
@@ -125,7 +128,7 @@ class Probe(L.Callback):
 
     def _draw(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._drawn_at = trainer.global_step
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not trainer.loggers:  # or nowhere to show it
             return
         for name, figure in self.figures(trainer, module).items():
             show_figure(trainer, name, figure)

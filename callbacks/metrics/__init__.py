@@ -9,7 +9,7 @@ leaves its neighbours in the batch alone, so one diverged seed does not cost the
 from callbacks.metrics.analogies import AnalogyScores, analogy_ranks, analogy_scores
 from callbacks.metrics.circle import circular_order, circularity
 from callbacks.metrics.compactness import class_compactness
-from callbacks.metrics.cosets import best_coset, coset_silhouettes
+from callbacks.metrics.cosets import best_coset, coset_silhouettes, null_best_coset
 from callbacks.metrics.explained_variance import (
     Projection,
     cumulative_explained_variance,
@@ -54,6 +54,7 @@ __all__ = [
     "first_sustained_epoch",
     "generation_one_dimensionality",
     "lattice_deviation",
+    "null_best_coset",
     "parallelogram_losses",
     "parallelogram_scores",
     "principal_components",

@@ -10,11 +10,9 @@ of a function, not with this package, and pyplot never: a figure is freed when i
 from callbacks.plots.accuracy import accuracy_curves
 from callbacks.plots.colors import group_colors, model_colors
 from callbacks.plots.embedding import embedding_grid
-from callbacks.plots.explained_variance import (
-    compare_explained_variance,
-    cumulative_explained_variance,
-)
+from callbacks.plots.explained_variance import cumulative_explained_variance
 from callbacks.plots.generalization import generalization_scatter
+from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.loss_curves import LossCurve, loss_curves
 from callbacks.plots.parallelogram_losses import (
     parallelogram_distributions,
@@ -24,10 +22,10 @@ from callbacks.plots.parallelograms import RankedParallelograms, ranked_parallel
 from callbacks.plots.style import house_style, new_figure
 
 __all__ = [
+    "GridPoint",
     "LossCurve",
     "RankedParallelograms",
     "accuracy_curves",
-    "compare_explained_variance",
     "cumulative_explained_variance",
     "embedding_grid",
     "generalization_scatter",

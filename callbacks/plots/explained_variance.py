@@ -1,15 +1,14 @@
-"""Cumulative explained variance of an embedding: of one model, or of several compared."""
+"""Cumulative explained variance of one model's embedding."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from callbacks.plots.arrays import Floats, as_floats, quartiles, seed_segments
-from callbacks.plots.colors import POINT, model_colors
+from callbacks.plots.colors import POINT
 from callbacks.plots.style import INK, house_style, new_figure, place_axes, wrap_title
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def cumulative_explained_variance(
                 seed_segments(x, curves), colors=POINT, linewidths=0.5, alpha=0.28, zorder=2
             )
             axes.add_collection(faint, autolim=False)
-        median = _draw_curve(axes, x, curves, POINT, f"median of {len(curves)} seeds")
+        median = draw_curve(axes, x, curves, POINT, f"median of {len(curves)} seeds")
         if len(x) > 1 and np.isfinite(median[1]):
             axes.plot(
                 2,
@@ -57,38 +56,6 @@ def cumulative_explained_variance(
             _annotate_two(axes, curves, float(median[1]))
         if len(curves) > 1:
             axes.legend(loc="lower right")
-    return figure
-
-
-def compare_explained_variance(
-    curves: Mapping[str, ArrayLike], *, title: str = "", components: int = 10
-) -> Figure:
-    """Overlay the medians and quartile bands of several models in the paper's colours.
-
-    After Figure 3(a) of the harmonic-loss paper. The legend gives each model's median at two
-    components.
-
-    Args:
-        curves: for each model's name, ratios (S, E) as in `cumulative_explained_variance`; S and E
-            may differ between models.
-        title: of the figure.
-        components: how many components the axis shows (at most the largest E).
-    """
-    from matplotlib import rc_context
-
-    if not curves:
-        raise ValueError("curves is empty, expected at least one model.")
-    sums = {name: _cumulate(ratios, name, components) for name, ratios in curves.items()}
-    longest = max(values.shape[1] for values in sums.values())
-    with rc_context(house_style()):
-        figure, axes = _prepare(title, longest)
-        for (name, values), color in zip(sums.items(), model_colors(list(sums)), strict=True):
-            x = np.arange(1, values.shape[1] + 1, dtype=np.float64)
-            at_two = quartiles(values)[1][min(1, len(x) - 1)]
-            known = len(x) > 1 and np.isfinite(at_two)
-            label = f"{name} ({100 * at_two:.0f} % in 2)" if known else name
-            _draw_curve(axes, x, values, color, label)
-        axes.legend(loc="best")
     return figure
 
 
@@ -142,8 +109,8 @@ def _prepare(title: str, components: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _draw_curve(axes: Axes, x: Floats, curves: Floats, color: str, label: str) -> Floats:
-    """Draw median (returned, (E,)) and quartile band of the curves (S, E)."""
+def draw_curve(axes: Axes, x: Floats, curves: Floats, color: str, label: str) -> Floats:
+    """Draw median (returned, (E,)) and quartile band of the curves (S, E) over x (E,)."""
     lower, median, upper = quartiles(curves)
     if len(curves) > 2:
         axes.fill_between(x, lower, upper, color=color, alpha=0.18, linewidth=0, zorder=2.2)

@@ -49,13 +49,13 @@ def generalization_scatter(
     y = as_floats(test_epoch, "test_epoch", (len(x),), "(seeds,)")
     fits, generalises = np.isfinite(x), np.isfinite(y)
     x, y = np.maximum(x, 1), np.maximum(y, 1)
-    low, high = _limits(np.concatenate([x[fits], y[generalises]]))
+    low, high = epoch_limits(np.concatenate([x[fits], y[generalises]]))
     never = not (fits.all() and generalises.all())
     end = high * (high / low) ** (STRIP / (1 - STRIP)) if never else high
-    x = np.where(fits, x, _spread(~fits, high, end))
+    x = np.where(fits, x, spread_over_strip(~fits, high, end))
     neither = ~fits & ~generalises
     y = np.where(generalises, y, np.sqrt(high * end))
-    y = np.where(neither, _spread(neither, high, end, step=0.618), y)
+    y = np.where(neither, spread_over_strip(neither, high, end, step=0.618), y)
 
     heading = wrap_title(title, 3.3)
     with rc_context(house_style(box=True)):
@@ -64,9 +64,9 @@ def generalization_scatter(
             figure, left=0.68, right=0.16, bottom=0.48, top=0.14 + 0.19 * len(heading)
         )
         axes.set_title("\n".join(heading))
-        _prepare_axes(axes, low, high, end)
-        _add_never(axes.xaxis, fits, np.sqrt(high * end), high * (low / high) ** 0.09)
-        _add_never(axes.yaxis, generalises, np.sqrt(high * end), high)
+        prepare_epoch_axes(axes, low, high, end)
+        add_never_tick(axes.xaxis, fits, np.sqrt(high * end), high * (low / high) ** 0.09)
+        add_never_tick(axes.yaxis, generalises, np.sqrt(high * end), high)
         if not generalises.all():
             axes.axhspan(high, end, color=FAINT, zorder=0, linewidth=0)
         if not fits.all():
@@ -109,13 +109,13 @@ def generalization_scatter(
     return figure
 
 
-def _add_never(axis: Axis, reached: NDArray[np.bool_], place: float, last: float) -> None:
+def add_never_tick(axis: Axis, reached: NDArray[np.bool_], place: float, last: float) -> None:
     """A tick in the middle of the strip if some run belongs there, none between `last` and it."""
     if not reached.all():
         axis.set_ticks([*(tick for tick in axis.get_majorticklocs() if tick <= last), place])
 
 
-def _limits(epochs: Floats) -> tuple[float, float]:
+def epoch_limits(epochs: Floats) -> tuple[float, float]:
     """Limits around the epochs with some air, at least a decade apart."""
     if len(epochs) == 0:
         return 1.0, 1000.0
@@ -124,14 +124,16 @@ def _limits(epochs: Floats) -> tuple[float, float]:
     return float(low / widen), float(high * widen)
 
 
-def _spread(missing: NDArray[np.bool_], high: float, end: float, step: float = 0.0) -> Floats:
+def spread_over_strip(
+    missing: NDArray[np.bool_], high: float, end: float, step: float = 0.0
+) -> Floats:
     """Places (S,) across the strip for the missing runs: side by side, or in steps of a share."""
     number = np.cumsum(missing) - 0.5
     share = (number * step) % 1 if step else number / max(int(missing.sum()), 1)
     return np.asarray(high * (end / high) ** (0.15 + 0.7 * share))
 
 
-def _prepare_axes(axes: Axes, low: float, high: float, end: float) -> None:
+def prepare_epoch_axes(axes: Axes, low: float, high: float, end: float) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes.set(xscale="log", yscale="log", xlim=(low, end), ylim=(low, end))

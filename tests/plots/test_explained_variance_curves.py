@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
-from callbacks.plots import compare_explained_variance, cumulative_explained_variance, model_colors
+from callbacks.plots import cumulative_explained_variance
 
 RATIOS = np.tile(np.array([0.5, 0.25, 0.15, 0.1]), (5, 1))
 
 
-def curve(figure, index: int = 0) -> np.ndarray:
-    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 1]
-    return np.asarray(lines[index].get_ydata())
+def curve(figure) -> np.ndarray:
+    line = next(line for line in figure.axes[0].lines if len(line.get_xdata()) > 1)
+    return np.asarray(line.get_ydata())
 
 
 def test_draws_cumulative_sums_from_one_component_on():
@@ -46,32 +46,15 @@ def test_a_seed_with_nan_is_left_out_from_there_on():
 @pytest.mark.parametrize("ratios", [np.full((3, 4), np.nan), [[1.0]], np.full((2, 30), 1 / 30)])
 def test_unusual_inputs_can_be_drawn(ratios):
     cumulative_explained_variance(ratios, title="unusual").canvas.draw()
-    compare_explained_variance({"model": ratios}).canvas.draw()
     assert plt.get_fignums() == []
-
-
-def test_comparison_draws_each_model_in_the_papers_colour_with_its_value():
-    models = {"harmonic MLP": RATIOS, "standard MLP": np.full((2, 20), 0.05)}
-    figure = compare_explained_variance(models, title="modular addition")
-    axes = figure.axes[0]
-    assert [text.get_text() for text in axes.get_legend().texts] == [
-        "harmonic MLP (75 % in 2)",
-        "standard MLP (10 % in 2)",
-    ]
-    assert [line.get_color() for line in axes.lines] == model_colors(list(models))
-    assert [len(curve(figure, index)) for index in (0, 1)] == [4, 10]
 
 
 @pytest.mark.parametrize("ratios", [RATIOS[0], np.zeros((0, 4)), np.zeros((2, 3, 4))])
 def test_wrong_shapes_are_refused(ratios):
     with pytest.raises(ValueError, match="ratios has shape"):
         cumulative_explained_variance(ratios)
-    with pytest.raises(ValueError, match="MLP has shape"):
-        compare_explained_variance({"MLP": ratios})
 
 
 def test_nothing_to_draw_is_refused():
-    with pytest.raises(ValueError, match="curves is empty"):
-        compare_explained_variance({})
     with pytest.raises(ValueError, match="components must be at least 1"):
         cumulative_explained_variance(RATIOS, components=0)

@@ -1,0 +1,128 @@
+"""Rows and columns of panels, placed in inches, and the axes that several figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from callbacks.plots.style import (
+    CHARACTER_WIDTH,
+    POINTS_PER_INCH,
+    TICK_SIZE,
+    TITLE_SIZE,
+    new_figure,
+    wrap_title,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARGIN, HEADING_LINE, LEGEND_LINE = 0.15, 0.19, 0.15  # inches
+LEGEND_HANDLE = 0.42  # inches of a legend entry that are not text: line, gaps
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A figure of panels in rows and columns, with room for a legend above them.
+
+    Attributes:
+        figure: The figure.
+        axes: Its panels by row and column.
+        legend_place: Left and top of the legend, as shares of the figure.
+        legend_columns: In which its entries fit.
+    """
+
+    figure: Figure
+    axes: list[list[Axes]]
+    legend_place: tuple[float, float]
+    legend_columns: int
+
+    def add_legend(self, handles: Sequence[Any]) -> None:
+        """Draw the legend; the handles carry their labels, which `panel_grid` was told."""
+        self.figure.legend(
+            handles=list(handles),
+            loc="upper left",
+            bbox_to_anchor=self.legend_place,
+            ncols=self.legend_columns,
+            borderaxespad=0.0,
+            borderpad=0.0,
+            labelspacing=0.35,
+            columnspacing=1.4,
+        )
+
+
+def panel_grid(
+    *,
+    rows: int,
+    columns: int,
+    panel: tuple[float, float],
+    gap: tuple[float, float],
+    left: float,
+    bottom: float,
+    right: float = MARGIN,
+    caption: float = 0.24,
+    legend: Sequence[str] = (),
+    title: str = "",
+) -> Panels:
+    """An empty figure of rows x columns panels; all lengths in inches.
+
+    Args:
+        rows: Of panels.
+        columns: Of panels.
+        panel: Width and height of a panel.
+        gap: Between columns, and between rows.
+        left: Room for the labels of the y axes.
+        bottom: Room for the labels of the x axes.
+        right: Room on the right.
+        caption: Room for the names above the first row.
+        legend: Labels of the legend between the title and the panels, in as many rows as it takes.
+        title: Of the whole figure, on the left, in as many lines as it takes.
+    """
+    width = left + columns * panel[0] + (columns - 1) * gap[0] + right
+    heading = wrap_title(title, width - 2 * MARGIN)
+    legend_columns = _legend_columns(legend, width - 2 * MARGIN)
+    legend_rows = -(-len(legend) // legend_columns)
+    header = MARGIN + HEADING_LINE * len(heading) + (0.05 if heading and legend else 0.0)
+    above = header + LEGEND_LINE * legend_rows + (0.05 if legend else 0.0) + caption
+    height = above + rows * panel[1] + (rows - 1) * gap[1] + bottom
+    figure = new_figure(width, height)
+    for number, line in enumerate(heading):
+        y = 1 - (MARGIN + HEADING_LINE * number) / height
+        figure.text(MARGIN / width, y, line, size=TITLE_SIZE, va="top")
+    size = (panel[0] / width, panel[1] / height)
+    axes = [
+        [
+            figure.add_axes(
+                (
+                    (left + column * (panel[0] + gap[0])) / width,
+                    1 - (above + row * (panel[1] + gap[1]) + panel[1]) / height,
+                    *size,
+                )
+            )
+            for column in range(columns)
+        ]
+        for row in range(rows)
+    ]
+    return Panels(figure, axes, (MARGIN / width, 1 - header / height), legend_columns)
+
+
+def _legend_columns(labels: Sequence[str], width: float) -> int:
+    """In how many columns the entries fill the fewest rows that fit into `width` inches."""
+    letter = CHARACTER_WIDTH * TICK_SIZE / POINTS_PER_INCH
+    widths = [LEGEND_HANDLE + letter * len(label) for label in labels]
+    for rows in range(1, len(widths) + 1):  # matplotlib fills column by column
+        columns = [widths[start : start + rows] for start in range(0, len(widths), rows)]
+        if sum(max(column) for column in columns) <= width:
+            return len(columns)
+    return 1
+
+
+def share_axis(axes: Axes, *, labels: bool = True) -> None:
+    """A y axis from 0 to 100 %, with its numbers only where `labels`."""
+    axes.set_ylim(-0.03, 1.04)
+    ticks = [0, 0.25, 0.5, 0.75, 1.0]
+    axes.set_yticks(ticks, [f"{100 * tick:.0f} %" if tick else "0" for tick in ticks])
+    axes.tick_params(labelleft=labels)
+    axes.grid(axis="y")

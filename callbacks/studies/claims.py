@@ -1,0 +1,236 @@
+"""Statements of a paper, judged by the seeds of a study: which hold, and under which protocol."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from callbacks.plots.grid_point import GridPoint
+from callbacks.studies.number_text import number_text, statistic_text
+from callbacks.studies.seed_statistics import Statistic, finite_or_none, is_epoch, spread
+from callbacks.studies.study import matches
+
+if TYPE_CHECKING:
+    from callbacks.studies.study import Study
+
+HOLDS = "holds"
+WEAKLY = "holds weakly"
+NOT = "does not hold"
+NOT_RUN = "–"
+AUTHORS_ONLY = "depends on the protocol (holds under the authors' only)"
+CAREFUL_ONLY = "holds under the careful protocol only"
+
+Values = list[float | None]  # one per seed; None, never reached, is greater than any number
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the seeds of one protocol say of a claim, in one case.
+
+    Attributes:
+        outcome: ``holds``, ``holds weakly`` (medians in order, quartiles overlap) or ``does not
+            hold``.
+        first: Of the seeds that should be beyond.
+        second: Of those, or the number, that they should be beyond.
+        share: Probability of superiority: share of the pairs of seeds in the claimed order, ties
+            counting half. Against a number the share of seeds beyond it.
+    """
+
+    outcome: str
+    first: Statistic
+    second: Statistic | float
+    share: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """A claim for one value of its ``for_each``.
+
+    Attributes:
+        labels: That value, axis -> value; empty without ``for_each``.
+        authors: None where it was not run.
+        careful: Likewise.
+        verdict: Of both protocols together.
+    """
+
+    labels: dict[str, str]
+    authors: Finding | None
+    careful: Finding | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim, its cases, and all of them in one line.
+
+    Attributes:
+        claim: As in the study.
+        cases: One per value of ``for_each``, in the grid's order.
+        verdict: ``holds``, or how many of the cases do.
+    """
+
+    claim: dict[str, Any]
+    cases: list[Case]
+    verdict: str
+
+    def count(self, protocol: str) -> tuple[int, int]:
+        """Cases that hold under a protocol, weakly or not, and cases that were run."""
+        found: list[Finding | None] = [getattr(case, protocol) for case in self.cases]
+        outcomes = [finding.outcome for finding in found if finding is not None]
+        return sum(outcome != NOT for outcome in outcomes), len(outcomes)
+
+
+def judge_claim(
+    claim: dict[str, Any], study: Study, results: Mapping[str, Sequence[GridPoint]]
+) -> JudgedClaim:
+    """Judge a claim of a study under both protocols.
+
+    Args:
+        claim: ``metric``, ``greater`` or ``less`` (these points), ``than`` (those points, or a
+            number), and optionally ``for_each``, ``where``, ``share``.
+        study: Its axes give the values of ``for_each``.
+        results: Protocol -> the points that have been run.
+    """
+    where = claim.get("where", {})
+    names = claim.get("for_each", [])
+    axes = [names] if isinstance(names, str) else list(names)
+    cases = []
+    for values in itertools.product(*(study.axes[axis] for axis in axes)):
+        labels = dict(zip(axes, values, strict=True))
+        if not matches(labels, {axis: where[axis] for axis in axes if axis in where}):
+            continue
+        authors, careful = (
+            _find(claim, [p for p in results.get(protocol, []) if _inside(p, labels, where)])
+            for protocol in ("authors", "careful")
+        )
+        cases.append(Case(labels, authors, careful, over_protocols(authors, careful)))
+    return JudgedClaim(claim, cases, over_cases([case.verdict for case in cases]))
+
+
+def compare_groups(first: Values, second: Values, greater: bool) -> Finding:
+    """Whether one group of seeds lies beyond another.
+
+    Args:
+        first: Of the seeds that should be beyond.
+        second: Of the others.
+        greater: Whether beyond means greater; otherwise less.
+    """
+    one, two = spread(first), spread(second)
+    above, below = (one, two) if greater else (two, one)
+    in_order = WEAKLY if above.value > below.value else NOT
+    outcome = HOLDS if above.low > below.high else in_order
+    return Finding(outcome, one, two, superiority(first, second, greater))
+
+
+def compare_number(values: Values, number: float, greater: bool, share: float) -> Finding:
+    """Whether at least a share of the seeds lies beyond a number."""
+    beyond = superiority(values, [number], greater, ties=0.0)
+    # 0.7 of 20 seeds are 14, which binary rounding must not make 15.
+    outcome = HOLDS if beyond >= share - 1e-9 else NOT
+    return Finding(outcome, spread(values), number, beyond)
+
+
+def superiority(
+    first: Values, second: Sequence[float | None], greater: bool, ties: float = 0.5
+) -> float:
+    """Share of the pairs (one of each) in which the first is beyond the second.
+
+    Args:
+        first: One per seed.
+        second: One per seed.
+        greater: Whether beyond means greater; otherwise less.
+        ties: What a pair of equals counts; two that never got there are equal.
+
+    Source: Vargha and Delaney (2000), A = P(X > Y) + P(X = Y) / 2.
+    """
+    total = 0.0
+    for one, two in itertools.product(first, second):
+        if one == two:
+            total += ties
+        elif one is None or two is None:
+            total += (one is None) == greater
+        else:
+            total += (one > two) == greater
+    return total / (len(first) * len(second))
+
+
+def over_protocols(authors: Finding | None, careful: Finding | None) -> str:
+    """One verdict of both protocols."""
+    if authors is None and careful is None:
+        return NOT_RUN
+    if authors is None or careful is None:
+        one = authors or careful
+        assert one is not None
+        missing = "authors'" if authors is None else "careful"
+        return f"{one.outcome} ({missing} protocol not run)"
+    if authors.outcome == careful.outcome:
+        return authors.outcome
+    if careful.outcome == NOT:
+        return AUTHORS_ONLY
+    return CAREFUL_ONLY if authors.outcome == NOT else WEAKLY
+
+
+def over_cases(verdicts: Sequence[str]) -> str:
+    """One verdict of all cases: theirs where they agree, else how many have which."""
+    counts = Counter(verdicts)
+    if len(counts) < 2:
+        return verdicts[0] if verdicts else NOT_RUN
+    return "; ".join(f"{name}: {count} of {len(verdicts)}" for name, count in in_order(counts))
+
+
+def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Verdicts and how many there are of each, from those that hold to those not run."""
+    order = [HOLDS, WEAKLY, AUTHORS_ONLY, CAREFUL_ONLY, NOT]
+    known = [verdict for verdict in order if verdict in counts]
+    rest = [verdict for verdict in counts if verdict not in (*order, NOT_RUN)]
+    named = [(verdict, counts[verdict]) for verdict in known + rest]
+    return named + ([("not run", counts[NOT_RUN])] if NOT_RUN in counts else [])
+
+
+def finding_text(finding: Finding | None, claim: Mapping[str, Any], expected_seeds: int) -> str:
+    """The numbers behind a finding and what follows, such as "19 of 20 above 0.99: holds"."""
+    if finding is None:
+        return NOT_RUN
+    epochs = is_epoch(claim["metric"], claim.get("unit"))
+    if not isinstance(finding.second, Statistic):
+        seeds = finding.first.num_seeds
+        side = "above" if "greater" in claim else "below"
+        number = number_text(finding.second, epochs)
+        return f"{round(finding.share * seeds)} of {seeds} {side} {number}: {finding.outcome}"
+    return (
+        f"{statistic_text(finding.first, epochs, expected_seeds)} against "
+        f"{statistic_text(finding.second, epochs, expected_seeds)}, "
+        f"P = {finding.share:.2f}: {finding.outcome}"
+    )
+
+
+def _inside(point: GridPoint, labels: Mapping[str, str], where: Mapping[str, Any]) -> bool:
+    return matches(point.labels, labels) and matches(point.labels, where)
+
+
+def _find(claim: Mapping[str, Any], points: Sequence[GridPoint]) -> Finding | None:
+    """The finding of one protocol in one case; None where seeds of either side are missing."""
+    greater = "greater" in claim
+    first = _values(claim, points, claim["greater" if greater else "less"])
+    if not first:
+        return None
+    if not isinstance(claim["than"], Mapping):
+        return compare_number(first, float(claim["than"]), greater, claim.get("share", 0.75))
+    second = _values(claim, points, claim["than"])
+    return compare_groups(first, second, greater) if second else None
+
+
+def _values(
+    claim: Mapping[str, Any], points: Sequence[GridPoint], chosen: Mapping[str, Any]
+) -> Values:
+    """The seeds of all chosen points."""
+    metric = claim["metric"]
+    return [
+        value
+        for point in points
+        if matches(point.labels, chosen) and metric in point.metrics
+        for value in finite_or_none(point.metrics[metric], metric)
+    ]

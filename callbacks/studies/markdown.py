@@ -1,0 +1,216 @@
+"""The parts of a study's report as Markdown: tables of verdicts, claims, and how to read them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from callbacks.studies.claims import NOT_RUN, JudgedClaim, finding_text, in_order
+from callbacks.studies.number_text import number_text, statistic_text
+from callbacks.studies.seed_statistics import is_epoch
+from callbacks.studies.verdicts import (
+    DEPENDS,
+    DIFFERS,
+    NOT_REPRODUCED,
+    NOTHING,
+    REPRODUCED,
+    WITHIN_QUARTILES,
+    Published,
+    Row,
+    published_seeds,
+    rule_text,
+)
+
+if TYPE_CHECKING:
+    from callbacks.studies.study import Study
+
+HOW_TO_READ = """\
+Cells are medians over seeds with [first quartile, third quartile], or counts of seeds. A seed that
+never gets there counts as later than any number, so that a quartile, or the median itself, may be
+"never".
+
+**Verdict**: the authors' protocol against the published number, by the rule above the table.
+"Within quartiles" is further from it than the rule allows, but the published number lies between
+our quartiles. Counts among different numbers of seeds are compared as shares. A difference is ours
+minus theirs, a factor ours over theirs.
+
+**Careful against authors'**: whether both protocols give the same, by the same rule or by
+quartiles that overlap. Where they do not, the published number is one of its protocol.
+"""
+
+HOW_CLAIMS = """\
+**Claims** compare two groups of seeds: one "holds" where the medians are in the claimed order and
+the quartile intervals do not overlap, "holds weakly" where they overlap, and "does not hold" where
+the medians are not in that order.
+A claim about a number holds where enough of the seeds are beyond it. P is the probability that a
+seed of the first group is beyond one of the second (0.5: no difference; ties count half).
+"""
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; bars and line breaks within cells are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def study_table(table: Mapping[str, Any], rows: Sequence[Row], study: Study) -> str:
+    """One table of the study: heading, its rule, its rows, and how many are reproduced."""
+    unit = f" ({table['unit']})" if table.get("unit") else ""
+    name = str(table["name"])
+    parts = [f"## {name[:1].upper()}{name[1:]}{unit}", f"{_what(table)} {rule_text(table)}"]
+    if table.get("published_in"):
+        parts.append(f"Published: {table['published_in']}.")
+    header = [*study.axes, "published", "authors' protocol", "careful protocol", "verdict"]
+    epochs = is_epoch(table["metric"], table.get("unit"))
+    num_seeds = len(study.seeds)
+    cells = [
+        [
+            *row.labels.values(),
+            published_text(table, row.published),
+            statistic_text(row.authors, epochs, num_seeds),
+            statistic_text(row.careful, epochs, num_seeds),
+            row.verdict,
+            row.protocols,
+        ]
+        for row in rows
+    ]
+    parts.append(markdown_table([*header, "careful against authors'"], cells))
+    parts.append(tally(rows))
+    return "\n\n".join(parts)
+
+
+def tally(rows: Sequence[Row]) -> str:
+    """How many rows have which verdict, in a few words."""
+    counts = Counter(row.outcome for row in rows)
+    compared = len(rows) - counts[NOTHING]
+    near = counts[REPRODUCED] + counts[WITHIN_QUARTILES]
+    within = f" ({counts[WITHIN_QUARTILES]} within quartiles)" * bool(counts[WITHIN_QUARTILES])
+    told = (
+        f"Published numbers compared: {compared}; reproduced: {near}{within}; "
+        f"differing: {counts[DIFFERS]}; not reproduced: {counts[NOT_REPRODUCED]}."
+    )
+    missing = sum(row.published is not None and row.authors is None for row in rows)
+    if missing:
+        told += f" Published but not run under the authors' protocol: {missing}."
+    depending = sum(row.protocols == DEPENDS for row in rows)
+    both = sum(row.protocols != NOTHING for row in rows)
+    if both:
+        told += f" Rows that depend on the protocol: {depending} of {both}."
+    return told
+
+
+def published_text(table: Mapping[str, Any], published: Published | None) -> str:
+    """A published number with its spread: 0.455 (0.35–0.63), or 14 of 20."""
+    if published is None:
+        return NOTHING
+    if table.get("statistic", "median") != "median":
+        return f"{published.value:g} of {published_seeds(table)}"
+    epochs = is_epoch(table["metric"], table.get("unit"))
+    text = number_text(published.value, epochs)
+    if published.low is not None and published.high is not None:
+        low, high = number_text(published.low, epochs), number_text(published.high, epochs)
+        text += f" ({low}–{high})"
+    return text
+
+
+def claims_tables(judged: Sequence[JudgedClaim], num_seeds: int) -> str:
+    """All claims in one table, then for each the numbers behind it."""
+    protocols = ["authors' protocol", "careful protocol", "verdict"]
+    summary = [
+        [
+            str(index),
+            str(result.claim["says"]),
+            _held(result, "authors"),
+            _held(result, "careful"),
+            result.verdict,
+        ]
+        for index, result in enumerate(judged, start=1)
+    ]
+    parts = ["## Claims", markdown_table(["", "claim", *protocols], summary)]
+    for index, result in enumerate(judged, start=1):
+        claim = result.claim
+        parts.append(f"**{index}. {claim['says']}.** {_compared(claim)}.")
+        numbers = [
+            [
+                *case.labels.values(),
+                finding_text(case.authors, claim, num_seeds),
+                finding_text(case.careful, claim, num_seeds),
+                case.verdict,
+            ]
+            for case in result.cases
+        ]
+        axes = list(result.cases[0].labels) if result.cases else []
+        parts.append(markdown_table([*axes, *protocols], numbers))
+    return "\n\n".join(parts)
+
+
+def claims_tally(judged: Sequence[JudgedClaim]) -> str:
+    """The verdicts of all cases of all claims in a few words."""
+    cases = [case.verdict for result in judged for case in result.cases]
+    told = "; ".join(f"{verdict}: {count}" for verdict, count in in_order(Counter(cases)))
+    return f"Claims: {len(judged)}, in {len(cases)} cases; {told}."
+
+
+def protocols_text(study: Study) -> str:
+    """What the two protocols set, as a list."""
+    lines = []
+    for protocol in ("authors", "careful"):
+        told = [_keys(study.protocols[protocol])] if study.protocols[protocol] else []
+        for setting in study.settings:
+            when = dict(setting["when"])
+            if when.pop("protocol", None) == protocol:
+                of = f" ({_labels(when)})" if when else ""
+                told.append(f"{_keys(setting['set'])}{of}")
+        name = "Authors'" if protocol == "authors" else "Careful"
+        lines.append(f"- {name} protocol: {'; '.join(told) or 'the configuration as it is'}.")
+    return "\n".join(lines)
+
+
+def _what(table: Mapping[str, Any]) -> str:
+    metric, statistic = f"`{table['metric']}`", table.get("statistic", "median")
+    if statistic == "count_reached":
+        return f"Seeds that have a value of {metric} at all."
+    if statistic == "count_above":
+        return f"Seeds with {metric} at or above {table['threshold']:g}."
+    return f"Median of {metric} over seeds [quartiles]."
+
+
+def _held(result: JudgedClaim, protocol: str) -> str:
+    holds, cases = result.count(protocol)
+    if len(result.cases) == 1:
+        finding = getattr(result.cases[0], protocol)
+        return NOT_RUN if finding is None else finding.outcome
+    return f"holds for {holds} of {cases}" if cases else NOT_RUN
+
+
+def _compared(claim: Mapping[str, Any]) -> str:
+    side = "greater" if "greater" in claim else "less"
+    than = claim["than"]
+    what = f"`{claim['metric']}` of {_labels(claim[side])} {side} than"
+    if isinstance(than, Mapping):
+        return f"{what} of {_labels(than)}"
+    number = number_text(float(than), is_epoch(claim["metric"], claim.get("unit")))
+    return f"{what} {number}, in at least {100 * claim.get('share', 0.75):g} % of the seeds"
+
+
+def _labels(chosen: Mapping[str, Any]) -> str:
+    values = [
+        " or ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for value in chosen.values()
+    ]
+    return ", ".join(values) or "all"
+
+
+def _keys(keys: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{key}: {_yaml(value)}`" for key, value in keys.items())
+
+
+def _yaml(value: Any) -> str:
+    return (
+        str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+    )
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,173 @@
+"""The report of a study: what was published, what came out, what follows, with figures and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from callbacks.plots.grid_point import GridPoint
+from callbacks.studies.atomic_files import write_figure, write_text
+from callbacks.studies.claims import JudgedClaim, judge_claim
+from callbacks.studies.markdown import (
+    HOW_CLAIMS,
+    HOW_TO_READ,
+    claims_tables,
+    claims_tally,
+    protocols_text,
+    study_table,
+    tally,
+)
+from callbacks.studies.report_csv import write_claims, write_seeds, write_summary
+from callbacks.studies.verdicts import Row, table_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from callbacks.studies.study import Study
+
+
+@dataclass(frozen=True)
+class Section:
+    """One study of a report.
+
+    Attributes:
+        study: Its tables and claims.
+        results: Protocol (``authors``, ``careful``) -> the points that have been run.
+        figures: File name without ending -> figure.
+    """
+
+    study: Study
+    results: Mapping[str, Sequence[GridPoint]]
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+def write_report(
+    folder: Path,
+    sections: Sequence[Section],
+    *,
+    command: str,
+    notes: Sequence[str] = (),
+    title: str | None = None,
+) -> Path:
+    """Write report.md, the figures as PNG and PDF, and the numbers as CSV.
+
+    Beside ``report.md`` there are ``summary.csv`` (a line per row of a table and protocol),
+    ``seeds.csv`` (a line per point, protocol and seed) and ``claims.csv``; with several sections
+    every file but the report has its study's name before its own. Each file is replaced in one
+    move, the report last.
+
+    Args:
+        folder: Made where it is missing.
+        sections: One study, or those of a collection in order.
+        command: What made this report.
+        notes: What the report lacks, a line each: runs that are missing or failed.
+        title: Of the report; that of the study if there is one only.
+
+    Returns:
+        The path of report.md.
+
+    Raises:
+        ValueError: There is no section, or a table or claim asks for a metric that holds names.
+    """
+    if not sections:
+        raise ValueError("a report needs at least one study")
+    folder.mkdir(parents=True, exist_ok=True)
+    alone = len(sections) == 1
+    title = title or "; ".join(section.study.title for section in sections)
+    made = ["Made by", f"```bash\n{command}\n```"]
+    if notes:
+        made.append("Not complete:\n\n" + "\n".join(f"- {note}" for note in notes))
+    parts = [f"# {title}", *_quick_line(sections)]
+    if not alone:
+        parts += made
+    for section in sections:
+        source, *rest = _section(folder, section, "" if alone else _stem(section.study))
+        parts += [source, *made, *rest] if alone else [f"# {section.study.title}", source, *rest]
+    parts += ["## How to read this", HOW_TO_READ.rstrip()]
+    if any(section.study.claims for section in sections):
+        parts.append(HOW_CLAIMS.rstrip())
+    path = folder / "report.md"
+    write_text(path, "\n\n".join(parts) + "\n")
+    return path
+
+
+def _section(folder: Path, section: Section, prefix: str) -> list[str]:
+    """Write a section's files; returns its paragraphs, that of the source first."""
+    study, results = section.study, section.results
+    tables = [(table, table_rows(table, study, results)) for table in study.tables]
+    claims = [judge_claim(claim, study, results) for claim in study.claims]
+    rows = [row for _, of_table in tables for row in of_table]
+
+    def name(file: str) -> str:
+        theirs = file == prefix or file.startswith(f"{prefix}_")
+        return file if not prefix or theirs else f"{prefix}_{file}"
+
+    for file, figure in section.figures.items():
+        write_figure(folder, name(file), figure)
+    files = {"summary": name("summary.csv"), "seeds": name("seeds.csv")}
+    write_summary(folder / files["summary"], study, tables)
+    write_seeds(folder / files["seeds"], study, results)
+    if claims:
+        files["claims"] = name("claims.csv")
+        write_claims(folder / files["claims"], claims)
+
+    parts = [f"Source: {study.source}. {_seeds(study.seeds)}", protocols_text(study)]
+    if not study.is_quick:
+        parts += _in_short(rows, claims)
+    for file in section.figures:
+        shown = name(file)
+        parts.append(f"![{file.replace('_', ' ')}]({shown}.png)\n\n[{shown}.pdf]({shown}.pdf)")
+    parts += [study_table(table, of_table, study) for table, of_table in tables]
+    parts += [line for table in study.tables if (line := _unmeasured(table, results))]
+    if claims:
+        parts.append(claims_tables(claims, len(study.seeds)))
+    links = ", ".join(f"[{file}]({file})" for file in files.values())
+    parts.append(f"Numbers: {links}.")
+    return parts
+
+
+def _in_short(rows: Sequence[Row], claims: Sequence[JudgedClaim]) -> list[str]:
+    told = ([tally(rows)] if rows else []) + ([claims_tally(claims)] if claims else [])
+    return [f"**In short.** {' '.join(told)}"] if told else []
+
+
+def _quick_line(sections: Sequence[Section]) -> list[str]:
+    """The warning of a quick version; nothing for a full one."""
+    quick = [section.study for section in sections if section.study.is_quick]
+    if not quick:
+        return []
+    seeds = sorted({len(study.seeds) for study in quick})
+    epochs = sorted({study.quick.get("set", {}).get("trainer.max_epochs") or 0 for study in quick})
+    told = f"{_or(seeds)} seed{'s' if seeds != [1] else ''}"
+    if all(epochs):
+        told += f", {_or(epochs)} epochs"
+    return [
+        f"**Quick version: {told}. It shows that everything runs; its numbers say nothing about "
+        f"the published ones.**"
+    ]
+
+
+def _or(numbers: Sequence[int]) -> str:
+    return " or ".join(f"{number:,}" for number in numbers)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"One seed, {seeds[0]}."
+    if list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}."
+    return f"{len(seeds)} seeds: {', '.join(map(str, seeds))}."
+
+
+def _unmeasured(table: Mapping[str, Any], results: Mapping[str, Sequence[GridPoint]]) -> str:
+    """A line where runs exist and none has the table's metric, which is then likely misspelt."""
+    points = [point for found in results.values() for point in found]
+    if not points or any(table["metric"] in point.metrics for point in points):
+        return ""
+    return f'**No run has the metric `{table["metric"]}`** of the table "{table["name"]}".'
+
+
+def _stem(study: Study) -> str:
+    return study.name.rsplit("/", 1)[-1]

@@ -1,0 +1,123 @@
+"""The numbers of a study's report as CSV: by row, by seed, and those behind the claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from callbacks.plots.grid_point import GridPoint
+from callbacks.studies.atomic_files import write_csv
+from callbacks.studies.claims import JudgedClaim
+from callbacks.studies.seed_statistics import Statistic
+from callbacks.studies.verdicts import Row
+
+if TYPE_CHECKING:
+    from callbacks.studies.study import Study
+
+Table = tuple[dict[str, Any], list[Row]]
+
+
+def write_summary(path: Path, study: Study, tables: Sequence[Table]) -> None:
+    """One line per row of a table and protocol; infinite numbers are written as never.
+
+    The verdict stands on the line of the authors' protocol, that of the other protocol's agreement
+    with it on the line of the careful one.
+    """
+    columns = ["table", "metric", "statistic", *study.axes, "protocol", "value", "q25", "q75"]
+    columns += ["seeds", "seeds_without_value", "published", "published_low", "published_high"]
+    lines: list[dict[str, object]] = []
+    for table, rows in tables:
+        what = {
+            "table": table["name"],
+            "metric": table["metric"],
+            "statistic": table.get("statistic", "median"),
+        }
+        for row in rows:
+            published: dict[str, object] = {}
+            if row.published is not None:
+                published = {
+                    "published": _number(row.published.value),
+                    "published_low": _number(row.published.low),
+                    "published_high": _number(row.published.high),
+                }
+            for protocol, found, verdict in (
+                ("authors", row.authors, row.verdict),
+                ("careful", row.careful, row.protocols),
+            ):
+                line = {**what, **row.labels, "protocol": protocol, **_numbers(found)}
+                lines.append({**line, **published, "verdict": verdict})
+    write_csv(path, [*columns, "verdict"], lines)
+
+
+def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoint]]) -> None:
+    """One line per point, protocol and seed, with every metric of the study's tables and claims.
+
+    A seed that has no value has an empty cell.
+    """
+    metrics = list(dict.fromkeys(entry["metric"] for entry in [*study.tables, *study.claims]))
+    lines = [
+        {
+            **point.labels,
+            "protocol": protocol,
+            "seed": seed,
+            **{
+                metric: _number(point.metrics[metric][index])
+                for metric in metrics
+                if metric in point.metrics
+            },
+        }
+        for protocol, points in results.items()
+        for point in points
+        for index, seed in enumerate(point.seeds)
+    ]
+    write_csv(path, [*study.axes, "protocol", "seed", *metrics], lines)
+
+
+def write_claims(path: Path, judged: Sequence[JudgedClaim]) -> None:
+    """One line per claim, value of its ``for_each`` and protocol."""
+    columns = ["claim", "metric", "for", "protocol", "outcome", "over_both_protocols"]
+    columns += [f"{side}_{key}" for side in ("first", "second") for key in _KEYS]
+    lines: list[dict[str, object]] = []
+    for result in judged:
+        for case in result.cases:
+            for protocol, finding in (("authors", case.authors), ("careful", case.careful)):
+                line: dict[str, object] = {
+                    "claim": result.claim["says"],
+                    "metric": result.claim["metric"],
+                    "for": ", ".join(case.labels.values()),
+                    "protocol": protocol,
+                    "over_both_protocols": case.verdict,
+                }
+                if finding is not None:
+                    line |= {"outcome": finding.outcome, "share": _number(finding.share)}
+                    line |= {f"first_{k}": v for k, v in _numbers(finding.first).items()}
+                    second = finding.second
+                    line |= (
+                        {f"second_{k}": v for k, v in _numbers(second).items()}
+                        if isinstance(second, Statistic)
+                        else {"second_value": _number(second)}
+                    )
+                lines.append(line)
+    write_csv(path, [*columns, "share"], lines)
+
+
+_KEYS = ("value", "q25", "q75", "seeds", "seeds_without_value")
+
+
+def _numbers(found: Statistic | None) -> dict[str, object]:
+    if found is None:
+        return {}
+    quartiles = ("", "") if found.is_count else (_number(found.low), _number(found.high))
+    cells = (_number(found.value), *quartiles, found.num_seeds, found.num_missing)
+    return dict(zip(_KEYS, cells, strict=True))
+
+
+def _number(value: Any) -> str:
+    """Ten digits, which is more than float32 has."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if math.isnan(value):
+        return ""
+    return "never" if math.isinf(value) else f"{value:.10g}"

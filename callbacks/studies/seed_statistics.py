@@ -1,0 +1,99 @@
+"""Median and quartiles, or counts, of what the seeds of a grid point measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from callbacks.plots.grid_point import GridPoint
+from callbacks.quartiles import quantile_with_never
+
+EPOCH_METRICS = ("epoch", "train_epoch", "test_epoch", "delay")  # whose missing value is "never"
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """What several seeds say together.
+
+    Attributes:
+        value: Median (``inf``: the median seed has no value, it never got there), or a count.
+        low: First quartile, likewise; of a count the count.
+        high: Third quartile, likewise; of a count the count.
+        num_seeds: Seeds that were run.
+        num_missing: Those among them without a value.
+        is_count: Whether seeds were counted.
+    """
+
+    value: float
+    low: float
+    high: float
+    num_seeds: int
+    num_missing: int
+    is_count: bool = False
+
+    def count_of(self, num_seeds: int) -> float:
+        """A count as it would be among ``num_seeds`` seeds, the share being the same."""
+        return self.value * num_seeds / self.num_seeds
+
+    def overlaps(self, other: Statistic) -> bool:
+        """Whether the intervals between the quartiles have a value in common."""
+        return self.low <= other.high and other.low <= self.high
+
+
+def finite_or_none(values: NDArray[Any], metric: str) -> list[float | None]:
+    """One number per seed, None where there is none.
+
+    Raises:
+        ValueError: The values are names.
+    """
+    if values.dtype.kind not in "fiub":
+        raise ValueError(
+            f"the metric {metric} holds names, not numbers; tables and claims need numbers"
+        )
+    numbers = [float(value) for value in values]
+    return [value if math.isfinite(value) else None for value in numbers]
+
+
+def spread(values: Sequence[float | None]) -> Statistic:
+    """Median and quartiles, a missing value being later than any number.
+
+    Args:
+        values: One per seed, at least one.
+    """
+    low, median, high = (quantile_with_never(list(values), q) for q in (0.25, 0.5, 0.75))
+    missing = sum(value is None for value in values)
+    return Statistic(median, low, high, len(values), missing)
+
+
+def statistic_of(table: dict[str, Any], point: GridPoint | None) -> Statistic | None:
+    """The number that a table of a study asks for, of one grid point.
+
+    Args:
+        table: Its ``metric``, its ``statistic`` and, of ``count_above``, its ``threshold``. Seeds
+            at the threshold are counted, seeds without a value are not.
+        point: None where it has not been run.
+
+    Returns:
+        None where nothing was run, or the runs do not have the metric.
+    """
+    if point is None or len(point.seeds) == 0 or table["metric"] not in point.metrics:
+        return None
+    metric, kind = table["metric"], table.get("statistic", "median")
+    values = finite_or_none(point.metrics[metric], metric)
+    if kind == "median":
+        return spread(values)
+    threshold = -math.inf
+    if kind == "count_above":  # some metrics were float32, where 0.7 is a little less than 0.7
+        threshold = table["threshold"] - 1e-7 * abs(table["threshold"])
+    count = sum(value is not None and value >= threshold for value in values)
+    missing = sum(value is None for value in values)
+    return Statistic(count, count, count, len(values), missing, is_count=True)
+
+
+def is_epoch(metric: str, unit: str | None = None) -> bool:
+    """Whether the metric counts epochs, so that a missing value means never."""
+    return unit == "epochs" or metric.rsplit("/", 1)[-1] in EPOCH_METRICS

@@ -1,0 +1,197 @@
+"""Finished runs on disk: complete or not there, found again by what they were run with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+FORMAT = 1  # of the files; of another number they are not read
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is known of a point: S seeds, of one or several runs.
+
+    Attributes:
+        seeds: S seeds, rising.
+        metrics: By name (S,) float64, nan where there is no value; or text.
+        arrays: By name (S, ...).
+        seconds: Time that its runs took, in proportion to their members.
+    """
+
+    seeds: list[int]
+    metrics: dict[str, NDArray[Any]]
+    arrays: dict[str, NDArray[Any]]
+    seconds: float
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """Twelve letters that stand for everything that decides a point's numbers but its seeds."""
+    text = json.dumps({"format": FORMAT, **identity}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Store:
+    """A folder with one folder for each point: ``<classes>-<hash>/seeds_<seeds>.json`` and ``.npz``.
+
+    A ``.json`` is written last and in one move, so that a run that was killed has none and counts
+    as not done. Folders of several machines are merged by copying them into one.
+
+    Args:
+        folder: Made when something is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def place(self, identity: Mapping[str, Any]) -> Path:
+        """The folder of a point."""
+        words = "_".join(_class_names(identity)).lower() or "run"
+        return self.folder / f"{words}-{identity_hash(identity)}"
+
+    def seeds_done(self, identity: Mapping[str, Any]) -> list[int]:
+        """The seeds that are finished.
+
+        Raises:
+            ValueError: The folder holds runs of something else, or of another version.
+        """
+        return sorted({seed for record in self._records(identity) for seed in record["seeds"]})
+
+    def read(self, identity: Mapping[str, Any], seeds: Sequence[int]) -> Finished | None:
+        """The finished ones among these seeds; None where there is none.
+
+        Raises:
+            ValueError: A file is damaged, or of another version.
+        """
+        taken: dict[int, tuple[dict[str, Any], int, NDArray[Any]]] = {}
+        for record in self._records(identity):
+            arrays = _load_arrays(record["path"].with_suffix(".npz"))
+            for row, seed in enumerate(record["seeds"]):
+                if seed in seeds:
+                    taken.setdefault(seed, (record, row, arrays))
+        if not taken:
+            return None
+        rows = [taken[seed] for seed in sorted(taken)]
+        metrics = {
+            name: np.array([_number(record["metrics"][name][row]) for record, row, _ in rows])
+            for name in rows[0][0]["metrics"]
+            if all(name in record["metrics"] for record, _, _ in rows)
+        }
+        arrays = {
+            name: _stacked([stored[name][row] for _, row, stored in rows])
+            for name in rows[0][2]
+            if all(name in stored for _, _, stored in rows)
+        }
+        seconds = sum(record["seconds"] / len(record["seeds"]) for record, _, _ in rows)
+        return Finished(sorted(taken), metrics, arrays, seconds)
+
+    def write(
+        self,
+        identity: Mapping[str, Any],
+        seeds: Sequence[int],
+        metrics: Mapping[str, list[Any]],
+        arrays: Mapping[str, NDArray[Any]],
+        seconds: float,
+        versions: Mapping[str, str],
+    ) -> None:
+        """Keep a run: metrics by name with one value a seed (None for none), arrays (S, ...)."""
+        folder = self.place(identity)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"seeds_{_ranges(seeds)}.json"
+        with FileLock(folder / ".lock"):
+            partial = path.with_suffix(f".{os.getpid()}.partial.npz")
+            with open(partial, "wb") as file:
+                np.savez_compressed(file, **arrays)
+            os.replace(partial, path.with_suffix(".npz"))
+            record = {
+                "identity": identity,
+                "hash": identity_hash(identity),
+                "seeds": list(seeds),
+                "metrics": metrics,
+                "seconds": seconds,
+                "versions": versions,
+            }
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+            os.replace(partial, path)
+
+    def _records(self, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
+        folder = self.place(identity)
+        records = []
+        for path in sorted(folder.glob("seeds_*.json")):
+            try:
+                record = json.loads(path.read_text())
+                found = identity_hash(record["identity"])
+                complete = len(record["seeds"]) > 0 and path.with_suffix(".npz").is_file()
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{path} is damaged ({type(error).__name__}); delete it, and it is run again"
+                ) from None
+            if found != identity_hash(identity):
+                raise ValueError(
+                    f"{path} holds runs of another version of this study; delete the folder, or "
+                    f"give --runs another one"
+                )
+            if not complete:
+                raise ValueError(
+                    f"{path} has no arrays beside it ({path.stem}.npz); copy them too, or delete it"
+                )
+            records.append({**record, "path": path})
+        return records
+
+
+def _class_names(tree: Any, depth: int = 0) -> list[str]:
+    """The classes within the model and the data of a config, for a folder's name."""
+    if not isinstance(tree, Mapping):
+        return []
+    own = [str(tree["class_path"]).rpartition(".")[2]] if "class_path" in tree and depth > 1 else []
+    return own + [name for value in tree.values() for name in _class_names(value, depth + 1)]
+
+
+def _load_arrays(path: Path) -> Any:
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}); delete it and the .json beside it, and "
+            f"it is run again"
+        ) from None
+
+
+def _number(value: Any) -> Any:
+    return float("nan") if value is None else value
+
+
+def _stacked(rows: list[NDArray[Any]]) -> NDArray[Any]:
+    """Rows of one shape as one array; of several lengths filled up with nan."""
+    if len({row.shape for row in rows}) == 1:
+        return np.stack(rows)
+    length = max(len(row) for row in rows)
+    filled = [
+        np.concatenate([row, np.full((length - len(row), *row.shape[1:]), np.nan)]) for row in rows
+    ]
+    return np.stack(filled)
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """0,1,2,5 as 0-2_5; long lists are cut and told apart by a hash."""
+    ordered, parts = sorted(seeds), []
+    for seed in ordered:
+        if parts and seed == parts[-1][1] + 1:
+            parts[-1][1] = seed
+        else:
+            parts.append([seed, seed])
+    text = "_".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+    if len(text) <= 60:
+        return text
+    return f"{text[:40]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,0 +1,211 @@
+"""Published against measured: the rows of a study's table, and what its numbers say of each."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from callbacks.plots.grid_point import GridPoint
+from callbacks.studies.number_text import difference_text, number_text
+from callbacks.studies.seed_statistics import Statistic, is_epoch, statistic_of
+from callbacks.studies.study import matches, published_value
+
+if TYPE_CHECKING:
+    from callbacks.studies.study import Study
+
+NOTHING = "–"
+REPRODUCED = "reproduced"
+WITHIN_QUARTILES = "reproduced (within quartiles)"
+DIFFERS = "differs"
+NOT_REPRODUCED = "not reproduced"
+OUTCOMES = (REPRODUCED, WITHIN_QUARTILES, DIFFERS, NOT_REPRODUCED, NOTHING)
+AGREES = "agrees"
+DEPENDS = "depends on the protocol"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the paper and, where it shows one, the spread over its seeds; inf is never."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How far apart two numbers may be.
+
+    Attributes:
+        kind: ``absolute`` (the difference) or ``ratio`` (the larger over the smaller).
+        reproduced: Largest distance of a reproduced number.
+        differs: Largest distance of one that differs; beyond, it is not reproduced.
+    """
+
+    kind: str
+    reproduced: float
+    differs: float
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Rule:
+        """The rule of a table: ``verdict: {absolute: [0.05, 0.2]}``."""
+        ((kind, (reproduced, differs)),) = table["verdict"].items()
+        return cls(kind, reproduced, differs)
+
+    def distance(self, first: float, second: float) -> float:
+        """Of two numbers; infinite where one alone is never, or a ratio makes no sense."""
+        if first == second:
+            return 0.0 if self.kind == "absolute" else 1.0
+        if math.isinf(first) or math.isinf(second):
+            return math.inf
+        if self.kind == "absolute":
+            return abs(first - second)
+        return math.inf if first * second <= 0 else max(first / second, second / first)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One grid point of a table.
+
+    Attributes:
+        labels: Axis -> value.
+        published: None where the paper gives no number.
+        authors: Ours under the authors' protocol; None where it was not run.
+        careful: Ours under the careful one, likewise.
+        outcome: One of ``OUTCOMES``: authors' protocol against published.
+        verdict: The same in words, with the difference where there is one.
+        protocols: Whether the careful protocol agrees with the authors'.
+    """
+
+    labels: dict[str, str]
+    published: Published | None
+    authors: Statistic | None
+    careful: Statistic | None
+    outcome: str
+    verdict: str
+    protocols: str
+
+
+def table_rows(
+    table: dict[str, Any], study: Study, results: Mapping[str, Sequence[GridPoint]]
+) -> list[Row]:
+    """The rows of a table, in the grid's order; points that were not run are among them.
+
+    Args:
+        table: One of the study's tables.
+        study: Its axes make the rows.
+        results: Protocol (``authors``, ``careful``) -> the points that have been run.
+
+    Source of the verdicts: numbers only. A median is compared with the published value by the
+    table's rule, and counts as reproduced too where the published value lies between our quartiles.
+    Counts are compared as shares of ``published_seeds`` (20 unless the table says otherwise).
+    """
+    found = {
+        (protocol, *(str(point.labels[axis]) for axis in study.axes)): point
+        for protocol, points in results.items()
+        for point in points
+    }
+    rows = []
+    for values in itertools.product(*study.axes.values()):
+        labels = dict(zip(study.axes, values, strict=True))
+        if not matches(labels, table.get("where", {})):
+            continue
+        authors, careful = (
+            statistic_of(table, found.get((protocol, *values)))
+            for protocol in ("authors", "careful")
+        )
+        published = _published(table, labels, study)
+        outcome, verdict = judge(table, published, authors)
+        protocols = compare_protocols(table, authors, careful)
+        rows.append(Row(labels, published, authors, careful, outcome, verdict, protocols))
+    return rows
+
+
+def judge(
+    table: Mapping[str, Any], published: Published | None, ours: Statistic | None
+) -> tuple[str, str]:
+    """Outcome (one of ``OUTCOMES``) and verdict in words of one row."""
+    if published is None or ours is None:
+        return NOTHING, NOTHING
+    rule = Rule.of(table)
+    value = ours.count_of(published_seeds(table)) if ours.is_count else ours.value
+    distance = rule.distance(value, published.value)
+    if _within(distance, rule.reproduced):
+        return REPRODUCED, REPRODUCED
+    finite = math.isfinite(value) and math.isfinite(published.value)
+    if not ours.is_count and finite and ours.low <= published.value <= ours.high:
+        return WITHIN_QUARTILES, WITHIN_QUARTILES
+    if not _within(distance, rule.differs):
+        return NOT_REPRODUCED, NOT_REPRODUCED
+    if rule.kind == "ratio":
+        return DIFFERS, f"differs by a factor of {value / published.value:.2g}"
+    if ours.is_count:
+        apart = value - published.value
+        rounded = f"{abs(apart):.1f}".removesuffix(".0")
+        return DIFFERS, f"differs by {'−' if apart < 0 else '+'}{rounded} {_seeds(table)}"
+    epochs = is_epoch(table["metric"], table.get("unit"))
+    return DIFFERS, f"differs by {difference_text(value - published.value, epochs)}"
+
+
+def compare_protocols(
+    table: Mapping[str, Any], authors: Statistic | None, careful: Statistic | None
+) -> str:
+    """Whether both protocols give the same: within the table's rule, or quartiles overlap."""
+    if authors is None or careful is None:
+        return NOTHING
+    rule = Rule.of(table)
+    if authors.is_count:
+        of = published_seeds(table)
+        first, second = authors.count_of(of), careful.count_of(of)
+        agree = False
+    else:
+        first, second = authors.value, careful.value
+        agree = authors.overlaps(careful)
+    agree = agree or _within(rule.distance(first, second), rule.reproduced)
+    return AGREES if agree else DEPENDS
+
+
+def published_seeds(table: Mapping[str, Any]) -> int:
+    """How many seeds the paper counts among."""
+    return table.get("published_seeds", 20)
+
+
+def rule_text(table: Mapping[str, Any]) -> str:
+    """The table's rule in one sentence."""
+    rule = Rule.of(table)
+    if rule.kind == "ratio":
+        near, far = f"{rule.reproduced:g}", f"{rule.differs:g}"
+        return f"Reproduced: within a factor of {near}; differs: within a factor of {far}."
+    if table.get("statistic", "median") != "median":
+        near, far = f"{rule.reproduced:g} {_seeds(table)}", f"{rule.differs:g}"
+    else:
+        epochs = is_epoch(table["metric"], table.get("unit"))
+        near, far = number_text(rule.reproduced, epochs), number_text(rule.differs, epochs)
+    return f"Reproduced: within {near} of the published value; differs: within {far}."
+
+
+def _within(distance: float, limit: float) -> bool:
+    # In binary 0.9 and 0.85 are a little more than 0.05 apart.
+    return distance <= limit * (1 + 1e-9)
+
+
+def _seeds(table: Mapping[str, Any]) -> str:
+    return f"of {published_seeds(table)} seeds"
+
+
+def _published(table: Mapping[str, Any], labels: dict[str, str], study: Study) -> Published | None:
+    if table.get("published") is None:
+        return None
+    entry = published_value(table["published"], labels, study.axes)
+    if entry is None:
+        return None
+    if isinstance(entry, list | tuple):
+        return Published(*map(_number, entry))
+    return Published(_number(entry))
+
+
+def _number(entry: float | str) -> float:
+    return math.inf if entry == "never" else float(entry)
