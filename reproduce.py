@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import json
+import logging
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from filelock import FileLock
 
 import train
-from callbacks.plots.grid_point import GridPoint
-from callbacks.run_summary import as_list, versions, write_json
+from callbacks.run_summary import as_list, versions
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
-from callbacks.studies.report import Section, write_report
+from callbacks.studies.sections import Identities, refuse_other_report, write_sections
 from callbacks.studies.store import Store, identity_hash
-from callbacks.studies.study import PROTOCOLS, Study, find_studies, load_studies
+from callbacks.studies.study import Study, find_studies, load_studies
 
 STUDIES = Path(__file__).resolve().parent / "configs" / "reproduce"
-
-Identities = dict[str, dict[str, Any]]  # a point's labels as text -> what it is run with
 
 
 def reproduce(
@@ -44,7 +41,7 @@ def reproduce(
     report_only: bool = False,
     output: str = "reports",
     runs: str = "runs/reproduce",
-) -> str:
+) -> str | None:
     """Run what a study still lacks, then write its report: published beside measured.
 
     Args:
@@ -60,7 +57,7 @@ def reproduce(
         runs: Folder of finished runs, which all studies share.
 
     Returns:
-        Where the reports are.
+        The list, if it was asked for.
 
     Raises:
         ValueError: The study, or one of these options, cannot be.
@@ -80,11 +77,9 @@ def reproduce(
         name = str(path.resolve().relative_to(STUDIES).with_suffix("")) if inside else path.stem
         folder = Path(output) / (f"{name}_quick" if quick else name)
         identities = {s.name: _identities(s) for s in studies}
-        _refuse_other_report(folder, identities)
-        for one in studies:
-            for point, identity in zip(one.points(), identities[one.name].values(), strict=True):
-                store.seeds_done(identity)  # or refuse, before hours of runs
-                assert point
+        refuse_other_report(folder, identities)
+        for identity in (i for of_study in identities.values() for i in of_study.values()):
+            store.seeds_done(identity)  # or refuse what lies there, before hours of runs
         plans.append((folder, studies, identities))
     failed: dict[str, str] = {}
     if not report_only:
@@ -95,9 +90,16 @@ def reproduce(
             for point in one.points()
         ]
         failed = run_grid(group(wanted)[first - 1 :: shards], store, jobs)
-    command = " ".join(["lightning", *sys.argv[1:]]) if sys.argv[1:] else f"reproduce({study!r})"
+    options = {
+        "quick": quick or None,
+        "seeds": seeds,
+        "only": only,
+        "jobs": jobs if jobs > 1 else None,
+    }
+    given = (f"--{key} {_typed(value)}" for key, value in options.items() if value is not None)
+    command = " ".join(["lightning reproduce", study, *given])
     reports = [
-        write_sections(folder, studies, identities, store, command, failed)
+        write_sections(folder, studies, identities, store, command=command, failed=failed)
         for folder, studies, identities in plans
     ]
     print("\n".join(f"report: {report}" for report in reports))
@@ -105,7 +107,7 @@ def reproduce(
         for name, sentence in failed.items():
             print(f"failed: {name}: {sentence}", file=sys.stderr)
         raise SystemExit(1)
-    return ""
+    return None
 
 
 # ---- from a study to runs ----------------------------------------------------------------------
@@ -123,6 +125,13 @@ def _flags(keys: dict[str, Any]) -> tuple[str, ...]:
         word
         for key, value in keys.items()
         for word in (f"--{key}", value if isinstance(value, str) else json.dumps(value))
+    )
+
+
+def _typed(value: Any) -> str:
+    """An option's value as one would type it in a shell."""
+    return (
+        "" if value is True else f"'{json.dumps(value)}'" if isinstance(value, dict) else str(value)
     )
 
 
@@ -145,23 +154,6 @@ def _identities(study: Study) -> Identities:
         config = _resolved(str(study.config), _flags(study.keys_of(point)))
         found[", ".join(point.values())] = identity_of(config)
     return found
-
-
-def _refuse_other_report(folder: Path, identities: dict[str, Identities]) -> None:
-    """Refuse to overwrite a report that other settings have led to."""
-    path = folder / "study.json"
-    if not path.is_file():
-        return
-    before = json.loads(path.read_text())["points"]
-    for study, points in identities.items():
-        for labels, identity in points.items():
-            if before.get(study, {}).get(labels, identity_hash(identity)) != identity_hash(
-                identity
-            ):
-                raise ValueError(
-                    f"{folder} holds the report of another version of this study ({labels} was run "
-                    f"with other settings); move it away, or give --output another folder"
-                )
 
 
 def _parse_shard(shard: str) -> tuple[int, int]:
@@ -224,7 +216,8 @@ def _outcomes(
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     waiting = {_name(run): run for run in runs}
-    broken = 0
+    for run in runs:
+        _log(store, run).unlink(missing_ok=True)  # of a run that failed before
     while waiting:
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             futures: dict[Future[str | None], str] = {
@@ -235,10 +228,11 @@ def _outcomes(
                     error = future.result()
                     yield waiting.pop(futures[future]), error
             except BrokenProcessPool:  # a worker was killed, maybe for its memory
-                broken += 1
-                suspects = [name for name, run in waiting.items() if _log(store, run).exists()]
-                for name in suspects if broken > 1 else []:
-                    yield waiting.pop(name), "its process was killed; is there enough memory?"
+                begun = [name for name, run in waiting.items() if _log(store, run).exists()]
+                if jobs == 1 or not begun:
+                    for name in begun or [*waiting]:
+                        yield waiting.pop(name), "its process was killed; is there enough memory?"
+                jobs = 1  # the others one at a time, so that the next one is known by name
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -267,9 +261,8 @@ def _train(run: GroupedRun, store: Store) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "config.yaml"
         path.write_text(yaml.safe_dump(config))
-        with open(log, "w") as file, contextlib.redirect_stdout(file):
-            with contextlib.redirect_stderr(file):
-                cli = train.run(["fit", "--config", str(path)])
+        with open(log, "w") as file, _output_to(file):
+            cli = train.run(["fit", "--config", str(path)])
     seconds = time.monotonic() - started
     callbacks = [*cli.trainer.callbacks]
     metrics = {k: as_list(v) for k, v in getattr(cli.model, "scores", dict)().items()}
@@ -291,6 +284,19 @@ def _train(run: GroupedRun, store: Store) -> None:
     log.unlink()  # kept only of runs that fail
 
 
+@contextlib.contextmanager
+def _output_to(file: TextIO) -> Iterator[None]:
+    """Send what is printed and logged to a file; Lightning speaks through its logger."""
+    logger = logging.getLogger("lightning.pytorch")
+    handlers, propagates = logger.handlers[:], logger.propagate
+    logger.handlers, logger.propagate = [logging.StreamHandler(file)], False
+    try:
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagates
+
+
 def _log(store: Store, run: GroupedRun) -> Path:
     return store.folder / "logs" / f"{_name(run)}.log"
 
@@ -305,68 +311,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-# ---- reporting ---------------------------------------------------------------------------------
-
-
-def write_sections(
-    folder: Path,
-    studies: Sequence[Study],
-    identities: dict[str, Identities],
-    store: Store,
-    command: str,
-    failed: dict[str, str],
-) -> Path:
-    """Write the report of one study, or of several that belong together."""
-    sections, notes = [], [f"Failed: {name}: {sentence}" for name, sentence in failed.items()]
-    for study in studies:
-        results = _results(study, identities[study.name], store)
-        wanted = len(study.points()) * len(study.seeds)
-        there = sum(len(point.seeds) for points in results.values() for point in points)
-        if there < wanted:
-            notes.append(f"{study.name}: {wanted - there:,} of {wanted:,} networks are not run")
-        sections.append(Section(study, results, _figures(study, results)))
-    report = write_report(folder, sections, command=command, notes=notes)
-    points = {
-        study: {labels: identity_hash(identity) for labels, identity in of.items()}
-        for study, of in identities.items()
-    }
-    write_json(folder / "study.json", {"points": points, "versions": versions()})
-    return report
-
-
-def _results(study: Study, identities: Identities, store: Store) -> dict[str, list[GridPoint]]:
-    results: dict[str, list[GridPoint]] = {protocol: [] for protocol in PROTOCOLS}
-    for point, identity in zip(study.points(), identities.values(), strict=True):
-        found = store.read(identity, study.seeds)
-        if found is not None:
-            labels = {axis: value for axis, value in point.items() if axis != "protocol"}
-            results[point["protocol"]].append(
-                GridPoint(labels, found.seeds, found.metrics, found.arrays)
-            )
-    return results
-
-
-def _figures(study: Study, results: dict[str, list[GridPoint]]) -> dict[str, Any]:
-    given = {
-        name: _function(entry["function"])(**entry.get("options", {}))
-        for name, entry in study.arrays.items()
-    }
-    figures = {}
-    for entry in study.figures:
-        for protocol in PROTOCOLS:
-            if results[protocol]:
-                figures[f"{entry['name']}_{protocol}"] = _function(entry["draw"])(
-                    results[protocol],
-                    title=f"{study.title}: {protocol} protocol",
-                    **given,
-                    **entry.get("options", {}),
-                )
-    return figures
-
-
-def _function(path: str) -> Callable[..., Any]:
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+# ---- listing -----------------------------------------------------------------------------------
 
 
 def _overview(name: str, store: Store) -> str:

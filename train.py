@@ -118,9 +118,9 @@ def run_function(arguments: Sequence[str]) -> Any:
     """Run a subcommand that is one function, and print what it returns."""
     _silence_harmless_warnings()
     name, *options = arguments
-    function, parser = _found(FUNCTIONS[name]), function_parser(name)
+    function, parser = found(FUNCTIONS[name]), function_parser(name)
     settings = parser.parse_args(_spelled_out(options, function)).as_dict()
-    handed = {key: _found(path) for key, path in _handed(function).items()}
+    handed = {key: found(path) for key, path in _handed(function).items()}
     result = function(**settings, **handed)
     if result is not None:
         print(result)
@@ -131,7 +131,7 @@ def function_parser(name: str) -> ArgumentParser:
     """The options of a subcommand that is a function."""
     from jsonargparse import ArgumentParser
 
-    function = _found(FUNCTIONS[name])
+    function = found(FUNCTIONS[name])
     parser = ArgumentParser(
         prog=f"lightning {name}", description=SUBCOMMANDS[name], exit_on_error=False
     )
@@ -158,7 +158,8 @@ def _handed(function: Callable[..., Any]) -> dict[str, str]:
     return {key: path for key, path in HANDED.items() if key in parameters}
 
 
-def _found(path: str) -> Any:
+def found(path: str) -> Any:
+    """What a full name such as ``callbacks.comparison.compare`` means."""
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
@@ -251,7 +252,7 @@ def command_line_class() -> Any:
                 return
             # Of a whole run's config the data alone: there is nothing yet to build a model for.
             data = self.config[self.subcommand].data
-            cls = _found(data.class_path)
+            cls = found(data.class_path)
             if not hasattr(cls, "prepare"):
                 raise UsageError(f"{cls.__name__} needs no preparation; go on with lightning fit")
             print(cls(**data.init_args.as_dict()).prepare())
@@ -364,7 +365,7 @@ def _known_classes(key: str) -> list[str]:
 def _known_keys(command: str) -> list[str]:
     """Keys of the command line that belong to no exchangeable class."""
     if command in FUNCTIONS:
-        return list(inspect.signature(_found(FUNCTIONS[command])).parameters)
+        return list(inspect.signature(found(FUNCTIONS[command])).parameters)
     from lightning import Trainer
 
     trainer = [f"trainer.{name}" for name in inspect.signature(Trainer.__init__).parameters]

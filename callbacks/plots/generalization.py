@@ -65,11 +65,11 @@ def generalization_scatter(
         )
         axes.set_title("\n".join(heading))
         prepare_epoch_axes(axes, low, high, end)
-        add_never_tick(axes.xaxis, fits, np.sqrt(high * end), high * (low / high) ** 0.09)
-        add_never_tick(axes.yaxis, generalises, np.sqrt(high * end), high)
         if not generalises.all():
+            add_never_tick(axes.yaxis, np.sqrt(high * end), high)
             axes.axhspan(high, end, color=FAINT, zorder=0, linewidth=0)
         if not fits.all():
+            add_never_tick(axes.xaxis, np.sqrt(high * end), high * (low / high) ** 0.09)
             axes.axvspan(high, end, color=FAINT, zorder=0, linewidth=0)
         axes.plot(
             [low, high],
@@ -109,10 +109,9 @@ def generalization_scatter(
     return figure
 
 
-def add_never_tick(axis: Axis, reached: NDArray[np.bool_], place: float, last: float) -> None:
-    """A tick in the middle of the strip if some run belongs there, none between `last` and it."""
-    if not reached.all():
-        axis.set_ticks([*(tick for tick in axis.get_majorticklocs() if tick <= last), place])
+def add_never_tick(axis: Axis, place: float, last: float) -> None:
+    """A tick at `place`, in the middle of the strip, and none between `last` and it."""
+    axis.set_ticks([*(tick for tick in axis.get_majorticklocs() if tick <= last), place])
 
 
 def epoch_limits(epochs: Floats) -> tuple[float, float]:
@@ -134,6 +133,7 @@ def spread_over_strip(
 
 
 def prepare_epoch_axes(axes: Axes, low: float, high: float, end: float) -> None:
+    """Two logarithmic axes from `low` to `end`, whose ticks beyond `high` read "never"."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes.set(xscale="log", yscale="log", xlim=(low, end), ylim=(low, end))

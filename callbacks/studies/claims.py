@@ -22,6 +22,9 @@ NOT = "does not hold"
 NOT_RUN = "–"
 AUTHORS_ONLY = "depends on the protocol (holds under the authors' only)"
 CAREFUL_ONLY = "holds under the careful protocol only"
+# Medians in order with quartiles that overlap, and the other way round: chance alone can do that.
+UNCLEAR_AUTHORS = "unclear (holds weakly under the authors' protocol only)"
+UNCLEAR_CAREFUL = "unclear (holds weakly under the careful protocol only)"
 
 Values = list[float | None]  # one per seed; None, never reached, is greater than any number
 
@@ -169,8 +172,10 @@ def over_protocols(authors: Finding | None, careful: Finding | None) -> str:
     if authors.outcome == careful.outcome:
         return authors.outcome
     if careful.outcome == NOT:
-        return AUTHORS_ONLY
-    return CAREFUL_ONLY if authors.outcome == NOT else WEAKLY
+        return AUTHORS_ONLY if authors.outcome == HOLDS else UNCLEAR_AUTHORS
+    if authors.outcome == NOT:
+        return CAREFUL_ONLY if careful.outcome == HOLDS else UNCLEAR_CAREFUL
+    return WEAKLY
 
 
 def over_cases(verdicts: Sequence[str]) -> str:
@@ -183,7 +188,7 @@ def over_cases(verdicts: Sequence[str]) -> str:
 
 def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Verdicts and how many there are of each, from those that hold to those not run."""
-    order = [HOLDS, WEAKLY, AUTHORS_ONLY, CAREFUL_ONLY, NOT]
+    order = [HOLDS, WEAKLY, AUTHORS_ONLY, CAREFUL_ONLY, UNCLEAR_AUTHORS, UNCLEAR_CAREFUL, NOT]
     known = [verdict for verdict in order if verdict in counts]
     rest = [verdict for verdict in counts if verdict not in (*order, NOT_RUN)]
     named = [(verdict, counts[verdict]) for verdict in known + rest]

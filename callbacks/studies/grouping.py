@@ -82,8 +82,6 @@ def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
         if config["trainer"].get(key) not in (None, [], 1.0)
     }
     identity = {"model": config["model"], "data": config["data"], "trainer": trainer}
-    if not trains_many_seeds(config):
-        identity["model"] = copy.deepcopy(identity["model"])
     return _without(identity, _INDIFFERENT)
 
 

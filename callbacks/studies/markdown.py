@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from callbacks.studies.claims import NOT_RUN, JudgedClaim, finding_text, in_order
 from callbacks.studies.number_text import number_text, statistic_text
 from callbacks.studies.seed_statistics import is_epoch
+from callbacks.studies.study import matches
 from callbacks.studies.verdicts import (
     DEPENDS,
     DIFFERS,
@@ -41,8 +42,9 @@ quartiles that overlap. Where they do not, the published number is one of its pr
 
 HOW_CLAIMS = """\
 **Claims** compare two groups of seeds: one "holds" where the medians are in the claimed order and
-the quartile intervals do not overlap, "holds weakly" where they overlap, and "does not hold" where
-the medians are not in that order.
+the quartile intervals do not overlap, "holds weakly" where they overlap (which chance alone may
+bring about: see P), and "does not hold" where the medians are not in that order. "Unclear" is what
+holds weakly under one protocol and not under the other.
 A claim about a number holds where enough of the seeds are beyond it. P is the probability that a
 seed of the first group is beyond one of the second (0.5: no difference; ties count half).
 """
@@ -60,7 +62,7 @@ def study_table(table: Mapping[str, Any], rows: Sequence[Row], study: Study) -> 
     name = str(table["name"])
     parts = [f"## {name[:1].upper()}{name[1:]}{unit}", f"{_what(table)} {rule_text(table)}"]
     if table.get("published_in"):
-        parts.append(f"Published: {table['published_in']}.")
+        parts.append(f"Published: {str(table['published_in']).rstrip('.')}.")
     header = [*study.axes, "published", "authors' protocol", "careful protocol", "verdict"]
     epochs = is_epoch(table["metric"], table.get("unit"))
     num_seeds = len(study.seeds)
@@ -130,7 +132,7 @@ def claims_tables(judged: Sequence[JudgedClaim], num_seeds: int) -> str:
     parts = ["## Claims", markdown_table(["", "claim", *protocols], summary)]
     for index, result in enumerate(judged, start=1):
         claim = result.claim
-        parts.append(f"**{index}. {claim['says']}.** {_compared(claim)}.")
+        parts.append(f"**{index}. {str(claim['says']).rstrip('.')}.** {_compared(claim)}.")
         numbers = [
             [
                 *case.labels.values(),
@@ -153,18 +155,26 @@ def claims_tally(judged: Sequence[JudgedClaim]) -> str:
 
 
 def protocols_text(study: Study) -> str:
-    """What the two protocols set, as a list."""
+    """What the protocols set on top of the base configuration, as a list."""
     lines = []
-    for protocol in ("authors", "careful"):
-        told = [_keys(study.protocols[protocol])] if study.protocols[protocol] else []
-        for setting in study.settings:
-            when = dict(setting["when"])
-            if when.pop("protocol", None) == protocol:
-                of = f" ({_labels(when)})" if when else ""
-                told.append(f"{_keys(setting['set'])}{of}")
-        name = "Authors'" if protocol == "authors" else "Careful"
-        lines.append(f"- {name} protocol: {'; '.join(told) or 'the configuration as it is'}.")
+    for protocol, name in (("authors", "Authors' protocol"), ("careful", "Careful protocol")):
+        keys = study.protocols[protocol]
+        told = ([_keys(keys)] if keys else []) + _settings(study, protocol)
+        lines.append(f"- {name}: {'; '.join(told) or 'nothing'}.")
+    if both := _settings(study, None):
+        lines.append(f"- Both: {'; '.join(both)}.")
     return "\n".join(lines)
+
+
+def _settings(study: Study, protocol: str | None) -> list[str]:
+    """Further keys of a protocol (None: of both), where the study has points for them."""
+    told = []
+    for setting in study.settings:
+        when = dict(setting["when"])
+        used = any(matches(point, when) for point in study.points())
+        if when.pop("protocol", None) == protocol and used:
+            told.append(f"{_keys(setting['set'])}{f' ({_labels(when)})' if when else ''}")
+    return told
 
 
 def _what(table: Mapping[str, Any]) -> str:
@@ -195,11 +205,12 @@ def _compared(claim: Mapping[str, Any]) -> str:
 
 
 def _labels(chosen: Mapping[str, Any]) -> str:
-    values = [
-        " or ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        for value in chosen.values()
-    ]
-    return ", ".join(values) or "all"
+    words = []
+    for axis, value in chosen.items():
+        several = value if isinstance(value, list | tuple) else [value]
+        text = " or ".join(map(str, several))
+        words.append(f"{axis} {text}" if text[:1].isdigit() else text)  # 4 alone tells nothing
+    return ", ".join(words) or "all"
 
 
 def _keys(keys: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ def write_report(
     title = title or "; ".join(section.study.title for section in sections)
     made = ["Made by", f"```bash\n{command}\n```"]
     if notes:
-        made.append("Not complete:\n\n" + "\n".join(f"- {note}" for note in notes))
+        made.append("\n".join(["Not complete:\n", *(f"- {note}" for note in notes)]))
     parts = [f"# {title}", *_quick_line(sections)]
     if not alone:
         parts += made
@@ -113,7 +113,12 @@ def _section(folder: Path, section: Section, prefix: str) -> list[str]:
         files["claims"] = name("claims.csv")
         write_claims(folder / files["claims"], claims)
 
-    parts = [f"Source: {study.source}. {_seeds(study.seeds)}", protocols_text(study)]
+    source = f"Source: {study.source}. {_seeds(study.seeds)}"
+    parts = [
+        source,
+        f"Base configuration `{study.config.name}`, and on top of it",
+        protocols_text(study),
+    ]
     if not study.is_quick:
         parts += _in_short(rows, claims)
     for file in section.figures:
@@ -130,7 +135,7 @@ def _section(folder: Path, section: Section, prefix: str) -> list[str]:
 
 def _in_short(rows: Sequence[Row], claims: Sequence[JudgedClaim]) -> list[str]:
     told = ([tally(rows)] if rows else []) + ([claims_tally(claims)] if claims else [])
-    return [f"**In short.** {' '.join(told)}"] if told else []
+    return ["In short:", "\n".join(f"- {line}" for line in told)] if told else []
 
 
 def _quick_line(sections: Sequence[Section]) -> list[str]:

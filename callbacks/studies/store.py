@@ -41,10 +41,11 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
 
 
 class Store:
-    """A folder with one folder for each point: ``<classes>-<hash>/seeds_<seeds>.json`` and ``.npz``.
+    """A folder with one folder for each point, whose name ends in the hash of what it was run with.
 
-    A ``.json`` is written last and in one move, so that a run that was killed has none and counts
-    as not done. Folders of several machines are merged by copying them into one.
+    A run leaves ``seeds_<seeds>.npz`` and ``seeds_<seeds>.json`` there. The ``.json`` is written
+    last and in one move, so that a run that was killed has none and counts as not done. Folders of
+    several machines are merged by copying them into one.
 
     Args:
         folder: Made when something is written.
@@ -110,7 +111,7 @@ class Store:
         with FileLock(folder / ".lock"):
             partial = path.with_suffix(f".{os.getpid()}.partial.npz")
             with open(partial, "wb") as file:
-                np.savez_compressed(file, **arrays)
+                np.savez_compressed(file, **dict[str, Any](arrays))
             os.replace(partial, path.with_suffix(".npz"))
             record = {
                 "identity": identity,
@@ -185,8 +186,8 @@ def _stacked(rows: list[NDArray[Any]]) -> NDArray[Any]:
 
 def _ranges(seeds: Sequence[int]) -> str:
     """0,1,2,5 as 0-2_5; long lists are cut and told apart by a hash."""
-    ordered, parts = sorted(seeds), []
-    for seed in ordered:
+    parts: list[list[int]] = []
+    for seed in sorted(seeds):
         if parts and seed == parts[-1][1] + 1:
             parts[-1][1] = seed
         else:

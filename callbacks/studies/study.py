@@ -84,23 +84,29 @@ class Study:
     def quickened(self) -> Study:
         """The smaller version: fewer seeds, shorter runs, maybe fewer values of an axis."""
         seeds = self.seeds[: self.quick.get("seeds", 2)]
-        keep = self.quick.get("keep", {})
-        return replace(self.restricted(keep), seeds=seeds, is_quick=True)
+        keep = {
+            axis: [
+                value for value in _several(self.quick["keep"], axis) if value in self.axes[axis]
+            ]
+            for axis in self.quick.get("keep", {})
+        }
+        kept = {axis: values for axis, values in keep.items() if values}  # `only` may leave none
+        return replace(self.restricted(kept), seeds=seeds, is_quick=True)
 
     def restricted(self, only: Mapping[str, Sequence[str]]) -> Study:
-        """The study with these values of these axes only.
+        """The study with these values of these axes only; ``protocol`` counts as one.
 
         Raises:
             ValueError: There is no such axis or value.
         """
         _check_labels(self, only, "only")
-        axes = {
-            axis: {name: keys for name, keys in values.items() if name in _several(only, axis)}
-            if axis in only
-            else values
-            for axis, values in self.axes.items()
-        }
-        return replace(self, axes=axes)
+
+        def kept(axis: str, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+            names = _several(only, axis) if axis in only else [*values]
+            return {name: keys for name, keys in values.items() if name in names}
+
+        axes = {axis: kept(axis, values) for axis, values in self.axes.items()}
+        return replace(self, axes=axes, protocols=kept("protocol", self.protocols))
 
 
 def matches(point: Mapping[str, str], where: Mapping[str, Any]) -> bool:
@@ -181,7 +187,7 @@ def load_studies(path: Path, folder: Path) -> list[Study]:
         settings=runs.get("settings", []),
         tables=content.get("tables", []),
         claims=content.get("claims", []),
-        arrays=content.get("arrays", {}),
+        arrays={str(name): entry for name, entry in content.get("arrays", {}).items()},
         figures=content.get("figures", []),
         minutes=content.get("minutes", runs.get("minutes")),
         quick=runs.get("quick", {}),

@@ -3,3 +3,21 @@
 A study of `lightning reproduce` names one of them under `draw:`; `points` are its grid points of
 one protocol.
 """
+
+from callbacks.plots.studies.case_study import case_study
+from callbacks.plots.studies.coset_null import coset_null
+from callbacks.plots.studies.data_efficiency import data_efficiency
+from callbacks.plots.studies.embeddings import embeddings_by_model
+from callbacks.plots.studies.explained_variance import explained_variance_by_model
+from callbacks.plots.studies.exponents import exponents
+from callbacks.plots.studies.generalization import generalization_by_model
+
+__all__ = [
+    "case_study",
+    "coset_null",
+    "data_efficiency",
+    "embeddings_by_model",
+    "explained_variance_by_model",
+    "exponents",
+    "generalization_by_model",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ LEAK = "data/test_inputs_in_train"
 EXPLAINED = "val/embedding/explained_variance_2"
 TEST_EPOCH = "generalization/test_epoch"
 SIDE, GAP = 2.35, 0.3  # inches: panels are square
-DASHED = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (4, 3))}
+DASHED: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (4, 3))}
 REMEMBERED = "test inputs that were trained on"
 
 
@@ -57,26 +57,22 @@ def case_study(
             ``val/embedding/explained_variance_2``, ``data/test_inputs_in_train`` and
             ``generalization/test_epoch``.
         title: Of the figure.
-        seed: The seed whose curves are strong and whose embedding is drawn. None draws the median
-            of the curves and the embedding of the seed with the median explained variance.
+        seed: The seed whose curves are strong and whose embedding is drawn. With None, or where no
+            run has it (a quick version has the first seeds only), the median of the curves and
+            the embedding of the seed with the median explained variance.
         group_kind: What the groups mean, see `group_colors`.
 
     Raises:
-        ValueError: The axis or an array is missing, no point has the seed, or several points have
-            the same value of the axis.
+        ValueError: The axis or an array is missing, or several points have the same value of it.
     """
     from matplotlib import rc_context
 
     runs = axis_values(points, "run")
-    seeds = sorted({known for point in points for known in point.seeds})
-    if seed is not None and seed not in seeds:
-        raise ValueError(
-            f"seed {seed} is to be drawn, but the finished runs have the seeds "
-            f"{', '.join(map(str, seeds))}; choose one of them or leave the option seed out."
-        )
+    strong = "median" if seed is None else f"seed {seed}"
+    if seed is not None and not any(seed in point.seeds for point in points):
+        strong, seed = f"median, as seed {seed} has not been run", None
     leaky = any((_optional(point, LEAK) > 0).any() for point in points)
-    strong = f"strong: {'median' if seed is None else f'seed {seed}'}, faint: every seed"
-    labels = ["train", "test", *([REMEMBERED] if leaky else []), strong]
+    labels = ["train", "test", *([REMEMBERED] if leaky else []), f"strong: {strong}, faint: all"]
     with rc_context(house_style(box=True)):
         panels = panel_grid(
             rows=2,
@@ -107,7 +103,7 @@ def _legend_handles(labels: Sequence[str]) -> list[Line2D]:
     """Lines for train, test and what is remembered; the last label is text alone."""
     from matplotlib.lines import Line2D
 
-    looks = [{"color": TRAIN}, {"color": TEST}, DASHED][: len(labels) - 1]
+    looks: list[dict[str, Any]] = [{"color": TRAIN}, {"color": TEST}, DASHED][: len(labels) - 1]
     handles = [
         Line2D([], [], label=label, **look) for label, look in zip(labels, looks, strict=False)
     ]
@@ -177,8 +173,9 @@ def _draw_embedding(axes: Axes, point: GridPoint, seed: int | None, group_kind: 
     numbers = [str(index) for index in range(len(coordinates))]
     marks = choose_marks(coordinates[None], numbers, SIDE * POINTS_PER_INCH)
     draw_panel(axes, coordinates, colors, np.zeros((0, 2), np.int64), marks)
-    share = f"EV {100 * explained[row]:.0f} %" if np.isfinite(explained[row]) else "EV not known"
-    which = "seed" if seed is not None else "the median seed,"
+    known = bool(np.isfinite(explained[row]))
+    share = f"EV {100 * explained[row]:.0f} %" if known else "EV not known"
+    which = "seed" if seed is not None or not known else "the median seed,"
     _note(axes, f"embedding of {which} {point.seeds[row]} · {share}")
 
 

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 SILHOUETTE, BEST = "val/embedding/coset_silhouette", "val/embedding/best_coset"
 # From coarse to fine; the two kinds of C2 are one here, as in the paper.
-KINDS = ("A4", "D4", "S3", "V4 normal", "V4", "C4", "C3", "C2")
+KINDS = ("A4", "D4", "S3", "V4 normal", "V4 non-normal", "C4", "C3", "C2")
 COLORS = dict(zip(KINDS, (*CATEGORIES[:6], CATEGORIES[7], CATEGORIES[8]), strict=True))
+RANDOM = "random embeddings"
 STRIP, DOT = 0.52, 5.2  # height of a model's strip in inches, diameter of a dot in points
 WIDTH = 4.6  # inches of the panel
 
@@ -88,7 +89,7 @@ def coset_null(
             columns=1,
             panel=(WIDTH, STRIP * (len(models) + 1)),
             gap=(0, 0),
-            left=0.3 + letter * max(map(len, [*models, "random"])),
+            left=0.3 + letter * max(map(len, [*models, RANDOM])),
             right=1.25,
             bottom=0.5,
             caption=0.3,
@@ -115,8 +116,7 @@ def coset_kinds(names: Sequence[str]) -> list[str]:
     from callbacks.metrics.s4 import coset_partitions
 
     kinds: Mapping[str, str] = {
-        partition.name: partition.subgroup.removesuffix(" non-normal").partition(" (")[0]
-        for partition in coset_partitions()
+        partition.name: partition.subgroup.partition(" (")[0] for partition in coset_partitions()
     }
     unknown = [name for name in names if name not in kinds and name not in ("none", "nan")]
     if unknown:
@@ -148,7 +148,7 @@ def _prepare(axes: Axes, scores: Sequence[Floats], null: Floats, models: Sequenc
     margin = 0.04 * float(np.ptp(seen)) or 0.05
     axes.set_xlim(min(float(seen.min()), 0.0) - margin, float(seen.max()) + margin)
     axes.set_ylim(len(models) + 0.5, -0.5)
-    axes.set_yticks(range(len(models) + 1), [*models, "random"])
+    axes.set_yticks(range(len(models) + 1), [*models, RANDOM])
     axes.tick_params(axis="y", length=0, labelsize=LABEL_SIZE)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")

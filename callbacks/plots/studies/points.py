@@ -1,4 +1,4 @@
-"""What every figure over grid points asks of them: the values of an axis, one point, its numbers."""
+"""What a figure over grid points asks of them: the values of an axis, one point, its numbers."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def numeric_values(points: Sequence[GridPoint], axis: str) -> dict[float, str]:
     """The values of an axis of numbers, rising: number -> as it is written in the study.
 
     Raises:
-        ValueError: As :func:`axis_values`, or a value is no finite number.
+        ValueError: As :func:`axis_values`, a value is no finite number, or two are the same one.
     """
-    numbers = {}
+    numbers: dict[float, str] = {}
     for text in axis_values(points, axis):
         try:
             number = float(text)
@@ -46,6 +46,11 @@ def numeric_values(points: Sequence[GridPoint], axis: str) -> dict[float, str]:
             number = np.nan
         if not np.isfinite(number):
             raise ValueError(f"The axis {axis!r} must hold numbers such as '0.5', not {text!r}.")
+        if number in numbers:
+            raise ValueError(
+                f"The axis {axis!r} holds the number {number:g} twice, as {numbers[number]!r} and "
+                f"{text!r}; leave one of them out."
+            )
         numbers[number] = text
     return dict(sorted(numbers.items()))
 
@@ -120,12 +125,10 @@ def columns(values: Sequence[Floats | None]) -> Floats:
 
 
 def quartiles_with_never(epochs: Floats) -> Floats:
-    """Lower quartile, median, upper quartile (3,) of epochs (S,) where nan means never.
+    """Lower quartile, median, upper quartile (3,) of the epochs (S,) of S seeds, nan = never.
 
-    Never is later than any number, so that a quartile may be infinite; nan without any seed.
+    Never is later than any number, so that a quartile may be infinite.
     """
-    if len(epochs) == 0:
-        return np.full(3, np.nan)
     known = np.where(np.isfinite(epochs), epochs, _NEVER)
     result = np.quantile(known, [0.25, 0.5, 0.75])
-    return np.where(result > _NEVER * 1e-3, np.inf, result)
+    return np.where(result > _NEVER * 1e-6, np.inf, result)

@@ -1,0 +1,215 @@
+"""Claims are judged by seeds: order of medians, overlap of quartiles, shares, both protocols."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu
+
+from callbacks.plots.grid_point import GridPoint
+from callbacks.studies.claims import (
+    compare_groups,
+    compare_number,
+    finding_text,
+    judge_claim,
+    superiority,
+)
+from callbacks.studies.markdown import claims_tally
+from callbacks.studies.study import Study
+
+TASKS = ("x", "y", "z")
+EPOCH = "generalization/test_epoch"
+STUDY = Study(
+    name="paper/one",
+    title="One",
+    source="here",
+    config=Path("base.yaml"),
+    seeds=[0, 1, 2],
+    axes={"task": {task: {} for task in TASKS}, "model": {"old": {}, "new": {}}},
+    protocols={"authors": {}, "careful": {}},
+)
+CLAIM = {
+    "says": "new is greater",
+    "metric": "m",
+    "greater": {"model": "new"},
+    "than": {"model": "old"},
+    "for_each": "task",
+}
+LOW, MIDDLE, HIGH = [0.1, 0.2, 0.3], [0.12, 0.22, 0.32], [0.7, 0.8, 0.9]
+
+
+def points(metric="m", **of_task):
+    """Points of both models for each task: x=(old, new)."""
+    return [
+        GridPoint(
+            {"task": task, "model": model},
+            range(len(values)),
+            {metric: np.array([math.nan if v is None else v for v in values])},
+            {},
+        )
+        for task, pair in of_task.items()
+        for model, values in zip(("old", "new"), pair, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome"),
+    [
+        (HIGH, LOW, "holds"),
+        (MIDDLE, LOW, "holds weakly"),
+        (LOW, MIDDLE, "does not hold"),
+        (LOW, LOW, "does not hold"),
+        ([5, 5, 5], [5, 5, 5], "does not hold"),
+        # Quartiles 2 to 4 and 4 to 6 touch in 4.
+        ([2, 4, 6, 6, 6], [2, 2, 3, 4, 4], "holds weakly"),
+        ([None, None, None], HIGH, "holds"),
+        ([1, None, None], [2, 3, None], "holds weakly"),
+        ([None, None], [None, None], "does not hold"),
+    ],
+)
+def test_a_group_is_greater_by_medians_and_surely_so_where_quartiles_are_apart(
+    first, second, outcome
+):
+    assert compare_groups(first, second, greater=True).outcome == outcome
+    # The same statement the other way round.
+    assert compare_groups(second, first, greater=False).outcome == outcome
+
+
+def test_superiority_is_the_share_of_pairs_in_the_claimed_order():
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(0, 6, 20), generator.integers(1, 7, 15)
+    # The Mann-Whitney U of the first sample counts the pairs it wins, ties by a half.
+    expected = mannwhitneyu(first, second).statistic / (20 * 15)
+    one, two = first.astype(float).tolist(), second.astype(float).tolist()
+    assert superiority(one, two, greater=True) == pytest.approx(expected)
+    assert superiority(one, two, greater=False) == pytest.approx(1 - expected)
+
+
+def test_superiority_takes_never_for_greater_than_any_number_and_equal_to_never():
+    # Pairs: (1, 2) lost, (1, never) lost, (never, 2) won, (never, never) tied.
+    assert superiority([1.0, None], [2.0, None], greater=True) == 1.5 / 4
+    assert superiority([1.0, None], [2.0, None], greater=False) == 2.5 / 4
+
+
+@pytest.mark.parametrize(
+    ("values", "greater", "share", "outcome", "beyond"),
+    [
+        ([1.0] * 15 + [0.5] * 5, True, 0.75, "holds", 0.75),
+        ([1.0] * 14 + [0.5] * 6, True, 0.75, "does not hold", 0.7),
+        ([1.0] * 14 + [0.5] * 6, True, 0.7, "holds", 0.7),
+        ([0.99] * 20, True, 0.1, "does not hold", 0.0),  # at the number is not beyond it
+        ([0.5] * 19 + [None], True, 0.05, "holds", 0.05),  # never is beyond any number
+        ([0.5] * 19 + [None], False, 0.95, "holds", 0.95),
+        ([0.5] * 19 + [None], False, 0.96, "does not hold", 0.95),
+    ],
+)
+def test_against_a_number_enough_seeds_must_be_beyond_it(values, greater, share, outcome, beyond):
+    finding = compare_number(values, 0.99, greater, share)
+    assert finding.outcome == outcome
+    assert finding.share == pytest.approx(beyond)
+
+
+def test_both_protocols_are_put_together_case_by_case():
+    authors = points(x=(LOW, HIGH), y=(LOW, HIGH), z=(HIGH, LOW))
+    careful = points(x=(LOW, HIGH), y=(HIGH, LOW), z=(LOW, HIGH))
+    judged = judge_claim(CLAIM, STUDY, {"authors": authors, "careful": careful})
+    assert [(case.labels["task"], case.verdict) for case in judged.cases] == [
+        ("x", "holds"),
+        ("y", "depends on the protocol (holds under the authors' only)"),
+        ("z", "holds under the careful protocol only"),
+    ]
+    assert judged.count("authors") == (2, 3)
+    assert judged.verdict == (
+        "holds: 1 of 3; depends on the protocol (holds under the authors' only): 1 of 3; "
+        "holds under the careful protocol only: 1 of 3"
+    )
+    assert claims_tally([judged]) == (
+        "Claims: 1, in 3 cases; holds: 1; depends on the protocol (holds under the authors' "
+        "only): 1; holds under the careful protocol only: 1."
+    )
+
+
+def test_a_claim_that_holds_surely_and_weakly_holds_weakly():
+    results = {"authors": points(x=(LOW, HIGH)), "careful": points(x=(LOW, MIDDLE))}
+    claim = {**CLAIM, "where": {"task": "x"}}
+    assert judge_claim(claim, STUDY, results).verdict == "holds weakly"
+
+
+def test_medians_in_order_under_one_protocol_alone_are_no_difference_between_protocols():
+    weakly, against = points(x=(LOW, MIDDLE)), points(x=(MIDDLE, LOW))
+    claim = {**CLAIM, "where": {"task": "x"}}
+    verdict = judge_claim(claim, STUDY, {"authors": weakly, "careful": against}).verdict
+    assert verdict == "unclear (holds weakly under the authors' protocol only)"
+    verdict = judge_claim(claim, STUDY, {"authors": against, "careful": weakly}).verdict
+    assert verdict == "unclear (holds weakly under the careful protocol only)"
+
+
+def test_cases_that_agree_give_one_verdict():
+    all_low = points(x=(HIGH, LOW), y=(LOW, LOW), z=(HIGH, LOW))
+    judged = judge_claim(CLAIM, STUDY, {"authors": all_low, "careful": all_low})
+    assert judged.verdict == "does not hold"
+
+
+def test_the_verdict_turns_when_the_numbers_do():
+    before = {"authors": points(x=(LOW, HIGH)), "careful": points(x=(LOW, HIGH))}
+    after = {"authors": points(x=(HIGH, LOW)), "careful": points(x=(HIGH, LOW))}
+    claim = {**CLAIM, "where": {"task": ["x"]}}
+    assert judge_claim(claim, STUDY, before).verdict == "holds"
+    assert judge_claim(claim, STUDY, after).verdict == "does not hold"
+    less = {**claim, "less": claim["greater"]}
+    del less["greater"]
+    assert judge_claim(less, STUDY, before).verdict == "does not hold"
+    assert judge_claim(less, STUDY, after).verdict == "holds"
+
+
+def test_what_was_not_run_is_said_and_not_judged():
+    only_new = [point for point in points(x=(LOW, HIGH)) if point.labels["model"] == "new"]
+    judged = judge_claim(CLAIM, STUDY, {"authors": only_new, "careful": []})
+    assert judged.verdict == "–"
+    one_protocol = {"authors": points(x=(LOW, HIGH), y=(LOW, HIGH))}
+    judged = judge_claim(CLAIM, STUDY, one_protocol)
+    assert judged.verdict == "holds (careful protocol not run): 2 of 3; not run: 1 of 3"
+    assert judged.cases[2].authors is None
+
+
+def test_where_restricts_cases_and_without_for_each_all_seeds_are_pooled():
+    results = {"authors": points(x=(LOW, HIGH), y=(LOW, HIGH), z=(HIGH, LOW))}
+    claim = {**CLAIM, "where": {"task": ["x", "z"]}}
+    judged = judge_claim(claim, STUDY, results)
+    assert [case.labels["task"] for case in judged.cases] == ["x", "z"]
+    pooled = {key: value for key, value in claim.items() if key != "for_each"}
+    (case,) = judge_claim(pooled, STUDY, results).cases
+    assert case.labels == {}
+    # Six seeds each: LOW and HIGH on either side, so that neither is greater.
+    assert case.authors.first.num_seeds == case.authors.second.num_seeds == 6
+    assert case.authors.outcome == "does not hold"
+    assert case.authors.share == 0.5
+
+
+def test_for_each_takes_several_axes():
+    claim = {**CLAIM, "for_each": ["task", "model"], "greater": {}, "than": 0.5}
+    judged = judge_claim(claim, STUDY, {"authors": points(x=(LOW, HIGH))})
+    assert len(judged.cases) == 6
+    assert [case.authors and case.authors.outcome for case in judged.cases[:3]] == [
+        "does not hold",
+        "holds",
+        None,
+    ]
+
+
+def test_findings_are_told_with_their_numbers():
+    results = {"authors": points(EPOCH, x=([100, 2000, None], [1000, 1200, 1400]))}
+    claim = {**CLAIM, "metric": EPOCH, "less": {"model": "new"}}
+    del claim["greater"]
+    (case, *_) = judge_claim(claim, STUDY, results).cases
+    # Of nine pairs new is earlier in six: all against 2,000 and never, none against 100.
+    assert finding_text(case.authors, claim, expected_seeds=3) == (
+        "1,200 [1,100, 1,300] against 2,000 [1,050, never], 1 of 3 never, P = 0.67: holds weakly"
+    )
+    number = {**claim, "than": 1300}
+    (case, *_) = judge_claim(number, STUDY, results).cases
+    assert finding_text(case.authors, number, 3) == "2 of 3 below 1,300: does not hold"
+    assert finding_text(None, claim, 3) == "–"

@@ -1,0 +1,267 @@
+"""Reports: what stands in them, which files there are, and that none is half-written."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from callbacks.plots.grid_point import GridPoint
+from callbacks.plots.style import new_figure
+from callbacks.studies.atomic_files import write_csv, write_figure, write_text
+from callbacks.studies.report import Section, write_report
+from callbacks.studies.study import Study
+
+EV, EPOCH = "val/embedding/explained_variance_2", "generalization/test_epoch"
+STUDY = Study(
+    name="paper/figure_3a",
+    title="Embeddings of all models",
+    source="A paper, Figure 3",
+    config=Path("somewhere/lattice.yaml"),
+    seeds=[0, 1, 2],
+    axes={"task": {"lattice": {}, "a|b": {}}, "model": {"old": {}, "new": {}}},
+    protocols={"authors": {"data.sampling": "with_replacement"}, "careful": {}},
+    settings=[
+        {"when": {"model": "old", "protocol": "authors"}, "set": {"model.head.bias": True}},
+        {"when": {"task": "lattice"}, "set": {"trainer.max_epochs": 9}},
+    ],
+    tables=[
+        {
+            "name": "explained variance",
+            "metric": EV,
+            "verdict": {"absolute": [0.05, 0.2]},
+            "published": {
+                "lattice": {"old": [0.455, 0.35, 0.63], "new": 1.0},
+                "a|b": {"old": 0.5, "new": None},
+            },
+            "published_in": "Figure 3(a)",
+        },
+        {
+            "name": "first epoch above 90 %",
+            "metric": EPOCH,
+            "unit": "epochs",
+            "where": {"task": "lattice"},
+            "verdict": {"ratio": [1.5, 3]},
+            "published": {"lattice": {"old": 1032, "new": "never"}},
+        },
+    ],
+    claims=[
+        {
+            "says": "new is more compact",
+            "metric": EV,
+            "greater": {"model": "new"},
+            "than": {"model": "old"},
+            "where": {"task": "lattice"},
+        },
+    ],
+    quick={"seeds": 2, "set": {"trainer.max_epochs": 1400}},
+)
+
+
+def point(task, model, variances, epochs):
+    epochs = np.array([math.nan if epoch is None else epoch for epoch in epochs], float)
+    metrics = {EV: np.array(variances, float), EPOCH: epochs}
+    return GridPoint({"task": task, "model": model}, range(len(variances)), metrics, {})
+
+
+def results():
+    return {
+        "authors": [
+            point("lattice", "old", [0.4, 0.45, 0.5], [900, 1100, 2000]),
+            point("lattice", "new", [0.9, 0.9, 0.9], [10, None, None]),
+            point("a|b", "old", [0.9, 0.9], [1, 2]),
+        ],
+        "careful": [point("lattice", "old", [0.9, 0.95, 0.96], [100, 110, 120])],
+    }
+
+
+def figure():
+    drawn = new_figure(2, 1)
+    drawn.add_axes((0.1, 0.2, 0.8, 0.7)).plot([0, 1], [1, 0])
+    return drawn
+
+
+def report_of(folder, *sections, **options):
+    return write_report(folder, sections, command="lightning reproduce x", **options).read_text()
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_row_shows_published_both_protocols_and_the_verdict(tmp_path):
+    lines = report_of(tmp_path, Section(STUDY, results())).splitlines()
+    assert "| lattice | old | 0.455 (0.35–0.63) | 0.45 [0.425, 0.475] | 0.95 [0.925, 0.955] | reproduced | depends on the protocol |" in lines  # fmt: skip  # noqa: E501
+    assert "| lattice | new | 1.00 | 0.90 [0.90, 0.90] | – | differs by −0.10 | – |" in lines
+    # A point that has fewer seeds, one that has not been run, and a bar that ends no cell.
+    assert r"| a\|b | old | 0.50 | 0.90 [0.90, 0.90] (2 seeds) | – | not reproduced | – |" in lines
+    assert r"| a\|b | new | – | – | – | – | – |" in lines
+    assert "| lattice | old | 1,032 | 1,100 [1,000, 1,550] | 110 [105, 115] | reproduced | depends on the protocol |" in lines  # fmt: skip  # noqa: E501
+    assert (
+        "| lattice | new | never | never [never, never], 2 of 3 never | – | reproduced | – |"
+        in lines
+    )
+    assert not any(line.startswith(r"| a\|b | old | 1") for line in lines)  # the table's `where`
+
+
+def test_a_report_says_what_was_run_and_by_which_command(tmp_path):
+    text = report_of(tmp_path, Section(STUDY, results()), notes=["3 networks are not run"])
+    assert text.startswith("# Embeddings of all models\n\nSource: A paper, Figure 3. 3 seeds, 0 to")
+    assert "```bash\nlightning reproduce x\n```" in text
+    assert "- 3 networks are not run" in text
+    assert "`data.sampling: with_replacement`; `model.head.bias: true` (old)." in text
+    assert "- Careful protocol: nothing.\n- Both: `trainer.max_epochs: 9` (lattice)." in text
+    assert "Published: Figure 3(a)." in text
+    assert "compared: 5; reproduced: 3; differing: 1; not reproduced: 1" in text
+    assert "| 1 | new is more compact | holds | – | holds (careful protocol not run) |" in text
+    assert "Quick" not in text
+
+
+def test_a_verdict_turns_when_the_numbers_do(tmp_path):
+    changed = results()
+    changed["authors"][1] = point("lattice", "new", [0.3, 0.3, 0.3], [10, 10, None])
+    text = report_of(tmp_path, Section(STUDY, changed))
+    assert "| lattice | new | 1.00 | 0.30 [0.30, 0.30] | – | not reproduced | – |" in text
+    assert "| lattice | new | never | 10 [10, never], 1 of 3 never | – | not reproduced | – |" in (
+        text
+    )
+    assert "| 1 | new is more compact | does not hold | – |" in text
+
+
+def test_a_quick_version_says_so_before_anything_else(tmp_path):
+    text = report_of(tmp_path, Section(STUDY.quickened(), results()))
+    first = text.split("\n\n")[1]
+    assert first.startswith("**Quick version: 2 seeds, 1,400 epochs.") and first.endswith("**")
+    assert "In short" not in text  # a summary of such numbers would be read as a result
+
+
+def test_settings_of_points_that_are_not_in_the_study_are_left_out(tmp_path):
+    text = report_of(tmp_path, Section(STUDY.restricted({"model": ["new"]}), {}))
+    assert "model.head.bias" not in text and "trainer.max_epochs: 9" in text
+
+
+def test_claims_name_the_axis_of_a_number(tmp_path):
+    study = replace(
+        STUDY,
+        axes={"exponent": {"1": {}, "4": {}}},
+        settings=[],
+        tables=[],
+        claims=[
+            {"says": "4 is better", "metric": EV, "greater": {"exponent": "4"}, "than": 0.9},
+            {**STUDY.claims[0], "greater": {"exponent": "4"}, "than": {"exponent": "1"}},
+        ],
+    )
+    study.claims[1].pop("where")
+    text = report_of(tmp_path, Section(study, {}))
+    assert f"`{EV}` of exponent 4 greater than 0.90, in at least 75 % of the seeds." in text
+    assert f"`{EV}` of exponent 4 greater than of exponent 1." in text
+
+
+def test_a_metric_that_no_run_has_is_told_rather_than_shown_as_not_run(tmp_path):
+    misspelt = replace(STUDY, tables=[{**STUDY.tables[0], "metric": "val/explained"}], claims=[])
+    assert "**No run has the metric `val/explained`**" in report_of(
+        tmp_path, Section(misspelt, results())
+    )
+    assert "No run has" not in report_of(tmp_path, Section(misspelt, {}))  # nothing was run
+
+
+def test_figures_are_linked_and_written_as_png_and_pdf(tmp_path):
+    text = report_of(tmp_path, Section(STUDY, {}, {"curves": figure()}))
+    assert "![curves](curves.png)" in text and "(curves.pdf)" in text
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        report_of(tmp_path / name, Section(STUDY, results(), {"curves": figure()}))
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(files) == 6
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_summary_has_a_line_per_row_and_protocol(tmp_path):
+    report_of(tmp_path, Section(STUDY, results()))
+    rows = rows_of(tmp_path / "summary.csv")
+    assert len(rows) == 2 * (4 + 2)
+    first, second = rows[:2]
+    assert (first["task"], first["model"], first["protocol"]) == ("lattice", "old", "authors")
+    assert [float(first[k]) for k in ("q25", "value", "q75")] == [0.425, 0.45, 0.475]
+    assert (first["published"], first["published_low"]) == ("0.455", "0.35")
+    assert (first["verdict"], second["verdict"]) == ("reproduced", "depends on the protocol")
+    never = rows[-2]
+    assert (never["value"], never["published"], never["seeds_without_value"]) == (
+        "never",
+        "never",
+        "2",
+    )
+    assert rows[-1]["value"] == rows[-1]["seeds"] == ""  # careful protocol, not run
+
+
+def test_seeds_have_a_line_each_with_every_metric_and_an_empty_cell_for_never(tmp_path):
+    report_of(tmp_path, Section(STUDY, results()))
+    rows = rows_of(tmp_path / "seeds.csv")
+    assert len(rows) == 3 + 3 + 2 + 3
+    assert rows[3] == {
+        "task": "lattice",
+        "model": "new",
+        "protocol": "authors",
+        "seed": "0",
+        EV: "0.9",
+        EPOCH: "10",
+    }
+    assert rows[4][EPOCH] == ""
+    assert {row["protocol"] for row in rows} == {"authors", "careful"}
+
+
+def test_numbers_behind_claims_are_kept(tmp_path):
+    report_of(tmp_path, Section(STUDY, results()))
+    authors, careful = rows_of(tmp_path / "claims.csv")
+    assert (authors["outcome"], authors["share"]) == ("holds", "1")
+    assert (authors["first_value"], authors["second_q75"]) == ("0.9", "0.475")
+    assert careful["outcome"] == ""
+
+
+def test_several_studies_make_one_report_and_keep_their_files_apart(tmp_path):
+    other = replace(STUDY, name="paper/figure_3b", title="Second part")
+    text = report_of(
+        tmp_path,
+        Section(STUDY, results(), {"figure_3a_authors": figure(), "curves": figure()}),
+        Section(other, {}),
+        title="Figure 3",
+    )
+    assert text.startswith("# Figure 3\n")
+    assert text.index("# Embeddings of all models") < text.index("# Second part")
+    assert "(figure_3a_authors.png)" in text and "(figure_3a_curves.png)" in text
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"figure_3a_seeds.csv", "figure_3b_seeds.csv", "figure_3b_summary.csv"} <= names
+    assert "seeds.csv" not in names
+    assert len(rows_of(tmp_path / "figure_3a_seeds.csv")) == 11
+    assert rows_of(tmp_path / "figure_3b_seeds.csv") == []
+
+
+def test_a_file_is_whole_or_the_one_before(tmp_path, monkeypatch):
+    write_text(tmp_path / "report.md", "before")
+    with pytest.raises(ValueError, match="fields not in fieldnames"):
+        write_csv(tmp_path / "report.md", ["a"], [{"b": 1}])
+
+    broken = figure()
+    monkeypatch.setattr(broken, "savefig", _write_half_and_fail)
+    (tmp_path / "curves.png").write_text("before")
+    with pytest.raises(OSError, match="disk full"):
+        write_figure(tmp_path, "curves", broken)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "report.md": "before",
+        "curves.png": "before",
+    }
+
+
+def _write_half_and_fail(path, **_options):
+    Path(path).write_text("half")
+    raise OSError("disk full")

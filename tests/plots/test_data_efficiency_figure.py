@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from callbacks.plots import model_colors
+from callbacks.plots.grid_point import GridPoint
+from callbacks.plots.studies import data_efficiency
+
+FRACTIONS = ("0.1", "0.5", "0.9")
+MODELS = ("cross-entropy MLP", "harmonic MLP")
+
+
+def grid(leak: float = 0.25, tasks: tuple[str, ...] = ("lattice", "circle")) -> list[GridPoint]:
+    """Three seeds each; test accuracy rises with the fraction, and differs between everything."""
+    points = []
+    for row, task in enumerate(tasks):
+        for column, model in enumerate(MODELS):
+            for fraction in FRACTIONS:
+                start = float(fraction) / 2 + 0.1 * row + 0.05 * column
+                metrics = {
+                    "test/accuracy": start + np.array([0.0, 0.04, 0.2]),
+                    "test/accuracy_clean": start + np.array([0.0, 0.01, 0.1]),
+                    "data/test_inputs_in_train": np.array([0.5, 1.0, 2.0]) * leak,
+                }
+                labels = {"task": task, "model": model, "train fraction": fraction}
+                points.append(GridPoint(labels, [0, 1, 2], metrics, {}))
+    return points
+
+
+def line(axes, label: str) -> tuple[np.ndarray, np.ndarray]:
+    (found,) = [line for line in axes.lines if line.get_label() == label]
+    return np.asarray(found.get_xdata()), np.asarray(found.get_ydata())
+
+
+def test_lines_are_medians_over_the_fraction_in_any_order_of_points():
+    points = grid()
+    for figure in (data_efficiency(points), data_efficiency(points[::-1])):
+        titled = {axes.get_title(loc="left"): axes for axes in figure.axes}
+        x, y = line(titled["circle"], "harmonic MLP")
+        assert x == pytest.approx([0.1, 0.5, 0.9])
+        assert y == pytest.approx([0.05 + 0.19, 0.25 + 0.19, 0.45 + 0.19])
+
+
+def test_band_spans_the_quartiles():
+    figure = data_efficiency(grid(tasks=("lattice",)))
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    at_start = np.unique(band[np.isclose(band[:, 0], 0.1), 1].round(9))
+    assert at_start == pytest.approx([0.05 + 0.02, 0.05 + 0.12])
+
+
+def test_second_row_shows_clean_inputs_where_some_are_leaked():
+    figure = data_efficiency(grid())
+    assert len(figure.axes) == 4
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert "all test inputs" in labels[0] and "never trained on" in labels[2]
+    _, all_inputs = line(figure.axes[0], "harmonic MLP")
+    _, clean = line(figure.axes[2], "harmonic MLP")
+    assert all_inputs - clean == pytest.approx([0.03] * 3)
+
+
+def test_leak_is_a_line_of_the_first_row_only():
+    figure = data_efficiency(grid(leak=0.3))
+    name = "test inputs that were trained on"
+    for axes in figure.axes[:2]:
+        assert line(axes, name)[1] == pytest.approx([0.3] * 3)
+    assert not any(item.get_label() == name for axes in figure.axes[2:] for item in axes.lines)
+
+
+def test_without_a_leak_there_is_one_row_and_clean_accuracy_is_not_asked_for():
+    points = grid(leak=0.0)
+    for point in points:
+        del point.metrics["test/accuracy_clean"]
+    figure = data_efficiency(points)
+    assert len(figure.axes) == 2
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == list(MODELS)
+
+
+def test_all_panels_share_the_whole_scale():
+    figure = data_efficiency(grid())
+    limits = {axes.get_ylim() for axes in figure.axes}
+    ((low, high),) = limits
+    assert low <= 0 and high >= 1
+
+
+def test_missing_point_leaves_a_gap_and_nan_is_left_out_of_the_median():
+    points = grid(tasks=("lattice",))
+    del points[1]  # cross-entropy MLP at 0.5
+    points[-1].metrics["test/accuracy"][2] = np.nan  # harmonic MLP at 0.9
+    figure = data_efficiency(points)
+    figure.canvas.draw()
+    _, gap = line(figure.axes[0], "cross-entropy MLP")
+    assert np.isnan(gap).tolist() == [False, True, False]
+    _, whole = line(figure.axes[0], "harmonic MLP")
+    assert whole[2] == pytest.approx(0.45 + 0.05 + 0.02)
+
+
+def test_models_have_their_colours_of_every_figure():
+    figure = data_efficiency(grid())
+    colors = [handle.get_color() for handle in figure.legends[0].get_lines()]
+    assert colors[:2] == model_colors(MODELS)
+
+
+def test_one_point_of_one_seed_can_be_drawn():
+    point = GridPoint(
+        {"task": "lattice", "model": "mine", "train fraction": "0.8"},
+        [0],
+        {name: np.array([0.5]) for name in grid()[0].metrics},
+        {},
+    )
+    data_efficiency([point]).canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda points: points.clear(), "no points to draw"),
+        (lambda points: points[0].labels.pop("model"), "needs an axis 'model'"),
+        (lambda points: points[0].labels.update({"train fraction": "half"}), "not 'half'"),
+        (lambda points: points[0].metrics.pop("test/accuracy_clean"), "no metric 'test/accuracy_c"),
+        (lambda points: points.append(points[0]), "2 points have task = lattice, model = cross-"),
+    ],
+)
+def test_wrong_points_are_refused(change, sentence):
+    points = grid()
+    change(points)
+    with pytest.raises(ValueError, match=sentence):
+        data_efficiency(points)

@@ -1,0 +1,157 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection, PathCollection
+
+from callbacks.plots import GridPoint, group_colors
+from callbacks.plots.studies import embeddings_by_model
+
+EV = "val/embedding/explained_variance_2"
+SIZES = {"lattice": 4, "permutation": 6}
+
+
+def point(task: str, model: str, seeds=(0, 1, 2)) -> GridPoint:
+    """Points of a seed lie on a line x = index, y = seed, and its EV is (seed + 1) / 10."""
+    size = SIZES[task]
+    rows = [np.column_stack([np.arange(size), np.full(size, seed)]) for seed in seeds]
+    arrays = {
+        "coordinates": np.array(rows, dtype=np.float64),
+        "groups": np.tile(np.arange(size) % 2, (len(seeds), 1)),
+        "edges": np.tile([[0, 1], [2, 3]], (len(seeds), 1, 1)),
+    }
+    values = np.array([(seed + 1) / 10 for seed in seeds])
+    return GridPoint({"task": task, "model": model}, list(seeds), {EV: values}, arrays)
+
+
+def grid(**seeds_of) -> list[GridPoint]:
+    models = ["standard MLP", "harmonic MLP"]
+    return [point(task, model, **seeds_of) for task in SIZES for model in models]
+
+
+def panel(figure, row: int, column: int, columns: int = 3):
+    return figure.axes[row * columns + column]
+
+
+def dots(axes) -> np.ndarray:
+    found = [item for item in axes.collections if isinstance(item, PathCollection)]
+    return np.concatenate([np.asarray(item.get_offsets()) for item in found] or [np.zeros((0, 2))])
+
+
+def texts(axes) -> list[str]:
+    written = [axes.get_title(), *(text.get_text() for text in axes.texts)]
+    return [text for text in written if text.strip()]
+
+
+def written(figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def test_rows_are_tasks_then_models_as_they_first_appear_and_columns_are_seeds():
+    shuffled = [grid()[index] for index in (3, 0, 1, 2)]
+    figure = embeddings_by_model(shuffled, title="embeddings")
+    assert len(figure.axes) == 2 * 2 * 3
+    names = [text for text in written(figure) if text in {*SIZES, "standard MLP", "harmonic MLP"}]
+    assert names == [
+        "permutation", "harmonic MLP", "standard MLP",
+        "lattice", "harmonic MLP", "standard MLP",
+    ]  # fmt: skip
+    assert [len(dots(panel(figure, row, 0))) for row in range(4)] == [6, 6, 4, 4]
+    assert [dots(panel(figure, 2, seed))[0, 1] for seed in range(3)] == [0, 1, 2]
+
+
+def test_every_panel_is_square_with_equal_aspect_and_holds_its_points():
+    figure = embeddings_by_model(grid())
+    width, height = figure.get_size_inches()
+    for axes in figure.axes:
+        box = axes.get_position()
+        assert box.width * width == pytest.approx(box.height * height)
+        assert axes.get_aspect() == 1
+        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+        assert right - left == pytest.approx(high - low)
+        x, y = dots(axes).T
+        assert left < x.min() and x.max() < right and low < y.min() and y.max() < high
+
+
+def test_seeds_stand_above_the_first_row_and_explained_variance_above_all():
+    figure = embeddings_by_model(grid())
+    assert texts(panel(figure, 0, 2)) == ["seed 2", "EV 30 %"]
+    assert texts(panel(figure, 3, 1)) == ["EV 20 %"]
+
+
+def test_median_explained_variance_is_that_of_all_seeds_also_of_those_not_drawn():
+    figure = embeddings_by_model([point("lattice", "MLP", seeds=range(7))], columns=2)
+    assert len(figure.axes) == 2
+    assert "median EV 40 %" in written(figure)  # of 10, 20, ... 70 %
+
+
+def test_points_carry_the_colours_of_their_groups_and_edges_join_them():
+    figure = embeddings_by_model(grid(), group_kinds={"lattice": "sequential"})
+    (scatter,) = [item for item in figure.axes[0].collections if isinstance(item, PathCollection)]
+    colors = np.asarray(scatter.get_facecolors())[:, :3]
+    assert colors == pytest.approx(group_colors([0, 1, 0, 1], "sequential")[:, :3])
+    (edges,) = [item for item in figure.axes[0].collections if isinstance(item, LineCollection)]
+    joined = np.array(edges.get_segments())
+    assert joined.tolist() == [[[0, 0], [1, 0]], [[2, 0], [3, 0]]]
+
+
+def test_points_without_groups_and_edges_can_be_drawn():
+    bare = point("lattice", "MLP")
+    del bare.arrays["groups"], bare.arrays["edges"]
+    figure = embeddings_by_model([bare])
+    figure.canvas.draw()
+    assert not [item for item in figure.axes[0].collections if isinstance(item, LineCollection)]
+    assert len(dots(figure.axes[0])) == 4
+
+
+def test_missing_seeds_and_points_leave_their_panels_empty_and_say_so():
+    points = grid()
+    points[1] = point("lattice", "harmonic MLP", seeds=(0, 2))
+    figure = embeddings_by_model(points[:3])
+    figure.canvas.draw()
+    assert len(figure.axes) == 12
+    assert texts(panel(figure, 1, 1)) == ["not run"]
+    assert dots(panel(figure, 1, 2))[0, 1] == 2  # seed 2 stays in its own column
+    for column in range(3):
+        assert texts(panel(figure, 3, column)) == ["not run"]
+        assert len(dots(panel(figure, 3, column))) == 0
+
+
+def test_a_run_that_diverged_is_named_and_left_out_of_the_median():
+    diverged = point("lattice", "MLP")
+    diverged.arrays["coordinates"][1] = np.nan
+    diverged.metrics[EV][:] = [0.2, np.nan, 0.6]
+    figure = embeddings_by_model([diverged])
+    assert texts(figure.axes[1]) == ["seed 1", "EV –", "diverged"]
+    assert len(dots(figure.axes[1])) == 0
+    assert "median EV 40 %" in written(figure)
+
+
+def test_a_key_says_what_the_colours_of_the_drawn_tasks_stand_for():
+    names = {"lattice": "row", "circle": "number"}
+    line = written(embeddings_by_model(grid(), group_names=names))[0]
+    assert line.endswith("Colours – lattice: row.")
+    assert not any("Colours" in text for text in written(embeddings_by_model(grid())))
+
+
+def test_no_figure_stays_in_memory_and_text_stays_inside():
+    long = [point("lattice", "a cross-entropy transformer of many layers", seeds=[0])]
+    figure = embeddings_by_model(long, title="Embeddings of all models and seeds, careful protocol")
+    figure.canvas.draw()
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width, text.get_text()
+    assert plt.get_fignums() == []
+
+
+def test_what_cannot_be_drawn_is_refused_in_a_sentence():
+    with pytest.raises(ValueError, match="no points to draw"):
+        embeddings_by_model([])
+    with pytest.raises(ValueError, match="columns must be at least 1, not 0"):
+        embeddings_by_model(grid(), columns=0)
+    with pytest.raises(ValueError, match=r"needs an axis 'model'"):
+        embeddings_by_model([GridPoint({"task": "lattice"}, [0], {}, {})])
+    with pytest.raises(ValueError, match="2 points have task = lattice, model = MLP"):
+        embeddings_by_model([point("lattice", "MLP"), point("lattice", "MLP")])
+    empty = GridPoint({"task": "lattice", "model": "MLP"}, [0], {EV: np.ones(1)}, {})
+    with pytest.raises(ValueError, match="no array 'coordinates'"):
+        embeddings_by_model([empty])

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+
+from callbacks.plots import GridPoint, model_colors
+from callbacks.plots.studies import generalization_by_model
+
+NAN = np.nan
+MODELS = ["standard MLP", "harmonic MLP"]
+
+
+def point(task: str, model: str, train: list[float], test: list[float]) -> GridPoint:
+    metrics = {
+        "generalization/train_epoch": np.array(train, dtype=np.float64),
+        "generalization/test_epoch": np.array(test, dtype=np.float64),
+    }
+    return GridPoint({"task": task, "model": model}, list(range(len(train))), metrics, {})
+
+
+GROKS = point("circle", MODELS[0], [100, 200, 300, 150], [1000, NAN, 2000, NAN])
+LEARNS = point("circle", MODELS[1], [50, 60, 70], [50, 66, 70])
+
+
+def runs(axes) -> tuple[np.ndarray, np.ndarray]:
+    """Places (R, 2) of the runs that are drawn full, and of those that are drawn hollow."""
+    full = [item for item in axes.collections if len(item.get_facecolor())]
+    hollow = [item for item in axes.collections if not len(item.get_facecolor())]
+    full_places, hollow_places = (
+        np.concatenate([np.asarray(item.get_offsets()) for item in group] or [np.zeros((0, 2))])
+        for group in (full, hollow)
+    )
+    return full_places, hollow_places
+
+
+def tick_texts(axis) -> list[str]:
+    return [axis.get_major_formatter()(place, None) for place in axis.get_majorticklocs()]
+
+
+def legend_of(holder) -> list[str]:
+    return [text.get_text() for text in holder.texts]
+
+
+def test_train_epoch_is_on_x_and_test_epoch_on_y_both_logarithmic():
+    figure = generalization_by_model([GROKS, LEARNS])
+    (axes,) = figure.axes
+    assert (axes.get_xscale(), axes.get_yscale(), axes.get_aspect()) == ("log", "log", 1)
+    full, _ = runs(axes)
+    expected = [[100, 1000], [300, 2000], [50, 50], [60, 66], [70, 70]]
+    assert full == pytest.approx(np.array(expected))
+    assert "test" in axes.get_ylabel()
+    assert any("train" in text.get_text() for text in figure.texts)
+
+
+def test_panels_share_both_axes_and_the_diagonal_is_dashed():
+    figure = generalization_by_model([GROKS, point("lattice", MODELS[0], [5, 7], [6, 9])])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["circle", "lattice"]
+    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
+    for axes in figure.axes:
+        (line,) = axes.lines
+        assert line.is_dashed() and list(line.get_xdata()) == list(line.get_ydata())
+        assert axes.get_position().width == pytest.approx(figure.axes[0].get_position().width)
+
+
+def test_runs_that_never_generalise_are_counted_and_stand_hollow_above_all_others():
+    axes = generalization_by_model([GROKS, LEARNS]).axes[0]
+    full, hollow = runs(axes)
+    assert list(hollow[:, 0]) == [200, 150]
+    assert hollow[:, 1].min() > full[:, 1].max()
+    assert hollow[:, 1].max() < axes.get_ylim()[1]
+    assert legend_of(axes.get_legend()) == ["2 of 4 never"]
+    assert axes.get_legend().legend_handles[0].get_color() == model_colors(MODELS)[0]
+    assert tick_texts(axes.yaxis)[-1] == "never"
+    assert "never" not in tick_texts(axes.xaxis)
+
+
+def test_each_model_has_a_lane_of_its_own_among_those_that_never_generalise():
+    points = [point("circle", model, [10, 20], [NAN, NAN]) for model in MODELS]
+    _, hollow = runs(generalization_by_model(points).axes[0])
+    assert hollow[0, 1] == hollow[1, 1] != hollow[2, 1] == hollow[3, 1]
+
+
+def test_runs_that_never_fit_stand_in_a_strip_at_the_right_side_by_side():
+    points = [point("circle", "MLP", [10, NAN, NAN, NAN], [20, NAN, NAN, 50])]
+    axes = generalization_by_model(points).axes[0]
+    full, hollow = runs(axes)
+    assert tick_texts(axes.xaxis)[-1] == "never"
+    assert (hollow > 50).all() and hollow[0, 0] != hollow[1, 0]
+    assert full[1, 1] == 50 and full[1, 0] > 50
+    assert (full < axes.get_xlim()[1]).all() and (hollow < axes.get_xlim()[1]).all()
+    assert len(full) + len(hollow) == 4
+
+
+def test_no_strip_and_no_count_where_every_run_generalises():
+    figure = generalization_by_model([LEARNS])
+    (axes,) = figure.axes
+    assert not axes.patches and axes.get_legend() is None
+    assert legend_of(figure.legends[0]) == ["harmonic MLP", "same epoch"]
+
+
+def test_a_missing_point_is_told_in_its_panel():
+    figure = generalization_by_model([LEARNS, point("lattice", MODELS[0], [5], [6])])
+    assert legend_of(figure.axes[0].get_legend()) == ["not run"]
+    assert legend_of(figure.axes[1].get_legend()) == ["not run"]
+    assert len(runs(figure.axes[1])[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [([NAN] * 20, [NAN] * 20), ([0.0], [0.0]), ([1.0], [NAN])]
+)
+def test_unusual_epochs_can_be_drawn(train, test):
+    figure = generalization_by_model([point("circle", "MLP", train, test)])
+    figure.canvas.draw()
+    full, hollow = runs(figure.axes[0])
+    assert np.isfinite(full).all() and np.isfinite(hollow).all()
+    assert len(full) + len(hollow) == len(train)
+
+
+def test_what_cannot_be_drawn_is_refused_in_a_sentence():
+    with pytest.raises(ValueError, match="no points to draw"):
+        generalization_by_model([])
+    with pytest.raises(ValueError, match="2 points have task = circle, model = harmonic MLP"):
+        generalization_by_model([LEARNS, LEARNS])
+    with pytest.raises(ValueError, match="no metric 'generalization/train_epoch'"):
+        generalization_by_model([GridPoint({"task": "a", "model": "b"}, [0], {}, {})])
