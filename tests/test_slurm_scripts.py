@@ -16,7 +16,8 @@ import yaml
 from datamodules.batching import accumulation
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = sorted((ROOT / "configs" / "slurm").glob("*.sbatch"))
+STUDY = ROOT / "configs" / "slurm" / "reproduce.sbatch"
+SCRIPTS = sorted(set((ROOT / "configs" / "slurm").glob("*.sbatch")) - {STUDY})
 BY_SRUN = [path for path in SCRIPTS if path.stem != "torchrun"]
 CONFIGS = sorted((ROOT / "configs").glob("gpt2_openwebtext_*.yaml"))
 CONFIG = "configs/gpt2_openwebtext_harmonic.yaml"
@@ -46,8 +47,9 @@ def cluster(tmp_path):
         asked = options(path)
         environ = {
             "PATH": f"{bin_folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711",
-            "SLURM_NNODES": str(nodes or asked["nodes"]), "SLURM_JOB_NODELIST": "gpu[17-18]",
+            "SLURM_NNODES": str(nodes or asked.get("nodes", 1)), "SLURM_JOB_NODELIST": "gpu[17-18]",
             "SLURM_CPUS_PER_TASK": asked["cpus-per-task"],
+            "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8",
         }  # fmt: skip
         return subprocess.Popen(
             ["bash", str(path), *arguments], env=environ, text=True,
@@ -181,3 +183,20 @@ def test_torchrun_meets_on_the_first_node_and_starts_the_fit(cluster):
         "--data.micro_batch_size", "15",
     ]  # fmt: skip
     assert "requeue" not in cluster.said("scontrol")  # its exit code tells nothing
+
+
+def test_study_is_spread_over_the_tasks_of_an_array(cluster, tmp_path):
+    lightning = tmp_path / "bin" / "lightning"
+    lightning.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" > {tmp_path}/lightning\nexit 3\n')
+    lightning.chmod(0o755)
+    subprocess.run(["bash", "-n", str(STUDY)], check=True)
+    assert finish(cluster(STUDY, "exit 0", "harmonic_loss/figure_3b", "--seeds", "5")) == 3
+    assert cluster.said("lightning") == [
+        "reproduce", "harmonic_loss/figure_3b", "--jobs", options(STUDY)["cpus-per-task"],
+        "--shard", "3/8", "--seeds", "5",
+    ]  # fmt: skip
+    assert "--array=1-" in STUDY.read_text()
+
+
+def test_study_script_asks_for_a_study(cluster):
+    assert finish(cluster(STUDY, "exit 0")) != 0

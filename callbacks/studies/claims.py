@@ -231,11 +231,13 @@ def _find(claim: Mapping[str, Any], points: Sequence[GridPoint]) -> Finding | No
 def _values(
     claim: Mapping[str, Any], points: Sequence[GridPoint], chosen: Mapping[str, Any]
 ) -> Values:
-    """The seeds of all chosen points."""
+    """The seeds of all chosen points; a missing value is an epoch never reached, or left out."""
     metric = claim["metric"]
+    never_counts = is_epoch(metric, claim.get("unit"))
     return [
         value
         for point in points
         if matches(point.labels, chosen) and metric in point.metrics
         for value in finite_or_none(point.metrics[metric], metric)
+        if never_counts or value is not None
     ]

@@ -75,7 +75,14 @@ def test_every_panel_is_square_with_equal_aspect_and_holds_its_points():
 def test_seeds_stand_above_the_first_row_and_explained_variance_above_all():
     figure = embeddings_by_model(grid())
     assert texts(panel(figure, 0, 2)) == ["seed 2", "EV 30 %"]
-    assert texts(panel(figure, 3, 1)) == ["EV 20 %"]
+    for row in (1, 2, 3):
+        assert texts(panel(figure, row, 1)) == ["EV 20 %"]
+
+
+def test_seeds_stand_in_rising_order_and_the_smallest_are_drawn():
+    figure = embeddings_by_model([point("lattice", "MLP", seeds=(11, 2, 5))], columns=2)
+    assert [texts(axes)[0] for axes in figure.axes] == ["seed 2", "seed 5"]
+    assert [dots(axes)[0, 1] for axes in figure.axes] == [2, 5]
 
 
 def test_median_explained_variance_is_that_of_all_seeds_also_of_those_not_drawn():
