@@ -117,14 +117,19 @@ class UsageError(Exception):
 def run_function(arguments: Sequence[str]) -> Any:
     """Run a subcommand that is one function, and print what it returns."""
     _silence_harmless_warnings()
-    name, *options = arguments
-    function, parser = found(FUNCTIONS[name]), function_parser(name)
-    settings = parser.parse_args(_spelled_out(options, function)).as_dict()
+    function, settings = found(FUNCTIONS[arguments[0]]), function_settings(arguments)
     handed = {key: found(path) for key, path in _handed(function).items()}
     result = function(**settings, **handed)
     if result is not None:
         print(result)
     return result
+
+
+def function_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """What a subcommand that is a function is called with, as typed."""
+    name, *options = arguments
+    words = _spelled_out(options, found(FUNCTIONS[name]))
+    return function_parser(name).parse_args(words).as_dict()
 
 
 def function_parser(name: str) -> ArgumentParser:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from train import FUNCTIONS, SUBCOMMANDS, function_parser, main
+from train import FUNCTIONS, SUBCOMMANDS, function_settings, main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "language_models.md").read_text()
+RESULTS = (ROOT / "docs" / "results.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README + GUIDE, re.DOTALL)
 COMMANDS = [
     line.split("#")[0].strip().replace("\\\n", " ")
@@ -36,8 +37,8 @@ def test_command_of_the_readme_parses_and_builds(command, in_root, tmp_path, cap
         main(words)
         return
     assert words[0] in SUBCOMMANDS
-    if words[0] in FUNCTIONS:  # of checkpoints that do not exist here
-        function_parser(words[0]).parse_args(words[1:])
+    if words[0] in FUNCTIONS:  # of checkpoints that do not exist here, or of hours
+        function_settings(words)
         return
     for key in ("--ckpt_path", "--model.init_from"):
         if key in words:  # neither exists here
@@ -59,6 +60,11 @@ def test_file_that_the_readme_shows_exists(path):
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)", GUIDE))))
 def test_file_that_the_guide_shows_exists(path):
+    assert (ROOT / "docs" / path).exists()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)", RESULTS))))
+def test_file_that_the_results_show_exists(path):
     assert (ROOT / "docs" / path).exists()
 
 

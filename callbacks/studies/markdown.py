@@ -183,6 +183,8 @@ def _what(table: Mapping[str, Any]) -> str:
         return f"Seeds that have a value of {metric} at all."
     if statistic == "count_above":
         return f"Seeds with {metric} at or above {table['threshold']:g}."
+    if statistic == "count_named":
+        return f"Seeds whose {metric} begins with {table['starts_with']!r}."
     return f"Median of {metric} over seeds [quartiles]."
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from callbacks.plots.grid_point import GridPoint
-from callbacks.run_summary import versions, write_json
+from callbacks.run_summary import versions
+from callbacks.studies.atomic_files import write_text
 from callbacks.studies.report import Section, write_report
 from callbacks.studies.store import Store, identity_hash
 from callbacks.studies.study import PROTOCOLS, Study
+from callbacks.studies.study_checks import found
+
+TITLES = {"authors": "the authors' protocol", "careful": "the careful protocol"}
 
 Identities = dict[str, dict[str, Any]]  # a point's labels as text -> what it is run with
 
@@ -30,7 +34,10 @@ def refuse_other_report(folder: Path, identities: dict[str, Identities]) -> None
     path = folder / "study.json"
     if not path.is_file():
         return
-    before = json.loads(path.read_text())["points"]
+    try:
+        before = {str(study): dict(of) for study, of in json.loads(path.read_text())["points"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path} is damaged; delete it, and the report is written anew") from None
     for study, points in identities.items():
         for labels, identity in points.items():
             if before.get(study, {}).get(labels, identity_hash(identity)) != identity_hash(
@@ -50,7 +57,8 @@ def write_sections(
     *,
     command: str,
     failed: Mapping[str, str],
-) -> Path:
+    title: str | None = None,
+) -> tuple[Path, str]:
     """Write the report of one study, or of several that belong together.
 
     Args:
@@ -60,64 +68,78 @@ def write_sections(
         store: Finished runs.
         command: How to make it again.
         failed: Why runs failed, by their name.
+        title: Of a collection; those of its studies if it has none.
 
     Returns:
-        The file ``report.md``.
+        The file ``report.md``, and in a few words what it is made of and what it lacks.
     """
     sections, notes = [], [f"Failed: {name}: {sentence}" for name, sentence in failed.items()]
+    networks = seconds = 0.0
     for study in studies:
-        results = _results(study, identities[study.name], store)
+        results, of_study = _results(study, identities[study.name], store)
         wanted = len(study.points()) * len(study.seeds)
         there = sum(len(point.seeds) for points in results.values() for point in points)
-        minutes = sum(_seconds(identities[study.name], study, store)) / 60
-        notes.append(f"{study.name}: {there:,} networks, {minutes:,.0f} minutes of training runs")
         if there < wanted:
             notes.append(f"{study.name}: {wanted - there:,} of {wanted:,} networks are not run")
-        sections.append(Section(study, results, _figures(study, results)))
-    report = write_report(folder, sections, command=command, notes=notes)
+        figures, lost = _figures(study, results)
+        notes += [f"{study.name}: {sentence}" for sentence in lost]
+        sections.append(Section(study, results, figures))
+        networks, seconds = networks + there, seconds + of_study
+    report = write_report(folder, sections, command=command, notes=notes, title=title)
     points = {
         study: {labels: identity_hash(identity) for labels, identity in of.items()}
         for study, of in identities.items()
     }
-    write_json(folder / "study.json", {"points": points, "versions": versions()})
-    return report
+    content = json.dumps({"points": points, "versions": versions()}, indent=1)
+    write_text(folder / "study.json", content + "\n")
+    told = [f"{networks:,.0f} networks, {seconds / 60:,.1f} minutes of training", *notes]
+    return report, "; ".join(told)
 
 
-def _results(study: Study, identities: Identities, store: Store) -> dict[str, list[GridPoint]]:
+def _results(
+    study: Study, identities: Identities, store: Store
+) -> tuple[dict[str, list[GridPoint]], float]:
+    """Finished points by protocol, and the seconds that their runs took."""
     results: dict[str, list[GridPoint]] = {protocol: [] for protocol in PROTOCOLS}
+    seconds = 0.0
     for point, identity in zip(study.points(), identities.values(), strict=True):
-        found = store.read(identity, study.seeds)
-        if found is not None:
+        finished = store.read(identity, study.seeds)
+        if finished is not None:
             labels = {axis: value for axis, value in point.items() if axis != "protocol"}
             results[point["protocol"]].append(
-                GridPoint(labels, found.seeds, found.metrics, found.arrays)
+                GridPoint(labels, finished.seeds, finished.metrics, finished.arrays)
             )
-    return results
+            seconds += finished.seconds
+    return results, seconds
 
 
-def _seconds(identities: Identities, study: Study, store: Store) -> list[float]:
-    found = (store.read(identity, study.seeds) for identity in identities.values())
-    return [point.seconds for point in found if point is not None]
+def _figures(
+    study: Study, results: dict[str, list[GridPoint]]
+) -> tuple[dict[str, Any], list[str]]:
+    """Figures by file name, and a sentence for each that could not be drawn.
 
-
-def _figures(study: Study, results: dict[str, list[GridPoint]]) -> dict[str, Any]:
+    A study of which little is run may be too little for its figure; its tables are still wanted.
+    """
+    figures: dict[str, Any] = {}
+    lost: list[str] = []
+    if not study.figures or not any(results.values()):
+        return figures, lost
     given = {
-        name: _function(entry["function"])(**entry.get("options", {}))
+        name: found(entry["function"])(**entry.get("options", {}))
         for name, entry in study.arrays.items()
     }
-    figures = {}
     for entry in study.figures:
         for protocol in PROTOCOLS:
-            if results[protocol]:
-                figures[f"{entry['name']}_{protocol}"] = _function(entry["draw"])(
-                    results[protocol],
-                    title=f"{study.title}: {protocol} protocol",
-                    **given,
-                    **entry.get("options", {}),
-                )
-    return figures
-
-
-def _function(path: str) -> Callable[..., Any]:
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+            if not results[protocol]:
+                continue
+            name = f"{entry['name']}_{protocol}"
+            title = f"{study.title}: {protocol} protocol"
+            options = {**given, **entry.get("options", {})}
+            try:
+                figures[name] = found(entry["draw"])(results[protocol], title=title, **options)
+            except Exception as error:
+                if os.environ.get("GLASSBOX_DEBUG"):
+                    raise
+                kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+                lost.append(f"{name} is not drawn: {kind}{' '.join(str(error).split())[:300]}")
+    return figures, lost

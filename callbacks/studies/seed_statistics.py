@@ -74,7 +74,8 @@ def statistic_of(table: dict[str, Any], point: GridPoint | None) -> Statistic | 
 
     Args:
         table: Its ``metric``, its ``statistic`` and, of ``count_above``, its ``threshold``. Seeds
-            at the threshold are counted, seeds without a value are not.
+            at the threshold are counted, seeds without a value are not. Of ``count_named``, whose
+            metric holds names, ``starts_with``: how the counted names begin.
         point: None where it has not been run.
 
     Returns:
@@ -83,6 +84,11 @@ def statistic_of(table: dict[str, Any], point: GridPoint | None) -> Statistic | 
     if point is None or len(point.seeds) == 0 or table["metric"] not in point.metrics:
         return None
     metric, kind = table["metric"], table.get("statistic", "median")
+    if kind == "count_named":
+        names = [str(name) for name in point.metrics[metric]]
+        count = sum(name.startswith(table["starts_with"]) for name in names)
+        missing = sum(name in ("", "none") for name in names)
+        return Statistic(count, count, count, len(names), missing, is_count=True)
     values = finite_or_none(point.metrics[metric], metric)
     if kind == "median":
         return spread(values)

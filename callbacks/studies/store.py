@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,8 @@ class Finished:
 
     Attributes:
         seeds: S seeds, rising.
-        metrics: By name (S,) float64, nan where there is no value; or text.
+        metrics: By name (S,) float64, nan where there is no value; or text, empty where there is
+            none.
         arrays: By name (S, ...).
         seconds: Time that its runs took, in proportion to their members.
     """
@@ -83,7 +87,7 @@ class Store:
             return None
         rows = [taken[seed] for seed in sorted(taken)]
         metrics = {
-            name: np.array([_number(record["metrics"][name][row]) for record, row, _ in rows])
+            name: _column([record["metrics"][name][row] for record, row, _ in rows])
             for name in rows[0][0]["metrics"]
             if all(name in record["metrics"] for record, _, _ in rows)
         }
@@ -107,8 +111,10 @@ class Store:
         """Keep a run: metrics by name with one value a seed (None for none), arrays (S, ...)."""
         folder = self.place(identity)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"seeds_{_ranges(seeds)}.json"
+        path = folder / f"seeds_{seed_ranges(seeds)}.json"
         with FileLock(folder / ".lock"):
+            for left in folder.glob("seeds_*.partial*"):  # by a run that was killed while writing
+                left.unlink()
             partial = path.with_suffix(f".{os.getpid()}.partial.npz")
             with open(partial, "wb") as file:
                 np.savez_compressed(file, **dict[str, Any](arrays))
@@ -131,21 +137,28 @@ class Store:
         for path in sorted(folder.glob("seeds_*.json")):
             try:
                 record = json.loads(path.read_text())
-                found = identity_hash(record["identity"])
-                complete = len(record["seeds"]) > 0 and path.with_suffix(".npz").is_file()
-            except (ValueError, KeyError, TypeError) as error:
+                identity_found = identity_hash(record["identity"])
+                seeds, of_metric = record["seeds"], record["metrics"].values()
+                if not seeds or any(len(values) != len(seeds) for values in of_metric):
+                    raise ValueError("not one value a seed")
+                if not float(record["seconds"]) >= 0:
+                    raise ValueError("no duration")
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(
                     f"{path} is damaged ({type(error).__name__}); delete it, and it is run again"
                 ) from None
-            if found != identity_hash(identity):
+            if identity_found != identity_hash(identity):
                 raise ValueError(
                     f"{path} holds runs of another version of this study; delete the folder, or "
                     f"give --runs another one"
                 )
-            if not complete:
+            arrays = path.with_suffix(".npz")
+            if not arrays.is_file():
                 raise ValueError(
                     f"{path} has no arrays beside it ({path.stem}.npz); copy them too, or delete it"
                 )
+            if not zipfile.is_zipfile(arrays):  # reads its end only: what is cut short has none
+                raise _damaged(arrays, "cut short")
             records.append({**record, "path": path})
         return records
 
@@ -158,19 +171,25 @@ def _class_names(tree: Any, depth: int = 0) -> list[str]:
     return own + [name for value in tree.values() for name in _class_names(value, depth + 1)]
 
 
-def _load_arrays(path: Path) -> Any:
+def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path} is damaged ({type(error).__name__}); delete it and the .json beside it, and "
-            f"it is run again"
-        ) from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path, type(error).__name__) from None
 
 
-def _number(value: Any) -> Any:
-    return float("nan") if value is None else value
+def _damaged(path: Path, how: str) -> ValueError:
+    return ValueError(
+        f"{path} is damaged ({how}); delete it and the .json beside it, and it is run again"
+    )
+
+
+def _column(values: list[Any]) -> NDArray[Any]:
+    """Values of the seeds as numbers, or as text if one of them is text."""
+    if any(isinstance(value, str) for value in values):
+        return np.array(["" if value is None else str(value) for value in values])
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _stacked(rows: list[NDArray[Any]]) -> NDArray[Any]:
@@ -184,7 +203,7 @@ def _stacked(rows: list[NDArray[Any]]) -> NDArray[Any]:
     return np.stack(filled)
 
 
-def _ranges(seeds: Sequence[int]) -> str:
+def seed_ranges(seeds: Sequence[int]) -> str:
     """0,1,2,5 as 0-2_5; long lists are cut and told apart by a hash."""
     parts: list[list[int]] = []
     for seed in sorted(seeds):

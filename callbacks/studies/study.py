@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-PROTOCOLS = ("authors", "careful")
-STATISTICS = ("median", "count_above", "count_reached")
-_OWN_RUNS = ("config", "grid", "protocols", "settings", "seeds", "quick")
-_KEYS = {*_OWN_RUNS, "title", "source", "runs_of", "only", "studies", "minutes"} | {
-    "tables",
-    "claims",
-    "arrays",
-    "figures",
-}
+from callbacks.studies.labels import (
+    PROTOCOLS,
+    Labels,
+    check_labels,
+    matches,
+    published_value,
+    several,
+)
+from callbacks.studies.study_checks import OWN_RUNS, check_content, check_study
 
-Labels = dict[str, str]  # axis -> value, the protocol among them
+__all__ = ["PROTOCOLS", "Study", "find_studies", "load_studies", "matches", "published_value"]
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,18 @@ class Study:
         return keys
 
     def quickened(self) -> Study:
-        """The smaller version: fewer seeds, shorter runs, maybe fewer values of an axis."""
+        """The smaller version: fewer seeds, shorter runs, maybe fewer values of an axis.
+
+        Where none of those values is left (``only``), the axis stays as it is.
+        """
         seeds = self.seeds[: self.quick.get("seeds", 2)]
         keep = {
             axis: [
-                value for value in _several(self.quick["keep"], axis) if value in self.axes[axis]
+                value for value in several(self.quick["keep"], axis) if value in self.axes[axis]
             ]
             for axis in self.quick.get("keep", {})
         }
-        kept = {axis: values for axis, values in keep.items() if values}  # `only` may leave none
+        kept = {axis: values for axis, values in keep.items() if values}
         return replace(self.restricted(kept), seeds=seeds, is_quick=True)
 
     def restricted(self, only: Mapping[str, Sequence[str]]) -> Study:
@@ -99,30 +102,17 @@ class Study:
         Raises:
             ValueError: There is no such axis or value.
         """
-        _check_labels(self, only, "only")
+        check_labels(only, {**self.axes, "protocol": self.protocols}, f"{self.name}: only")
+        for axis in only:
+            if not several(only, axis):
+                raise ValueError(f"{self.name}: only leaves no value of the axis {axis!r}")
 
         def kept(axis: str, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-            names = _several(only, axis) if axis in only else [*values]
+            names = several(only, axis) if axis in only else [*values]
             return {name: keys for name, keys in values.items() if name in names}
 
         axes = {axis: kept(axis, values) for axis, values in self.axes.items()}
         return replace(self, axes=axes, protocols=kept("protocol", self.protocols))
-
-
-def matches(point: Mapping[str, str], where: Mapping[str, Any]) -> bool:
-    """Whether a point has the values that ``where`` names: axis -> value, or several."""
-    return all(point.get(axis) in _several(where, axis) for axis in where)
-
-
-def published_value(published: Any, point: Mapping[str, str], axes: Iterable[str]) -> Any:
-    """What a published table, nested by the grid's axes, says of a point.
-
-    Raises:
-        KeyError: It lacks the point.
-    """
-    for axis in axes:
-        published = published[point[axis]]
-    return published
 
 
 def find_studies(name: str, folder: Path) -> list[Path]:
@@ -141,12 +131,24 @@ def find_studies(name: str, folder: Path) -> list[Path]:
     exact = folder / f"{name}.yaml"
     if exact.is_file():
         return [exact]
-    if (folder / name).is_dir() and name:
-        return sorted((folder / name).glob("*.yaml"))
+    if name and (below := sorted((folder / name).rglob("*.yaml"))):
+        return below
     known = sorted(str(f.relative_to(folder).with_suffix("")) for f in folder.rglob("*.yaml"))
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     suggestion = f"; did you mean {near[0]}?" if near else ""
     raise ValueError(f"there is no study {name!r}{suggestion} (there are {', '.join(known)})")
+
+
+def study_name(path: Path, folder: Path) -> str:
+    """What a study is called: ``harmonic_loss/figure_7``, or of one's own the file's name."""
+    inside = path.resolve().is_relative_to(folder)
+    return str(path.resolve().relative_to(folder).with_suffix("")) if inside else path.stem
+
+
+def study_title(path: Path) -> str | None:
+    """The title that a file gives itself; of a collection too."""
+    title: str | None = _read(path).get("title")
+    return title
 
 
 def load_studies(path: Path, folder: Path) -> list[Study]:
@@ -158,12 +160,14 @@ def load_studies(path: Path, folder: Path) -> list[Study]:
     content = _read(path)
     if "studies" in content:
         siblings = [path.parent / f"{name}.yaml" for name in content["studies"]]
+        for sibling in siblings:
+            if "studies" in _read(sibling):
+                raise ValueError(f"{path}: {sibling.stem} names other studies itself; name those")
         return [study for sibling in siblings for study in load_studies(sibling, folder)]
-    inside = path.is_relative_to(folder)
-    name = str(path.relative_to(folder).with_suffix("")) if inside else path.stem
+    name = study_name(path, folder)
     runs, origin = content, path
     if "runs_of" in content:
-        if both := sorted(set(_OWN_RUNS) & set(content)):
+        if both := sorted(set(OWN_RUNS) & set(content)):
             raise ValueError(
                 f"{path}: runs_of takes another study's runs; remove {', '.join(both)}"
             )
@@ -185,14 +189,17 @@ def load_studies(path: Path, folder: Path) -> list[Study]:
         },
         protocols={str(k): dict(v or {}) for k, v in runs.get("protocols", _BOTH).items()},
         settings=runs.get("settings", []),
-        tables=content.get("tables", []),
+        tables=[
+            {**table, "published": _with_text_keys(table["published"])}
+            for table in content.get("tables", [])
+        ],
         claims=content.get("claims", []),
         arrays={str(name): entry for name, entry in content.get("arrays", {}).items()},
         figures=content.get("figures", []),
         minutes=content.get("minutes", runs.get("minutes")),
         quick=runs.get("quick", {}),
     )
-    _check(study, path)
+    check_study(study, path)
     return [study.restricted(content["only"])] if "only" in content else [study]
 
 
@@ -203,83 +210,17 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"there is no study file {path}")
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold keys such as config, grid and seeds")
-    for key in content:
-        if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1)
-            suggestion = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{path}: a study has no key {key!r}{suggestion}")
+    if isinstance(content, dict):  # a key with nothing behind it is as good as none
+        content = {key: value for key, value in content.items() if value is not None}
+    check_content(content, path)
     return content
 
 
-def _check(study: Study, path: Path) -> None:
-    """Refuse what would only be found after hours of runs."""
-    if set(study.protocols) != set(PROTOCOLS):
-        raise ValueError(
-            f"{path}: protocols are {', '.join(study.protocols)}; they must be authors and careful"
-        )
-    if not study.config.is_file():
-        raise ValueError(f"{path}: there is no base config {study.config}")
-    if not study.seeds or len(set(study.seeds)) < len(study.seeds):
-        raise ValueError(f"{path}: seeds are {study.seeds}; give at least one, each only once")
-    for setting in study.settings:
-        _check_labels(study, setting["when"], f"{path}: settings")
-    _check_labels(study, study.quick.get("keep", {}), f"{path}: quick.keep")
-    for table in study.tables:
-        _check_table(study, table, path)
-    for claim in study.claims:
-        for key in ("where", "greater", "less", "than"):
-            if isinstance(claim.get(key), dict):
-                _check_labels(study, claim[key], f"{path}: the claim {claim.get('says')!r}")
-
-
-def _check_table(study: Study, table: dict[str, Any], path: Path) -> None:
-    here = f"{path}: the table {table.get('name')!r}"
-    for key in ("name", "metric", "verdict", "published"):
-        if key not in table:
-            raise ValueError(f"{here} lacks the key {key!r}")
-    statistic = table.get("statistic", "median")
-    if statistic not in STATISTICS:
-        raise ValueError(f"{here}: statistic is {statistic!r}; choose {', '.join(STATISTICS)}")
-    rule = table["verdict"]
-    kinds = [kind for kind in ("absolute", "ratio") if kind in rule]
-    if len(kinds) != 1 or not 0 < rule[kinds[0]][0] <= rule[kinds[0]][1]:
-        raise ValueError(
-            f"{here}: verdict is {rule}; give absolute or ratio, two rising numbers, such as "
-            f"{{ratio: [1.5, 3]}}"
-        )
-    where = table.get("where", {})
-    _check_labels(study, where, here)
-    for point in study.points():
-        if not matches(point, where):
-            continue
-        try:
-            published_value(table["published"], point, study.axes)
-        except (KeyError, TypeError):
-            words = ", ".join(value for axis, value in point.items() if axis != "protocol")
-            raise ValueError(
-                f"{here} lacks the grid point {words} under published; write null where the paper "
-                f"gives no number"
-            ) from None
-
-
-def _check_labels(study: Study, labels: Mapping[str, Any], here: str) -> None:
-    axes = {**study.axes, "protocol": study.protocols}
-    for axis in labels:
-        if axis not in axes:
-            raise ValueError(f"{here}: there is no axis {axis!r}; axes are {', '.join(axes)}")
-        for value in _several(labels, axis):
-            if value not in axes[axis]:
-                raise ValueError(
-                    f"{here}: the axis {axis!r} has no value {value!r}; it has "
-                    f"{', '.join(axes[axis])}"
-                )
-
-
-def _several(labels: Mapping[str, Any], axis: str) -> list[str]:
-    value = labels[axis]
-    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+def _with_text_keys(tree: Any) -> Any:
+    """A published table with its labels as text, whatever YAML takes 0.1 or yes for."""
+    if isinstance(tree, dict):
+        return {str(key): _with_text_keys(value) for key, value in tree.items()}
+    return tree

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -101,6 +103,17 @@ def test_a_missing_point_is_told_in_its_panel():
     assert legend_of(figure.axes[0].get_legend()) == ["not run"]
     assert legend_of(figure.axes[1].get_legend()) == ["not run"]
     assert len(runs(figure.axes[1])[0]) == 1
+
+
+@pytest.mark.parametrize("last", [12.0, 90.0, 800.0, 5000.0, 60_000.0, NAN])
+def test_numbers_on_the_axes_do_not_run_into_one_another(last):
+    figure = generalization_by_model([point("circle", "MLP", [6, 100], [7, last])])
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
+    assert len(boxes) > 1
+    for left, right in pairwise(boxes):
+        assert left.x1 < right.x0
 
 
 @pytest.mark.parametrize(

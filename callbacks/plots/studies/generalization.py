@@ -126,6 +126,9 @@ def _draw_task(
 ) -> None:
     """Draw the runs of one task, one point a model, and count those that never generalise."""
     prepare_epoch_axes(axes, span.low, span.high, span.end)
+    powers = [10.0**k for k in range(12) if span.low <= 10.0**k <= span.high]
+    if len(powers) > 1:  # numbers between them would run into one another in a small panel
+        axes.set(xticks=powers, yticks=powers)
     axes.plot([span.low, span.high], [span.low, span.high], zorder=1, **_dashes())
     counts = []
     for point, look in zip(points, looks, strict=True):

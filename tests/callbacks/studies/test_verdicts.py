@@ -259,3 +259,12 @@ def test_rules_are_told_in_their_own_unit():
     assert "within 0.05 of the published value; differs: within 0.20" in rule_text(MEDIAN)
     assert "within a factor of 1.5; differs: within a factor of 3" in rule_text(EPOCHS)
     assert "within 2 of 20 seeds of the published value; differs: within 5" in rule_text(COUNT)
+
+
+def test_seeds_are_counted_by_the_names_that_their_metric_holds():
+    names = np.array(["V4 normal, left = right", "S3 (fixes 2), left", "none", "S3 (fixes 0), left"])
+    of = GridPoint({"task": "permutation"}, [0, 1, 2, 3], {"coset": names}, {})
+    table = {"metric": "coset", "statistic": "count_named", "starts_with": "S3"}
+    found = statistic_of(table, of)
+    assert (found.value, found.num_seeds, found.num_missing) == (2, 4, 1)
+    assert statistic_of({**table, "starts_with": "V4"}, of).value == 1
