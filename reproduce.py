@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import logging
 import os
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,11 +24,13 @@ import yaml
 from filelock import FileLock
 
 import train
+from callbacks.error_sentences import user_sentence
 from callbacks.run_summary import as_list, versions
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
 from callbacks.studies.sections import Identities, refuse_other_report, write_sections
-from callbacks.studies.store import Store, identity_hash
-from callbacks.studies.study import Study, find_studies, load_studies
+from callbacks.studies.store import Store, identity_hash, seed_ranges
+from callbacks.studies.study import Labels, Study, find_studies, load_studies, study_name
+from callbacks.studies.study import study_title as title_of
 
 STUDIES = Path(__file__).resolve().parent / "configs" / "reproduce"
 
@@ -37,7 +42,7 @@ def reproduce(
     jobs: int = 1,
     shard: str = "1/1",
     seeds: int | None = None,
-    only: dict[str, list[str]] | None = None,
+    only: dict[str, Any] | None = None,
     report_only: bool = False,
     output: str = "reports",
     runs: str = "runs/reproduce",
@@ -62,6 +67,8 @@ def reproduce(
     Raises:
         ValueError: The study, or one of these options, cannot be.
     """
+    if os.getcwd() not in sys.path:  # for figure functions and classes of the user's own
+        sys.path.insert(0, os.getcwd())
     store = Store(Path(runs))
     if list:
         return _overview(study, store)
@@ -73,19 +80,18 @@ def reproduce(
     plans = []
     for path in find_studies(study, STUDIES):
         studies = [_narrowed(s, quick, seeds, only or {}) for s in load_studies(path, STUDIES)]
-        inside = path.resolve().is_relative_to(STUDIES)
-        name = str(path.resolve().relative_to(STUDIES).with_suffix("")) if inside else path.stem
+        name = study_name(path, STUDIES)
         folder = Path(output) / (f"{name}_quick" if quick else name)
         identities = {s.name: _identities(s) for s in studies}
         refuse_other_report(folder, identities)
         for identity in (i for of_study in identities.values() for i in of_study.values()):
             store.seeds_done(identity)  # or refuse what lies there, before hours of runs
-        plans.append((folder, studies, identities))
+        plans.append((path, folder, studies, identities))
     failed: dict[str, str] = {}
     if not report_only:
         wanted = [
-            (_resolved(str(one.config), _flags(one.keys_of(point))), one.seeds)
-            for _, studies, _ in plans
+            (_config_of(one, point), one.seeds)
+            for _, _, studies, _ in plans
             for one in studies
             for point in one.points()
         ]
@@ -98,11 +104,11 @@ def reproduce(
     }
     given = (f"--{key} {_typed(value)}" for key, value in options.items() if value is not None)
     command = " ".join(["lightning reproduce", study, *given])
-    reports = [
-        write_sections(folder, studies, identities, store, command=command, failed=failed)
-        for folder, studies, identities in plans
-    ]
-    print("\n".join(f"report: {report}" for report in reports))
+    for path, folder, studies, identities in plans:
+        report, told = write_sections(
+            folder, studies, identities, store, command=command, failed=failed, title=title_of(path)
+        )
+        print(f"report: {report} ({told})")
     if failed:
         for name, sentence in failed.items():
             print(f"failed: {name}: {sentence}", file=sys.stderr)
@@ -113,10 +119,14 @@ def reproduce(
 # ---- from a study to runs ----------------------------------------------------------------------
 
 
-def _narrowed(study: Study, quick: bool, seeds: int | None, only: dict[str, list[str]]) -> Study:
-    narrowed = (study.quickened() if quick else study).restricted(only)
-    narrowed.seeds[:] = narrowed.seeds[:seeds]
-    return narrowed
+def _narrowed(study: Study, quick: bool, seeds: int | None, only: dict[str, Any]) -> Study:
+    if seeds is not None and seeds > len(study.seeds):
+        raise ValueError(
+            f"seeds is {seeds}, of which the first are taken; {study.name} has {len(study.seeds)}"
+        )
+    narrowed = study.restricted(only)
+    narrowed = narrowed.quickened() if quick else narrowed
+    return dataclasses.replace(narrowed, seeds=narrowed.seeds[:seeds])
 
 
 def _flags(keys: dict[str, Any]) -> tuple[str, ...]:
@@ -139,7 +149,8 @@ def _typed(value: Any) -> str:
 def _parser() -> Any:
     """The command line's parser, which takes a while to build."""
     config = next((STUDIES.parent).glob("*.yaml"))
-    return train.run(["resolve", "--config", str(config)]).parser
+    with open(os.devnull, "w") as nowhere, _output_to(nowhere):  # it tells of a seed
+        return train.run(["resolve", "--config", str(config)]).parser
 
 
 @functools.cache
@@ -148,12 +159,28 @@ def _resolved(config: str, flags: tuple[str, ...]) -> dict[str, Any]:
     return _parser().parse_args(["fit", "--config", config, *flags]).fit.as_dict()
 
 
+def _config_of(study: Study, point: Labels) -> dict[str, Any]:
+    """The resolved config of a point.
+
+    Raises:
+        ValueError: A key that the study sets is none, or its value cannot be.
+    """
+    try:
+        return _resolved(str(study.config), _flags(study.keys_of(point)))
+    except Exception as error:
+        words = ["--config", str(study.config)]
+        sentence = user_sentence(error, words, train._known_classes, train._known_keys("fit"))
+        if sentence is None:
+            raise
+        raise ValueError(f"{study.name}, at {_text(point)}: {sentence}") from None
+
+
+def _text(point: Labels) -> str:
+    return ", ".join(point.values())
+
+
 def _identities(study: Study) -> Identities:
-    found = {}
-    for point in study.points():
-        config = _resolved(str(study.config), _flags(study.keys_of(point)))
-        found[", ".join(point.values())] = identity_of(config)
-    return found
+    return {_text(point): identity_of(_config_of(study, point)) for point in study.points()}
 
 
 def _parse_shard(shard: str) -> tuple[int, int]:
@@ -216,47 +243,70 @@ def _outcomes(
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     waiting = {_name(run): run for run in runs}
-    for run in runs:
-        _log(store, run).unlink(missing_ok=True)  # of a run that failed before
+    suspects: list[str] = []  # one of them took its process down; one at a time they tell which
     while waiting:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            futures: dict[Future[str | None], str] = {
-                pool.submit(_attempt, run, store.folder): name for name, run in waiting.items()
-            }
+        names = suspects or [*waiting]
+        for name in names:
+            _log(store, waiting[name]).unlink(missing_ok=True)  # so that what has one has begun
+        workers = 1 if suspects else jobs
+        with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
             try:
+                futures: dict[Future[str | None], str] = {
+                    pool.submit(_attempt, waiting[name], store.folder): name for name in names
+                }
                 for future in as_completed(futures):
                     error = future.result()
                     yield waiting.pop(futures[future]), error
             except BrokenProcessPool:  # a worker was killed, maybe for its memory
-                begun = [name for name, run in waiting.items() if _log(store, run).exists()]
-                if jobs == 1 or not begun:
-                    for name in begun or [*waiting]:
-                        yield waiting.pop(name), "its process was killed; is there enough memory?"
-                jobs = 1  # the others one at a time, so that the next one is known by name
+                begun = [n for n in names if n in waiting and _log(store, waiting[n]).exists()]
+                if workers > 1 and len(begun) > 1:
+                    suspects = begun
+                    continue
+                for name in begun or [n for n in names if n in waiting]:
+                    yield waiting.pop(name), "its process was killed; is there enough memory?"
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        suspects = [name for name in suspects if name in waiting]
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the process that it works for is gone, however that ended."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _attempt(run: GroupedRun, folder: Path) -> str | None:
     """Train a run in this process; None, or why it failed."""
     store = Store(folder)
+    log = _log(store, run)
     try:
-        with FileLock(_log(store, run).with_suffix(".lock")):  # of another runner on this folder
-            run = _missing(run, store)
-            if run.parts:
-                _train(run, store)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(log.with_suffix(".lock")):  # of another runner on this folder
+            left = _missing(run, store)
+            if left.parts:
+                try:
+                    _train(left, store, log)
+                except Exception:
+                    with open(log, "a") as file:
+                        traceback.print_exc(file=file)
+                    raise
+                log.unlink(missing_ok=True)  # kept only of runs that fail
         return None
     except Exception as error:
         if os.environ.get("GLASSBOX_DEBUG"):
             raise
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (see {log})"
 
 
-def _train(run: GroupedRun, store: Store) -> None:
+def _train(run: GroupedRun, store: Store, log: Path) -> None:
     config, members = config_of_run(run)
-    log = _log(store, run)
-    log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "config.yaml"
@@ -281,20 +331,21 @@ def _train(run: GroupedRun, store: Store) -> None:
             seconds * len(rows) / len(members),
             versions(),
         )
-    log.unlink()  # kept only of runs that fail
 
 
 @contextlib.contextmanager
 def _output_to(file: TextIO) -> Iterator[None]:
     """Send what is printed and logged to a file; Lightning speaks through its logger."""
-    logger = logging.getLogger("lightning.pytorch")
-    handlers, propagates = logger.handlers[:], logger.propagate
-    logger.handlers, logger.propagate = [logging.StreamHandler(file)], False
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [logging.StreamHandler(file)], False
     try:
         with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
             yield
     finally:
-        logger.handlers, logger.propagate = handlers, propagates
+        for logger, handlers, propagates in before:
+            logger.handlers, logger.propagate = handlers, propagates
 
 
 def _log(store: Store, run: GroupedRun) -> Path:
@@ -302,8 +353,10 @@ def _log(store: Store, run: GroupedRun) -> Path:
 
 
 def _name(run: GroupedRun) -> str:
+    """The first point's folder, how many more points there are, and the first one's seeds."""
     place = Store(Path()).place(run.parts[0].identity).name
-    return place if len(run.parts) == 1 else f"{place}+{len(run.parts) - 1}"
+    more = f"+{len(run.parts) - 1}" if len(run.parts) > 1 else ""
+    return f"{place}{more}_seeds_{seed_ranges(run.parts[0].seeds)}"
 
 
 def _duration(seconds: float) -> str:
@@ -327,8 +380,8 @@ def _overview(name: str, store: Store) -> str:
                 wanted += len(study.seeds)
         minutes = sum(study.minutes or 0 for study in studies)
         left = minutes * (1 - done / wanted)
-        shown = str(path.relative_to(STUDIES).with_suffix(""))
-        title = studies[0].title if len(studies) == 1 else ", ".join(s.title for s in studies)
+        shown = study_name(path, STUDIES)
+        title = title_of(path) or ", ".join(s.title for s in studies)
         lines.append(
             f"{shown:<30}{f'{done:,} of {wanted:,}':>20}{minutes:>9.0f}{left:>7.0f}  {title}"
         )

@@ -153,7 +153,7 @@ def _spelled_out(options: Sequence[str], function: Callable[..., Any]) -> list[s
     if words and not words[0].startswith("-"):
         words.insert(0, f"--{next(iter(parameters))}")
     spelled = []
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for word, following in zip(words, [*words, "--"][1:], strict=True):
         spelled += [word, "true"] if word in switches and following.startswith("-") else [word]
     return spelled
 

@@ -43,33 +43,36 @@ class Generalization(Probe):
         self.threshold = threshold
         self.patience = patience
         self.epochs: list[int] = []
-        self._accuracy: list[Tensor] = []  # per epoch (2, S): train, test
+        # (2, S, room for epochs): train, test. Grown in large steps: a small tensor kept of every
+        # epoch would pin the memory around it, gigabytes over thousands of epochs.
+        self._accuracy = torch.zeros(2, 0, 0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.current_epoch == 0:  # a new training, not one that is resumed
             self.epochs.clear()
-            self._accuracy.clear()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking or not is_fitting(trainer):
             return
         scores = pl_module.scores()  # type: ignore[operator]
+        now = torch.stack([scores["train/accuracy"], scores["test/accuracy"]]).cpu()  # (2, S)
+        if not self.epochs or len(self.epochs) == self._accuracy.shape[-1]:
+            room = torch.full((*now.shape, max(256, len(self.epochs))), torch.nan)
+            self._accuracy = torch.cat([self._accuracy, room], dim=-1) if self.epochs else room
+        self._accuracy[..., len(self.epochs)] = now
         self.epochs.append(trainer.current_epoch)
-        self._accuracy.append(
-            torch.stack([scores["train/accuracy"], scores["test/accuracy"]]).to("cpu", copy=True)
-        )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Nothing is drawn before the end."""
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._accuracy:
+        if self.epochs:
             self._measure(trainer, pl_module)
             self._draw(trainer, pl_module)
 
     def accuracy(self) -> Tensor:
         """Accuracy so far, (2, S, epochs): training set, test set."""
-        return torch.stack(self._accuracy, dim=-1)
+        return self._accuracy[..., : len(self.epochs)]
 
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
         first = first_sustained_epoch(self.accuracy(), self.threshold, self.patience)  # (2, S)
@@ -111,12 +114,11 @@ class Generalization(Probe):
 
     def state_dict(self) -> dict[str, Any]:
         """The history, so that a resumed run knows it."""
-        accuracy = self.accuracy() if self._accuracy else torch.zeros(2, 0, 0)
-        return {"epochs": list(self.epochs), "accuracy": accuracy}
+        return {"epochs": list(self.epochs), "accuracy": self.accuracy().clone()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.epochs = list(state_dict["epochs"])
-        self._accuracy = list(state_dict["accuracy"].unbind(-1)) if self.epochs else []
+        self._accuracy = state_dict["accuracy"].clone()
 
     def _prefix(self) -> str:
         return self.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 # The models here are tiny: a second thread costs more in waiting than it brings, above all on a
 # machine that is shared. Set before torch is imported.
@@ -56,6 +58,77 @@ def token_folder(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def small_study(tmp_path: Path) -> Callable[..., Path]:
+    """Write a study of two tasks, which two seeds train in about a second; returns its file.
+
+    Keys given replace those of the study.
+    """
+
+    def write(name: str = "small", **changes: Any) -> Path:
+        content = {
+            "title": "A small grid",
+            "source": "Nobody (2025), Figure 1",
+            "config": str(ROOT / "configs" / "quickstart.yaml"),
+            "seeds": 2,
+            "grid": {
+                "task": {
+                    "lattice": {},
+                    "addition": {"data.task": "ModularAddition", "data.task.modulus": 5},
+                },
+            },
+            "protocols": {"authors": {"data.sampling": "with_replacement"}, "careful": {}},
+            "settings": [{"when": {}, "set": {"trainer.max_epochs": 4, "data.num_samples": 40}}],
+            "quick": {
+                "seeds": 1,
+                "set": {"trainer.max_epochs": 2},
+                "keep": {"task": ["addition"]},
+            },
+            "tables": [
+                {
+                    "name": "explained variance",
+                    "metric": "val/embedding/explained_variance_2",
+                    "verdict": {"absolute": [0.05, 0.2]},
+                    "published": {"lattice": 0.9, "addition": [0.5, 0.4, 0.6]},
+                },
+            ],
+            "claims": [
+                {
+                    "says": "lattices are flatter than circles",
+                    "metric": "val/embedding/explained_variance_2",
+                    "greater": {"task": "lattice"},
+                    "than": {"task": "addition"},
+                },
+            ],
+            **changes,
+        }
+        path = tmp_path / f"{name}.yaml"
+        kept = {key: value for key, value in content.items() if value is not None}
+        path.write_text(yaml.safe_dump(kept, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def finished() -> Callable[[Path], dict[tuple[str, int], Any]]:
+    """What a folder of `lightning reproduce` holds, every bit of it, by point and seed."""
+
+    def read(runs: Path) -> dict[tuple[str, int], Any]:
+        found: dict[tuple[str, int], Any] = {}
+        for path in sorted(runs.glob("*/seeds_*.json")):
+            record = json.loads(path.read_text())
+            with np.load(path.with_suffix(".npz")) as arrays:
+                for row, seed in enumerate(record["seeds"]):
+                    metrics = {name: values[row] for name, values in record["metrics"].items()}
+                    bits = {name: arrays[name][row].tobytes() for name in arrays.files}
+                    assert (path.parent.name, seed) not in found  # each is trained once
+                    found[path.parent.name, seed] = (metrics, bits)
+        return found
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -16,19 +16,24 @@ _SAMPLING = ("data", "init_args", "sampling")
 _EXPONENT = ("model", "init_args", "head", "init_args", "exponent")
 _LEAVES = (_FRACTION, _SAMPLING, _EXPONENT)
 
-# What of a trainer's settings decides a run's numbers; the others say where and how it runs.
-_DECISIVE = (
-    "max_epochs",
-    "max_steps",
-    "precision",
-    "gradient_clip_val",
-    "accumulate_grad_batches",
-    "check_val_every_n_epoch",
-    "val_check_interval",
-    "limit_train_batches",
-    "limit_val_batches",
-    "callbacks",
-)
+# What of a trainer's settings decides a run's numbers, with the values that change nothing; the
+# other settings say where and how it runs.
+_DECISIVE: dict[str, tuple[Any, ...]] = {
+    "max_epochs": (None,),
+    "max_steps": (None,),
+    "min_epochs": (None,),
+    "min_steps": (None,),
+    "max_time": (None,),
+    "precision": (None,),
+    "gradient_clip_val": (None,),
+    "gradient_clip_algorithm": (None,),
+    "accumulate_grad_batches": (None, 1),
+    "check_val_every_n_epoch": (None, 1),
+    "val_check_interval": (None, 1.0),
+    "limit_train_batches": (None, 1.0),
+    "limit_val_batches": (None, 1.0),
+    "callbacks": (None, []),
+}
 # Settings of a model or a callback that change no final number.
 _INDIFFERENT = {"compile", "num_seeds", "seeds", "every_n_epochs", "figures_every_n_epochs"}
 _MOST_MEMBERS = 200
@@ -78,8 +83,8 @@ def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a resolved config decides the numbers of one seed; the seeds are told apart."""
     trainer = {
         key: config["trainer"][key]
-        for key in _DECISIVE
-        if config["trainer"].get(key) not in (None, [], 1.0)
+        for key, without_effect in _DECISIVE.items()
+        if config["trainer"].get(key) not in without_effect
     }
     identity = {"model": config["model"], "data": config["data"], "trainer": trainer}
     return _without(identity, _INDIFFERENT)
@@ -94,33 +99,36 @@ def group(points: Iterable[tuple[dict[str, Any], Sequence[int]]]) -> list[Groupe
     """Put points whose networks have one shape into runs.
 
     Args:
-        points: Resolved config and seeds of each; points that are the same are trained once.
+        points: Resolved config and seeds of each; points that are the same are trained once,
+            with the seeds of all.
 
     Returns:
         Runs of at most some 200 members, in the order in which the first of their points came. Of
         a model that trains one seed at a time, one run a seed.
     """
-    runs: dict[str, list[GroupedRun]] = {}
-    seen: set[str] = set()
+    configs: dict[str, dict[str, Any]] = {}
+    wanted: dict[str, dict[int, None]] = {}  # seeds in their order
     for config, seeds in points:
-        identity = identity_of(config)
-        name = identity_hash(identity)
-        if name in seen:
-            continue
-        seen.add(name)
+        name = identity_hash(identity_of(config))
+        configs.setdefault(name, config)
+        wanted.setdefault(name, {}).update(dict.fromkeys(seeds))
+    runs: dict[str, list[GroupedRun]] = {}
+    for name, config in configs.items():
+        identity, seeds = identity_of(config), tuple(wanted[name])
         if not trains_many_seeds(config):
             runs[name] = [GroupedRun(config, (Part(identity, (seed,)),)) for seed in seeds]
             continue
-        part = Part(identity, tuple(seeds))
         shape = copy.deepcopy(identity)
         for leaf in _LEAVES:
             if isinstance(_leaf(shape, leaf), int | float | str):
                 _set_leaf(shape, leaf, "of each member")
         bins = runs.setdefault(identity_hash(shape), [])
-        if bins and bins[-1].members + len(part.seeds) <= _MOST_MEMBERS:
-            bins[-1] = GroupedRun(bins[-1].config, (*bins[-1].parts, part))
-        else:
-            bins.append(GroupedRun(config, (part,)))
+        for start in range(0, len(seeds), _MOST_MEMBERS):
+            part = Part(identity, seeds[start : start + _MOST_MEMBERS])
+            if bins and bins[-1].members + len(part.seeds) <= _MOST_MEMBERS:
+                bins[-1] = GroupedRun(bins[-1].config, (*bins[-1].parts, part))
+            else:
+                bins.append(GroupedRun(config, (part,)))
     return [run for bins in runs.values() for run in bins]
 
 

@@ -158,6 +158,8 @@ def protocols_text(study: Study) -> str:
     """What the protocols set on top of the base configuration, as a list."""
     lines = []
     for protocol, name in (("authors", "Authors' protocol"), ("careful", "Careful protocol")):
+        if protocol not in study.protocols:  # left out by `only`
+            continue
         keys = study.protocols[protocol]
         told = ([_keys(keys)] if keys else []) + _settings(study, protocol)
         lines.append(f"- {name}: {'; '.join(told) or 'nothing'}.")

@@ -35,7 +35,9 @@ def refuse_other_report(folder: Path, identities: dict[str, Identities]) -> None
     if not path.is_file():
         return
     try:
-        before = {str(study): dict(of) for study, of in json.loads(path.read_text())["points"].items()}
+        before = {
+            str(study): dict(of) for study, of in json.loads(path.read_text())["points"].items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} is damaged; delete it, and the report is written anew") from None
     for study, points in identities.items():
@@ -113,9 +115,7 @@ def _results(
     return results, seconds
 
 
-def _figures(
-    study: Study, results: dict[str, list[GridPoint]]
-) -> tuple[dict[str, Any], list[str]]:
+def _figures(study: Study, results: dict[str, list[GridPoint]]) -> tuple[dict[str, Any], list[str]]:
     """Figures by file name, and a sentence for each that could not be drawn.
 
     A study of which little is run may be too little for its figure; its tables are still wanted.

@@ -88,9 +88,7 @@ class Study:
         """
         seeds = self.seeds[: self.quick.get("seeds", 2)]
         keep = {
-            axis: [
-                value for value in several(self.quick["keep"], axis) if value in self.axes[axis]
-            ]
+            axis: [value for value in several(self.quick["keep"], axis) if value in self.axes[axis]]
             for axis in self.quick.get("keep", {})
         }
         kept = {axis: values for axis, values in keep.items() if values}

@@ -55,7 +55,7 @@ _TABLE: _Kinds = {
     "metric": (_TEXT,),
     "statistic": (_TEXT,),
     "threshold": (_NUMBER,),
-    "starts_with": (str,),
+    "starts_with": (_TEXT,),
     "unit": (_TEXT,),
     "verdict": (_KEYS,),
     "where": (_KEYS,),
@@ -91,8 +91,9 @@ def check_content(content: Any, path: Path) -> None:
     if "studies" in content:
         if extra := sorted(set(content) - {"studies", "title", "source", "minutes"}):
             raise ValueError(f"{path}: studies names other studies; remove {', '.join(extra)}")
-        if len(set(map(str, content["studies"]))) < len(content["studies"]) or not (
-            content["studies"]
+        if (
+            len(set(map(str, content["studies"]))) < len(content["studies"])
+            or not (content["studies"])
         ):
             raise ValueError(f"{path}: studies must name at least one, and each only once")
     for name in ("grid", "protocols"):
@@ -156,7 +157,7 @@ def check_study(study: Study, path: Path) -> None:
     for name, entry in study.arrays.items():
         here = f"{path}: arrays: {name}"
         options = entry.get("options", {})
-        _check_call(entry["function"], here, lambda f, o=options: f.bind(**o))
+        _check_call(entry["function"], here, (), options)
         given[name] = None
     names = [figure["name"] for figure in study.figures]
     for figure in study.figures:
@@ -164,7 +165,7 @@ def check_study(study: Study, path: Path) -> None:
         if not re.fullmatch(r"[\w.+-]+", figure["name"]) or names.count(figure["name"]) > 1:
             raise ValueError(f"{here}: its name must be that of a file, and of no other figure")
         options = {**given, **figure.get("options", {})}
-        _check_call(figure["draw"], here, lambda f, o=options: f.bind([], title="", **o))
+        _check_call(figure["draw"], here, ([],), {"title": "", **options})
 
 
 # ---- kinds ---------------------------------------------------------------------------------------
@@ -243,11 +244,9 @@ def _check_table(study: Study, table: dict[str, Any], points: Sequence[Labels], 
                 f"{here} lacks the grid point {words or 'that there is'} under published; write "
                 f"null where the paper gives no number"
             ) from None
-        several = entry if isinstance(entry, list) else [entry]
-        if not (
-            entry is None
-            or (len(several) in (1, 3) and all(item == "never" or _finite(item) for item in several))
-        ):
+        numbers = entry if isinstance(entry, list) else [entry]
+        written = all(item == "never" or _finite(item) for item in numbers)
+        if entry is not None and not (written and len(numbers) in (1, 3)):
             raise ValueError(
                 f"{here}: published of {words} is {entry!r}; give a number, [value, low, high], "
                 f"never or null"
@@ -255,8 +254,7 @@ def _check_table(study: Study, table: dict[str, Any], points: Sequence[Labels], 
 
 
 def _check_rule(rule: dict[str, Any], here: str) -> None:
-    kind = next(iter(rule), None)
-    limits = rule.get(kind)
+    kind, limits = next(iter(rule.items()), ("", None))
     if (
         len(rule) != 1
         or kind not in ("absolute", "ratio")
@@ -264,8 +262,8 @@ def _check_rule(rule: dict[str, Any], here: str) -> None:
         or not (1 if kind == "ratio" else 0) < limits[0] <= limits[1]
     ):
         raise ValueError(
-            f"{here}: verdict is {rule}; give absolute or ratio (above 1), two rising numbers, such "
-            f"as {{ratio: [1.5, 3]}}"
+            f"{here}: verdict is {rule}; give absolute or ratio (above 1), two rising numbers, "
+            f"such as {{ratio: [1.5, 3]}}"
         )
 
 
@@ -284,9 +282,7 @@ def _check_claim(study: Study, claim: dict[str, Any], points: Sequence[Labels], 
     for_each = claim.get("for_each", [])
     for axis in [for_each] if isinstance(for_each, str) else for_each:
         if axis not in study.axes:
-            raise ValueError(
-                f"{here}: for_each names {axis!r}; axes are {', '.join(study.axes)}"
-            )
+            raise ValueError(f"{here}: for_each names {axis!r}; axes are {', '.join(study.axes)}")
     for key, labels in groups.items():
         if not any(matches(point, labels) and matches(point, where) for point in points):
             raise ValueError(f"{here}: {key} and where have no grid point in common")
@@ -310,9 +306,7 @@ def found(path: str) -> Callable[..., Any]:
     return function
 
 
-def _check_call(
-    path: str, here: str, bind: Callable[[inspect.Signature], inspect.BoundArguments]
-) -> None:
+def _check_call(path: str, here: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
     """Refuse a function that is not there, or does not take what it would be given."""
     try:
         function = found(path)
@@ -321,6 +315,6 @@ def _check_call(
     if not callable(function):
         raise ValueError(f"{here}: {path!r} is no function")
     try:
-        bind(inspect.signature(function))
+        inspect.signature(function).bind(*arguments, **options)
     except TypeError as error:
         raise ValueError(f"{here}: {path} does not take these options: {error}") from None

@@ -1,0 +1,366 @@
+"""`lightning reproduce`: runs what is missing, writes a report, and says what cannot be."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from train import main
+
+# Of the small study: two tasks under two protocols, two seeds each; tasks are runs of their own.
+POINTS, NETWORKS, RUNS = 4, 8, 2
+FIGURES = """
+from matplotlib.figure import Figure
+
+def draw(points, *, title, sides=4):
+    if len(points) < 2:
+        raise ValueError("one point is no figure")
+    if sides < 3:
+        raise KeyError(sides)
+    figure = Figure(figsize=(2, 2))
+    figure.suptitle(title)
+    figure.subplots().plot([len(point.seeds) for point in points])
+    return figure
+"""
+FIGURE: dict[str, Any] = {"name": "own", "draw": "figures_of_mine.draw"}
+
+
+@pytest.fixture
+def reproduce(tmp_path, monkeypatch, capsys) -> Callable[..., str]:
+    """Run the command in this process, in a folder with a figure function; returns what it says."""
+    (tmp_path / "figures_of_mine.py").write_text(FIGURES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def call(*arguments: str | Path, code: int | None = None) -> str:
+        capsys.readouterr()
+        words = ["reproduce", *map(str, arguments)]
+        if code is None:
+            main(words)
+        else:
+            with pytest.raises(SystemExit) as exit:
+                main(words)
+            assert exit.value.code == code
+        said = capsys.readouterr()
+        return said.out if code is None else said.err
+
+    return call
+
+
+def written(runs: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in runs.glob("*/seeds_*")}
+
+
+RUNS_FOLDER = Path("runs/reproduce")
+
+
+def test_a_study_runs_once_and_leaves_a_report_with_figure_and_numbers(
+    finished, reproduce, small_study
+):
+    study = small_study(figures=[FIGURE])
+    said = reproduce(study)
+    assert "0 of 8 networks are finished; 2 runs to go" in said
+    assert "run 2 of 2 done" in said and "about 0 s left" in said
+    folder = Path("reports/small")
+    assert f"report: {folder}/report.md (8 networks" in said
+    names = {path.name for path in folder.iterdir()}
+    figures = {f"own_{protocol}.{kind}" for protocol in ("authors", "careful") for kind in
+               ("png", "pdf")}  # fmt: skip
+    assert names == {"report.md", "summary.csv", "seeds.csv", "claims.csv", "study.json"} | figures
+    report = (folder / "report.md").read_text()
+    assert "# A small grid" in report and "lightning reproduce" in report
+    assert "Not complete" not in report and "Quick version" not in report
+    assert all(f"![own {protocol}]" in report for protocol in ("authors", "careful"))
+    assert len(finished(RUNS_FOLDER)) == NETWORKS
+    assert not [*RUNS_FOLDER.glob("logs/*.log")]  # kept of runs that fail
+    with open(folder / "seeds.csv") as file:
+        seeds = list(csv.DictReader(file))
+    assert {row["seed"] for row in seeds} == {"0", "1"} and len(seeds) == NETWORKS
+
+    before = written(RUNS_FOLDER)
+    text = (folder / "report.md").read_text()
+    said = reproduce(study)
+    assert "8 of 8 networks are finished; 0 runs to go" in said
+    assert written(RUNS_FOLDER) == before
+    assert (folder / "report.md").read_text() == text
+
+    (folder / "report.md").unlink()
+    assert "runs to go" not in reproduce(study, "--report_only")
+    assert (folder / "report.md").read_text().replace(" --report_only", "") == text
+
+
+def test_more_seeds_train_only_those_and_a_part_of_the_grid_only_that(
+    finished, reproduce, small_study
+):
+    study = small_study()
+    said = reproduce(study, "--seeds", "1", "--only", "{task: addition}")
+    assert "0 of 2 networks are finished; 1 runs to go" in said
+    first = written(RUNS_FOLDER)
+    assert {name for _, name in finished(RUNS_FOLDER)} == {0}
+    said = reproduce(study, "--only", "{task: [addition], protocol: careful}")
+    assert "1 of 2 networks are finished" in said
+    said = reproduce(study)
+    assert "3 of 8 networks are finished" in said
+    after = written(RUNS_FOLDER)
+    assert {name: after[name] for name in first} == first
+    assert len(finished(RUNS_FOLDER)) == NETWORKS
+
+
+def test_the_quick_version_has_a_report_of_its_own_and_says_what_it_is(
+    finished, reproduce, small_study
+):
+    study = small_study()
+    said = reproduce(study, "--quick")
+    assert "0 of 2 networks are finished; 1 runs to go" in said
+    report = Path("reports/small_quick/report.md").read_text()
+    assert "**Quick version: 1 seed, 2 epochs." in report
+    assert "lattice" not in report.split("## How to read")[0].split("verdict |")[1]
+    # What it trained are other runs than those of the whole study.
+    assert "0 of 8 networks are finished" in reproduce(study)
+    assert len(finished(RUNS_FOLDER)) == 2 + NETWORKS
+    # Of a part that it would leave out there is a quick version too.
+    assert "0 of 1 networks" in reproduce(
+        study, "--quick", "--only", "{task: lattice, protocol: careful}"
+    )
+
+
+def test_a_list_tells_what_there_is_and_what_is_done(reproduce, small_study):
+    study = small_study(minutes=40)
+    reproduce(study, "--only", "{task: addition}")
+    (line,) = (line for line in reproduce(study, "--list").splitlines() if "A small grid" in line)
+    assert line.split()[:6] == ["small", "4", "of", "8", "40", "20"]
+
+
+def test_shards_are_merged_by_copying_and_equal_the_whole(finished, reproduce, small_study):
+    study = small_study()
+    reproduce(study, "--runs", "whole")
+    for shard in ("1/2", "2/2"):
+        said = reproduce(study, "--shard", shard, "--runs", f"runs_{shard[0]}", "--output", "parts")
+        assert "0 of 4 networks are finished; 1 runs to go" in said
+        assert "4 of 8 networks are not run" in Path("parts/small/report.md").read_text()
+    shutil.copytree("runs_2", "runs_1", dirs_exist_ok=True)
+    assert finished(Path("runs_1")) == finished(Path("whole"))
+    said = reproduce(study, "--runs", "runs_1", "--output", "parts")
+    assert "8 of 8 networks are finished" in said
+    assert "Not complete" not in Path("parts/small/report.md").read_text()
+    # More shards than runs: the last ones have nothing to do.
+    assert "networks" not in reproduce(study, "--shard", "3/3").split("report:")[0]
+
+
+def test_a_point_trained_beside_others_is_as_trained_alone(finished, reproduce, small_study):
+    """Members of one run that differ in fraction, sampling and exponent."""
+    study = small_study(
+        seeds=[1, 3],
+        grid={
+            "fraction": {0.3: {"data.train_fraction": 0.3}, 0.8: {}},
+            "exponent": {1: {"model.head.exponent": 1}, 2: {}},
+        },
+        settings=[{"when": {}, "set": {"trainer.max_epochs": 5, "data.num_samples": 80}}],
+        tables=[],
+        claims=[],
+        quick=None,
+    )
+    assert "1 runs to go" in reproduce(study, "--runs", "together")
+    together = finished(Path("together"))
+    assert len(together) == 16
+    for fraction, exponent, protocol in ((0.3, 1, "authors"), (0.8, 2, "careful")):
+        only = f"{{fraction: {fraction}, exponent: {exponent}, protocol: {protocol}}}"
+        reproduce(study, "--only", only, "--runs", "alone", "--output", "alone")
+    alone = finished(Path("alone"))
+    assert len(alone) == 4 and alone.keys() < together.keys()
+    for name in alone:
+        for metric, value in alone[name][0].items():
+            assert together[name][0][metric] == pytest.approx(value, abs=1e-5), (name, metric)
+        one, two = (np.frombuffer(of[name][1]["embedding"], np.float32) for of in (alone, together))
+        assert np.allclose(one, two, atol=1e-5) and one.std() > 0
+
+
+def test_two_studies_in_a_collection_share_runs_and_one_report(reproduce, small_study, tmp_path):
+    small_study("a", title="First")
+    small_study("b", title="Second", seeds=3)
+    (tmp_path / "both.yaml").write_text("title: Both together\nstudies: [a, b]\n")
+    assert "0 of 12 networks are finished; 2 runs to go" in reproduce("both.yaml")
+    report = Path("reports/both/report.md").read_text()
+    assert "# Both together" in report and "# First" in report and "# Second" in report
+    assert "Not complete" not in report
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------
+
+
+def test_a_run_that_fails_is_reported_the_others_are_done_and_the_code_is_1(
+    finished, reproduce, small_study
+):
+    grid = {
+        "task": {
+            "broken": {"data.batch_size": -3},
+            "lattice": {},
+        }
+    }
+    study = small_study(grid=grid, tables=[], claims=[], quick=None)
+    said = reproduce(study, code=1)
+    assert "failed: " in said and "batch_size" in said and "Traceback" not in said
+    assert len(finished(RUNS_FOLDER)) == 4
+    report = Path("reports/small/report.md").read_text()
+    assert "Not complete" in report and "batch_size" in report
+    assert "4 of 8 networks are not run" in report
+    (log,) = RUNS_FOLDER.glob("logs/*.log")
+    assert str(log) in said and "Traceback" in log.read_text()
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_lose_the_report(reproduce, small_study):
+    figures = [FIGURE, {**FIGURE, "name": "odd", "options": {"sides": 2}}]
+    study = small_study(figures=figures)
+    said = reproduce(study, "--only", "{task: addition}")
+    report = Path("reports/small/report.md").read_text()
+    for text in (said, report):
+        assert "own_authors is not drawn: one point is no figure" in text
+    assert "![own" not in report and "## Explained variance" in report
+    said = reproduce(study)
+    assert "odd_careful is not drawn: KeyError: 2" in said and "own_" not in said
+    assert Path("reports/small/own_careful.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "name a study, such as harmonic_loss/figure_7; --list shows them all"),
+        (["harmonic_loss/figur_7"], "did you mean harmonic_loss/figure_7?"),
+        (["gone.yaml"], "there is no study 'gone.yaml'"),
+        (["small.yaml", "--seeds", "0"], "seeds is 0; both must be at least 1"),
+        (["small.yaml", "--seeds", "3"], "seeds is 3, of which the first are taken; small has 2"),
+        (["small.yaml", "--jobs", "0"], "jobs is 0"),
+        (["small.yaml", "--jobs", "two"], "jobs is 'two'; it must be int"),
+        *(
+            (["small.yaml", "--shard", shard], f"shard is '{shard}'; it must be i/n with i from 1")
+            for shard in ("0/2", "3/2", "1", "1/2/3", "a/b", "/2")
+        ),
+        (["small.yaml", "--only", "{model: [MLP]}"], "small: only: there is no axis 'model'; axes"),
+        (["small.yaml", "--only", "{task: latice}"], "has no value 'latice'; it has lattice, add"),
+        (["small.yaml", "--only", "{task: []}"], "only leaves no value of the axis 'task'"),
+        (["small.yaml", "--only", "lattice"], "only is 'lattice'; it must be"),
+        (["small.yaml", "--seed", "1"], "there is no key 'seed'; did you mean 'seeds'?"),
+        (["small.yaml", "figure_7"], "'figure_7' stands alone"),
+    ],
+)
+def test_options_that_cannot_be(reproduce, small_study, arguments, sentence):
+    small_study()
+    said = reproduce(*arguments, code=2)
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert sentence in said
+    assert not Path("runs").exists() and not Path("reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"data.tsak": "ModularAddition"},
+            ["data: AlgorithmicData has no option 'tsak'", "small, at broken"],
+        ),
+        ({"modle.head": "HarmonicHead"}, ["modle.head", "small, at broken, authors"]),
+        ({"data.task": "Latice"}, ["data.task: there is no class 'Latice'", "small, at broken"]),
+        ({"model.head.exponnt": 2}, ["exponnt", "did you mean 'exponent'?"]),
+        ({"trainer.max_epochs": "many"}, ["trainer.max_epochs is 'many'", "small, at broken"]),
+    ],
+)
+def test_an_axis_that_names_no_config_key_is_refused_before_anything_runs(
+    reproduce, small_study, changes, words
+):
+    grid = {"task": {"lattice": {}, "broken": changes}}
+    study = small_study(grid=grid, settings=[], tables=[], claims=[], quick=None)
+    said = reproduce(study, code=2)
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert all(word in said for word in words), said
+    assert not Path("runs").exists() and not Path("reports").exists()
+
+
+def test_what_a_folder_holds_is_looked_at_before_anything_runs(reproduce, small_study):
+    study = small_study()
+    reproduce(study, "--only", "{task: addition}")
+    before = written(RUNS_FOLDER)
+    record = next(RUNS_FOLDER.glob("*/seeds_*.json"))
+    for path in (record, record.with_suffix(".npz")):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-20])
+        assert f"{path} is damaged" in reproduce(study, code=2)
+        path.write_bytes(whole)
+    assert written(RUNS_FOLDER).keys() == before.keys()
+
+
+def test_a_report_of_another_version_of_the_study_is_not_overwritten(
+    finished, reproduce, small_study
+):
+    study = small_study()
+    reproduce(study, "--only", "{task: addition}")
+    report, networks = Path("reports/small/report.md"), len(finished(RUNS_FOLDER))
+    text = report.read_text()
+    content = yaml.safe_load(study.read_text())
+    content["settings"][0]["set"]["trainer.max_epochs"] = 5
+    study.write_text(yaml.safe_dump(content))
+    said = reproduce(study, code=2)
+    assert "holds the report of another version of this study (addition, authors" in said
+    assert report.read_text() == text and len(finished(RUNS_FOLDER)) == networks
+    (report.parent / "study.json").write_text("{}")
+    assert "study.json is damaged; delete it" in reproduce(study, code=2)
+
+
+def test_one_seed_models_have_a_run_for_each_seed(
+    finished, reproduce, small_study, token_folder, tmp_path
+):
+    """Of a language model, whose seeds are runs that would not fit into one."""
+    tokens = token_folder()
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "model": {
+                    "class_path": "LanguageModel",
+                    "init_args": {
+                        "network": {
+                            "class_path": "GPT2",
+                            "init_args": {"num_layers": 1, "num_heads": 1, "width": 8},
+                        },
+                        "warmup_steps": 1,
+                        "decay_steps": 3,
+                    },
+                },
+                "data": {
+                    "class_path": "OpenWebText",
+                    "init_args": {
+                        "data_dir": str(tokens), "tokenizer": "bytes", "block_size": 16,
+                        "global_batch_size": 2, "micro_batch_size": 2,
+                    },
+                },
+                "trainer": {"max_steps": 2, "val_check_interval": 2, "accelerator": "cpu"},
+            }
+        )
+    )  # fmt: skip
+    study = small_study(
+        config=str(config),
+        grid={"rate": {"high": {"model.learning_rate": 1e-2}, "low": {}}},
+        settings=None, protocols=None, quick=None, tables=[], claims=[],
+    )  # fmt: skip
+    said = reproduce(study)
+    assert "0 of 4 networks are finished; 4 runs to go" in said
+    found = finished(RUNS_FOLDER)
+    assert len(found) == 4 and {seed for _, seed in found} == {0, 1}
+    losses = [metrics["val/loss"] for metrics, _ in found.values()]
+    assert len(set(losses)) == 4 and all(losses)
+
+
+@pytest.mark.slow
+def test_two_jobs_give_what_one_gives(finished, reproduce, small_study):
+    study = small_study()
+    reproduce(study, "--runs", "one")
+    reproduce(study, "--runs", "two", "--jobs", "2")
+    assert finished(Path("one")) == finished(Path("two"))
+    assert os.environ["OMP_NUM_THREADS"] == "1"  # of both

@@ -1,0 +1,75 @@
+"""The studies that come with Glassbox: each gives a whole report of its quick version."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from train import main
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "configs" / "reproduce"
+STUDIES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
+
+
+@pytest.fixture(scope="session")
+def shared_runs(tmp_path_factory) -> Path:
+    """One folder of finished runs, as studies share them."""
+    return tmp_path_factory.mktemp("shipped") / "runs"
+
+
+def parts(name: str) -> list[dict]:
+    """The files of a study, or of those that it names."""
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    if "studies" not in content:
+        return [content]
+    return [part for n in content["studies"] for part in parts(str(Path(name).parent / n))]
+
+
+def check_quick_report(name: str, runs: Path, reports: Path, *options: str) -> str:
+    """Run a study's quick version, and look at all that it leaves."""
+    main(["reproduce", name, "--quick", "--runs", str(runs), "--output", str(reports), *options])
+    folder = reports / f"{name}_quick"
+    report = (folder / "report.md").read_text()
+    assert "**Quick version: " in report.split("\n## ")[0]
+    # Nothing is left out: no run, no figure, no metric, no table, no claim.
+    assert "Not complete" not in report and "No run has the metric" not in report
+    figures = {path.stem for path in folder.glob("*.png")}
+    assert figures == {path.stem for path in folder.glob("*.pdf")}
+    for part in parts(name):
+        for figure in part.get("figures", []):
+            for protocol in ("authors", "careful"):
+                drawn = [stem for stem in figures if stem.endswith(f"{figure['name']}_{protocol}")]
+                assert len(drawn) == 1 and f"{drawn[0]}.png" in report
+                assert (folder / f"{drawn[0]}.png").stat().st_size > 5000
+        for table in part.get("tables", []):
+            assert f"## {table['name']}".lower() in report.lower()
+        for claim in part.get("claims", []):
+            assert claim["says"].rstrip(".") in report
+    tables = list(folder.glob("*seeds.csv"))
+    assert tables
+    for path in tables:
+        with open(path) as file:
+            rows = list(csv.DictReader(file))
+        assert {row["protocol"] for row in rows} == {"authors", "careful"}
+    points = json.loads((folder / "study.json").read_text())["points"]
+    assert len(points) == len(parts(name))
+    return report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_gives_a_whole_report_of_its_quick_version(
+    name, shared_runs, tmp_path, in_root
+):
+    check_quick_report(name, shared_runs, tmp_path)
+
+
+def test_a_study_gives_a_whole_report_of_its_quick_version(tmp_path, in_root):
+    """The one that costs least."""
+    report = check_quick_report("harmonic_loss/figure_4", tmp_path / "runs", tmp_path)
+    assert "lightning reproduce harmonic_loss/figure_4 --quick" in report
