@@ -1,0 +1,36 @@
+"""A study's careful protocol is the shipped config of the same task and model, to the setting."""
+
+from pathlib import Path
+
+import pytest
+
+import reproduce
+from callbacks.studies.grouping import identity_of
+from callbacks.studies.study import load_studies
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+NETWORKS = {"MLP": "", "transformer": "_transformer"}
+HEADS = {"harmonic": "", "cross-entropy": "_cross_entropy"}
+
+
+@pytest.fixture(scope="module")
+def study():
+    (study,) = load_studies(
+        reproduce.STUDIES / "harmonic_loss" / "figure_7.yaml", reproduce.STUDIES
+    )
+    return study
+
+
+@pytest.mark.parametrize(
+    "task", ["lattice", "modular addition", "equivalence", "genealogy", "permutation"]
+)
+@pytest.mark.parametrize("model", [f"{head} {network}" for head in HEADS for network in NETWORKS])
+def test_careful_protocol_is_the_shipped_config(study, task, model):
+    head, network = model.split()
+    name = f"{task.replace(' ', '_')}{NETWORKS[network]}{HEADS[head]}.yaml"
+    shipped = identity_of(reproduce._resolved(str(CONFIGS / name), ()))
+    point = {"task": task, "model": model, "protocol": "careful"}
+    ours = identity_of(reproduce._config_of(study, point))
+    assert ours["model"] == shipped["model"]
+    assert ours["data"] == shipped["data"]
+    assert ours["trainer"] == shipped["trainer"]
