@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -28,7 +29,7 @@ from callbacks.error_sentences import user_sentence
 from callbacks.run_summary import as_list, versions
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
 from callbacks.studies.sections import Identities, refuse_other_report, write_sections
-from callbacks.studies.store import Store, identity_hash, seed_ranges
+from callbacks.studies.store import Store, Trained, identity_hash, seed_ranges
 from callbacks.studies.study import Labels, Study, find_studies, load_studies, study_name
 from callbacks.studies.study import study_title as title_of
 
@@ -102,7 +103,7 @@ def reproduce(
         "only": only,
         "jobs": jobs if jobs > 1 else None,
     }
-    given = (f"--{key} {_typed(value)}" for key, value in options.items() if value is not None)
+    given = (f"--{key}{_typed(value)}" for key, value in options.items() if value is not None)
     command = " ".join(["lightning reproduce", study, *given])
     for path, folder, studies, identities in plans:
         report, told = write_sections(
@@ -140,9 +141,9 @@ def _flags(keys: dict[str, Any]) -> tuple[str, ...]:
 
 def _typed(value: Any) -> str:
     """An option's value as one would type it in a shell."""
-    return (
-        "" if value is True else f"'{json.dumps(value)}'" if isinstance(value, dict) else str(value)
-    )
+    if value is True:
+        return ""
+    return f" '{json.dumps(value)}'" if isinstance(value, dict) else f" {value}"
 
 
 @functools.cache
@@ -243,13 +244,13 @@ def _outcomes(
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     waiting = {_name(run): run for run in runs}
-    suspects: list[str] = []  # one of them took its process down; one at a time they tell which
+    suspects: list[str] = []  # of having taken a process down; run again, one at a time
     while waiting:
         names = suspects or [*waiting]
         for name in names:
             _log(store, waiting[name]).unlink(missing_ok=True)  # so that what has one has begun
         workers = 1 if suspects else jobs
-        with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
             try:
                 futures: dict[Future[str | None], str] = {
                     pool.submit(_attempt, waiting[name], store.folder): name for name in names
@@ -259,10 +260,11 @@ def _outcomes(
                     yield waiting.pop(futures[future]), error
             except BrokenProcessPool:  # a worker was killed, maybe for its memory
                 begun = [n for n in names if n in waiting and _log(store, waiting[n]).exists()]
-                if workers > 1 and len(begun) > 1:
+                begun = begun or [n for n in names if n in waiting]
+                if workers > 1:
                     suspects = begun
                     continue
-                for name in begun or [n for n in names if n in waiting]:
+                for name in begun:
                     yield waiting.pop(name), "its process was killed; is there enough memory?"
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -270,8 +272,9 @@ def _outcomes(
         suspects = [name for name in suspects if name in waiting]
 
 
-def _end_with_parent() -> None:
-    """Let a worker end when the process that it works for is gone, however that ended."""
+def _start_worker() -> None:
+    """Let a worker end at Ctrl-C (in training GracefulStop sees to it), and with its parent."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     parent = parent_process()
 
     def wait() -> None:
@@ -314,23 +317,26 @@ def _train(run: GroupedRun, store: Store, log: Path) -> None:
         with open(log, "w") as file, _output_to(file):
             cli = train.run(["fit", "--config", str(path)])
     seconds = time.monotonic() - started
-    callbacks = [*cli.trainer.callbacks]
     metrics = {k: as_list(v) for k, v in getattr(cli.model, "scores", dict)().items()}
-    arrays = {}
-    for callback in callbacks:
+    arrays: dict[str, Any] = {}
+    trainer: Any = cli.trainer
+    for callback in trainer.callbacks:
         results = getattr(callback, "results", {})
         metrics |= {name: as_list(values) for name, values in results.items()}
         arrays |= {k: v.detach().cpu().numpy() for k, v in getattr(callback, "arrays", {}).items()}
+    trained = []
     for part in run.parts:
         rows = [row for row, (of, _) in enumerate(members) if of is part]
-        store.write(
-            part.identity,
-            part.seeds,
-            {name: [values[row] for row in rows] for name, values in metrics.items()},
-            {name: values[rows] for name, values in arrays.items()},
-            seconds * len(rows) / len(members),
-            versions(),
+        trained.append(
+            Trained(
+                part.identity,
+                part.seeds,
+                {name: [values[row] for row in rows] for name, values in metrics.items()},
+                {name: values[rows] for name, values in arrays.items()},
+                seconds * len(rows) / len(members),
+            )
         )
+    store.write(trained, versions())
 
 
 @contextlib.contextmanager

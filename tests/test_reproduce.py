@@ -76,7 +76,7 @@ def test_a_study_runs_once_and_leaves_a_report_with_figure_and_numbers(
                ("png", "pdf")}  # fmt: skip
     assert names == {"report.md", "summary.csv", "seeds.csv", "claims.csv", "study.json"} | figures
     report = (folder / "report.md").read_text()
-    assert "# A small grid" in report and "lightning reproduce" in report
+    assert "# A small grid" in report and f"\nlightning reproduce {study}\n" in report
     assert "Not complete" not in report and "Quick version" not in report
     assert all(f"![own {protocol}]" in report for protocol in ("authors", "careful"))
     assert len(finished(RUNS_FOLDER)) == NETWORKS
@@ -121,6 +121,7 @@ def test_the_quick_version_has_a_report_of_its_own_and_says_what_it_is(
     said = reproduce(study, "--quick")
     assert "0 of 2 networks are finished; 1 runs to go" in said
     report = Path("reports/small_quick/report.md").read_text()
+    assert f"\nlightning reproduce {study} --quick\n" in report
     assert "**Quick version: 1 seed, 2 epochs." in report
     assert "lattice" not in report.split("## How to read")[0].split("verdict |")[1]
     # What it trained are other runs than those of the whole study.

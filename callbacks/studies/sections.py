@@ -133,7 +133,8 @@ def _figures(study: Study, results: dict[str, list[GridPoint]]) -> tuple[dict[st
             if not results[protocol]:
                 continue
             name = f"{entry['name']}_{protocol}"
-            title = f"{study.title}: {protocol} protocol"
+            of = "authors' protocol" if protocol == "authors" else f"{protocol} protocol"
+            title = f"{study.title}: {of}{' (quick version)' if study.is_quick else ''}"
             options = {**given, **entry.get("options", {})}
             try:
                 figures[name] = found(entry["draw"])(results[protocol], title=title, **options)

@@ -8,6 +8,7 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,29 @@ class Finished:
     metrics: dict[str, NDArray[Any]]
     arrays: dict[str, NDArray[Any]]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run has of one point.
+
+    Attributes:
+        identity: What the point is run with.
+        seeds: S seeds, in the order of what follows.
+        metrics: By name one value a seed, None for none.
+        arrays: By name (S, ...).
+        seconds: Time that it took, in proportion to its members.
+    """
+
+    identity: Mapping[str, Any]
+    seeds: Sequence[int]
+    metrics: Mapping[str, list[Any]]
+    arrays: Mapping[str, NDArray[Any]]
+    seconds: float
+
+    def place_in(self, store: Store) -> Path:
+        """The file of its record."""
+        return store.place(self.identity) / f"seeds_{seed_ranges(self.seeds)}.json"
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
@@ -98,37 +122,29 @@ class Store:
         seconds = sum(record["seconds"] / len(record["seeds"]) for record, _, _ in rows)
         return Finished(sorted(taken), metrics, arrays, seconds)
 
-    def write(
-        self,
-        identity: Mapping[str, Any],
-        seeds: Sequence[int],
-        metrics: Mapping[str, list[Any]],
-        arrays: Mapping[str, NDArray[Any]],
-        seconds: float,
-        versions: Mapping[str, str],
-    ) -> None:
-        """Keep a run: metrics by name with one value a seed (None for none), arrays (S, ...)."""
-        folder = self.place(identity)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"seeds_{seed_ranges(seeds)}.json"
-        with FileLock(folder / ".lock"):
-            for left in folder.glob("seeds_*.partial*"):  # by a run that was killed while writing
-                left.unlink()
-            partial = path.with_suffix(f".{os.getpid()}.partial.npz")
-            with open(partial, "wb") as file:
-                np.savez_compressed(file, **dict[str, Any](arrays))
-            os.replace(partial, path.with_suffix(".npz"))
-            record = {
-                "identity": identity,
-                "hash": identity_hash(identity),
-                "seeds": list(seeds),
-                "metrics": metrics,
-                "seconds": seconds,
-                "versions": versions,
-            }
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-            os.replace(partial, path)
+    def write(self, trained: Sequence[Trained], versions: Mapping[str, str]) -> None:
+        """Keep what was trained together.
+
+        Everything is on disk before the first point gets its record, and the records follow one
+        another at once: a kill in between would leave points that are trained again, beside others
+        than before, which changes the last digits of what they come to.
+
+        Args:
+            trained: The points of a run.
+            versions: Of what the numbers depend on, by package.
+        """
+        places = {point.place_in(self): point for point in trained}
+        with ExitStack() as locks:
+            for folder in sorted({path.parent for path in places}):  # one order for all runners
+                folder.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(FileLock(folder / ".lock"))
+                for left in folder.glob("seeds_*.partial*"):  # of a run that was killed here
+                    left.unlink()
+            moves = [
+                (_write_partial(path, point, versions), path) for path, point in places.items()
+            ]
+            for partial, path in moves:
+                os.replace(partial, path)
 
     def _records(self, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
         folder = self.place(identity)
@@ -160,6 +176,25 @@ class Store:
                 raise _damaged(arrays, "cut short")
             records.append({**record, "path": path})
         return records
+
+
+def _write_partial(path: Path, point: Trained, versions: Mapping[str, str]) -> Path:
+    """Write a point's arrays, and its record under another name, which is returned."""
+    partial = path.with_suffix(f".{os.getpid()}.partial.npz")
+    with open(partial, "wb") as file:
+        np.savez_compressed(file, **dict[str, Any](point.arrays))
+    os.replace(partial, path.with_suffix(".npz"))
+    record = {
+        "identity": point.identity,
+        "hash": identity_hash(point.identity),
+        "seeds": list(point.seeds),
+        "metrics": point.metrics,
+        "seconds": point.seconds,
+        "versions": versions,
+    }
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    return partial
 
 
 def _class_names(tree: Any, depth: int = 0) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from callbacks.studies.store import Store, identity_hash, seed_ranges
+from callbacks.studies.store import Store, Trained, identity_hash, seed_ranges
 
 IDENTITY = {"model": {"class_path": "M", "init_args": {"head": {"class_path": "a.b.Head"}}}}
 OTHER = {"model": {"class_path": "M", "init_args": {"head": {"class_path": "a.b.Tail"}}}}
@@ -32,8 +32,16 @@ def values(seeds):
     return metrics, arrays
 
 
-def write(store, seeds, identity=IDENTITY, seconds=None):
-    store.write(identity, seeds, *values(seeds), seconds or 1.0 * len(seeds), {"torch": "2"})
+def trained(seeds, identity=IDENTITY):
+    return Trained(identity, seeds, *values(seeds), 1.0 * len(seeds))
+
+
+def keep(store, seeds, metrics, arrays):
+    store.write([Trained(IDENTITY, seeds, metrics, arrays, 1.0)], {})
+
+
+def write(store, seeds, identity=IDENTITY):
+    store.write([trained(seeds, identity)], {"torch": "2"})
 
 
 @pytest.fixture
@@ -58,7 +66,7 @@ def test_a_written_run_reads_back_bit_for_bit(store):
 
 def test_none_reads_back_as_nan_and_numbers_as_float64(store):
     arrays = {"a": np.zeros((2, 1))}
-    store.write(IDENTITY, [0, 1], {"x": [None, 3], "none": [None, None]}, arrays, 1.0, {})
+    keep(store, [0, 1], {"x": [None, 3], "none": [None, None]}, arrays)
     found = store.read(IDENTITY, [0, 1]).metrics
     assert found["x"].dtype == found["none"].dtype == np.float64
     assert math.isnan(found["x"][0]) and found["x"][1] == 3.0
@@ -67,7 +75,7 @@ def test_none_reads_back_as_nan_and_numbers_as_float64(store):
 
 def test_a_name_that_is_missing_reads_back_as_no_text(store):
     arrays = {"a": np.zeros((2, 1))}
-    store.write(IDENTITY, [0, 1], {"coset": [None, "A4"]}, arrays, 1.0, {})
+    keep(store, [0, 1], {"coset": [None, "A4"]}, arrays)
     assert store.read(IDENTITY, [0, 1]).metrics["coset"].tolist() == ["", "A4"]
 
 
@@ -104,7 +112,7 @@ def test_folders_of_two_machines_are_merged_by_copying(store, tmp_path):
 
 def test_rows_of_several_lengths_are_filled_up_with_nan(store):
     for seed, length in ((0, 2), (1, 3)):
-        store.write(IDENTITY, [seed], {}, {"curve": np.arange(length * 1.0)[None]}, 1.0, {})
+        keep(store, [seed], {}, {"curve": np.arange(length * 1.0)[None]})
     curves = store.read(IDENTITY, [0, 1]).arrays["curve"]
     assert np.array_equal(curves, [[0, 1, np.nan], [0, 1, 2]], equal_nan=True)
 
@@ -157,6 +165,28 @@ def test_a_run_killed_while_it_is_written_does_not_count_and_is_written_anew(
     assert {path.name for path in store.place(IDENTITY).iterdir()} == {
         ".lock", "seeds_0-1.json", "seeds_0-1.npz"
     }  # fmt: skip
+
+
+def test_points_that_were_trained_together_count_together(store, monkeypatch):
+    """A kill while any of them is written leaves none of them."""
+    move, moves = os.replace, []
+
+    def replace(source, target):
+        moves.append(target.name)
+        if len(moves) == 2:  # the second point's arrays
+            raise Killed
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    points = [trained([0, 1]), trained([0, 1], OTHER)]
+    with pytest.raises(Killed):
+        store.write(points, {})
+    monkeypatch.setattr(os, "replace", lambda a, b: moves.append(b.name) or move(a, b))
+    assert store.seeds_done(IDENTITY) == store.seeds_done(OTHER) == []
+    moves.clear()
+    store.write(points, {})
+    assert moves == ["seeds_0-1.npz"] * 2 + ["seeds_0-1.json"] * 2
+    assert store.seeds_done(IDENTITY) == store.seeds_done(OTHER) == [0, 1]
 
 
 def test_half_a_record_under_its_partial_name_does_not_count(store):
