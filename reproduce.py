@@ -208,6 +208,7 @@ def run_grid(grid: Sequence[GroupedRun], store: Store, jobs: int) -> dict[str, s
         A sentence for each run that failed, by its name.
     """
     missing = [run for run in (_missing(run, store) for run in grid) if run.parts]
+    missing.sort(key=lambda run: -run.work)  # a long one that comes last leaves workers idle
     members = sum(run.members for run in grid)
     done = members - sum(run.members for run in missing)
     if members:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from callbacks.studies.claims import NOT_RUN, JudgedClaim, finding_text, in_order
 from callbacks.studies.number_text import number_text, statistic_text
 from callbacks.studies.seed_statistics import is_epoch
-from callbacks.studies.study import matches
+from callbacks.studies.study import PROTOCOLS, matches
 from callbacks.studies.verdicts import (
     DEPENDS,
     DIFFERS,
@@ -163,7 +163,10 @@ def protocols_text(study: Study) -> str:
         keys = study.protocols[protocol]
         told = ([_keys(keys)] if keys else []) + _settings(study, protocol)
         lines.append(f"- {name}: {'; '.join(told) or 'nothing'}.")
-    if both := _settings(study, None):
+    both = _settings(study, None)
+    if study.is_quick and (keys := study.quick.get("set")):
+        both.append(f"{_keys(keys)} (quick version, in place of the same key elsewhere)")
+    if both:
         lines.append(f"- Both: {'; '.join(both)}.")
     return "\n".join(lines)
 
@@ -174,7 +177,9 @@ def _settings(study: Study, protocol: str | None) -> list[str]:
     for setting in study.settings:
         when = dict(setting["when"])
         used = any(matches(point, when) for point in study.points())
-        if when.pop("protocol", None) == protocol and used:
+        of = when.pop("protocol", None)
+        of = None if isinstance(of, list) and len(of) == len(PROTOCOLS) else of
+        if (of if isinstance(of, str) or of is None else of[0]) == protocol and used:
             told.append(f"{_keys(setting['set'])}{f' ({_labels(when)})' if when else ''}")
     return told
 

@@ -262,7 +262,9 @@ def test_rules_are_told_in_their_own_unit():
 
 
 def test_seeds_are_counted_by_the_names_that_their_metric_holds():
-    names = np.array(["V4 normal, left = right", "S3 (fixes 2), left", "none", "S3 (fixes 0), left"])
+    names = np.array(
+        ["V4 normal, left = right", "S3 (fixes 2), left", "none", "S3 (fixes 0), left"]
+    )
     of = GridPoint({"task": "permutation"}, [0, 1, 2, 3], {"coset": names}, {})
     table = {"metric": "coset", "statistic": "count_named", "starts_with": "S3"}
     found = statistic_of(table, of)
