@@ -24,10 +24,14 @@ def several(labels: Mapping[str, Any], axis: str) -> list[str]:
 def published_value(published: Any, point: Mapping[str, str], axes: Iterable[str]) -> Any:
     """What a published table, nested by the grid's axes, says of a point.
 
+    Null at any level says that there is no number for any point below it.
+
     Raises:
         KeyError: It lacks the point.
     """
     for axis in axes:
+        if published is None:
+            return None
         published = published[point[axis]]
     return published
 
