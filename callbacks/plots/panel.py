@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 45  # more points than this are drawn without text
 COVERED = 0.74  # labelled discs keep at least this share of a diameter between their centres
+UNLABELLED = 0.4  # of a disc's diameter: what a point has that carries no label among those that do
 SMALLEST_PANEL_WITH_TEXT = 2.2  # inches, below which long labels would need type under 6 pt
 
 
@@ -111,15 +112,17 @@ def draw_panel(
     if colors is None:
         colors = np.tile(np.array(to_rgba(POINT)), (len(points), 1))
     carries = np.zeros(len(points), dtype=bool)
+    diameters = np.full(len(points), marks.diameter)
     positions = _in_points(points, marks)
     if marks.mode == "inside":
         carries = uncovered(positions, COVERED * marks.diameter)
+        diameters[~carries] *= UNLABELLED  # a blank disc would look like a label that is missing
     order = np.argsort(carries, kind="stable")  # a labelled disc lies above one without a label
     order = order[finite[order]]
     axes.scatter(
         points[order, 0],
         points[order, 1],
-        s=marks.diameter**2,
+        s=diameters[order] ** 2,
         c=colors[order],
         zorder=2,
         clip_on=False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.number_text import number_text, statistic_text
+from callbacks.studies.permutation_test import CLEAR, rank_difference_p
 from callbacks.studies.seed_statistics import Statistic, finite_or_none, is_epoch, spread
 from callbacks.studies.study import matches
 
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
     from callbacks.studies.study import Study
 
 HOLDS = "holds"
-WEAKLY = "holds weakly"
+NO_DIFFERENCE = "no difference seen"
+REVERSE = "the reverse holds"
+MISSED = "just missed"
 NOT = "does not hold"
 NOT_RUN = "–"
 AUTHORS_ONLY = "depends on the protocol (holds under the authors' only)"
 CAREFUL_ONLY = "holds under the careful protocol only"
-# Medians in order with quartiles that overlap, and the other way round: chance alone can do that.
-UNCLEAR_AUTHORS = "unclear (holds weakly under the authors' protocol only)"
-UNCLEAR_CAREFUL = "unclear (holds weakly under the careful protocol only)"
+MISSED_CAREFUL = "holds (just missed under the careful protocol)"
+MISSED_AUTHORS = "holds (just missed under the authors' protocol)"
+# Of twenty seeds as many as chance moves a count by: a share that lacks so much is not far off.
+_NEARLY = 0.15
 
 Values = list[float | None]  # one per seed; None, never reached, is greater than any number
 
@@ -34,18 +38,21 @@ class Finding:
     """What the seeds of one protocol say of a claim, in one case.
 
     Attributes:
-        outcome: ``holds``, ``holds weakly`` (medians in order, quartiles overlap) or ``does not
+        outcome: Of two groups ``holds``, ``no difference seen`` or ``the reverse holds``; against
+            a number ``holds``, ``just missed`` (by three seeds of twenty at most) or ``does not
             hold``.
         first: Of the seeds that should be beyond.
         second: Of those, or the number, that they should be beyond.
         share: Probability of superiority: share of the pairs of seeds in the claimed order, ties
             counting half. Against a number the share of seeds beyond it.
+        p: How often chance alone sets two such groups as far apart; None against a number.
     """
 
     outcome: str
     first: Statistic
     second: Statistic | float
     share: float
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,10 +87,10 @@ class JudgedClaim:
     verdict: str
 
     def count(self, protocol: str) -> tuple[int, int]:
-        """Cases that hold under a protocol, weakly or not, and cases that were run."""
+        """Cases that hold under a protocol, and cases that were run."""
         found: list[Finding | None] = [getattr(case, protocol) for case in self.cases]
         outcomes = [finding.outcome for finding in found if finding is not None]
-        return sum(outcome != NOT for outcome in outcomes), len(outcomes)
+        return outcomes.count(HOLDS), len(outcomes)
 
 
 def judge_claim(
@@ -93,7 +100,8 @@ def judge_claim(
 
     Args:
         claim: ``metric``, ``greater`` or ``less`` (these points), ``than`` (those points, or a
-            number), and optionally ``for_each``, ``where``, ``share``.
+            number), and optionally ``for_each``, ``where``, ``share``, ``or_equal`` (two groups:
+            holds unless the reverse does) and ``among`` (only seeds with a value of this metric).
         study: Its axes give the values of ``for_each``.
         results: Protocol -> the points that have been run.
     """
@@ -113,26 +121,32 @@ def judge_claim(
     return JudgedClaim(claim, cases, over_cases([case.verdict for case in cases]))
 
 
-def compare_groups(first: Values, second: Values, greater: bool) -> Finding:
-    """Whether one group of seeds lies beyond another.
+def compare_groups(first: Values, second: Values, greater: bool, or_equal: bool = False) -> Finding:
+    """Whether one group of seeds lies beyond another, by more than chance.
 
     Args:
         first: Of the seeds that should be beyond.
         second: Of the others.
         greater: Whether beyond means greater; otherwise less.
+        or_equal: Whether no difference is enough.
     """
     one, two = spread(first), spread(second)
-    above, below = (one, two) if greater else (two, one)
-    in_order = WEAKLY if above.value > below.value else NOT
-    outcome = HOLDS if above.low > below.high else in_order
-    return Finding(outcome, one, two, superiority(first, second, greater))
+    share = superiority(first, second, greater)
+    p = rank_difference_p(one.values, two.values)
+    if p >= CLEAR:
+        outcome = HOLDS if or_equal else NO_DIFFERENCE
+    else:
+        outcome = HOLDS if share > 0.5 else REVERSE
+    return Finding(outcome, one, two, share, p)
 
 
 def compare_number(values: Values, number: float, greater: bool, share: float) -> Finding:
     """Whether at least a share of the seeds lies beyond a number."""
     beyond = superiority(values, [number], greater, ties=0.0)
     # 0.7 of 20 seeds are 14, which binary rounding must not make 15.
-    outcome = HOLDS if beyond >= share - 1e-9 else NOT
+    nearly = share - min(_NEARLY, share / 2)
+    missed = MISSED if beyond >= nearly - 1e-9 else NOT
+    outcome = HOLDS if beyond >= share - 1e-9 else missed
     return Finding(outcome, spread(values), number, beyond)
 
 
@@ -169,13 +183,14 @@ def over_protocols(authors: Finding | None, careful: Finding | None) -> str:
         assert one is not None
         missing = "authors'" if authors is None else "careful"
         return f"{one.outcome} ({missing} protocol not run)"
-    if authors.outcome == careful.outcome:
-        return authors.outcome
-    if careful.outcome == NOT:
-        return AUTHORS_ONLY if authors.outcome == HOLDS else UNCLEAR_AUTHORS
-    if authors.outcome == NOT:
-        return CAREFUL_ONLY if careful.outcome == HOLDS else UNCLEAR_CAREFUL
-    return WEAKLY
+    outcomes = (authors.outcome, careful.outcome)
+    if outcomes[0] == outcomes[1]:
+        return outcomes[0]
+    if HOLDS not in outcomes:  # the reverse under one of them, or far from enough seeds
+        return NOT
+    if MISSED in outcomes:
+        return MISSED_AUTHORS if outcomes[0] == MISSED else MISSED_CAREFUL
+    return AUTHORS_ONLY if outcomes[0] == HOLDS else CAREFUL_ONLY
 
 
 def over_cases(verdicts: Sequence[str]) -> str:
@@ -188,7 +203,8 @@ def over_cases(verdicts: Sequence[str]) -> str:
 
 def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Verdicts and how many there are of each, from those that hold to those not run."""
-    order = [HOLDS, WEAKLY, AUTHORS_ONLY, CAREFUL_ONLY, UNCLEAR_AUTHORS, UNCLEAR_CAREFUL, NOT]
+    order = [HOLDS, MISSED_CAREFUL, MISSED_AUTHORS, AUTHORS_ONLY, CAREFUL_ONLY]
+    order += [MISSED, NO_DIFFERENCE, NOT, REVERSE]
     known = [verdict for verdict in order if verdict in counts]
     rest = [verdict for verdict in counts if verdict not in (*order, NOT_RUN)]
     named = [(verdict, counts[verdict]) for verdict in known + rest]
@@ -208,8 +224,12 @@ def finding_text(finding: Finding | None, claim: Mapping[str, Any], expected_see
     return (
         f"{statistic_text(finding.first, epochs, expected_seeds)} against "
         f"{statistic_text(finding.second, epochs, expected_seeds)}, "
-        f"P = {finding.share:.2f}: {finding.outcome}"
+        f"P = {finding.share:.2f}, {_p_text(finding.p)}: {finding.outcome}"
     )
+
+
+def _p_text(p: float | None) -> str:
+    return "p < 0.001" if p is not None and p < 0.001 else f"p = {p:.2g}"
 
 
 def _inside(point: GridPoint, labels: Mapping[str, str], where: Mapping[str, Any]) -> bool:
@@ -225,19 +245,24 @@ def _find(claim: Mapping[str, Any], points: Sequence[GridPoint]) -> Finding | No
     if not isinstance(claim["than"], Mapping):
         return compare_number(first, float(claim["than"]), greater, claim.get("share", 0.75))
     second = _values(claim, points, claim["than"])
-    return compare_groups(first, second, greater) if second else None
+    if not second:
+        return None
+    return compare_groups(first, second, greater, claim.get("or_equal", False))
 
 
 def _values(
     claim: Mapping[str, Any], points: Sequence[GridPoint], chosen: Mapping[str, Any]
 ) -> Values:
     """The seeds of all chosen points; a missing value is an epoch never reached, or left out."""
-    metric = claim["metric"]
+    metric, among = claim["metric"], claim.get("among", claim["metric"])
     never_counts = is_epoch(metric, claim.get("unit"))
-    return [
-        value
-        for point in points
-        if matches(point.labels, chosen) and metric in point.metrics
-        for value in finite_or_none(point.metrics[metric], metric)
-        if never_counts or value is not None
-    ]
+    found: Values = []
+    for point in points:
+        if matches(point.labels, chosen) and {metric, among} <= set(point.metrics):
+            values = finite_or_none(point.metrics[metric], metric)
+            others = finite_or_none(point.metrics[among], among)
+            for value, other in zip(values, others, strict=True):
+                left_out = other is None and ("among" in claim or not never_counts)
+                if not left_out and (never_counts or value is not None):
+                    found.append(value)
+    return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from callbacks.studies.claims import NOT_RUN, JudgedClaim, finding_text, in_order
 from callbacks.studies.number_text import number_text, statistic_text
-from callbacks.studies.seed_statistics import is_epoch
+from callbacks.studies.seed_statistics import counts_seeds, is_epoch
 from callbacks.studies.study import PROTOCOLS, matches
 from callbacks.studies.verdicts import (
     DEPENDS,
@@ -29,24 +29,25 @@ if TYPE_CHECKING:
 HOW_TO_READ = """\
 Cells are medians over seeds with [first quartile, third quartile], or counts of seeds. A seed that
 never gets there counts as later than any number, so that a quartile, or the median itself, may be
-"never".
+"never"; where the table says that it is of the seeds that get there, it is left out and counted.
 
 **Verdict**: the authors' protocol against the published number, by the rule above the table.
-"Within quartiles" is further from it than the rule allows, but the published number lies between
-our quartiles. Counts among different numbers of seeds are compared as shares. A difference is ours
+"Within quartiles" is one that would differ by it, but the published number lies between our
+quartiles. Counts among different numbers of seeds are compared as shares. A difference is ours
 minus theirs, a factor ours over theirs.
 
-**Careful against authors'**: whether both protocols give the same, by the same rule or by
-quartiles that overlap. Where they do not, the published number is one of its protocol.
+**Careful against authors'**: whether both protocols give the same, by the same rule, or since
+chance could bring the difference about (p of 0.05 or more, by exchanging seeds at random). Where
+they do not, the published number is one of its protocol.
 """
 
 HOW_CLAIMS = """\
-**Claims** compare two groups of seeds: one "holds" where the medians are in the claimed order and
-the quartile intervals do not overlap, "holds weakly" where they overlap (which chance alone may
-bring about: see P), and "does not hold" where the medians are not in that order. "Unclear" is what
-holds weakly under one protocol and not under the other.
-A claim about a number holds where enough of the seeds are beyond it. P is the probability that a
-seed of the first group is beyond one of the second (0.5: no difference; ties count half).
+**Claims** compare two groups of seeds. P is the probability that a seed of the first is beyond one
+of the second (0.5: no difference; ties count half), p how often exchanging the seeds at random sets
+the groups as far apart. A claim "holds" where p is below 0.05 and P above 0.5; "the reverse holds"
+where P is below; else there is "no difference seen", which is enough for a claim that says so.
+Of many such tests one in twenty is clear by chance. A claim about a number holds where enough of
+the seeds are beyond it, and is "just missed" where up to 3 of 20 are lacking.
 """
 
 
@@ -106,7 +107,7 @@ def published_text(table: Mapping[str, Any], published: Published | None) -> str
     """A published number with its spread: 0.455 (0.35–0.63), or 14 of 20."""
     if published is None:
         return NOTHING
-    if table.get("statistic", "median") != "median":
+    if counts_seeds(table):
         return f"{published.value:g} of {published_seeds(table)}"
     epochs = is_epoch(table["metric"], table.get("unit"))
     text = number_text(published.value, epochs)
@@ -162,10 +163,11 @@ def protocols_text(study: Study) -> str:
             continue
         keys = study.protocols[protocol]
         told = ([_keys(keys)] if keys else []) + _settings(study, protocol)
-        lines.append(f"- {name}: {'; '.join(told) or 'nothing'}.")
+        as_it_is = "the base configuration as it is"
+        lines.append(f"- {name}: {'; '.join(told) or as_it_is}.")
     both = _settings(study, None)
-    if study.is_quick and (keys := study.quick.get("set")):
-        both.append(f"{_keys(keys)} (quick version, in place of the same key elsewhere)")
+    if study.is_quick and (changed := study.quick.get("set")):
+        both.append(f"{_keys(changed)} (quick version, in place of the same key elsewhere)")
     if both:
         lines.append(f"- Both: {'; '.join(both)}.")
     return "\n".join(lines)
@@ -192,6 +194,8 @@ def _what(table: Mapping[str, Any]) -> str:
         return f"Seeds with {metric} at or above {table['threshold']:g}."
     if statistic == "count_named":
         return f"Seeds whose {metric} begins with {table['starts_with']!r}."
+    if statistic == "median_reached":
+        return f"Median of {metric} over the seeds that get there [quartiles]."
     return f"Median of {metric} over seeds [quartiles]."
 
 
@@ -207,6 +211,10 @@ def _compared(claim: Mapping[str, Any]) -> str:
     side = "greater" if "greater" in claim else "less"
     than = claim["than"]
     what = f"`{claim['metric']}` of {_labels(claim[side])} {side} than"
+    if claim.get("or_equal"):
+        what = what.replace(f"{side} than", f"{side} than or no different from")
+    if "among" in claim:
+        what = f"Among seeds with a value of `{claim['among']}`: {what}"
     if isinstance(than, Mapping):
         return f"{what} of {_labels(than)}"
     number = number_text(float(than), is_epoch(claim["metric"], claim.get("unit")))

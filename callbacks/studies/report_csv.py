@@ -92,6 +92,7 @@ def write_claims(path: Path, judged: Sequence[JudgedClaim]) -> None:
                 }
                 if finding is not None:
                     line |= {"outcome": finding.outcome, "share": _number(finding.share)}
+                    line |= {"p": _number(finding.p)} if finding.p is not None else {}
                     line |= {f"first_{k}": v for k, v in _numbers(finding.first).items()}
                     second = finding.second
                     line |= (
@@ -100,7 +101,7 @@ def write_claims(path: Path, judged: Sequence[JudgedClaim]) -> None:
                         else {"second_value": _number(second)}
                     )
                 lines.append(line)
-    write_csv(path, [*columns, "share"], lines)
+    write_csv(path, [*columns, "share", "p"], lines)
 
 
 _KEYS = ("value", "q25", "q75", "seeds", "seeds_without_value")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ class Statistic:
         num_seeds: Seeds that were run.
         num_missing: Those among them without a value.
         is_count: Whether seeds were counted.
+        values: What each seed has, inf for a missing value; of a count 1 for those counted.
     """
 
     value: float
@@ -34,14 +35,11 @@ class Statistic:
     num_seeds: int
     num_missing: int
     is_count: bool = False
+    values: tuple[float, ...] = ()
 
     def count_of(self, num_seeds: int) -> float:
         """A count as it would be among ``num_seeds`` seeds, the share being the same."""
         return self.value * num_seeds / self.num_seeds
-
-    def overlaps(self, other: Statistic) -> bool:
-        """Whether the intervals between the quartiles have a value in common."""
-        return self.low <= other.high and other.low <= self.high
 
 
 def finite_or_none(values: NDArray[Any], metric: str) -> list[float | None]:
@@ -66,7 +64,14 @@ def spread(values: Sequence[float | None]) -> Statistic:
     """
     low, median, high = (quantile_with_never(list(values), q) for q in (0.25, 0.5, 0.75))
     missing = sum(value is None for value in values)
-    return Statistic(median, low, high, len(values), missing)
+    known = tuple(math.inf if value is None else value for value in values)
+    return Statistic(median, low, high, len(values), missing, values=known)
+
+
+def counted(hits: Sequence[bool], missing: int) -> Statistic:
+    """How many seeds have something."""
+    count = sum(hits)
+    return Statistic(count, count, count, len(hits), missing, True, tuple(map(float, hits)))
 
 
 def statistic_of(table: dict[str, Any], point: GridPoint | None) -> Statistic | None:
@@ -75,7 +80,8 @@ def statistic_of(table: dict[str, Any], point: GridPoint | None) -> Statistic | 
     Args:
         table: Its ``metric``, its ``statistic`` and, of ``count_above``, its ``threshold``. Seeds
             at the threshold are counted, seeds without a value are not. Of ``count_named``, whose
-            metric holds names, ``starts_with``: how the counted names begin.
+            metric holds names, ``starts_with``: how the counted names begin. ``median_reached``
+            leaves out seeds without a value, as the paper does.
         point: None where it has not been run.
 
     Returns:
@@ -86,18 +92,25 @@ def statistic_of(table: dict[str, Any], point: GridPoint | None) -> Statistic | 
     metric, kind = table["metric"], table.get("statistic", "median")
     if kind == "count_named":
         names = [str(name) for name in point.metrics[metric]]
-        count = sum(name.startswith(table["starts_with"]) for name in names)
         missing = sum(name in ("", "none") for name in names)
-        return Statistic(count, count, count, len(names), missing, is_count=True)
+        return counted([name.startswith(table["starts_with"]) for name in names], missing)
     values = finite_or_none(point.metrics[metric], metric)
     if kind == "median":
         return spread(values)
+    missing = sum(value is None for value in values)
+    if kind == "median_reached":
+        known = [value for value in values if value is not None]
+        found = spread(known or [None])
+        return replace(found, num_seeds=len(values), num_missing=missing)
     threshold = -math.inf
     if kind == "count_above":  # some metrics were float32, where 0.7 is a little less than 0.7
         threshold = table["threshold"] - 1e-7 * abs(table["threshold"])
-    count = sum(value is not None and value >= threshold for value in values)
-    missing = sum(value is None for value in values)
-    return Statistic(count, count, count, len(values), missing, is_count=True)
+    return counted([value is not None and value >= threshold for value in values], missing)
+
+
+def counts_seeds(table: Mapping[str, Any]) -> bool:
+    """Whether a table's numbers are counts of seeds."""
+    return str(table.get("statistic", "median")).startswith("count")
 
 
 def is_epoch(metric: str, unit: str | None = None) -> bool:

@@ -16,11 +16,12 @@ from callbacks.studies.labels import PROTOCOLS, Labels, check_labels, matches, p
 if TYPE_CHECKING:
     from callbacks.studies.study import Study
 
-STATISTICS = ("median", "count_above", "count_reached", "count_named")
+STATISTICS = ("median", "count_above", "count_reached", "count_named", "median_reached")
 OWN_RUNS = ("config", "grid", "protocols", "settings", "seeds", "quick")
 
 # Kinds of values, as a sentence names them.
 _TEXT, _NUMBER, _LIST, _KEYS = "text", "a number", "a list", "keys with values"
+_FLAG = "true or false"
 _TYPES: dict[str, type | tuple[type, ...]] = {
     _TEXT: str,
     _NUMBER: (int, float),
@@ -71,6 +72,8 @@ _CLAIM: _Kinds = {
     "less": (_KEYS,),
     "than": (_KEYS, _NUMBER),
     "share": (_NUMBER,),
+    "or_equal": (_FLAG,),
+    "among": (_TEXT,),
     "for_each": (_TEXT, _LIST),
     "where": (_KEYS,),
 }
@@ -186,7 +189,10 @@ def _check_keys(entry: Any, kinds: _Kinds, here: str, required: Sequence[str] = 
 
 
 def _expect(value: Any, kinds: Sequence[str], here: str) -> None:
-    if not any(isinstance(value, _TYPES[kind]) for kind in kinds) or isinstance(value, bool):
+    if kinds == (_FLAG,) and isinstance(value, bool):
+        return
+    known = [_TYPES[kind] for kind in kinds if kind != _FLAG]
+    if not any(isinstance(value, kind) for kind in known) or isinstance(value, bool):
         if set(kinds) == set(_ANY) and value is None:
             return
         raise ValueError(f"{here} is {value!r}; it must be {' or '.join(kinds)}")

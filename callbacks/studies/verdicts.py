@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.number_text import difference_text, number_text
-from callbacks.studies.seed_statistics import Statistic, is_epoch, statistic_of
+from callbacks.studies.permutation_test import CLEAR, rank_difference_p
+from callbacks.studies.seed_statistics import Statistic, counts_seeds, is_epoch, statistic_of
 from callbacks.studies.study import matches, published_value
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ def table_rows(
         results: Protocol (``authors``, ``careful``) -> the points that have been run.
 
     Source of the verdicts: numbers only. A median is compared with the published value by the
-    table's rule, and counts as reproduced too where the published value lies between our quartiles.
-    Counts are compared as shares of ``published_seeds`` (20 unless the table says otherwise).
+    table's rule; one that would differ counts as reproduced where the published value lies between
+    our quartiles. Counts are compared as shares of ``published_seeds`` (20 unless the table says
+    otherwise).
     """
     found = {
         (protocol, *(str(point.labels[axis]) for axis in study.axes)): point
@@ -135,11 +137,10 @@ def judge(
     distance = rule.distance(value, published.value)
     if _within(distance, rule.reproduced):
         return REPRODUCED, REPRODUCED
-    finite = math.isfinite(value) and math.isfinite(published.value)
-    if not ours.is_count and finite and ours.low <= published.value <= ours.high:
-        return WITHIN_QUARTILES, WITHIN_QUARTILES
     if not _within(distance, rule.differs):
         return NOT_REPRODUCED, NOT_REPRODUCED
+    if not ours.is_count and ours.low <= published.value <= ours.high:
+        return WITHIN_QUARTILES, WITHIN_QUARTILES
     if rule.kind == "ratio":
         return DIFFERS, f"differs by a factor of {value / published.value:.2g}"
     if ours.is_count:
@@ -153,19 +154,15 @@ def judge(
 def compare_protocols(
     table: Mapping[str, Any], authors: Statistic | None, careful: Statistic | None
 ) -> str:
-    """Whether both protocols give the same: within the table's rule, or quartiles overlap."""
+    """Whether both protocols give the same: within the table's rule, or no clear difference."""
     if authors is None or careful is None:
         return NOTHING
+    of = published_seeds(table)
+    first, second = (s.count_of(of) if s.is_count else s.value for s in (authors, careful))
     rule = Rule.of(table)
-    if authors.is_count:
-        of = published_seeds(table)
-        first, second = authors.count_of(of), careful.count_of(of)
-        agree = False
-    else:
-        first, second = authors.value, careful.value
-        agree = authors.overlaps(careful)
-    agree = agree or _within(rule.distance(first, second), rule.reproduced)
-    return AGREES if agree else DEPENDS
+    if _within(rule.distance(first, second), rule.reproduced):
+        return AGREES
+    return DEPENDS if rank_difference_p(authors.values, careful.values) < CLEAR else AGREES
 
 
 def published_seeds(table: Mapping[str, Any]) -> int:
@@ -179,7 +176,7 @@ def rule_text(table: Mapping[str, Any]) -> str:
     if rule.kind == "ratio":
         near, far = f"{rule.reproduced:g}", f"{rule.differs:g}"
         return f"Reproduced: within a factor of {near}; differs: within a factor of {far}."
-    if table.get("statistic", "median") != "median":
+    if counts_seeds(table):
         near, far = f"{rule.reproduced:g} {_seeds(table)}", f"{rule.differs:g}"
     else:
         epochs = is_epoch(table["metric"], table.get("unit"))

@@ -34,7 +34,7 @@ EXPLAINED = "val/embedding/explained_variance_2"
 TEST_EPOCH = "generalization/test_epoch"
 SIDE, GAP = 2.35, 0.3  # inches: panels are square
 DASHED: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (4, 3))}
-REMEMBERED = "test inputs that were trained on"
+REMEMBERED = "test inputs that were trained on"  # what the dashed line tells
 
 
 def case_study(
@@ -72,7 +72,9 @@ def case_study(
     if seed is not None and not any(seed in point.seeds for point in points):
         strong, seed = f"median, as seed {seed} has not been run", None
     leaky = any((_optional(point, LEAK) > 0).any() for point in points)
-    labels = ["train", "test", *([REMEMBERED] if leaky else []), f"strong: {strong}, faint: all"]
+    whose = "median" if seed is None else f"seed {seed}"
+    dashed = [f"{REMEMBERED}, {whose}"] if leaky else []
+    labels = ["train", "test", *dashed, f"strong: {strong}, faint: all"]
     with rc_context(house_style(box=True)):
         panels = panel_grid(
             rows=2,
@@ -123,7 +125,8 @@ def _draw_accuracy(axes: Axes, point: GridPoint, seed: int | None) -> None:
 
     epochs = _common_epochs(point)
     kept = sample_epochs(epochs, log=False)
-    axes.set_xlim(min(0, epochs[0]), max(epochs[-1], epochs[0] + 1))
+    # Epochs are counted from 0: the last of 2,000 is 1,999, and 2,000 should be on the axis.
+    axes.set_xlim(min(0, epochs[0]), epochs[-1] + 1)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(whole_number))
     row = None if seed is None else _row(point, seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from callbacks.plots.arrays import finite_rows
-from callbacks.plots.colors import GroupKind, group_colors
+from callbacks.plots.colors import MISSING, GroupKind, group_colors
 from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.panel import Marks, draw_panel, draw_panel_title
 from callbacks.plots.studies.layout import HEADING_LINE, MARGIN
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPLAINED = "val/embedding/explained_variance_2"
+SILHOUETTE = "val/embedding/coset_silhouette"
 GAP, CAPTION, TASK_GAP, TASK_ROOM = 0.06, 0.15, 0.22, 0.42  # inches
 
 
@@ -39,6 +40,7 @@ def embeddings_by_model(
     *,
     title: str = "",
     columns: int = 20,
+    chance: float | None = None,
     group_kinds: Mapping[str, GroupKind] | None = None,
     group_names: Mapping[str, str] | None = None,
 ) -> Figure:
@@ -55,7 +57,11 @@ def embeddings_by_model(
             (S, M, 2), pairs of points joined by thin lines. P may differ between tasks. A panel
             without its run says so, and so does one of a run that diverged.
         title: Of the figure.
-        columns: At most so many seeds are drawn, the smallest first.
+        columns: At most so many seeds are drawn, the smallest first; a note below the panels tells
+            of how many.
+        chance: Where runs have the metric ``val/embedding/coset_silhouette``, panels of seeds
+            below this are grey: colours of the best of many partitions show blocks to the eye even
+            where points know nothing of the group.
         group_kinds: What the groups of a task are, see :func:`~callbacks.plots.group_colors`;
             "categorical" for tasks that are not named.
         group_names: What the colours of a task stand for in words, told below the panels.
@@ -69,14 +75,20 @@ def embeddings_by_model(
     tasks, models = axis_values(points, "task"), axis_values(points, "model")
     if columns < 1:
         raise ValueError(f"columns must be at least 1, not {columns}.")
-    seeds = sorted({seed for point in points for seed in point.seeds})[:columns]
+    everyone = sorted({seed for point in points for seed in point.seeds})
+    seeds = everyone[:columns]
     panel = 1.3 if len(seeds) <= 4 else 1.0 if len(seeds) <= 10 else 0.76
     names = [_lines(model, 1.1, NOTE_SIZE) for model in models]
-    widest = max(len(line) for lines in names for line in [*lines, "median EV 100 %"])
+    medians = [_median_lines(point) for point in points]
+    widest = max(len(line) for lines in [*names, *medians] for line in lines)
     left = MARGIN + TASK_ROOM + _text_width(widest, NOTE_SIZE) + 0.1
     width = max(left + len(seeds) * (panel + GAP) - GAP + MARGIN, 4.0)
     heading = wrap_title(title, width - 2 * MARGIN)
-    key = _color_key(tasks, group_names or {}, width)
+    shown = f"{len(seeds)} of {len(everyone)} seeds shown." if len(seeds) < len(everyone) else ""
+    grey = chance is not None and any(_has_silhouettes(point) for point in points)
+    told = f"Grey: no coset structure beyond chance (silhouette below {chance:g})." if grey else ""
+    texts = [_color_key(tasks, group_names or {}), told, shown]
+    key = wrap_title(" ".join(filter(None, texts)), width - 2 * MARGIN, NOTE_SIZE)
     above = MARGIN + HEADING_LINE * len(heading) + 0.14  # the first row names the seeds as well
     task_height = len(models) * (CAPTION + panel) + (len(models) - 1) * GAP
     below = MARGIN + (0.1 + 0.14 * len(key) if key else 0.0)
@@ -101,7 +113,7 @@ def embeddings_by_model(
                 point = point_at(points, {"task": task, "model": model})
                 x, middle = left - 0.1, top + panel / 2
                 write(x, middle, "\n".join(name), size=NOTE_SIZE, ha="right", va="bottom")
-                median = _median_text(point)
+                median = "\n".join(_median_lines(point))
                 style = {"size": NOTE_SIZE - 0.5, "color": QUIET, "ha": "right", "va": "top"}
                 write(x, middle + 0.03, median, **style)
                 row_axes = [
@@ -116,7 +128,8 @@ def embeddings_by_model(
                     for column in range(len(seeds))
                 ]
                 kind = (group_kinds or {}).get(task, "categorical")
-                _draw_row(row_axes, point, seeds, kind, panel, first=task_index == row == 0)
+                first = task_index == row == 0
+                _draw_row(row_axes, point, seeds, kind, panel, first=first, chance=chance)
     return figure
 
 
@@ -128,14 +141,19 @@ def _draw_row(
     panel: float,
     *,
     first: bool,
+    chance: float | None,
 ) -> None:
     """Draw the seeds of one point into its panels of `panel` inches; the first row names them."""
+    from matplotlib.colors import to_rgba
+
     held = [] if point is None else list(point.seeds)
     if point is not None:
         coordinates = np.asarray(array_of(point, "coordinates"), dtype=np.float64)  # (S, P, 2)
         explained = numbers_of(point, EXPLAINED)
         groups, edges = point.arrays.get("groups"), point.arrays.get("edges")
         colors = None if groups is None else group_colors(groups, kind)  # (S, P, 4)
+        if colors is not None and chance is not None and _has_silhouettes(point):
+            colors[~(numbers_of(point, SILHOUETTE) >= chance)] = to_rgba(MISSING)
         side = panel * POINTS_PER_INCH
         dot = float(np.clip(0.28 * side / np.sqrt(coordinates.shape[1]), 2.2, 6.0))
         marks = Marks("none", [], dot, side)
@@ -179,18 +197,25 @@ def _name_task(figure: Figure, task: str, top: float, bottom: float) -> None:
     figure.add_artist(Line2D([x, x], ends, color=LINE, linewidth=1.2))
 
 
-def _median_text(point: GridPoint | None) -> str:
+def _median_lines(point: GridPoint | None) -> list[str]:
+    """The row's median, and of how many seeds: those whose explained variance is known."""
     if point is None:
-        return ""
+        return [""]
     explained = numbers_of(point, EXPLAINED)
     known = explained[np.isfinite(explained)]
-    return f"median EV {100 * np.median(known):.0f} %" if len(known) else "EV –"
+    if not len(known):
+        return ["EV –"]
+    seeds = f"{len(known)} seeds" if len(known) > 1 else "1 seed"
+    return ["median EV of", f"{seeds}: {100 * np.median(known):.0f} %"]
 
 
-def _color_key(tasks: Sequence[str], names: Mapping[str, str], width: float) -> list[str]:
+def _has_silhouettes(point: GridPoint) -> bool:
+    return SILHOUETTE in point.metrics and bool(np.isfinite(numbers_of(point, SILHOUETTE)).any())
+
+
+def _color_key(tasks: Sequence[str], names: Mapping[str, str]) -> str:
     told = "; ".join(f"{task}: {names[task]}" for task in tasks if task in names)
-    text = f"EV: variance explained by the two components. Colours – {told}." if told else ""
-    return wrap_title(text, width - 2 * MARGIN, NOTE_SIZE)
+    return f"EV: variance explained by the two components. Colours – {told}." if told else ""
 
 
 def _lines(text: str, width: float, size: float) -> list[str]:

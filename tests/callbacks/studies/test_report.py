@@ -96,12 +96,12 @@ def rows_of(path):
 
 def test_every_row_shows_published_both_protocols_and_the_verdict(tmp_path):
     lines = report_of(tmp_path, Section(STUDY, results())).splitlines()
-    assert "| lattice | old | 0.455 (0.35–0.63) | 0.45 [0.425, 0.475] | 0.95 [0.925, 0.955] | reproduced | depends on the protocol |" in lines  # fmt: skip  # noqa: E501
+    assert "| lattice | old | 0.455 (0.35–0.63) | 0.45 [0.425, 0.475] | 0.95 [0.925, 0.955] | reproduced | agrees |" in lines  # fmt: skip  # noqa: E501
     assert "| lattice | new | 1.00 | 0.90 [0.90, 0.90] | – | differs by −0.10 | – |" in lines
     # A point that has fewer seeds, one that has not been run, and a bar that ends no cell.
     assert r"| a\|b | old | 0.50 | 0.90 [0.90, 0.90] (2 seeds) | – | not reproduced | – |" in lines
     assert r"| a\|b | new | – | – | – | – | – |" in lines
-    assert "| lattice | old | 1,032 | 1,100 [1,000, 1,550] | 110 [105, 115] | reproduced | depends on the protocol |" in lines  # fmt: skip  # noqa: E501
+    assert "| lattice | old | 1,032 | 1,100 [1,000, 1,550] | 110 [105, 115] | reproduced | agrees |" in lines  # fmt: skip  # noqa: E501
     assert (
         "| lattice | new | never | never [never, never], 2 of 3 never | – | reproduced | – |"
         in lines
@@ -115,10 +115,13 @@ def test_a_report_says_what_was_run_and_by_which_command(tmp_path):
     assert "```bash\nlightning reproduce x\n```" in text
     assert "- 3 networks are not run" in text
     assert "`data.sampling: with_replacement`; `model.head.bias: true` (old)." in text
-    assert "- Careful protocol: nothing.\n- Both: `trainer.max_epochs: 9` (lattice)." in text
+    assert (
+        "- Careful protocol: the base configuration as it is.\n- Both: `trainer.max_epochs: 9` (lattice)."
+        in text
+    )
     assert "Published: Figure 3(a)." in text
     assert "compared: 5; reproduced: 3; differing: 1; not reproduced: 1" in text
-    assert "| 1 | new is more compact | holds | – | holds (careful protocol not run) |" in text
+    assert "| 1 | new is more compact | no difference seen | – |" in text
     assert "Quick" not in text
 
 
@@ -130,7 +133,12 @@ def test_a_verdict_turns_when_the_numbers_do(tmp_path):
     assert "| lattice | new | never | 10 [10, never], 1 of 3 never | – | not reproduced | – |" in (
         text
     )
-    assert "| 1 | new is more compact | does not hold | – |" in text
+    assert "| 1 | new is more compact | no difference seen | – |" in text
+    for better, outcome in ((0.9, "holds"), (0.3, "the reverse holds")):
+        changed["authors"][0] = point("lattice", "old", [0.4, 0.45, 0.5] * 3, [10] * 9)
+        changed["authors"][1] = point("lattice", "new", [better] * 9, [10] * 9)
+        text = report_of(tmp_path, Section(STUDY, changed))
+        assert f"| 1 | new is more compact | {outcome} | – |" in text
 
 
 def test_a_quick_version_says_so_before_anything_else(tmp_path):
@@ -194,7 +202,7 @@ def test_summary_has_a_line_per_row_and_protocol(tmp_path):
     assert (first["task"], first["model"], first["protocol"]) == ("lattice", "old", "authors")
     assert [float(first[k]) for k in ("q25", "value", "q75")] == [0.425, 0.45, 0.475]
     assert (first["published"], first["published_low"]) == ("0.455", "0.35")
-    assert (first["verdict"], second["verdict"]) == ("reproduced", "depends on the protocol")
+    assert (first["verdict"], second["verdict"]) == ("reproduced", "agrees")
     never = rows[-2]
     assert (never["value"], never["published"], never["seeds_without_value"]) == (
         "never",
@@ -223,7 +231,8 @@ def test_seeds_have_a_line_each_with_every_metric_and_an_empty_cell_for_never(tm
 def test_numbers_behind_claims_are_kept(tmp_path):
     report_of(tmp_path, Section(STUDY, results()))
     authors, careful = rows_of(tmp_path / "claims.csv")
-    assert (authors["outcome"], authors["share"]) == ("holds", "1")
+    assert (authors["outcome"], authors["share"]) == ("no difference seen", "1")
+    assert float(authors["p"]) == pytest.approx(0.1, abs=0.02)  # 2 of 20 divisions
     assert (authors["first_value"], authors["second_q75"]) == ("0.9", "0.475")
     assert careful["outcome"] == ""
 

@@ -115,12 +115,14 @@ def test_ratio_rule_judges_by_the_factor_and_never_equals_never_alone(ours, publ
 
 
 def test_a_published_number_between_our_quartiles_is_reproduced_and_told_apart():
-    # Median 0.6, quartiles 0.4 and 0.95; published 0.9 is 0.3 away.
-    assert one_row(MEDIAN, 0.9, authors=[0.2, 0.4, 0.6, 0.95, 0.99]).verdict == (
+    # Median 0.75, quartiles 0.4 and 0.95; published 0.9 is 0.15 away.
+    assert one_row(MEDIAN, 0.9, authors=[0.2, 0.4, 0.75, 0.95, 0.99]).verdict == (
         "reproduced (within quartiles)"
     )
     # One seed higher, and 0.9 is outside of them.
-    assert one_row(MEDIAN, 0.9, authors=[0.2, 0.4, 0.6, 0.85, 0.99]).verdict == "not reproduced"
+    assert one_row(MEDIAN, 0.9, authors=[0.2, 0.4, 0.75, 0.85, 0.99]).verdict == "differs by −0.15"
+    # However wide the quartiles are, 0.4 is too far.
+    assert one_row(MEDIAN, 0.4, authors=[0.2, 0.3, 0.75, 0.85, 0.99]).verdict == "not reproduced"
 
 
 def test_quartiles_decide_nothing_where_the_median_seed_or_the_paper_never_gets_there():
@@ -128,7 +130,7 @@ def test_quartiles_decide_nothing_where_the_median_seed_or_the_paper_never_gets_
     assert one_row(EPOCHS, 400, authors=[10, 20, NEVER, NEVER, NEVER]).verdict == "not reproduced"
     # Median 30, third quartile never: "never" is no number between them.
     assert one_row(EPOCHS, "never", authors=[10, 20, 30, NEVER, NEVER]).verdict == "not reproduced"
-    assert one_row(EPOCHS, 400, authors=[10, 20, 30, NEVER, NEVER]).verdict == (
+    assert one_row(EPOCHS, 60, authors=[10, 20, 30, NEVER, NEVER]).verdict == (
         "reproduced (within quartiles)"
     )
 
@@ -159,19 +161,26 @@ def test_counts_know_no_quartiles():
     assert one_row(COUNT, 14, authors=[1.0, 0.5] * 10).verdict == "differs by −4 of 20 seeds"
 
 
-def test_the_careful_protocol_is_compared_with_the_authors_by_rule_or_quartiles():
+def test_the_careful_protocol_is_compared_with_the_authors_by_rule_or_chance():
     # Medians 0.5 and 0.54: within 0.05.
     assert one_row(MEDIAN, None, [0.5], [0.54]).protocols == "agrees"
-    # Medians 0.5 and 0.8, quartiles 0.4 to 0.7 and 0.7 to 0.9: they touch.
-    wide = one_row(MEDIAN, None, [0.4, 0.4, 0.5, 0.7, 0.7], [0.7, 0.7, 0.8, 0.9, 0.9])
-    assert wide.protocols == "agrees"
-    narrow = one_row(MEDIAN, None, [0.4, 0.4, 0.5, 0.69, 0.7], [0.7, 0.7, 0.8, 0.9, 0.9])
-    assert narrow.protocols == "depends on the protocol"
+    # Medians 0.5 and 0.8: three seeds a side are never clear, eight are.
+    assert one_row(MEDIAN, None, [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]).protocols == "agrees"
+    few, many = [0.4, 0.5, 0.6, 0.5] * 2, [0.7, 0.8, 0.9, 0.8] * 2
+    assert one_row(MEDIAN, None, few, many).protocols == "depends on the protocol"
     assert one_row(EPOCHS, None, [NEVER], [NEVER]).protocols == "agrees"
-    assert one_row(EPOCHS, None, [100], [NEVER]).protocols == "depends on the protocol"
-    # 10 of 20 and 3 of 5: 10 and 12 of 20.
-    assert one_row(COUNT, None, [1, 0] * 10, [1, 1, 1, 0, 0]).protocols == "agrees"
-    assert one_row(COUNT, None, [1, 0] * 10, [1, 1, 1, 1, 0]).protocols == "depends on the protocol"
+    assert one_row(EPOCHS, None, [100] * 5, [NEVER] * 5).protocols == "depends on the protocol"
+    # 10 of 20 and 14 of 20 are more than 3 apart, which chance does; 10 and 19 of 20 it hardly does.
+    assert one_row(COUNT, None, [1, 0] * 10, [1] * 14 + [0] * 6).protocols == "agrees"
+    assert one_row(COUNT, None, [1, 0] * 10, [1] * 19 + [0]).protocols == "depends on the protocol"
+
+
+def test_median_of_those_that_get_there_leaves_the_others_out_and_counts_them():
+    table = {**EPOCHS, "statistic": "median_reached"}
+    found = statistic_of(table, point([10, 30, NEVER, NEVER, 20], EPOCHS["metric"]))
+    assert (found.value, found.num_seeds, found.num_missing) == (20, 5, 2)
+    assert one_row(table, 20, authors=[10, 30, NEVER, NEVER, 20]).verdict == "reproduced"
+    assert one_row(table, 20, authors=[NEVER] * 3).verdict == "not reproduced"
 
 
 def test_nothing_is_said_where_nothing_was_published_or_run():
