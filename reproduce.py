@@ -380,17 +380,21 @@ def _overview(name: str, store: Store) -> str:
     lines = [f"{'study':<30}{'networks done':>20}{'minutes':>9}{'left':>7}  what it shows"]
     for path in paths:
         studies = load_studies(path, STUDIES)
-        done = wanted = 0
-        for study in studies:
-            for identity in _identities(study).values():
-                done += len(set(store.seeds_done(identity)) & set(study.seeds))
-                wanted += len(study.seeds)
-        minutes = sum(study.minutes or 0 for study in studies)
-        left = minutes * (1 - done / wanted)
-        shown = study_name(path, STUDIES)
+        # Studies of one report share runs, which are told once.
+        points = {
+            store.place(identity): (identity, study.seeds)
+            for study in studies
+            for identity in _identities(study).values()
+        }
+        done = sum(len({*store.seeds_done(i)} & {*seeds}) for i, seeds in points.values())
+        wanted = sum(len(seeds) for _, seeds in points.values())
+        minutes = [study.minutes for study in studies]
+        cost = left = "–"
+        if all(minute is not None for minute in minutes):
+            whole = sum(minute or 0 for minute in minutes)
+            cost, left = f"{whole:.0f}", f"{whole * (1 - done / wanted):.0f}"
         title = title_of(path) or ", ".join(s.title for s in studies)
-        lines.append(
-            f"{shown:<30}{f'{done:,} of {wanted:,}':>20}{minutes:>9.0f}{left:>7.0f}  {title}"
-        )
+        shown = f"{study_name(path, STUDIES):<30}{f'{done:,} of {wanted:,}':>20}"
+        lines.append(f"{shown}{cost:>9}{left:>7}  {title}")
     lines.append("Minutes on two CPU cores with --jobs 2; runs that studies share count in each.")
     return "\n".join(lines)

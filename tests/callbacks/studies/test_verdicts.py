@@ -170,7 +170,7 @@ def test_the_careful_protocol_is_compared_with_the_authors_by_rule_or_chance():
     assert one_row(MEDIAN, None, few, many).protocols == "depends on the protocol"
     assert one_row(EPOCHS, None, [NEVER], [NEVER]).protocols == "agrees"
     assert one_row(EPOCHS, None, [100] * 5, [NEVER] * 5).protocols == "depends on the protocol"
-    # 10 of 20 and 14 of 20 are more than 3 apart, which chance does; 10 and 19 of 20 it hardly does.
+    # Of 20 seeds 10 and 14 are more than 3 apart, which chance may do; 10 and 19 hardly.
     assert one_row(COUNT, None, [1, 0] * 10, [1] * 14 + [0] * 6).protocols == "agrees"
     assert one_row(COUNT, None, [1, 0] * 10, [1] * 19 + [0]).protocols == "depends on the protocol"
 
