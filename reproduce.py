@@ -8,16 +8,12 @@ import functools
 import json
 import logging
 import os
-import signal
+import shlex
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,6 +28,7 @@ from callbacks.studies.sections import Identities, refuse_other_report, write_se
 from callbacks.studies.store import Store, Trained, identity_hash, seed_ranges
 from callbacks.studies.study import Labels, Study, find_studies, load_studies, study_name
 from callbacks.studies.study import study_title as title_of
+from callbacks.studies.workers import run_in_processes
 
 STUDIES = Path(__file__).resolve().parent / "configs" / "reproduce"
 
@@ -75,19 +72,24 @@ def reproduce(
         return _overview(study, store)
     if not study:
         raise ValueError("name a study, such as harmonic_loss/figure_7; --list shows them all")
-    if jobs < 1 or (seeds is not None and seeds < 1):
-        raise ValueError(f"jobs is {jobs} and seeds is {seeds}; both must be at least 1")
+    for option, number in (("jobs", jobs), ("seeds", seeds)):
+        if number is not None and number < 1:
+            raise ValueError(f"{option} is {number}; it must be at least 1")
     first, shards = _parse_shard(shard)
     plans = []
     for path in find_studies(study, STUDIES):
         studies = [_narrowed(s, quick, seeds, only or {}) for s in load_studies(path, STUDIES)]
         name = study_name(path, STUDIES)
-        folder = Path(output) / (f"{name}_quick" if quick else name)
+        # A part of a study is no reason to overwrite the report of the whole.
+        part = "_part" if only or seeds is not None else ""
+        folder = Path(output) / f"{name}{'_quick' if quick else ''}{part}"
         identities = {s.name: _identities(s) for s in studies}
         refuse_other_report(folder, identities)
         for identity in (i for of_study in identities.values() for i in of_study.values()):
             store.seeds_done(identity)  # or refuse what lies there, before hours of runs
         plans.append((path, folder, studies, identities))
+    for folder in (Path(output), Path(runs)):
+        folder.mkdir(parents=True, exist_ok=True)  # or find out now that it cannot be written
     failed: dict[str, str] = {}
     if not report_only:
         wanted = [
@@ -96,16 +98,12 @@ def reproduce(
             for one in studies
             for point in one.points()
         ]
-        failed = run_grid(group(wanted)[first - 1 :: shards], store, jobs)
-    options = {
-        "quick": quick or None,
-        "seeds": seeds,
-        "only": only,
-        "jobs": jobs if jobs > 1 else None,
-    }
-    given = (f"--{key}{_typed(value)}" for key, value in options.items() if value is not None)
-    command = " ".join(["lightning reproduce", study, *given])
-    for path, folder, studies, identities in plans:
+        by_work = sorted(group(wanted), key=lambda run: -run.work)  # shards of equal weight
+        failed = run_grid(by_work[first - 1 :: shards], store, jobs)
+    command = _typed(study, {"quick": quick, "seeds": seeds, "only": only, "runs": runs})
+    if shards > 1:
+        print(f"when all {shards} parts are done: {command} --report_only")
+    for path, folder, studies, identities in plans if shards == 1 else []:
         report, told = write_sections(
             folder, studies, identities, store, command=command, failed=failed, title=title_of(path)
         )
@@ -139,11 +137,15 @@ def _flags(keys: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _typed(value: Any) -> str:
-    """An option's value as one would type it in a shell."""
-    if value is True:
-        return ""
-    return f" '{json.dumps(value)}'" if isinstance(value, dict) else f" {value}"
+def _typed(study: str, options: dict[str, Any]) -> str:
+    """The command as one would type it in a shell."""
+    words = ["lightning", "reproduce", study]
+    for name, value in options.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif value and value != "runs/reproduce":
+            words += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
+    return shlex.join(words)
 
 
 @functools.cache
@@ -181,7 +183,10 @@ def _text(point: Labels) -> str:
 
 
 def _identities(study: Study) -> Identities:
-    return {_text(point): identity_of(_config_of(study, point)) for point in study.points()}
+    return {
+        json.dumps([*point.values()]): identity_of(_config_of(study, point))
+        for point in study.points()
+    }
 
 
 def _parse_shard(shard: str) -> tuple[int, int]:
@@ -212,14 +217,14 @@ def run_grid(grid: Sequence[GroupedRun], store: Store, jobs: int) -> dict[str, s
     members = sum(run.members for run in grid)
     done = members - sum(run.members for run in missing)
     if members:
-        print(f"{done:,} of {members:,} networks are finished; {len(missing)} runs to go")
+        print(f"{done:,} of {members:,} networks are finished; runs to go: {len(missing)}")
     started, finished_work = time.monotonic(), 0.0
     all_work = sum(run.work for run in missing)
     failed: dict[str, str] = {}
     for number, (run, error) in enumerate(_outcomes(missing, store, jobs), start=1):
         finished_work += run.work
         seconds = time.monotonic() - started
-        left = seconds / finished_work * (all_work - finished_work)
+        left = seconds / finished_work * max(0.0, all_work - finished_work)
         if error is not None:
             failed[_name(run)] = error
         outcome = "failed" if error is not None else "done"
@@ -243,47 +248,14 @@ def _outcomes(
         for run in runs:
             yield run, _attempt(run, store.folder)
         return
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    waiting = {_name(run): run for run in runs}
-    suspects: list[str] = []  # of having taken a process down; run again, one at a time
-    while waiting:
-        names = suspects or [*waiting]
-        for name in names:
-            _log(store, waiting[name]).unlink(missing_ok=True)  # so that what has one has begun
-        workers = 1 if suspects else jobs
-        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
-            try:
-                futures: dict[Future[str | None], str] = {
-                    pool.submit(_attempt, waiting[name], store.folder): name for name in names
-                }
-                for future in as_completed(futures):
-                    error = future.result()
-                    yield waiting.pop(futures[future]), error
-            except BrokenProcessPool:  # a worker was killed, maybe for its memory
-                begun = [n for n in names if n in waiting and _log(store, waiting[n]).exists()]
-                begun = begun or [n for n in names if n in waiting]
-                if workers > 1:
-                    suspects = begun
-                    continue
-                for name in begun:
-                    yield waiting.pop(name), "its process was killed; is there enough memory?"
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        suspects = [name for name in suspects if name in waiting]
+    named = {_name(run): run for run in runs}
 
+    def has_begun(name: str) -> bool:
+        return _log(store, named[name]).exists()
 
-def _start_worker() -> None:
-    """Let a worker end at Ctrl-C (in training GracefulStop sees to it), and with its parent."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    parent = parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    attempt = functools.partial(_attempt, folder=store.folder)
+    for name, error in run_in_processes(named, attempt, jobs, has_begun):
+        yield named[name], error
 
 
 def _attempt(run: GroupedRun, folder: Path) -> str | None:
@@ -293,20 +265,33 @@ def _attempt(run: GroupedRun, folder: Path) -> str | None:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(log.with_suffix(".lock")):  # of another runner on this folder
-            left = _missing(run, store)
-            if left.parts:
-                try:
-                    _train(left, store, log)
-                except Exception:
-                    with open(log, "a") as file:
-                        traceback.print_exc(file=file)
-                    raise
-                log.unlink(missing_ok=True)  # kept only of runs that fail
+            log.unlink(missing_ok=True)  # of a run that failed before
+            return _train_what_is_left(_missing(run, store), store, log)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+
+
+def _train_what_is_left(run: GroupedRun, store: Store, log: Path) -> str | None:
+    """Train a run; where it fails, its points one by one: a bad one costs only itself."""
+    if not run.parts:
         return None
+    try:
+        _train(run, store, log)
     except Exception as error:
         if os.environ.get("GLASSBOX_DEBUG"):
             raise
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (see {log})"
+        with open(log, "a") as file:
+            traceback.print_exc(file=file)
+        if len(run.parts) > 1:
+            alone = [GroupedRun(run.config, (part,)) for part in run.parts]
+            found = [_train_what_is_left(one, store, log) for one in alone]
+            told = [sentence for sentence in found if sentence is not None]
+            return f"{len(told)} of {len(found)} points: {told[0]}" if told else None
+        sentence = user_sentence(error, (), train._known_classes, train._known_keys("fit"))
+        words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return f"{sentence or words} (see {log})"
+    log.unlink(missing_ok=True)  # kept only of runs that fail
+    return None
 
 
 def _train(run: GroupedRun, store: Store, log: Path) -> None:
@@ -315,12 +300,14 @@ def _train(run: GroupedRun, store: Store, log: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "config.yaml"
         path.write_text(yaml.safe_dump(config))
-        with open(log, "w") as file, _output_to(file):
+        with open(log, "a") as file, _output_to(file):
             cli = train.run(["fit", "--config", str(path)])
     seconds = time.monotonic() - started
     metrics = {k: as_list(v) for k, v in getattr(cli.model, "scores", dict)().items()}
     arrays: dict[str, Any] = {}
     trainer: Any = cli.trainer
+    if len(members) == 1:  # of a model that logs as Lightning's do
+        metrics |= {k: as_list(v) for k, v in trainer.callback_metrics.items() if k not in metrics}
     for callback in trainer.callbacks:
         results = getattr(callback, "results", {})
         metrics |= {name: as_list(values) for name, values in results.items()}

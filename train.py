@@ -149,12 +149,13 @@ def _spelled_out(options: Sequence[str], function: Callable[..., Any]) -> list[s
     """A first word without dashes is the first argument; `--list` alone means `--list true`."""
     parameters = inspect.signature(function).parameters
     switches = {f"--{name}" for name, p in parameters.items() if p.annotation in (bool, "bool")}
-    words = list(options)
-    if words and not words[0].startswith("-"):
-        words.insert(0, f"--{next(iter(parameters))}")
-    spelled = []
-    for word, following in zip(words, [*words, "--"][1:], strict=True):
-        spelled += [word, "true"] if word in switches and following.startswith("-") else [word]
+    spelled: list[str] = []
+    for word, following in zip(options, [*options[1:], "--"], strict=False):
+        if not word.startswith("-") and (not spelled or spelled[-1] == "true"):
+            spelled.append(f"--{next(iter(parameters))}")
+        spelled.append(word)
+        if word in switches and following not in ("true", "false"):
+            spelled.append("true")
     return spelled
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from lightning_modules.data_sizes import refuse_other_sizes
 from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import HarmonicHead, LossHead
+from lightning_modules.heads.head import refuse_settings
 from lightning_modules.member_scores import MemberScores
 from lightning_modules.member_share import MemberShare, member_range, rank_optimizer_state
 from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead
@@ -112,6 +113,8 @@ class Classifier(L.LightningModule):
         self.weight_decay = weight_decay
         self.betas = betas
         self.compile_mode = compile
+
+        refuse_settings(head, head_settings or {})
 
         def build(settings: dict[str, float]) -> NetworkWithHead:
             body = network(vocab_size, num_tokens)

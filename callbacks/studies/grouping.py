@@ -32,10 +32,18 @@ _DECISIVE: dict[str, tuple[Any, ...]] = {
     "val_check_interval": (None, 1.0),
     "limit_train_batches": (None, 1.0),
     "limit_val_batches": (None, 1.0),
+    "overfit_batches": (None, 0.0),
+    "reload_dataloaders_every_n_epochs": (None, 0),
     "callbacks": (None, []),
 }
-# Settings of a model or a callback that change no final number.
-_INDIFFERENT = {"compile", "num_seeds", "seeds", "every_n_epochs", "figures_every_n_epochs"}
+# Settings that change no final number: of a model, of data, and of our probes.
+_OF_MODEL, _OF_DATA = {"compile", "num_seeds", "seeds"}, {"seeds"}
+_STRIDES = {"every_n_epochs", "figures_every_n_epochs"}
+# What is known to train members that differ. A class of one's own is trained point by point, as is
+# a run that something else than max_epochs ends: members take different numbers of steps an epoch.
+_MODEL, _DATA = "lightning_modules.Classifier", "datamodules.AlgorithmicData"
+_HEAD = "lightning_modules.HarmonicHead"
+_OTHER_ENDS = ("max_steps", "min_steps", "min_epochs", "max_time")
 _MOST_MEMBERS = 200
 _NEVER = 10**9  # epochs; probes measure at the end whatever their stride
 
@@ -80,14 +88,51 @@ class GroupedRun:
 
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a resolved config decides the numbers of one seed; the seeds are told apart."""
+    """What of a resolved config decides the numbers of one seed; the seeds are told apart.
+
+    Raises:
+        ValueError: The config asks for a trial run, or to go on from a checkpoint.
+    """
+    for key, value in (
+        ("trainer.fast_dev_run", config["trainer"].get("fast_dev_run")),
+        ("ckpt_path", config.get("ckpt_path")),
+    ):
+        if value:
+            raise ValueError(f"a study cannot have {key} ({value}): its runs are whole ones")
     trainer = {
         key: config["trainer"][key]
         for key, without_effect in _DECISIVE.items()
         if config["trainer"].get(key) not in without_effect
     }
-    identity = {"model": config["model"], "data": config["data"], "trainer": trainer}
-    return _without(identity, _INDIFFERENT)
+    if "callbacks" in trainer:
+        trainer["callbacks"] = [
+            _without(entry, _STRIDES if _is_ours(entry) else set())
+            for entry in trainer["callbacks"]
+        ]
+    return {
+        "model": _without(config["model"], _OF_MODEL),
+        "data": _without(config["data"], _OF_DATA),
+        "trainer": trainer,
+    }
+
+
+def _is_ours(callback: Mapping[str, Any]) -> bool:
+    return str(callback.get("class_path", "")).startswith("callbacks.")
+
+
+def _leaves_that_may_differ(config: Mapping[str, Any]) -> list[Sequence[str]]:
+    """Settings in which the members of one run may differ; none where that is not known to work."""
+    trainer = config["trainer"]
+    if (
+        config["model"].get("class_path") != _MODEL
+        or config["data"].get("class_path") != _DATA
+        or any(trainer.get(key) not in (None, -1) for key in _OTHER_ENDS)
+        or not all(map(_is_ours, trainer.get("callbacks") or []))
+    ):
+        return []
+    head = _leaf(config, _EXPONENT[:3])
+    ours = isinstance(head, Mapping) and head.get("class_path") == _HEAD
+    return [leaf for leaf in _LEAVES if leaf != _EXPONENT or ours]
 
 
 def trains_many_seeds(config: Mapping[str, Any]) -> bool:
@@ -119,7 +164,7 @@ def group(points: Iterable[tuple[dict[str, Any], Sequence[int]]]) -> list[Groupe
             runs[name] = [GroupedRun(config, (Part(identity, (seed,)),)) for seed in seeds]
             continue
         shape = copy.deepcopy(identity)
-        for leaf in _LEAVES:
+        for leaf in _leaves_that_may_differ(config):
             if isinstance(_leaf(shape, leaf), int | float | str):
                 _set_leaf(shape, leaf, "of each member")
         bins = runs.setdefault(identity_hash(shape), [])
@@ -145,9 +190,13 @@ def config_of_run(run: GroupedRun) -> tuple[dict[str, Any], list[tuple[Part, int
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        # A launcher would start the whole study once more for each device.
+        devices=1,
+        num_nodes=1,
+        strategy="auto",
     )
     config["summary"] = {"table": False}
-    for callback in config["trainer"].get("callbacks") or []:
+    for callback in filter(_is_ours, config["trainer"].get("callbacks") or []):
         options = callback.get("init_args") or {}
         options.update({key: _NEVER for key in ("every_n_epochs",) if key in options})
         options.update({key: None for key in ("figures_every_n_epochs",) if key in options})
@@ -187,8 +236,7 @@ def _set_leaf(tree: Any, path: Sequence[str], value: Any) -> None:
     tree[path[-1]] = value
 
 
-def _without(tree: Any, names: set[str]) -> Any:
-    """A copy of nested dicts and lists without these keys."""
-    if isinstance(tree, Mapping):
-        return {str(k): _without(v, names) for k, v in tree.items() if k not in names}
-    return [_without(item, names) for item in tree] if isinstance(tree, list | tuple) else tree
+def _without(entry: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """A class and its options without these options."""
+    options = {k: v for k, v in (entry.get("init_args") or {}).items() if k not in names}
+    return {**entry, "init_args": options} if "init_args" in entry else dict(entry)

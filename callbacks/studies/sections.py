@@ -46,7 +46,7 @@ def refuse_other_report(folder: Path, identities: dict[str, Identities]) -> None
                 identity
             ):
                 raise ValueError(
-                    f"{folder} holds the report of another version of this study ({labels} was run "
+                    f"{folder} holds the report of another version of this study ({', '.join(json.loads(labels))} was run "
                     f"with other settings); move it away, or give --output another folder"
                 )
 

@@ -7,9 +7,9 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,17 @@ class Trained:
     arrays: Mapping[str, NDArray[Any]]
     seconds: float
 
+    def without(self, seeds: Iterable[int]) -> Trained:
+        """The same without some of its seeds."""
+        rows = [row for row, seed in enumerate(self.seeds) if seed not in set(seeds)]
+        return replace(
+            self,
+            seeds=[self.seeds[row] for row in rows],
+            metrics={name: [values[row] for row in rows] for name, values in self.metrics.items()},
+            arrays={name: values[rows] for name, values in self.arrays.items()},
+            seconds=self.seconds * len(rows) / len(self.seeds),
+        )
+
     def place_in(self, store: Store) -> Path:
         """The file of its record."""
         return store.place(self.identity) / f"seeds_{seed_ranges(self.seeds)}.json"
@@ -63,7 +74,7 @@ class Trained:
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
     """Twelve letters that stand for everything that decides a point's numbers but its seeds."""
-    text = json.dumps({"format": FORMAT, **identity}, sort_keys=True, allow_nan=False)
+    text = json.dumps({"format": FORMAT, **identity}, sort_keys=True, allow_nan=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -110,9 +121,8 @@ class Store:
             return None
         rows = [taken[seed] for seed in sorted(taken)]
         metrics = {
-            name: _column([record["metrics"][name][row] for record, row, _ in rows])
-            for name in rows[0][0]["metrics"]
-            if all(name in record["metrics"] for record, _, _ in rows)
+            name: _column([_value(record["metrics"], name, row) for record, row, _ in rows])
+            for name in dict.fromkeys(name for record, _, _ in rows for name in record["metrics"])
         }
         arrays = {
             name: _stacked([stored[name][row] for _, row, stored in rows])
@@ -133,13 +143,16 @@ class Store:
             trained: The points of a run.
             versions: Of what the numbers depend on, by package.
         """
-        places = {point.place_in(self): point for point in trained}
         with ExitStack() as locks:
-            for folder in sorted({path.parent for path in places}):  # one order for all runners
+            # One order for all runners.
+            for folder in sorted({self.place(point.identity) for point in trained}):
                 folder.mkdir(parents=True, exist_ok=True)
                 locks.enter_context(FileLock(folder / ".lock"))
                 for left in folder.glob("seeds_*.partial*"):  # of a run that was killed here
                     left.unlink()
+            # Another runner may have finished some of the seeds meanwhile; its numbers stay.
+            new = [point.without(self.seeds_done(point.identity)) for point in trained]
+            places = {point.place_in(self): point for point in new if point.seeds}
             moves = [
                 (_write_partial(path, point, versions), path) for path, point in places.items()
             ]
@@ -193,7 +206,7 @@ def _write_partial(path: Path, point: Trained, versions: Mapping[str, str]) -> P
         "versions": versions,
     }
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(record, indent=1, allow_nan=False, default=str) + "\n")
     return partial
 
 
@@ -217,6 +230,11 @@ def _damaged(path: Path, how: str) -> ValueError:
     return ValueError(
         f"{path} is damaged ({how}); delete it and the .json beside it, and it is run again"
     )
+
+
+def _value(metrics: Mapping[str, list[Any]], name: str, row: int) -> Any:
+    """A seed's value; None where its run did not measure this."""
+    return metrics[name][row] if name in metrics else None
 
 
 def _column(values: list[Any]) -> NDArray[Any]:

@@ -46,6 +46,7 @@ class HarmonicHead(LossHead):
     """
 
     compares_by_distance = True
+    member_settings = frozenset({"exponent", "eps"})
 
     def __init__(
         self,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,9 @@ class LossHead(nn.Module, ABC):
     fused: bool | None = None
     # Whether logits depend on distances, so that features and weights should start at one scale.
     compares_by_distance: bool = False
+    # Numeric settings in which the members of one ensemble may differ: those that the class reads
+    # anew in every forward pass. A subclass names its own, since it may derive things from them.
+    member_settings: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, in_features: int, num_classes: int) -> None:
         super().__init__()
@@ -66,20 +71,10 @@ class LossHead(nn.Module, ABC):
         """Keep numeric settings as buffers, so that each member of an ensemble can have its own.
 
         Args:
-            names: Such as ``exponent``. The loss is formed from the logits then, never fused.
-
-        Raises:
-            ValueError: The head has no numeric setting of that name.
+            names: Of ``member_settings``. The loss is formed from the logits then, never fused.
         """
         for name in names:
-            value = self.__dict__.get(name)
-            if isinstance(value, bool | int) or not isinstance(value, float):
-                numeric = [key for key, held in self.__dict__.items() if isinstance(held, float)]
-                choices = ", ".join(numeric) or "none"
-                raise ValueError(
-                    f"{type(self).__name__} has no setting {name!r} that could differ between "
-                    f"members; those it has: {choices}"
-                )
+            value = float(getattr(self, name))
             delattr(self, name)
             self.register_buffer(name, torch.tensor(value), persistent=False)
             self.fused = False
@@ -110,6 +105,23 @@ class LossHead(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, num_classes={self.num_classes}"
+
+
+def refuse_settings(head: Callable[..., Any], names: Iterable[str]) -> None:
+    """Refuse settings in which members with this head cannot differ.
+
+    Raises:
+        ValueError: The head, a class or a ``partial`` of one, does not name them as its own.
+    """
+    cls = head.func if isinstance(head, partial) else head
+    known = getattr(cls, "__dict__", {}).get("member_settings", frozenset())
+    for name in names:
+        if name not in known:
+            choices = ", ".join(sorted(known)) or "none"
+            raise ValueError(
+                f"{getattr(cls, '__name__', 'this head')} has no setting {name!r} that could "
+                f"differ between members; those it has: {choices}"
+            )
 
 
 def masked_mean(losses: Tensor, counted: Tensor) -> Tensor:

@@ -93,6 +93,46 @@ def test_leak_of_the_seed_is_a_dashed_line_where_there_is_one():
     assert len(figure.legends[0].get_texts()) == 3
 
 
+def test_the_legend_says_whose_the_dashed_line_is():
+    for seed, whose in ((50, "seed 50"), (None, "median"), (3, "median")):
+        legend = case_study([run("standard")], seed=seed).legends[0]
+        labels = [text.get_text() for text in legend.get_texts()]
+        assert f"test inputs that were trained on, {whose}" in labels
+
+
+def test_the_number_of_epochs_is_on_the_axis():
+    point = run("standard")
+    point.arrays["epochs"] = np.tile(np.linspace(0.0, 1999.0, 5).round(), (3, 1))
+    figure = case_study([point])
+    figure.canvas.draw()
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()][-1] == "2,000"
+    low, high = figure.axes[0].get_xlim()
+    assert low <= figure.axes[0].get_xticks()[-1] <= high
+
+
+def test_points_without_room_for_their_number_are_small_dots_not_blank_discs():
+    point = run("standard", seeds=[0])
+    together = np.arange(31) % 2 == 1  # each beside the one before it
+    where = np.flatnonzero(together)
+    point.arrays["coordinates"][0, where] = point.arrays["coordinates"][0, where - 1] + 0.01
+    _, below = case_study([point]).axes
+    (dots,) = [item for item in below.collections if len(item.get_offsets()) == 31]
+    numbered = [text for text in texts(below) if text.isdigit()]
+    assert set(numbered) == {str(number) for number in range(0, 31, 2)}
+    sizes = np.asarray(dots.get_sizes())
+    assert (sizes == sizes.max()).sum() == len(numbered)
+    assert sizes.min() < sizes.max() / 4
+
+
+def test_where_most_numbers_have_no_room_all_points_are_small_dots():
+    crowded = run("crowded", seeds=[0])
+    crowded.arrays["coordinates"][0] = np.stack([np.arange(31) // 3, np.zeros(31)], axis=-1)
+    _, _, roomy, below = case_study([run("roomy", seeds=[0]), crowded]).axes
+    assert not any(text.isdigit() for text in texts(below))
+    discs, dots = (axes.collections[-1].get_sizes() for axes in (roomy, below))
+    assert max(dots) < min(discs) / 4
+
+
 def test_seeds_that_never_generalise_are_counted():
     above, _ = case_study([run("standard")]).axes
     assert "2 of 3 seeds hold 90 % on test inputs" in texts(above)
@@ -114,7 +154,7 @@ def test_runs_of_several_lengths_are_drawn_to_the_longest():
     figure.canvas.draw()
     expected = np.nanmedian(point.arrays["test_accuracy"], axis=0)
     assert curve(figure.axes[0], "test") == pytest.approx(expected)
-    assert figure.axes[0].get_xlim()[1] == 40
+    assert figure.axes[0].get_xlim()[1] == 41  # epochs are counted from 0: there are 41
 
 
 def test_a_diverged_seed_is_drawn_as_such():

@@ -2,8 +2,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_rgb
 
 from callbacks.plots import GridPoint, group_colors
+from callbacks.plots.colors import MISSING
 from callbacks.plots.studies import embeddings_by_model
 
 EV = "val/embedding/explained_variance_2"
@@ -88,7 +90,16 @@ def test_seeds_stand_in_rising_order_and_the_smallest_are_drawn():
 def test_median_explained_variance_is_that_of_all_seeds_also_of_those_not_drawn():
     figure = embeddings_by_model([point("lattice", "MLP", seeds=range(7))], columns=2)
     assert len(figure.axes) == 2
-    assert "median EV 40 %" in written(figure)  # of 10, 20, ... 70 %
+    assert "median EV of\n7 seeds: 40 %" in written(figure)  # of 10, 20, ... 70 %
+
+
+def test_a_note_tells_how_many_of_the_seeds_are_shown_where_not_all_are():
+    assert "2 of 7 seeds shown." in written(
+        embeddings_by_model([point("lattice", "MLP", seeds=range(7))], columns=2)
+    )
+    all_of_them = embeddings_by_model([point("lattice", "MLP", seeds=range(7))], columns=7)
+    assert not any("shown" in text for text in written(all_of_them))
+    assert len(all_of_them.axes) == 7
 
 
 def test_points_carry_the_colours_of_their_groups_and_edges_join_them():
@@ -130,7 +141,29 @@ def test_a_run_that_diverged_is_named_and_left_out_of_the_median():
     figure = embeddings_by_model([diverged])
     assert texts(figure.axes[1]) == ["seed 1", "EV –", "diverged"]
     assert len(dots(figure.axes[1])) == 0
-    assert "median EV 40 %" in written(figure)
+    assert "median EV of\n2 seeds: 40 %" in written(figure)
+
+
+def test_panels_of_seeds_without_structure_beyond_chance_are_grey_and_a_note_says_so():
+    lattice, cosets = point("lattice", "MLP"), point("permutation", "MLP")
+    cosets.metrics["val/embedding/coset_silhouette"] = np.array([0.5, 0.1, np.nan])
+    figure = embeddings_by_model([lattice, cosets], chance=0.133)
+    colors = [np.asarray(axes.collections[-1].get_facecolors()) for axes in figure.axes]
+    assert [len(np.unique(color, axis=0)) for color in colors] == [2, 2, 2, 2, 1, 1]
+    for color in colors[4:]:
+        assert color[0, :3] == pytest.approx(np.array(to_rgb(MISSING)))
+    (note,) = [text for text in written(figure) if "Grey" in text]
+    assert note == "Grey: no coset structure beyond chance (silhouette below 0.133)."
+
+
+def test_without_a_level_of_chance_or_without_silhouettes_nothing_is_grey():
+    cosets = point("permutation", "MLP")
+    for options in ({"chance": 0.9}, {}):
+        figure = embeddings_by_model([cosets], **options)
+        assert not any("Grey" in text for text in written(figure))
+        for axes in figure.axes:
+            assert len(np.unique(axes.collections[-1].get_facecolors(), axis=0)) == 2
+        cosets.metrics["val/embedding/coset_silhouette"] = np.array([0.5, 0.1, 0.2])
 
 
 def test_a_key_says_what_the_colours_of_the_drawn_tasks_stand_for():

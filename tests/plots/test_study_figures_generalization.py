@@ -52,6 +52,38 @@ def test_train_epoch_is_on_x_and_test_epoch_on_y_both_logarithmic():
     assert any("train" in text.get_text() for text in figure.texts)
 
 
+def test_axes_say_what_is_counted_and_that_they_are_logarithmic():
+    figure = generalization_by_model([GROKS, LEARNS])
+    x = figure.texts[-1].get_text().replace("\n", " ")
+    assert x == "first of 20 epochs above 90 % on train inputs (log)"
+    y = figure.axes[0].get_ylabel().replace("\n", " ")
+    assert y == "first of 20 epochs above 90 % on test inputs (log)"
+
+
+@pytest.mark.parametrize("tasks", [["circle"], ["circle", "lattice"], list("abcde")])
+def test_text_stays_inside_the_figure(tasks):
+    figure = generalization_by_model([point(task, MODELS[0], [5], [6]) for task in tasks])
+    figure.canvas.draw()
+    for text in [*figure.texts, figure.axes[0].yaxis.label]:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width, text.get_text()
+        assert box.y0 >= 0 and box.y1 <= figure.bbox.height, text.get_text()
+    assert figure.texts[-1].get_window_extent().y1 < min(
+        label.get_window_extent().y0 for label in figure.axes[0].get_xticklabels()
+    )
+
+
+def test_another_axis_may_have_the_panels_which_then_name_it():
+    labels = [{"model": MODELS[0], "train fraction": share} for share in ("0.5", "0.8")]
+    points = [GridPoint(name, GROKS.seeds, GROKS.metrics, {}) for name in labels]
+    figure = generalization_by_model(points, panels="train fraction")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["train fraction 0.5", "train fraction 0.8"]
+    assert [len(runs(axes)[0]) for axes in figure.axes] == [2, 2]
+    with pytest.raises(ValueError, match="needs an axis 'task'"):
+        generalization_by_model(points)
+
+
 def test_panels_share_both_axes_and_the_diagonal_is_dashed():
     figure = generalization_by_model([GROKS, point("lattice", MODELS[0], [5, 7], [6, 9])])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["circle", "lattice"]

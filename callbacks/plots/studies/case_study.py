@@ -33,6 +33,7 @@ LEAK = "data/test_inputs_in_train"
 EXPLAINED = "val/embedding/explained_variance_2"
 TEST_EPOCH = "generalization/test_epoch"
 SIDE, GAP = 2.35, 0.3  # inches: panels are square
+SMALL_DOT = 5.0  # points: as wide as those without a number are among 31 with one
 DASHED: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (4, 3))}
 REMEMBERED = "test inputs that were trained on"  # what the dashed line tells
 
@@ -175,6 +176,8 @@ def _draw_embedding(axes: Axes, point: GridPoint, seed: int | None, group_kind: 
         colors = group_colors(point.arrays["groups"][row], group_kind)
     numbers = [str(index) for index in range(len(coordinates))]
     marks = choose_marks(coordinates[None], numbers, SIDE * POINTS_PER_INCH)
+    if marks.mode == "none":  # larger dots would look like the discs beside them without numbers
+        marks = marks._replace(diameter=SMALL_DOT)
     draw_panel(axes, coordinates, colors, np.zeros((0, 2), np.int64), marks)
     known = bool(np.isfinite(explained[row]))
     share = f"EV {100 * explained[row]:.0f} %" if known else "EV not known"

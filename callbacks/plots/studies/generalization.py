@@ -97,7 +97,7 @@ def generalization_by_model(
             panel=(side if span.right else side * (1 - strip), side),
             gap=(0.16, 0.0),
             left=0.86,
-            bottom=0.5,
+            bottom=0.5 if len(places) > 1 else 0.63,
             legend=[*models, HOLLOW, DIAGONAL] if strip else [*models, DIAGONAL],
             title=title,
         )
@@ -113,8 +113,9 @@ def generalization_by_model(
         row[0].set_ylabel(f"{FIRST}\non test inputs (log)")
         height = grid.figure.get_size_inches()[1]
         middle = (row[0].get_position().x0 + row[-1].get_position().x1) / 2
+        space = " " if len(places) > 1 else "\n"  # one panel is narrower than the line
         grid.figure.text(
-            middle, 0.1 / height, f"{FIRST} on train inputs (log)",
+            middle, 0.1 / height, f"{FIRST}{space}on train inputs (log)",
             ha="center", va="bottom", size=LABEL_SIZE,
         )  # fmt: skip
         handles: list[Any] = [

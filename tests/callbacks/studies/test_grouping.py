@@ -17,7 +17,10 @@ CONFIG: dict[str, Any] = {
     "model": {
         "class_path": "lightning_modules.Classifier",
         "init_args": {
-            "head": {"class_path": "Harmonic", "init_args": {"exponent": 2.0, "eps": 1e-4}},
+            "head": {
+                "class_path": "lightning_modules.HarmonicHead",
+                "init_args": {"exponent": 2.0, "eps": 1e-4},
+            },
             "network": {"class_path": "MLP", "init_args": {"hidden_dim": 100}},
             "num_seeds": 20,
             "seeds": None,
@@ -27,7 +30,7 @@ CONFIG: dict[str, Any] = {
         },
     },
     "data": {
-        "class_path": "AlgorithmicData",
+        "class_path": "datamodules.AlgorithmicData",
         "init_args": {"task": "Lattice", "sampling": "distinct", "train_fraction": 0.8},
     },
     "trainer": {
@@ -39,10 +42,10 @@ CONFIG: dict[str, Any] = {
         "logger": None,
         "callbacks": [
             {
-                "class_path": "EmbeddingGeometry",
+                "class_path": "callbacks.EmbeddingGeometry",
                 "init_args": {"every_n_epochs": 100, "figures_every_n_epochs": 2000},
             },
-            {"class_path": "Generalization", "init_args": {"threshold": 0.9}},
+            {"class_path": "callbacks.Generalization", "init_args": {"threshold": 0.9}},
         ],
     },
 }
@@ -219,3 +222,35 @@ def test_a_run_of_a_grid_logs_draws_and_saves_nothing_and_its_point_is_the_same(
     assert "config" not in made
     assert identity_of(made) == identity_of(CONFIG)
     assert json.dumps(run.config) == before
+
+
+OWN = {"class_path": "mine.Shrink", "init_args": {"every_n_epochs": 3}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {f"{HEAD.removesuffix('.init_args')}.class_path": "mine.Head"},
+        {"trainer.max_steps": 80},
+        {"trainer.max_time": "00:01:00:00"},
+        {"trainer.callbacks": [OWN]},
+        {"data.class_path": "mine.Data"},
+    ],
+)
+def test_what_is_not_known_to_train_members_that_differ_is_trained_point_by_point(change):
+    points = [(config(**change, **leaves), [0, 1]) for leaves in ({}, {f"{HEAD}.exponent": 4.0})]
+    assert [run.members for run in group(points)] == [2, 2]
+
+
+def test_stride_of_a_callback_of_ones_own_is_kept_and_tells_points_apart():
+    often = config(**{"trainer.callbacks": [OWN]})
+    seldom = config(**{"trainer.callbacks": [{**OWN, "init_args": {"every_n_epochs": 9}}]})
+    assert identity_of(often) != identity_of(seldom)
+    (run,) = group([(often, [0])])
+    assert config_of_run(run)[0]["trainer"]["callbacks"] == [OWN]
+
+
+@pytest.mark.parametrize("change", [{"trainer.fast_dev_run": True}, {"ckpt_path": "last.ckpt"}])
+def test_runs_that_are_no_whole_ones_are_refused(change):
+    with pytest.raises(ValueError, match="a study cannot have"):
+        identity_of(config(**change))

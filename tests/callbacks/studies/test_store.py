@@ -239,10 +239,10 @@ def test_a_record_without_its_arrays_is_refused(store):
 def test_arrays_that_are_cut_short_are_refused_before_anything_is_read(store):
     write(store, [0, 1])
     path = record(store, "seeds_0-1.npz")
-    for length in (0, 10, len(path.read_bytes()) - 5):
-        path.write_bytes(path.read_bytes()[:length])
+    whole = path.read_bytes()
+    for length in (0, 10, len(whole) - 5):
+        path.write_bytes(whole[:length])
         assert f"{path} is damaged (cut short)" in refused(store)
-        write(store, [0, 1])
 
 
 def test_any_wrong_byte_in_the_arrays_is_refused_or_harmless(store):
@@ -269,3 +269,12 @@ def test_runs_of_another_version_are_refused(store):
     write(store, [0], OTHER)
     os.rename(store.place(OTHER), store.place(IDENTITY))
     assert "holds runs of another version of this study; delete the folder" in refused(store)
+
+
+def test_seeds_that_another_runner_has_finished_meanwhile_keep_their_numbers(store):
+    write(store, [0])
+    before = record(store, "seeds_0.json").read_text()
+    write(store, [0, 1])
+    assert record(store, "seeds_0.json").read_text() == before
+    assert record(store, "seeds_1.json").is_file()
+    assert not record(store, "seeds_0-1.json").is_file()
