@@ -42,11 +42,11 @@ def refuse_other_report(folder: Path, identities: dict[str, Identities]) -> None
         raise ValueError(f"{path} is damaged; delete it, and the report is written anew") from None
     for study, points in identities.items():
         for labels, identity in points.items():
-            if before.get(study, {}).get(labels, identity_hash(identity)) != identity_hash(
-                identity
-            ):
+            now = identity_hash(identity)
+            if before.get(study, {}).get(labels, now) != now:
+                words = ", ".join(json.loads(labels))
                 raise ValueError(
-                    f"{folder} holds the report of another version of this study ({', '.join(json.loads(labels))} was run "
+                    f"{folder} holds the report of another version of this study ({words} was run "
                     f"with other settings); move it away, or give --output another folder"
                 )
 
