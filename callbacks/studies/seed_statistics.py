@@ -101,7 +101,8 @@ def statistic_of(table: dict[str, Any], point: GridPoint | None) -> Statistic | 
     if kind == "median_reached":
         known = [value for value in values if value is not None]
         found = spread(known or [None])
-        return replace(found, num_seeds=len(values), num_missing=missing)
+        everyone = spread(values).values  # those that never get there tell protocols apart too
+        return replace(found, num_seeds=len(values), num_missing=missing, values=everyone)
     threshold = -math.inf
     if kind == "count_above":  # some metrics were float32, where 0.7 is a little less than 0.7
         threshold = table["threshold"] - 1e-7 * abs(table["threshold"])

@@ -181,6 +181,7 @@ def test_median_of_those_that_get_there_leaves_the_others_out_and_counts_them():
     assert (found.value, found.num_seeds, found.num_missing) == (20, 5, 2)
     assert one_row(table, 20, authors=[10, 30, NEVER, NEVER, 20]).verdict == "reproduced"
     assert one_row(table, 20, authors=[NEVER] * 3).verdict == "not reproduced"
+    assert one_row(table, None, [20] * 5, [NEVER] * 5).protocols == "depends on the protocol"
 
 
 def test_nothing_is_said_where_nothing_was_published_or_run():
