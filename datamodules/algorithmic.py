@@ -57,7 +57,7 @@ class AlgorithmicData(L.LightningDataModule):
     def __init__(
         self,
         task: Task | None = None,
-        sampling: Sampling | list[Sampling] = "distinct",
+        sampling: str | list[str] = "distinct",
         num_samples: int = 1000,
         train_fraction: float | list[float] = 0.8,
         batch_size: int = 32,
@@ -77,7 +77,7 @@ class AlgorithmicData(L.LightningDataModule):
         ):
             raise ValueError(f"sampling is {sampling!r}; choose 'distinct' or 'with_replacement'")
         self.task = ModularAddition() if task is None else task
-        self.sampling: Sampling | list[Sampling] = sampling
+        self.sampling = sampling
         self.num_samples = num_samples
         self.train_fraction = train_fraction
         self.batch_size = batch_size

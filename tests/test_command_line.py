@@ -245,7 +245,7 @@ def test_nan_in_every_seed_stops_the_run_with_a_sentence(in_root, tmp_path, caps
         (("--model", "Clasifier"), ["'Clasifier'", "did you mean 'Classifier'"]),
         (("--data", "Algorithmic"), ["'Algorithmic'", "AlgorithmicData"]),
         (("--data.task", "ModularAdition"), ["data.task", "did you mean 'ModularAddition'"]),
-        (("--data.sampling", "foo"), ["data.sampling is 'foo'", "'with_replacement'"]),
+        (("--data.sampling", "foo"), ["sampling is 'foo'", "'with_replacement'"]),
         (("--data.batch_size", "zero"), ["data.batch_size is 'zero'", "must be int"]),
         (("--data.train_fraction", "1.5"), ["train_fraction is 1.5", "between 0 and 1"]),
         (("--model.num_seeds", "0"), ["num_seeds is 0", "at least 1"]),
