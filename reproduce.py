@@ -250,11 +250,8 @@ def _outcomes(
         return
     named = {_name(run): run for run in runs}
 
-    def has_begun(name: str) -> bool:
-        return _log(store, named[name]).exists()
-
     attempt = functools.partial(_attempt, folder=store.folder)
-    for name, error in run_in_processes(named, attempt, jobs, has_begun):
+    for name, error in run_in_processes(named, attempt, jobs):
         yield named[name], error
 
 

@@ -16,7 +16,7 @@ Attempt = Callable[[T], str | None]
 
 
 def run_in_processes(
-    items: Mapping[str, T], attempt: Attempt[T], jobs: int, has_begun: Callable[[str], bool]
+    items: Mapping[str, T], attempt: Attempt[T], jobs: int
 ) -> Iterator[tuple[str, str | None]]:
     """Do something with each item in one of several processes; results come as they are ready.
 
@@ -27,7 +27,6 @@ def run_in_processes(
         items: By name.
         attempt: Done in a worker process; None, or why it failed.
         jobs: Processes.
-        has_begun: Whether an item has left a sign of having been started.
 
     Yields:
         Name and result of each.
@@ -37,18 +36,17 @@ def run_in_processes(
     suspects: list[str] = []
     while waiting:
         names, workers = (suspects, 1) if suspects else ([*waiting], jobs)
+        running: dict[Future[str | None], str] = {}
         with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
             try:
-                for name, error in _in_turn(pool, workers, names, waiting, attempt):
+                for name, error in _in_turn(pool, workers, names, waiting, attempt, running):
                     del waiting[name]
                     yield name, error
             except BrokenProcessPool:
-                left = [name for name in names if name in waiting]
-                begun = [name for name in left if has_begun(name)] or left
                 if workers > 1:
-                    suspects = begun
+                    suspects = [*running.values()]
                     continue
-                for name in begun:
+                for name in [*running.values()]:
                     del waiting[name]
                     yield name, "its process was killed; is there enough memory?"
             except BaseException:
@@ -63,17 +61,18 @@ def _in_turn(
     names: Sequence[str],
     items: Mapping[str, T],
     attempt: Attempt[T],
+    running: dict[Future[str | None], str],
 ) -> Iterator[tuple[str, str | None]]:
     """At a time as many as there are workers: what a pool has queued it does even when stopped."""
-    running: dict[Future[str | None], str] = {}
     queue = list(names)
     while queue or running:
         while queue and len(running) < workers:
-            name = queue.pop(0)
-            running[pool.submit(attempt, items[name])] = name
+            running[pool.submit(attempt, items[queue[0]])] = queue[0]
+            del queue[0]
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            yield running.pop(future), future.result()
+            error = future.result()  # or the pool is broken, and this one was running
+            yield running.pop(future), error
 
 
 def _start_worker() -> None:
