@@ -10,8 +10,11 @@ from lightning_modules.networks import (
     FeatureNetwork,
     NetworkWithHead,
     SeededDropout,
+    TextTransformer,
     ToyTransformer,
+    VariationalWordMask,
 )
+from lightning_modules.text_classifier import TextClassifier
 
 __all__ = [
     "GPT2",
@@ -25,5 +28,8 @@ __all__ = [
     "LossHead",
     "NetworkWithHead",
     "SeededDropout",
+    "TextClassifier",
+    "TextTransformer",
     "ToyTransformer",
+    "VariationalWordMask",
 ]

@@ -148,6 +148,8 @@ class Classifier(L.LightningModule):
         refuse_other_sizes(self, self.sizes, trainer.datamodule)
         member_range(len(self.seeds), trainer.global_rank, trainer.world_size)  # or refuse
         self._refuse_twins(trainer.datamodule)
+        if stage == "fit":
+            _refuse_steps_on_ranks(trainer.datamodule, trainer.world_size)
         self._share, self._groups = None, []
 
     def share(self) -> MemberShare:
@@ -164,13 +166,9 @@ class Classifier(L.LightningModule):
             share = self.share()
             datamodule = getattr(self._trainer, "datamodule", None)
             steps = list(getattr(datamodule, "steps_per_member", [0])) or [0]
+            # On several devices setup has refused others.
             if len(steps) != len(self.seeds) or len(set(steps)) == 1:
                 steps = [max(steps)] * len(share.ensemble.seeds)
-            elif share.ranks > 1:
-                raise ValueError(
-                    f"members that differ in their training fraction train on one device, not on "
-                    f"{share.ranks}; set trainer.devices to 1"
-                )
             self._groups = step_groups(share.ensemble, steps)
         return self._groups
 
@@ -224,9 +222,10 @@ class Classifier(L.LightningModule):
 
     def _refuse_twins(self, datamodule: Any) -> None:
         """Two members that differ in nothing would be one experiment counted twice."""
-        of_data = getattr(datamodule, "member_settings", None) or [()] * len(self.seeds)
-        of_head = [tuple(settings.items()) for settings in self.head_settings]
-        if len(set(zip(self.seeds, of_head, of_data, strict=False))) < len(self.seeds):
+        of_data = getattr(datamodule, "member_settings", None) or [{}] * len(self.seeds)
+        members = zip(self.seeds, self.head_settings, of_data, strict=False)
+        different = {(seed, *head.items(), *data.items()) for seed, head, data in members}
+        if len(different) < len(self.seeds):
             raise ValueError(f"seeds are {self.seeds}; give at least one, and each only once")
 
     # ---- checkpoints: those of one device, whatever the number of ranks -----------------------
@@ -369,6 +368,15 @@ class Classifier(L.LightningModule):
                 f"{where}; the other seeds go on; {advice}"
             )
         self._diverged |= diverged
+
+
+def _refuse_steps_on_ranks(datamodule: Any, ranks: int) -> None:
+    """Members that take different numbers of steps an epoch are not spread over devices."""
+    if ranks > 1 and len(set(getattr(datamodule, "steps_per_member", []))) > 1:
+        raise ValueError(
+            f"members that differ in their training fraction train on one device, not on {ranks}; "
+            f"set trainer.devices to 1"
+        )
 
 
 def _of_each_member(settings: dict[str, list[float]], size: int) -> list[dict[str, float]]:

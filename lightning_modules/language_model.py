@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric, SumMetric
 
 from lightning_modules.data_sizes import refuse_other_sizes
+from lightning_modules.divergence import DivergenceWatch
 from lightning_modules.generation import generate
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.networks import GPT2
@@ -25,6 +26,7 @@ from lightning_modules.optimization import (
 )
 from lightning_modules.pretrained import load_pretrained
 from lightning_modules.recipes import from_recipe, recipe
+from lightning_modules.step_counting import count_in_steps, last_step, restore_position
 
 
 class LanguageModel(L.LightningModule):
@@ -136,7 +138,10 @@ class LanguageModel(L.LightningModule):
         self.val_loss = SumMetric(nan_strategy="disable")
         self.val_tokens = SumMetric(nan_strategy="disable")
         self._scores: dict[str, Tensor] = {}
-        self._first_bad_step: Tensor | None = None
+        self.divergence = DivergenceWatch(
+            "lower model.learning_rate, lengthen model.warmup_steps, or raise the precision to "
+            "32-true"
+        )
         self._gradient_norm: Tensor | None = None
         self._rate = 0.0
 
@@ -180,29 +185,19 @@ class LanguageModel(L.LightningModule):
 
     def _last_step(self) -> int:
         """Number of optimizer steps of the whole run."""
-        trainer: Any = self.trainer
-        limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
-        steps_per_epoch = getattr(trainer.datamodule, "steps_per_epoch", None)
-        if steps_per_epoch and trainer.max_epochs is not None and trainer.max_epochs >= 0:
-            limits.append(trainer.max_epochs * steps_per_epoch)
-        if not limits:
+        last = last_step(self.trainer)
+        if last is None:
             raise ValueError(
                 "the cosine decay needs an end: set trainer.max_steps, or model.decay_steps"
             )
-        return min(limits)
+        return last
 
     # ---- training ------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        self._first_bad_step = torch.full((), math.inf, device=self.device)
+        self.divergence.start(self.device)
         self.train_loss.reset()
-        trainer: Any = self.trainer
-        known = getattr(trainer.datamodule, "steps_per_epoch", None)
-        if known and trainer.max_epochs is not None and trainer.max_epochs >= 0:
-            # Lightning counts an epoch that was interrupted as a whole one, so that a resumed run
-            # would lack the rest of it; steps are counted right.
-            trainer.fit_loop.epoch_loop.max_steps = self._last_step()
-            trainer.fit_loop.max_epochs = -1
+        count_in_steps(self.trainer)
 
     def on_train_start(self) -> None:
         apply_settings(self, self.learning_rate, (self.weight_decay, 0.0), self.betas)
@@ -211,15 +206,9 @@ class LanguageModel(L.LightningModule):
         """Mean loss of a micro-batch, to be averaged over the micro-batches of a step."""
         loss = self._head_loss(self.network(batch["inputs"]), batch["targets"])
         with torch.no_grad():
-            self._note_unless_finite(loss)
+            self.divergence.note(loss, self.global_step + 1)
             self.train_loss.update(loss)
         return loss
-
-    def _note_unless_finite(self, value: Tensor) -> None:
-        """Keep on the device which step was the first without a finite loss or gradient."""
-        assert self._first_bad_step is not None
-        bad = torch.where(value.isfinite(), math.inf, self.global_step + 1.0)
-        self._first_bad_step = torch.minimum(self._first_bad_step, bad)
 
     def configure_gradient_clipping(
         self,
@@ -232,7 +221,7 @@ class LanguageModel(L.LightningModule):
         self._gradient_norm = clip_gradients(self, math.inf if limit is None else limit)
         self._rate = optimizer.param_groups[0]["lr"]
         if self.trainer.precision != "16-mixed":  # whose scaler passes over such a step
-            self._note_unless_finite(self._gradient_norm)
+            self.divergence.note(self._gradient_norm, self.global_step + 1)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         trainer: Any = self.trainer
@@ -261,17 +250,7 @@ class LanguageModel(L.LightningModule):
         Raises:
             ValueError: Names the step.
         """
-        if self._first_bad_step is None:
-            return
-        # One rank's loss spoils the weights of all of them.
-        reduce = self.trainer.strategy.reduce
-        step = float(reduce(self._first_bad_step.clone(), reduce_op="min"))
-        if math.isfinite(step):
-            raise ValueError(
-                f"the training loss became NaN or infinite at optimizer step {int(step)}; a "
-                f"checkpoint from before it is kept; lower model.learning_rate, lengthen "
-                f"model.warmup_steps, or raise the precision to 32-true"
-            )
+        self.divergence.stop_if_diverged(self.trainer.strategy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Before anything is written, so that a broken model never replaces a good one.
@@ -290,23 +269,7 @@ class LanguageModel(L.LightningModule):
         self._scores = {name: value.to(self.device) for name, value in state["scores"].items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Tell Lightning, which counts micro-batches, where the step is among this run's.
-
-        They are others than those of the run that wrote the checkpoint where the devices or the
-        size of a micro-batch are others.
-        """
-        trainer: Any = self._trainer
-        per_epoch = getattr(getattr(trainer, "datamodule", None), "steps_per_epoch", None)
-        if trainer is None or trainer.state.fn != TrainerFn.FITTING or not per_epoch:
-            return
-        step, times = checkpoint["global_step"], trainer.accumulate_grad_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        # A checkpoint at the end of a step is written before its batch counts as completed.
-        open_batches = progress["total"]["ready"] - progress["total"]["completed"]
-        for name, steps in (("total", step), ("current", (step - 1) % per_epoch + 1)):
-            count = progress[name]
-            count["ready"] = count["started"] = count["processed"] = steps * times
-            count["completed"] = steps * times - open_batches
+        restore_position(self._trainer, checkpoint)
 
     # ---- evaluation ----------------------------------------------------------------------------
 

@@ -5,6 +5,17 @@ from lightning_modules.networks.gpt2 import GPT2
 from lightning_modules.networks.mlp import MLP
 from lightning_modules.networks.network_with_head import NetworkWithHead
 from lightning_modules.networks.seeded_dropout import SeededDropout
+from lightning_modules.networks.text_transformer import TextTransformer
 from lightning_modules.networks.toy_transformer import ToyTransformer
+from lightning_modules.networks.vmask import VariationalWordMask
 
-__all__ = ["GPT2", "MLP", "FeatureNetwork", "NetworkWithHead", "SeededDropout", "ToyTransformer"]
+__all__ = [
+    "GPT2",
+    "MLP",
+    "FeatureNetwork",
+    "NetworkWithHead",
+    "SeededDropout",
+    "TextTransformer",
+    "ToyTransformer",
+    "VariationalWordMask",
+]

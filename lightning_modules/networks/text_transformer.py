@@ -1,0 +1,200 @@
+"""SAFR's transformer for short texts, which hands out what it computes on the way."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.networks.feature_network import FeatureNetwork
+from lightning_modules.networks.vmask import VariationalWordMask
+
+
+class TextTransformer(FeatureNetwork):
+    """Embedding, word mask, sinusoidal positions, post-norm encoder layers, mean over the words.
+
+    SAFR §4 and Table 5; what the paper leaves open (scale of the embedding, place of the mask,
+    dropout, post-norm) is the authors' code's, REFERENCE B.1. Unlike there padding is inert: a text
+    has the same features alone and in a padded batch. ``pooling: all`` with ``padding_embedding:
+    true`` computes as their code does.
+
+    Args:
+        vocab_size: Number of tokens; 0 is padding.
+        num_tokens: Longest text, T.
+        width: Of the embedding and the layers, E (256 in the paper).
+        num_layers: Encoder layers (1 in the paper).
+        num_heads: Attention heads (8 in the authors' code).
+        feedforward_dim: Width of FFN1 (1,024 in the paper).
+        dropout: In training, behind the positions and in the layers.
+        vmask: Put a variational word mask between embedding and positions.
+        mask_dim: Width of the mask's hidden layer.
+        temperature: Of the mask's Gumbel-softmax.
+        final_temperature: That at the end of training; null keeps it.
+        pooling: 'real' takes the mean over a text's tokens, 'all' over padding as well.
+        padding_embedding: Let padding have a trained embedding instead of zeros.
+
+    Raises:
+        ValueError: A size is below 1, or the heads do not divide the width.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_tokens: int,
+        width: int = 256,
+        num_layers: int = 1,
+        num_heads: int = 8,
+        feedforward_dim: int = 1024,
+        dropout: float = 0.1,
+        vmask: bool = True,
+        mask_dim: int = 1024,
+        temperature: float = 1.0,
+        final_temperature: float | None = None,
+        pooling: Literal["real", "all"] = "real",
+        padding_embedding: bool = False,
+    ) -> None:
+        super().__init__()
+        if min(vocab_size, num_tokens, width, num_layers, num_heads, feedforward_dim) < 1:
+            raise ValueError("every size of a TextTransformer must be at least 1")
+        if width % num_heads or width % 2:
+            raise ValueError(
+                f"width is {width} and num_heads {num_heads}; the width must be even and a "
+                f"multiple of the heads"
+            )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
+        if pooling not in ("real", "all"):
+            raise ValueError(f"pooling is {pooling!r}; choose one of real, all")
+        self.out_features = width
+        self.num_tokens = num_tokens
+        self.pooling = pooling
+        self.embedding = nn.Embedding(
+            vocab_size, width, padding_idx=None if padding_embedding else 0
+        )
+        self.vmask = (
+            VariationalWordMask(width, mask_dim, temperature, final_temperature) if vmask else None
+        )
+        self.register_buffer("positions", sinusoids(num_tokens, width), persistent=False)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            TextLayer(width, num_heads, feedforward_dim, dropout) for _ in range(num_layers)
+        )
+
+    @property
+    def initial_scale(self) -> float:
+        """Root mean square of the features' entries at the start, as measured on texts of 20 words."""
+        return 0.3
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, E) of token ids (B, T); ``mask`` (B, T) is true on real tokens."""
+        return self.represent(tokens, mask)["features"]
+
+    def represent(self, tokens: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Everything between tokens and features, by name.
+
+        Args:
+            tokens: (B, T).
+            mask: (B, T), true on real tokens; None takes all that are not 0.
+
+        Returns:
+            ``embedding``, ``vmask`` (the embedding itself without a mask), ``attention``,
+            ``norm1``, ``ffn1_before_relu``, ``ffn1``, ``ffn2``, ``norm2``, (B, T, ...) each, and
+            ``attention_weights`` (B, heads, T, T), all of the last layer; with several layers also
+            ``layer1/ffn1`` and so on; ``vmask_probability`` (B, T) with a mask; ``features`` (B, E).
+
+        Raises:
+            ValueError: The texts are longer than ``num_tokens``.
+        """
+        length = tokens.shape[1]
+        if length > self.num_tokens:
+            raise ValueError(
+                f"a text has {length} tokens and the TextTransformer takes {self.num_tokens}; cut "
+                f"it, or build the network with num_tokens={length}"
+            )
+        mask = tokens != 0 if mask is None else mask
+        # N(0, 1) times the root of the width, as in the authors' code.
+        x = self.embedding(tokens) * math.sqrt(self.out_features)  # (B, T, E)
+        taps = {"embedding": x}
+        if self.vmask is not None:
+            x, taps["vmask_probability"] = self.vmask(x)
+        taps["vmask"] = x
+        x = self.dropout(x + self.positions[:length])
+        for number, layer in enumerate(self.layers, start=1):
+            inside = layer(x, mask)
+            x = inside["norm2"]
+            taps.update(inside)
+            if len(self.layers) > 1:
+                taps.update({f"layer{number}/{name}": value for name, value in inside.items()})
+        taps["features"] = self._pooled(x, mask)
+        return taps
+
+    def _pooled(self, x: Tensor, mask: Tensor) -> Tensor:
+        if self.pooling == "all":
+            return x.mean(dim=1)
+        kept = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # (B, T, E)
+        return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+class TextLayer(nn.Module):
+    """Post-norm encoder layer with ReLU that returns its attention weights and every step.
+
+    The same function as torch's ``nn.TransformerEncoderLayer``, which hands out none of these.
+
+    Args:
+        width: E.
+        num_heads: Attention heads, H.
+        feedforward_dim: Width of FFN1.
+        dropout: On attention weights, the two residual branches and FFN1.
+    """
+
+    def __init__(self, width: int, num_heads: int, feedforward_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        self.out = nn.Linear(width, width)
+        nn.init.zeros_(self.out.bias)
+        self.norm1 = nn.LayerNorm(width)
+        self.feedforward1 = nn.Linear(width, feedforward_dim)
+        self.feedforward2 = nn.Linear(feedforward_dim, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The steps of the layer by name, from (B, T, E) and the mask (B, T) of real tokens."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, E/H)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, E/H) each
+        scores = (q @ k.mT).float() / math.sqrt(q.shape[-1])  # (B, H, T, T)
+        # A finite number, so that a row without any real token stays free of nan.
+        hidden = ~mask[:, None, None, :]
+        weights = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(dim=-1)
+        mixed = self.dropout(weights).to(v.dtype) @ v  # (B, H, T, E/H)
+        attention = self.out(mixed.transpose(1, 2).flatten(-2))  # (B, T, E)
+        norm1 = self.norm1(x + self.dropout(attention))
+        before_relu = self.feedforward1(norm1)  # (B, T, F)
+        ffn1 = F.relu(before_relu)
+        ffn2 = self.feedforward2(self.dropout(ffn1))  # (B, T, E)
+        return {
+            "attention_weights": weights,
+            "attention": attention,
+            "norm1": norm1,
+            "ffn1_before_relu": before_relu,
+            "ffn1": ffn1,
+            "ffn2": ffn2,
+            "norm2": self.norm2(norm1 + self.dropout(ffn2)),
+        }
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Sinusoidal positions (length, width): sines in even places, cosines in odd ones.
+
+    Vaswani et al. 2017, §3.5.
+    """
+    place = torch.arange(length).unsqueeze(1)
+    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    angles = place * rates  # (length, width / 2)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

@@ -1,0 +1,325 @@
+"""TextClassifier: a text network, any loss head, and SAFR's terms that move neurons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, get_args
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torchmetrics import MeanMetric, SumMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_modules.data_sizes import refuse_other_sizes
+from lightning_modules.divergence import DivergenceWatch
+from lightning_modules.heads import CrossEntropyHead, LossHead
+from lightning_modules.networks import TextTransformer
+from lightning_modules.optimization import apply_settings, clip_gradients, parameter_groups
+from lightning_modules.recipes import from_recipe, recipe
+from lightning_modules.regularizers import Form, importance, information, interaction
+from lightning_modules.step_counting import count_in_steps, last_step, restore_position
+
+Batch = dict[str, Tensor]
+
+
+class TextClassifier(L.LightningModule):
+    """A network over words and a loss head on its pooled features, with SAFR's two terms.
+
+    The loss is that of the head, plus ``lambda_importance`` times the importance term on the masked
+    words, plus ``lambda_interaction`` times the interaction term on the attention weights (SAFR §3;
+    the three forms are REFERENCE B.3's). The baseline is a network without a word mask and both
+    weights 0. Batches are the text data modules': tokens (B, T), mask (B, T), words (B, T), labels
+    (B,), and the size of the global batch. AdamW at a constant rate; without weight decay it is
+    Adam.
+
+    Args:
+        network: Network class; called with (vocab_size, num_tokens).
+        head: Loss head class; called with (width of the features, num_classes).
+        vocab_size: Number of tokens (filled in from the data on the command line).
+        num_tokens: Longest text (likewise).
+        num_classes: Number of classes (likewise).
+        lambda_importance: Weight of the importance term.
+        lambda_interaction: Weight of the interaction term.
+        regularizer: Form of both: 'masked' counts real words only, 'paper' is the equations' sum
+            over a text, 'code' the authors' mean over all positions, padding included.
+        lambda_information: Weight of VMASK's own term, which SAFR leaves out (Chen and Ji 2020).
+        information_decay: Its fall per epoch.
+        information_floor: Where the fall ends.
+        learning_rate: AdamW's.
+        weight_decay: AdamW's, on matrices; vectors do not decay.
+        betas: AdamW's decay rates of its two moments.
+        clip_norm: Largest norm of the gradient; null for no clipping.
+
+    Raises:
+        ValueError: A number is out of range, or a term needs a mask that the network lacks.
+    """
+
+    progress_unit = "step"
+    progress_scores = ("train/loss", "val/loss", "val/accuracy")
+    headlines = ("train/loss", "val/loss", "val/accuracy", "val/step", "test/loss", "test/accuracy")
+
+    def __init__(
+        self,
+        network: Callable[[int, int], TextTransformer] = TextTransformer,
+        head: Callable[[int, int], LossHead] = CrossEntropyHead,
+        vocab_size: int = 10_000,
+        num_tokens: int = 128,
+        num_classes: int = 2,
+        lambda_importance: float = 0.0,
+        lambda_interaction: float = 0.0,
+        regularizer: Form = "masked",
+        lambda_information: float = 0.0,
+        information_decay: float = 0.0,
+        information_floor: float = 0.0,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        clip_norm: float | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("lambda_importance", lambda_importance),
+            ("lambda_interaction", lambda_interaction),
+            ("lambda_information", lambda_information),
+            ("information_decay", information_decay),
+            ("information_floor", information_floor),
+            ("weight_decay", weight_decay),
+        ):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; it must be 0 or positive")
+        if not 0 < learning_rate < math.inf or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(
+                f"learning_rate is {learning_rate} and betas are {betas}; the first must be "
+                f"positive, the others at least 0 and below 1"
+            )
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or null for none")
+        if regularizer not in get_args(Form):
+            choices = ", ".join(get_args(Form))
+            raise ValueError(f"regularizer is {regularizer!r}; choose one of {choices}")
+        self.save_hyperparameters(logger=False)
+        for name, factory in (("network", network), ("head", head)):
+            if callable(self.hparams.get(name)):
+                self.hparams[name] = recipe(factory)
+        self.sizes = {
+            "vocab_size": vocab_size,
+            "num_tokens": num_tokens,
+            "num_classes": num_classes,
+        }
+        self.lambda_importance, self.lambda_interaction = lambda_importance, lambda_interaction
+        self.regularizer: Form = regularizer
+        self.lambda_information = lambda_information
+        self.information_decay, self.information_floor = information_decay, information_floor
+        self.learning_rate, self.weight_decay, self.betas = learning_rate, weight_decay, betas
+        self.clip_norm = clip_norm
+
+        self.network = from_recipe(network, "network")(vocab_size, num_tokens)
+        self.head = from_recipe(head, "head")(self.network.out_features, num_classes)
+        if lambda_information and self.network.vmask is None:
+            raise ValueError(
+                f"lambda_information is {lambda_information}, and the network has no word mask; "
+                f"set it to 0, or model.network.vmask to true"
+            )
+        if self.head.compares_by_distance:
+            # Features and class centres begin at one scale, or all distances are the same.
+            with torch.no_grad():
+                rms = self.head.weight.square().mean().sqrt()
+                self.head.weight.mul_(self.network.initial_scale / rms)
+
+        self.divergence = DivergenceWatch("lower model.learning_rate, or set model.clip_norm")
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.evaluated_loss = SumMetric(nan_strategy="disable")
+        self.evaluated_texts = SumMetric(nan_strategy="disable")
+        self.accuracy = MulticlassAccuracy(num_classes, average="micro", ignore_index=-100)
+        self._scores: dict[str, Tensor] = {}
+        self._last_step: int | None = None
+
+    # ---- set-up --------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        trainer: Any = self.trainer
+        refuse_other_sizes(self, self.sizes, trainer.datamodule)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        fused = self.trainer.precision != "16-mixed"  # whose scaler unscales before the clipping
+        return torch.optim.AdamW(
+            parameter_groups(self, self.weight_decay),
+            lr=self.learning_rate,
+            betas=self.betas,
+            fused=fused,
+        )
+
+    def on_fit_start(self) -> None:
+        self.divergence.start(self.device)
+        self.train_loss.reset()
+        self._last_step = last_step(self.trainer)
+        count_in_steps(self.trainer)
+
+    def on_train_start(self) -> None:
+        apply_settings(self, self.learning_rate, (self.weight_decay, 0.0), self.betas)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits (B, classes) of token ids (B, T)."""
+        return self.head(self.network(tokens, mask))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if self.network.vmask is not None and self._last_step:
+            self.network.vmask.anneal(self.global_step / self._last_step)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of this rank's share, such that the mean over ranks is the global batch's."""
+        taps = self.network.represent(batch["tokens"], batch["mask"])
+        world = self.trainer.world_size
+        texts, tokens = batch["global_size"].unbind()
+        share = (batch["labels"] != -100).sum() * world / texts
+        loss = self.head.loss(taps["features"], batch["labels"]) * share
+        terms = self.regularizers(taps, batch["mask"], tokens / world, share)
+        for weight, term in terms.values():
+            loss = loss + weight * term
+        with torch.no_grad():
+            self.divergence.note(loss, self.global_step + 1)
+            self.train_loss.update(loss)
+        return loss
+
+    def regularizers(
+        self, taps: dict[str, Tensor], mask: Tensor, num_tokens: Tensor, share: Tensor
+    ) -> dict[str, tuple[float, Tensor]]:
+        """The terms beside the head's loss that have a weight, by name: (weight, value).
+
+        Args:
+            taps: What the network's ``represent`` returns.
+            mask: (B, T), true on real tokens.
+            num_tokens: Real tokens of the global batch, divided by the number of ranks.
+            share: This rank's part of the global batch's texts, times the number of ranks.
+        """
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if self.lambda_importance:
+            term = importance(taps["vmask"], mask, self.regularizer, num_tokens)
+            by_text = self.regularizer != "masked"  # the others are means over texts
+            terms["importance"] = (self.lambda_importance, term * share if by_text else term)
+        if self.lambda_interaction:
+            term = interaction(taps["attention_weights"], mask, self.regularizer)
+            terms["interaction"] = (self.lambda_interaction, term * share)
+        if weight := self._information_weight():
+            term = information(taps["vmask_probability"], mask, num_tokens)
+            terms["information"] = (weight, term)
+        return terms
+
+    def _information_weight(self) -> float:
+        fallen = self.lambda_information - self.information_decay * self.current_epoch
+        return max(fallen, min(self.information_floor, self.lambda_information))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning 2.6's own refuses a fused AdamW under bf16-mixed.
+        limit = self.clip_norm if gradient_clip_val is None else gradient_clip_val
+        if limit is not None:
+            norm = clip_gradients(self, limit)
+            if self.trainer.precision != "16-mixed":  # whose scaler passes over such a step
+                self.divergence.note(norm, self.global_step + 1)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not every or self.global_step % every != 0:
+            return
+        self.divergence.stop_if_diverged(self.trainer.strategy)
+        loss = self.train_loss.compute()  # over all ranks and steps since the last time
+        self.train_loss.reset()
+        self._scores["train/loss"] = loss.detach().reshape(1)
+        self._log({"train/loss": loss})
+
+    def on_train_end(self) -> None:
+        self.divergence.stop_if_diverged(self.trainer.strategy)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Before anything is written, so that a broken model never replaces a good one.
+        self.divergence.stop_if_diverged(self.trainer.strategy)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        restore_position(self._trainer, checkpoint)
+
+    # ---- evaluation ----------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self.reset_evaluation()
+
+    def on_test_epoch_start(self) -> None:
+        self.reset_evaluation()
+
+    def reset_evaluation(self) -> None:
+        """Begin a pass over a data set."""
+        for metric in (self.evaluated_loss, self.evaluated_texts, self.accuracy):
+            metric.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Scores a batch; returns its ``representations``, so that probes need no second pass."""
+        found = self.representations(batch)
+        counted = (batch["labels"] != -100).sum()
+        loss = self.head.loss(found["features"], batch["labels"])
+        self.evaluated_loss.update(loss * counted)
+        self.evaluated_texts.update(counted)
+        self.accuracy.update(found["logits"], batch["labels"])
+        return found
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """As for validation."""
+        return self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        if not self.trainer.sanity_checking:
+            self._log(self.evaluation("val"))
+
+    def on_test_epoch_end(self) -> None:
+        self._log(self.evaluation("test"))
+
+    def evaluation(self, stage: str) -> dict[str, Tensor]:
+        """Loss and accuracy of the pass that has just ended, over all ranks."""
+        loss = self.evaluated_loss.compute() / self.evaluated_texts.compute()
+        scores = {f"{stage}/loss": loss, f"{stage}/accuracy": self.accuracy.compute()}
+        self._scores.update({name: value.reshape(1) for name, value in scores.items()})
+        if stage == "val" and self.trainer.state.fn == TrainerFn.FITTING:
+            self._scores["val/step"] = torch.tensor([float(self.global_step)])
+        return scores
+
+    # ---- what callbacks read -------------------------------------------------------------------
+
+    def representations(self, batch: Batch) -> dict[str, Tensor]:
+        """The network's steps by name (``TextTransformer.represent``), and the ``logits``."""
+        found = self.network.represent(batch["tokens"], batch["mask"])
+        found["logits"] = self.head(found["features"])
+        return found
+
+    def classify(self, batch: Batch) -> Tensor:
+        """Logits (B, classes) of a batch."""
+        return self(batch["tokens"], batch["mask"])
+
+    def scores(self) -> dict[str, Tensor]:
+        """The last losses and accuracies, (1,) each."""
+        return self._scores
+
+    def embedding_matrix(self) -> Tensor:
+        """The embeddings of the words, (1, V, E)."""
+        return self.network.embedding_matrix().detach().unsqueeze(0)
+
+    def class_centers(self) -> Tensor:
+        """The head's weights, (1, classes, E)."""
+        return self.head.weight.detach().unsqueeze(0)
+
+    def tokens_in(self, batch: Batch) -> int:
+        """Number of positions that a batch trains on, padding included."""
+        return batch["tokens"].numel()
+
+    def _log(self, scores: dict[str, Any]) -> None:
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            # Lightning's own step lags one behind the number of optimizer steps that were done.
+            scores = {**scores, "step": float(self.global_step)}
+        self.log_dict(scores, batch_size=1)
