@@ -24,7 +24,8 @@ import train
 from callbacks.error_sentences import user_sentence
 from callbacks.run_summary import as_list, versions
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
-from callbacks.studies.sections import Identities, refuse_other_report, write_sections
+from callbacks.studies.report_origin import Identities, refuse_other_report, report_origin
+from callbacks.studies.sections import write_sections
 from callbacks.studies.store import Store, Trained, identity_hash, seed_ranges
 from callbacks.studies.study import Labels, Study, find_studies, load_studies, study_name
 from callbacks.studies.study import study_title as title_of
@@ -84,17 +85,18 @@ def reproduce(
         part = "_part" if only or seeds is not None else ""
         folder = Path(output) / f"{name}{'_quick' if quick else ''}{part}"
         identities = {s.name: _identities(s) for s in studies}
-        refuse_other_report(folder, identities)
+        origin = report_origin(folder, path, name, studies, title_of(path))
+        refuse_other_report(folder, origin, identities)
         for identity in (i for of_study in identities.values() for i in of_study.values()):
             store.seeds_done(identity)  # or refuse what lies there, before hours of runs
-        plans.append((path, folder, studies, identities))
+        plans.append((path, folder, origin, studies, identities))
     for folder in (Path(output), Path(runs)):
         folder.mkdir(parents=True, exist_ok=True)  # or find out now that it cannot be written
     failed: dict[str, str] = {}
     if not report_only:
         wanted = [
             (_config_of(one, point), one.seeds)
-            for _, _, studies, _ in plans
+            for *_, studies, _ in plans
             for one in studies
             for point in one.points()
         ]
@@ -103,10 +105,11 @@ def reproduce(
     command = _typed(study, {"quick": quick, "seeds": seeds, "only": only, "runs": runs})
     if shards > 1:
         print(f"when all {shards} parts are done: {command} --report_only")
-    for path, folder, studies, identities in plans if shards == 1 else []:
+    for path, folder, origin, studies, identities in plans if shards == 1 else []:
         report, told = write_sections(
-            folder, studies, identities, store, command=command, failed=failed, title=title_of(path)
-        )
+            folder, studies, identities, store,
+            origin=origin, command=command, failed=failed, title=title_of(path),
+        )  # fmt: skip
         print(f"report: {report} ({told})")
     if failed:
         for name, sentence in failed.items():

@@ -51,6 +51,11 @@ def user_sentence(
             "the checkpoint does not fit this config (another network, head, task or number of "
             "seeds); use the config.yaml of the run's folder: " + " ".join(message.split())[:300]
         )
+    if "loaded state dict" in message:  # of the optimizer
+        return (
+            "the checkpoint's optimizer does not fit this config (other train fractions, batch "
+            "size or number of seeds); use the config.yaml of the run's folder"
+        )
     if twice := re.search(r"more than one stateful callback of type `(\w+)`", message):
         return (
             f"trainer.callbacks holds {twice.group(1)} twice with the same settings, which a "

@@ -15,6 +15,7 @@ import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from callbacks.member_settings import differing_settings
 from callbacks.probe import is_fitting
 from callbacks.quartiles import quantile_with_never
 from callbacks.run_folder import run_folder
@@ -26,7 +27,8 @@ class RunSummary(L.Callback):
     """Closes a run: a table on the terminal, ``results.json``, TensorBoard's hyper-parameter tab.
 
     It collects the module's ``scores()`` and every callback's ``results``, so that a new probe
-    appears in both by itself.
+    appears in both by itself. Settings in which members differ beside their seed (train fraction,
+    sampling, exponent) stand in ``results.json`` under ``member_settings``, a value for each.
 
     Args:
         table: Print the table.
@@ -85,10 +87,12 @@ class RunSummary(L.Callback):
             headlines += getattr(callback, "headlines", []) if results else []
         folder = run_folder(trainer)
         config = _config_of(folder)
+        differing = differing_settings(trainer, module)
         results = {
             "name": folder.parent.name if folder else None,
             "config": config,
             "seeds": list(getattr(module, "seeds", [])),
+            **({"member_settings": differing} if differing else {}),
             "metrics": metrics,
             "versions": versions(),
             "wall_time_seconds": seconds,

@@ -7,11 +7,15 @@ from typing import Any, TypedDict, get_args
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from datamodules.batching import epoch_batches
 from datamodules.splitting import Sampling, Split, split_examples
 from datamodules.tasks import ModularAddition, Task
+
+# Settings that decide which examples a seed is trained on, and in which steps.
+_DECISIVE = ("sampling", "num_samples", "train_fraction", "batch_size", "keep_pairs_together")
 
 
 class EpochBatch(TypedDict):
@@ -85,7 +89,7 @@ class AlgorithmicData(L.LightningDataModule):
         self.seeds = seeds
         self.splits: list[Split] = []
         self._split_seeds: list[int] = []
-        self._member_settings: list[tuple[Sampling, float]] = []
+        self._member_settings: list[dict[str, Any]] = []
 
     @property
     def vocab_size(self) -> int:
@@ -113,8 +117,8 @@ class AlgorithmicData(L.LightningDataModule):
         return [-(-len(split.train_inputs) // self.batch_size) for split in self.splits]
 
     @property
-    def member_settings(self) -> list[tuple[Sampling, float]]:
-        """Each member's sampling and train fraction (after ``setup``)."""
+    def member_settings(self) -> list[dict[str, Any]]:
+        """Each member's ``sampling`` and ``train_fraction`` by name (after ``setup``)."""
         return self._member_settings
 
     def setup(self, stage: str | None = None) -> None:
@@ -124,12 +128,15 @@ class AlgorithmicData(L.LightningDataModule):
             return
         samplings: list[Sampling] = _for_each(self.sampling, "sampling", seeds)
         fractions = _for_each(self.train_fraction, "train_fraction", seeds)
-        self._member_settings = list(zip(samplings, fractions, strict=True))
+        self._member_settings = [
+            {"sampling": sampling, "train_fraction": fraction}
+            for sampling, fraction in zip(samplings, fractions, strict=True)
+        ]
         self.splits = [
             split_examples(
                 self.task, seed, sampling, self.num_samples, fraction, self.keep_pairs_together
             )
-            for seed, (sampling, fraction) in zip(seeds, self._member_settings, strict=True)
+            for seed, sampling, fraction in zip(seeds, samplings, fractions, strict=True)
         ]
         self._split_seeds = seeds
 
@@ -154,6 +161,27 @@ class AlgorithmicData(L.LightningDataModule):
     def predict_dataloader(self) -> EvaluationLoader:
         """The same as for validation."""
         return self.val_dataloader()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides which examples each seed is trained on, and in how many steps an epoch."""
+        return {name: getattr(self, name) for name in _DECISIVE}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on with other data than those of the run that wrote a checkpoint.
+
+        Raises:
+            ValueError: Test inputs would have been trained on, or an epoch has other steps.
+        """
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        for name, here in self.state_dict().items():
+            there = state_dict.get(name, here)
+            if _of_members(there, self._split_seeds) != _of_members(here, self._split_seeds):
+                raise ValueError(
+                    f"the checkpoint was written by a run with {name} {there}, and now it is "
+                    f"{here}, so that seeds have other training examples or steps; go back to "
+                    f"that, or start a new run"
+                )
 
     def _resolve_seeds(self) -> list[int]:
         module = self.trainer.lightning_module if self.trainer is not None else None
@@ -234,14 +262,18 @@ def evaluation_batch(splits: Sequence[Split]) -> EvaluationBatch:
 
 def _for_each(setting: Any, name: str, seeds: Sequence[int]) -> list[Any]:
     """One value for each seed, of a list or of one that all share."""
-    if not isinstance(setting, list):
-        return [setting] * len(seeds)
-    if len(setting) != len(seeds):
+    values = _of_members(setting, seeds)
+    if len(values) != len(seeds):
         raise ValueError(
-            f"data.{name} has {len(setting)} entries for {len(seeds)} seeds; give one each, or one "
+            f"data.{name} has {len(values)} entries for {len(seeds)} seeds; give one each, or one "
             f"value for all"
         )
-    return setting
+    return values
+
+
+def _of_members(setting: Any, seeds: Sequence[int]) -> list[Any]:
+    """A list as it is, and a value that all seeds share once for each."""
+    return setting if isinstance(setting, list) else [setting] * len(seeds)
 
 
 def _stack(tensors: Sequence[Tensor], fill: int | bool) -> Tensor:

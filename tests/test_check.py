@@ -157,6 +157,29 @@ def test_seeds_are_counted_as_before(in_root, capsys):
     assert line(text, "devices").endswith("1 × cpu, 32-true") and "memory" not in text
 
 
+@pytest.mark.parametrize(
+    ("fractions", "devices", "refused"),
+    [
+        ("[0.3, 0.8]", 2, True),
+        ("[0.3, 0.8]", 1, False),
+        ("[0.82, 0.83]", 2, False),  # of 1,000 examples 26 batches of 32 either way
+    ],
+)
+def test_members_with_other_steps_are_refused_on_two_devices_as_fit_refuses_them(
+    in_root, capsys, fractions, devices, refused
+):
+    text = said(
+        capsys, 2 if refused else 0, "--config", "configs/quickstart.yaml",
+        "--model.num_seeds", "2", "--data.train_fraction", fractions,
+        "--trainer.accelerator", "cpu", "--trainer.devices", str(devices),
+    )  # fmt: skip
+    sentence = (
+        "error: members that differ in their training fraction train on one device, not on 2; "
+        "set trainer.devices to 1"
+    )
+    assert (text == sentence) == refused
+
+
 @pytest.mark.slow
 @pytest.mark.ddp
 def test_strategy_of_the_config_trains_on_two_processes(in_root, folder, tmp_path):

@@ -237,6 +237,41 @@ def test_settings_of_the_config_act_on_a_classifier_s_checkpoint_that_is_named(
     assert not [line for line in caplog.messages if "other settings" in line]
 
 
+def test_members_of_a_checkpoint_go_on_with_their_own_data_or_not_at_all(in_root, tmp_path, capsys):
+    run = (*SMALL, "--data.num_samples", "200")
+    halves = ("--data.train_fraction", "[0.5, 0.5]")
+    fit(tmp_path, *run, *halves)
+    (folder,) = versions(tmp_path)
+    ckpt = folder / "checkpoints" / "previous.ckpt"
+
+    def refused(*options: str, of: Path = ckpt) -> str:
+        with pytest.raises(SystemExit) as stop:
+            fit(tmp_path / "refused", *run, *options, "--ckpt_path", str(of))
+        assert stop.value.code == 2
+        (said,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("error: ")]
+        return said
+
+    others = refused("--data.train_fraction", "[0.3, 0.5]")
+    assert "a run with train_fraction [0.5, 0.5], and now it is [0.3, 0.5]" in others
+    three = refused("--model.num_seeds", "3", "--data.train_fraction", "[0.3, 0.5, 0.5]")
+    assert "was trained with seeds [0, 1], and the config says [0, 1, 2]" in three
+    # One that an older version wrote, which says nothing of its data.
+    old = tmp_path / "old.ckpt"
+    content = torch.load(ckpt, weights_only=True)
+    assert content.pop("AlgorithmicData")["train_fraction"] == [0.5, 0.5]
+    torch.save(content, old)
+    assert "optimizer does not fit" in refused("--data.train_fraction", "[0.3, 0.8]", of=old)
+    # One fraction for all is the same data; another may be measured on.
+    fit(tmp_path, *run, "--data.train_fraction", "0.5", "--ckpt_path", str(ckpt))
+    assert end(versions(tmp_path)[1])["global_step"] == end(folder)["global_step"]
+    other = ("--data.train_fraction", "[0.3, 0.5]", "--ckpt_path", str(ckpt))
+    fit(tmp_path, *run, *other, subcommand="validate")
+    capsys.readouterr()
+    fit(tmp_path, *run, "--data.train_fraction", "[0.3, 0.5]", "--ckpt_path", "last")
+    said = capsys.readouterr().out
+    assert "passed over" in said and "data.train_fraction was [0.5, 0.5]" in said
+
+
 def test_the_saved_config_of_a_run_finds_that_run_s_last(lm, tmp_path, capsys):
     fit(tmp_path, *lm)
     (folder,) = versions(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -315,6 +316,35 @@ def test_a_report_of_another_version_of_the_study_is_not_overwritten(
     assert report.read_text() == text and len(finished(RUNS_FOLDER)) == networks
     (report.parent / "study.json").write_text("{}")
     assert "study.json is damaged; delete it" in reproduce(study, code=2)
+
+
+def test_another_study_of_the_same_file_name_does_not_overwrite_a_report(
+    reproduce, small_study, tmp_path
+):
+    study, other = small_study(), tmp_path / "elsewhere" / "small.yaml"
+    reproduce(study, "--quick")
+    text = Path("reports/small_quick/report.md").read_text()
+    other.parent.mkdir()
+    other.write_text(study.read_text().replace("A small grid", "Another grid"))
+    said = reproduce(other, "--quick", code=2)
+    assert "holds the report of another study (title 'A small grid', and here 'Another " in said
+    assert Path("reports/small_quick/report.md").read_text() == text
+    study.write_text(other.read_text())  # one's own may be given another title
+    reproduce(study, "--quick", "--report_only")
+    assert "# Another grid" in Path("reports/small_quick/report.md").read_text()
+
+
+def test_networks_of_several_versions_are_told_in_the_report(reproduce, small_study):
+    study = small_study()
+    assert "different versions" not in reproduce(study)
+    record = next(RUNS_FOLDER.glob("*/seeds_*.json"))
+    content = json.loads(record.read_text())
+    now, content["versions"]["torch"] = content["versions"]["torch"], "1.0"
+    record.write_text(json.dumps(content))
+    line = f"versions, which may change last digits: 6 networks with torch {now}, 2 networks with "
+    assert f"{line}torch 1.0." in reproduce(study, "--report_only")
+    report = Path("reports/small/report.md").read_text()
+    assert f"To note:\n\n- Trained with different {line}torch 1.0.\n" in report
 
 
 def test_one_seed_models_have_a_run_for_each_seed(

@@ -49,6 +49,7 @@ def write_report(
     *,
     command: str,
     notes: Sequence[str] = (),
+    remarks: Sequence[str] = (),
     title: str | None = None,
 ) -> Path:
     """Write report.md, the figures as PNG and PDF, and the numbers as CSV.
@@ -63,6 +64,7 @@ def write_report(
         sections: One study, or those of a collection in order.
         command: What made this report.
         notes: What the report lacks, a line each: runs that are missing or failed.
+        remarks: What a reader should know of how its runs were made, a line each.
         title: Of the report; that of the study if there is one only.
 
     Returns:
@@ -79,6 +81,8 @@ def write_report(
     made = ["Made by", f"```bash\n{command}\n```"]
     if notes:
         made.append("\n".join(["Not complete:\n", *(f"- {note}" for note in notes)]))
+    if remarks:
+        made.append("\n".join(["To note:\n", *(f"- {remark}" for remark in remarks)]))
     parts = [f"# {title}", *_quick_line(sections)]
     if not alone:
         parts += made

@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from callbacks.plots.grid_point import GridPoint
-from callbacks.run_summary import versions
-from callbacks.studies.atomic_files import write_text
+from callbacks.studies.mixed_versions import mixed_versions
 from callbacks.studies.report import Section, write_report
+from callbacks.studies.report_origin import Identities, write_origin
 from callbacks.studies.store import Store, identity_hash
 from callbacks.studies.study import PROTOCOLS, Study
 from callbacks.studies.study_checks import found
 
 TITLES = {"authors": "the authors' protocol", "careful": "the careful protocol"}
-
-Identities = dict[str, dict[str, Any]]  # a point's labels as text -> what it is run with
-
-
-def refuse_other_report(folder: Path, identities: dict[str, Identities]) -> None:
-    """Refuse to overwrite a report that other settings have led to.
-
-    Args:
-        folder: Of the report.
-        identities: Points by study.
-
-    Raises:
-        ValueError: The report that lies there is of points that are run with other settings now.
-    """
-    path = folder / "study.json"
-    if not path.is_file():
-        return
-    try:
-        before = {
-            str(study): dict(of) for study, of in json.loads(path.read_text())["points"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} is damaged; delete it, and the report is written anew") from None
-    for study, points in identities.items():
-        for labels, identity in points.items():
-            now = identity_hash(identity)
-            if before.get(study, {}).get(labels, now) != now:
-                words = ", ".join(json.loads(labels))
-                raise ValueError(
-                    f"{folder} holds the report of another version of this study ({words} was run "
-                    f"with other settings); move it away, or give --output another folder"
-                )
 
 
 def write_sections(
@@ -57,6 +24,7 @@ def write_sections(
     identities: dict[str, Identities],
     store: Store,
     *,
+    origin: Mapping[str, Any],
     command: str,
     failed: Mapping[str, str],
     title: str | None = None,
@@ -68,6 +36,7 @@ def write_sections(
         studies: Their sections, in this order.
         identities: Points by study.
         store: Finished runs.
+        origin: Which study it is, of :func:`report_origin`.
         command: How to make it again.
         failed: Why runs failed, by their name.
         title: Of a collection; those of its studies if it has none.
@@ -77,8 +46,9 @@ def write_sections(
     """
     sections, notes = [], [f"Failed: {name}: {sentence}" for name, sentence in failed.items()]
     networks = seconds = 0.0
+    versions: dict[tuple[str, int], dict[str, str]] = {}  # of a network that studies share once
     for study in studies:
-        results, of_study = _results(study, identities[study.name], store)
+        results, of_study = _results(study, identities[study.name], store, versions)
         wanted = len(study.points()) * len(study.seeds)
         there = sum(len(point.seeds) for points in results.values() for point in points)
         if there < wanted:
@@ -87,21 +57,26 @@ def write_sections(
         notes += [f"{study.name}: {sentence}" for sentence in lost]
         sections.append(Section(study, results, figures))
         networks, seconds = networks + there, seconds + of_study
-    report = write_report(folder, sections, command=command, notes=notes, title=title)
-    points = {
-        study: {labels: identity_hash(identity) for labels, identity in of.items()}
-        for study, of in identities.items()
-    }
-    content = json.dumps({"points": points, "versions": versions()}, indent=1)
-    write_text(folder / "study.json", content + "\n")
-    told = [f"{networks:,.0f} networks, {seconds / 60:,.1f} minutes of training", *notes]
+    mixed = mixed_versions(versions.values())
+    remarks = [mixed] if mixed else []
+    report = write_report(
+        folder, sections, command=command, notes=notes, remarks=remarks, title=title
+    )
+    write_origin(folder, origin, identities)
+    told = [f"{networks:,.0f} networks, {seconds / 60:,.1f} minutes of training", *notes, *remarks]
     return report, "; ".join(told)
 
 
 def _results(
-    study: Study, identities: Identities, store: Store
+    study: Study,
+    identities: Identities,
+    store: Store,
+    versions: dict[tuple[str, int], dict[str, str]],
 ) -> tuple[dict[str, list[GridPoint]], float]:
-    """Finished points by protocol, and the seconds that their runs took."""
+    """Finished points by protocol, and the seconds that their runs took.
+
+    The versions that trained each network are added to ``versions``, by its point and seed.
+    """
     results: dict[str, list[GridPoint]] = {protocol: [] for protocol in PROTOCOLS}
     seconds = 0.0
     for point, identity in zip(study.points(), identities.values(), strict=True):
@@ -112,6 +87,8 @@ def _results(
                 GridPoint(labels, finished.seeds, finished.metrics, finished.arrays)
             )
             seconds += finished.seconds
+            names = [(identity_hash(identity), seed) for seed in finished.seeds]
+            versions.update(zip(names, finished.versions, strict=True))
     return results, seconds
 
 

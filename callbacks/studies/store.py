@@ -30,12 +30,14 @@ class Finished:
             none.
         arrays: By name (S, ...).
         seconds: Time that its runs took, in proportion to their members.
+        versions: Of each seed those of the packages that trained it; empty where they are not told.
     """
 
     seeds: list[int]
     metrics: dict[str, NDArray[Any]]
     arrays: dict[str, NDArray[Any]]
     seconds: float
+    versions: list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class Store:
             if all(name in stored for _, _, stored in rows)
         }
         seconds = sum(record["seconds"] / len(record["seeds"]) for record, _, _ in rows)
-        return Finished(sorted(taken), metrics, arrays, seconds)
+        versions = [record["versions"] for record, _, _ in rows]
+        return Finished(sorted(taken), metrics, arrays, seconds, versions)
 
     def write(self, trained: Sequence[Trained], versions: Mapping[str, str]) -> None:
         """Keep what was trained together.
@@ -171,6 +174,7 @@ class Store:
                     raise ValueError("not one value a seed")
                 if not float(record["seconds"]) >= 0:
                     raise ValueError("no duration")
+                versions = dict(record.get("versions") or {})
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(
                     f"{path} is damaged ({type(error).__name__}); delete it, and it is run again"
@@ -187,7 +191,7 @@ class Store:
                 )
             if not zipfile.is_zipfile(arrays):  # reads its end only: what is cut short has none
                 raise _damaged(arrays, "cut short")
-            records.append({**record, "path": path})
+            records.append({**record, "versions": versions, "path": path})
         return records
 
 

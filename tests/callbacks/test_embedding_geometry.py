@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from callbacks import EmbeddingGeometry, metrics
 from datamodules import (
@@ -22,20 +22,9 @@ from datamodules import (
     PermutationComposition,
 )
 from lightning_modules import Classifier
+from tests.loggers import Unseen
 
 GENERATIONS = torch.tensor([int(np.log2(node)) for node in range(1, 128)])
-
-
-class Unseen(Logger):
-    """A logger that keeps nothing: figures are drawn where there is one."""
-
-    name, version = "unseen", 0
-
-    def log_metrics(self, metrics, step=None):
-        pass
-
-    def log_hyperparams(self, params, *args, **kwargs):
-        pass
 
 
 def coset_names(points):

@@ -99,6 +99,43 @@ def test_nothing_is_written_without_a_folder_or_on_other_ranks(tmp_path, missing
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "of_head", "names", "cells"),
+    [
+        (
+            [("distinct", 0.3), ("distinct", 0.8)],
+            [{}, {}],
+            ["train_fraction"],
+            [["0.3"], ["0.8"]],
+        ),
+        (
+            [("distinct", 0.3), ("with_replacement", 0.8)],
+            [{"exponent": 2.0}, {"exponent": 4.0}],
+            ["sampling", "train_fraction", "exponent"],
+            [["distinct", "0.3", "2.0"], ["with_replacement", "0.8", "4.0"]],
+        ),
+        ([("distinct", 0.8)] * 2, [{"exponent": 1.0}] * 2, [], [[], []]),
+    ],
+)
+def test_members_that_differ_in_more_than_their_seed_have_those_settings_as_columns(
+    tmp_path, settings, of_head, names, cells
+):
+    of_data = [{"sampling": sampling, "train_fraction": share} for sampling, share in settings]
+    trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(member_settings=of_data, task=None),
+        loggers=[SimpleNamespace(log_dir=str(tmp_path / "run"))],
+        is_global_zero=True,
+    )
+    module, table = SimpleNamespace(seeds=[5, 5], head_settings=of_head), PredictionTable()
+    table.on_predict_start(trainer, module)
+    table.on_predict_batch_end(trainer, module, OUTPUTS, OUTPUTS, 0)
+    table.on_predict_end(trainer, module)
+    rest = [row[1:] for row in TOKENS]
+    members = [cells[0]] * 2 + [cells[1]] * 3  # two examples of the first, three of the second
+    expected = [["5", *of, *row] for of, row in zip(members, rest[1:], strict=True)]
+    assert read(tmp_path / "run") == [["seed", *names, *rest[0]], *expected]
+
+
 def test_predict_writes_what_each_member_answers_alone(tmp_path):
     data = AlgorithmicData(Genealogy(), num_samples=60)
     module = Classifier(vocab_size=130, num_tokens=2, num_classes=130, seeds=[5, 8])

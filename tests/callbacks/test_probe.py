@@ -10,24 +10,13 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from callbacks import EmbeddingGeometry, Probe
 from callbacks.plots import new_figure
+from tests.loggers import Unseen
 
 VALUES = [3.0, 1.0, 10.0, 2.0, 5.0]
-
-
-class Unseen(Logger):
-    """A logger that keeps nothing: figures are drawn where there is one."""
-
-    name, version = "unseen", 0
-
-    def log_metrics(self, metrics, step=None):
-        pass
-
-    def log_hyperparams(self, params, *args, **kwargs):
-        pass
 
 
 class TwoBatches:

@@ -244,6 +244,33 @@ def test_results_hold_scores_probes_config_and_versions(tmp_path, capsys):
     assert "data/test_inputs_in_train" not in said  # there are none under 'distinct'
 
 
+@pytest.mark.parametrize(
+    ("seeds", "fraction", "exponents", "expected"),
+    [
+        (
+            [5, 5, 8],
+            [0.3, 0.8, 0.8],
+            [2.0, 2.0, 4.0],
+            # Neither eps nor the sampling, which all have in common.
+            {"train_fraction": [0.3, 0.8, 0.8], "exponent": [2.0, 2.0, 4.0]},
+        ),
+        ([5, 8], 0.8, [2.0, 2.0], None),
+    ],
+)
+def test_settings_in_which_members_differ_stand_beside_their_seeds(
+    tmp_path, seeds, fraction, exponents, expected
+):
+    trainer, _, _ = build(tmp_path, RunSummary(), max_epochs=1)
+    module = Classifier(
+        vocab_size=25, num_tokens=3, num_classes=25, seeds=seeds, compile="never",
+        head_settings={"exponent": exponents, "eps": [1e-4] * len(seeds)},
+    )  # fmt: skip
+    data = AlgorithmicData(LatticeCompletion(), num_samples=60, train_fraction=fraction)
+    trainer.fit(module, datamodule=data)
+    results = read(tmp_path)
+    assert results["seeds"] == seeds and results.get("member_settings") == expected
+
+
 def test_leaking_test_inputs_are_shown(tmp_path, capsys):
     trainer, module, _ = build(tmp_path, RunSummary())
     # 1,280 of 7,225 inputs are trained on: about 160 of each 1,000 test inputs are among them.

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules import AlgorithmicData, EquivalenceClasses, Genealogy, ModularAddition
 from datamodules.algorithmic import EpochLoader, evaluation_batch
@@ -231,6 +232,38 @@ def test_a_bad_argument_is_refused_in_one_sentence_that_names_it(name, value):
     message = str(caught.value)
     assert message.startswith(f"{name} is {value!r}")
     assert "\n" not in message and len(message) < 120
+
+
+def going_on(state=None, fn=TrainerFn.FITTING, **options):
+    """Data of two seeds that have been given a checkpoint's state by a trainer."""
+    data = AlgorithmicData(seeds=[3, 7], **options)
+    data.setup()
+    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=fn))
+    data.load_state_dict(AlgorithmicData().state_dict() if state is None else state)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"train_fraction": [0.8, 0.7]}, "train_fraction 0.8, and now it is [0.8, 0.7]"),
+        ({"train_fraction": 0.5}, "train_fraction 0.8, and now it is 0.5"),
+        ({"sampling": "with_replacement"}, "sampling distinct, and now it is with_replacement"),
+        ({"num_samples": 999}, "num_samples 1000, and now it is 999"),
+        ({"batch_size": 64}, "batch_size 32, and now it is 64"),
+        ({"keep_pairs_together": True}, "keep_pairs_together False, and now it is True"),
+    ],
+)
+def test_a_checkpoint_of_other_examples_is_not_gone_on_with(options, said):
+    with pytest.raises(ValueError) as caught:
+        going_on(**options)
+    assert str(caught.value).startswith(f"the checkpoint was written by a run with {said}, so that")
+    going_on(fn=TrainerFn.VALIDATING, **options)  # what it can do with them may be asked
+
+
+def test_a_list_of_one_value_is_that_value_and_what_a_checkpoint_does_not_say_is_not_compared():
+    going_on(train_fraction=[0.8, 0.8], sampling=["distinct", "distinct"])
+    going_on({"train_fraction": [0.8, 0.8]}, num_samples=500)
 
 
 def test_pairs_are_kept_together_only_where_there_are_some():

@@ -10,7 +10,7 @@ import numpy as np
 from callbacks.plots.arrays import Floats, quartiles
 from callbacks.plots.colors import model_colors
 from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import panel_grid, share_axis
+from callbacks.plots.studies.layout import draw_median, panel_grid, share_axis
 from callbacks.plots.studies.points import (
     axis_values,
     columns,
@@ -75,7 +75,10 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
                 _prepare(axes, list(fractions), first=axes is row[0], last=row is panels.axes[-1])
                 for model, color in zip(models, model_colors(models), strict=True):
                     table = _table(points, {"task": task, "model": model}, fractions, metric)
-                    _draw_model(axes, list(fractions), table, color, model)
+                    found = quartiles(table)
+                    draw_median(
+                        axes, [*fractions], found, color=color, label=model, marker=3.2, band=0.18
+                    )
                 if leaky and row is panels.axes[0]:
                     _draw_leak(axes, list(fractions), _pooled(points, task, fractions))
             row[0].set_ylabel(label if leaky else "test accuracy")
@@ -124,24 +127,4 @@ def _draw_leak(axes: Axes, fractions: list[float], leak: Floats) -> None:
         linewidth=0.9,
         label=REMEMBERED,
         zorder=2.6,
-    )
-
-
-def _draw_model(axes: Axes, fractions: list[float], table: Floats, color: str, name: str) -> None:
-    """The median of the table (S, fractions) and its quartile band."""
-    lower, median, upper = quartiles(table)
-    if len(table) > 1:
-        axes.fill_between(fractions, lower, upper, color=color, alpha=0.18, linewidth=0, zorder=2.2)
-    axes.plot(
-        fractions,
-        median,
-        color=color,
-        linewidth=1.4,
-        marker="o",
-        markersize=3.2,
-        markeredgecolor="white",
-        markeredgewidth=0.4,
-        label=name,
-        clip_on=False,
-        zorder=3,
     )

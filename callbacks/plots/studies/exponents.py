@@ -10,9 +10,10 @@ import numpy as np
 from callbacks.plots.arrays import Floats, quartiles
 from callbacks.plots.colors import POINT, TEST
 from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import panel_grid, share_axis
+from callbacks.plots.studies.layout import draw_median, panel_grid, share_axis
 from callbacks.plots.studies.points import (
     axis_values,
+    columns,
     numbers_of,
     numeric_values,
     point_at,
@@ -152,12 +153,10 @@ def _draw_values(
         margin = 0.05 * (high - low) or 0.5
         axes.set_ylim(low - margin, high + margin)
         axes.grid(axis="y")
-    table = np.full((3, len(values)), np.nan)
     for place, found in enumerate(seeds):
         if found is not None:
-            table[:, place] = quartiles(found[:, None])[:, 0]
             _dots(axes, _spread(values, place, len(found)), found)
-    _draw_median(axes, values, table)
+    draw_median(axes, values, quartiles(columns(seeds)), color=POINT, label="median")
 
 
 def _draw_epochs(
@@ -199,30 +198,11 @@ def _draw_epochs(
             zorder=2.5,
             label="never",
         )
-    _draw_median(axes, values, table)
+    draw_median(axes, values, table, color=POINT, label="median")
 
 
 def _dots(axes: Axes, x: Floats, y: Floats) -> None:
     axes.scatter(x, y, s=11, color=POINT, alpha=0.35, linewidths=0, zorder=2.5, clip_on=False)
-
-
-def _draw_median(axes: Axes, values: list[float], table: Floats) -> None:
-    """The median and the band of lower quartile, median, upper quartile (3, exponents)."""
-    lower, median, upper = table
-    axes.fill_between(values, lower, upper, color=POINT, alpha=0.15, linewidth=0, zorder=2.2)
-    axes.plot(
-        values,
-        median,
-        color=POINT,
-        linewidth=1.4,
-        marker="o",
-        markersize=4.5,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        label="median",
-        clip_on=False,
-        zorder=3,
-    )
 
 
 def _write_reached(

@@ -1,4 +1,4 @@
-"""Rows and columns of panels, placed in inches, and the axes that several figures share."""
+"""Rows and columns of panels, placed in inches, and the axes and lines that figures share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from callbacks.plots.arrays import Floats
 from callbacks.plots.style import (
     CHARACTER_WIDTH,
     POINTS_PER_INCH,
@@ -126,3 +127,41 @@ def share_axis(axes: Axes, *, labels: bool = True) -> None:
     axes.set_yticks(ticks, [f"{100 * tick:.0f} %" if tick else "0" for tick in ticks])
     axes.tick_params(labelleft=labels)
     axes.grid(axis="y")
+
+
+def draw_median(
+    axes: Axes,
+    x: Sequence[float],
+    table: Floats,
+    *,
+    color: str,
+    label: str,
+    marker: float = 4.5,
+    band: float = 0.15,
+) -> None:
+    """A line of medians with a dot at each, in the band of the quartiles.
+
+    Args:
+        axes: Drawn into.
+        x: N places, rising.
+        table: Lower quartile, median and upper quartile (3, N); nan leaves a gap.
+        color: Of the line and the band.
+        label: Of the line in a legend.
+        marker: Diameter of the dots in points.
+        band: Opacity of the band.
+    """
+    lower, median, upper = table
+    axes.fill_between(x, lower, upper, color=color, alpha=band, linewidth=0, zorder=2.2)
+    axes.plot(
+        x,
+        median,
+        color=color,
+        linewidth=1.4,
+        marker="o",
+        markersize=marker,
+        markeredgecolor="white",
+        markeredgewidth=min(0.5, marker / 8),  # of a small dot it would leave too little
+        label=label,
+        clip_on=False,  # a dot at 100 % stands on the edge
+        zorder=3,
+    )

@@ -64,6 +64,18 @@ def test_a_written_run_reads_back_bit_for_bit(store):
     assert found.arrays["edges"].tolist() == arrays["edges"].tolist()
 
 
+def test_each_seed_reads_back_with_the_versions_that_trained_it(store):
+    for seeds, versions in (([0, 3], {"torch": "2"}), ([1], {"torch": "3"}), ([2], {})):
+        store.write([trained(seeds)], versions)
+    told = store.read(IDENTITY, [3, 2, 1, 0]).versions
+    assert told == [{"torch": "2"}, {"torch": "3"}, {}, {"torch": "2"}]
+    path = record(store, "seeds_1.json")
+    older = json.loads(path.read_text())
+    del older["versions"]
+    path.write_text(json.dumps(older))
+    assert store.read(IDENTITY, [1]).versions == [{}]
+
+
 def test_none_reads_back_as_nan_and_numbers_as_float64(store):
     arrays = {"a": np.zeros((2, 1))}
     keep(store, [0, 1], {"x": [None, 3], "none": [None, None]}, arrays)

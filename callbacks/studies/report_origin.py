@@ -1,0 +1,114 @@
+"""Which study a report is of: what ``study.json`` beside it keeps, and what is not overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from callbacks.run_summary import versions
+from callbacks.studies.atomic_files import write_text
+from callbacks.studies.store import identity_hash
+from callbacks.studies.study import Study
+
+Identities = dict[str, dict[str, Any]]  # a point's labels as text -> what it is run with
+
+_TOLD = ("title", "source", "tables")  # by which studies are told apart
+
+
+def report_origin(
+    folder: Path, path: Path, name: str, studies: Sequence[Study], title: str | None = None
+) -> dict[str, Any]:
+    """What tells a report's study from others of its name.
+
+    Args:
+        folder: Of the report.
+        path: The study's file, or that of a collection.
+        name: What it is called.
+        studies: Its studies.
+        title: Of a collection; those of its studies if it has none.
+
+    Returns:
+        ``title``, ``source`` and ``tables`` (names), and ``file``: of a study that is shipped its
+        name, of one's own the place as seen from the report, which moves with the project.
+    """
+    # Of one's own the name is the file's alone, which several folders may hold.
+    own = name == path.stem
+    file = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix() if own else name
+    return {
+        "file": file,
+        "title": title or "; ".join(study.title for study in studies),
+        "source": "; ".join(study.source for study in studies),
+        "tables": [table["name"] for study in studies for table in study.tables],
+    }
+
+
+def refuse_other_report(
+    folder: Path, origin: Mapping[str, Any], identities: Mapping[str, Identities]
+) -> None:
+    """Refuse to overwrite the report of another study, or one that other settings have led to.
+
+    A study is another one where its title, source or tables are others. One's own may be given new
+    ones: the same file with a point that was reported is the same study.
+
+    Args:
+        folder: Of the report.
+        origin: Of the report that would be written, of :func:`report_origin`.
+        identities: Points by study.
+
+    Raises:
+        ValueError: The report that lies there is another study's, or of points that are run with
+            other settings now.
+    """
+    path = folder / "study.json"
+    if not path.is_file():
+        return
+    try:
+        stored = dict(json.loads(path.read_text()))
+        before = {str(study): dict(of) for study, of in stored["points"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path} is damaged; delete it, and the report is written anew") from None
+    now = _hashes(identities)
+    shared = _all_points(now) & _all_points(before)
+    if not (shared and stored.get("file") == origin["file"]):
+        for key in _TOLD:
+            # A report of an older version does not say.
+            if (there := stored.get(key, origin[key])) != origin[key]:
+                raise ValueError(
+                    f"{folder} holds the report of another study ({key} {_text(there)}, and here "
+                    f"{_text(origin[key])}); move it away, or give --output another folder"
+                )
+    for study, points in now.items():
+        for labels, point in points.items():
+            if before.get(study, {}).get(labels, point) != point:
+                words = ", ".join(json.loads(labels))
+                raise ValueError(
+                    f"{folder} holds the report of another version of this study ({words} was run "
+                    f"with other settings); move it away, or give --output another folder"
+                )
+
+
+def write_origin(
+    folder: Path, origin: Mapping[str, Any], identities: Mapping[str, Identities]
+) -> None:
+    """Keep what :func:`refuse_other_report` compares, and the versions that wrote the report."""
+    content = {**origin, "points": _hashes(identities), "versions": versions()}
+    write_text(folder / "study.json", json.dumps(content, indent=1) + "\n")
+
+
+def _hashes(identities: Mapping[str, Identities]) -> dict[str, dict[str, str]]:
+    """By study and labels."""
+    return {
+        study: {labels: identity_hash(identity) for labels, identity in of.items()}
+        for study, of in identities.items()
+    }
+
+
+def _all_points(hashes: Mapping[str, Mapping[str, str]]) -> set[str]:
+    return {str(point) for of in hashes.values() for point in of.values()}
+
+
+def _text(value: Any) -> str:
+    return repr(", ".join(map(str, value)) if isinstance(value, list) else value)

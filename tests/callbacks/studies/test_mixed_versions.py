@@ -1,0 +1,38 @@
+"""Networks of several versions in one report are told, and of one version are not."""
+
+import pytest
+
+from callbacks.studies.mixed_versions import mixed_versions
+
+NOW = {"glassbox": "0.1.0", "torch": "2.13.0", "lightning": "2.6.6", "numpy": "2.0"}
+BEFORE = {**NOW, "torch": "2.12.1"}
+
+
+def test_one_version_needs_no_line_nor_do_packages_that_train_nothing():
+    assert mixed_versions([]) is None
+    assert mixed_versions([NOW, {**NOW, "torchmetrics": "1", "numpy": "1.26"}]) is None
+
+
+@pytest.mark.parametrize(
+    ("networks", "told"),
+    [
+        ([BEFORE, NOW, NOW], "2 networks with torch 2.13.0, 1 network with torch 2.12.1."),
+        (
+            [NOW, {**BEFORE, "lightning": "2.5"}, {**BEFORE, "lightning": "2.5"}],
+            "2 networks with torch 2.12.1 and lightning 2.5, "
+            "1 network with torch 2.13.0 and lightning 2.6.6.",
+        ),
+        (
+            [NOW] * 1200 + [{**NOW, "glassbox": "0.2"}],
+            "1,200 networks with glassbox 0.1.0, 1 network with glassbox 0.2.",
+        ),
+        (
+            [NOW, NOW, {"torch": "2.13.0", "lightning": "2.6.6"}],
+            "2 networks with glassbox 0.1.0, 1 network with glassbox unknown.",
+        ),
+    ],
+)
+def test_a_line_counts_the_networks_of_each_version_by_what_differs(networks, told):
+    line = mixed_versions(networks)
+    assert line is not None and line.endswith(f": {told}") and "\n" not in line
+    assert mixed_versions(reversed(networks)) == line

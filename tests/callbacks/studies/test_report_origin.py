@@ -1,0 +1,122 @@
+"""A report is overwritten by its own study only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from callbacks.studies.report_origin import refuse_other_report, report_origin, write_origin
+from callbacks.studies.study import Study
+
+STUDY = Study(
+    name="sweep",
+    title="A sweep",
+    source="A paper, Figure 1",
+    config=Path("lattice.yaml"),
+    seeds=[0],
+    axes={"task": {"lattice": {}}},
+    protocols={"authors": {}, "careful": {}},
+    tables=[{"name": "accuracy"}, {"name": "epochs"}],
+)
+OTHERS = {
+    "title": replace(STUDY, title="Another sweep"),
+    "source": replace(STUDY, source="A paper, Figure 2"),
+    "tables": replace(STUDY, tables=[{"name": "accuracy"}]),
+}
+
+
+def points(**settings):
+    """One point of the study by its labels."""
+    return {"sweep": {'["lattice", "authors"]': {"model": {}, **settings}}}
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    folder = tmp_path / "reports" / "sweep"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def origin(place, study=STUDY, path="mine/sweep.yaml", **options):
+    return report_origin(place, place.parents[1] / path, "sweep", [study], **options)
+
+
+def refused(place, of, identities) -> str:
+    with pytest.raises(ValueError) as caught:
+        refuse_other_report(place, of, identities)
+    message = str(caught.value)
+    assert message.startswith(f"{place} ") and "\n" not in message
+    assert message.endswith("; move it away, or give --output another folder")
+    return message
+
+
+def test_a_folder_without_a_report_is_free_and_its_own_study_writes_it_again(place):
+    refuse_other_report(place, origin(place), points())
+    write_origin(place, origin(place), points())
+    refuse_other_report(place, origin(place), points())
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("title", "(title 'A sweep', and here 'Another sweep')"),
+        ("source", "(source 'A paper, Figure 1', and here 'A paper, Figure 2')"),
+        ("tables", "(tables 'accuracy, epochs', and here 'accuracy')"),
+    ],
+)
+def test_another_file_that_differs_in_what_it_shows_is_another_study(place, what, told):
+    write_origin(place, origin(place), points())
+    other = origin(place, OTHERS[what], "yours/sweep.yaml")
+    assert f"the report of another study {told}" in refused(place, other, points())
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_one_s_own_file_may_be_given_new_words_and_tables(place, what):
+    write_origin(place, origin(place), points())
+    refuse_other_report(place, origin(place, OTHERS[what]), points())
+    # But not new words and only new points, which is what it takes to be another study.
+    other = points(steps=7)
+    assert "another study" in refused(place, origin(place, OTHERS[what]), other)
+
+
+def test_a_copy_of_the_file_elsewhere_is_the_same_study(place):
+    write_origin(place, origin(place), points())
+    refuse_other_report(place, origin(place, path="yours/sweep.yaml"), points())
+
+
+def test_a_project_that_is_moved_keeps_its_studies(place, tmp_path):
+    write_origin(place, origin(place), points())
+    (tmp_path / "moved").mkdir()
+    moved = (tmp_path / "reports").rename(tmp_path / "moved" / "reports") / "sweep"
+    refuse_other_report(moved, origin(moved, OTHERS["title"]), points())
+    assert str(tmp_path) not in (moved / "study.json").read_text()
+
+
+def test_a_shipped_study_is_known_by_its_name_and_a_collection_by_its_title(place):
+    shipped = report_origin(place, Path("/a/b/figure_1.yaml"), "paper/figure_1", [STUDY, STUDY])
+    assert shipped["file"] == "paper/figure_1" and shipped["title"] == "A sweep; A sweep"
+    assert origin(place, title="All of it")["title"] == "All of it"
+
+
+def test_points_of_the_same_labels_run_with_other_settings_are_another_version(place):
+    write_origin(place, origin(place), points())
+    message = refused(place, origin(place), points(steps=7))
+    assert "another version of this study (lattice, authors was run with other settings)" in message
+
+
+def test_a_report_of_an_older_version_says_its_points_only(place):
+    write_origin(place, origin(place), points())
+    stored = json.loads((place / "study.json").read_text())
+    (place / "study.json").write_text(json.dumps({"points": stored["points"], "versions": {}}))
+    refuse_other_report(place, origin(place, OTHERS["title"], "yours/sweep.yaml"), points())
+    assert "another version" in refused(place, origin(place), points(steps=7))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"points": 3}', '{"points": {"a": 1}}'])
+def test_a_damaged_file_is_named(place, content):
+    (place / "study.json").write_text(content)
+    with pytest.raises(ValueError, match=r"study\.json is damaged; delete it"):
+        refuse_other_report(place, origin(place), points())
