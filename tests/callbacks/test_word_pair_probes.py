@@ -10,12 +10,13 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import Analogies, Parallelograms
 from callbacks.metrics import analogy_ranks, draw_quadruples
 from datamodules import AlgorithmicData, LatticeCompletion, OpenWebText
 from lightning_modules import GPT2, Classifier, LanguageModel
+from tests.loggers import Unseen
 
 PAIRS = {
     "present_past": [("walk", "walked"), ("win", "won"), ("sing", "sang"), ("buy", "bought")],
@@ -23,18 +24,6 @@ PAIRS = {
 }
 # The last letters of the words above.
 LETTERS = {"present_past": [b"kd", b"nn", b"gg", b"yt"], "plural": [b"xn", b"te", b"ef"]}
-
-
-class Unseen(Logger):
-    """A logger that keeps nothing: figures are drawn where there is one."""
-
-    name, version = "unseen", 0
-
-    def log_metrics(self, metrics, step=None):
-        pass
-
-    def log_hyperparams(self, params, *args, **kwargs):
-        pass
 
 
 @pytest.fixture
