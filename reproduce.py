@@ -43,6 +43,7 @@ def reproduce(
     seeds: int | None = None,
     only: dict[str, Any] | None = None,
     report_only: bool = False,
+    data_dir: str | None = None,
     output: str = "reports",
     runs: str = "runs/reproduce",
 ) -> str | None:
@@ -57,6 +58,7 @@ def reproduce(
         seeds: Only so many seeds of each point, the first.
         only: Only these values of these axes, such as '{model: [harmonic MLP]}'.
         report_only: Run nothing; report what is finished.
+        data_dir: Folder of the data, for studies that read some (the key data.data_dir).
         output: Folder of the reports.
         runs: Folder of finished runs, which all studies share.
 
@@ -79,7 +81,9 @@ def reproduce(
     first, shards = _parse_shard(shard)
     plans = []
     for path in find_studies(study, STUDIES):
-        studies = [_narrowed(s, quick, seeds, only or {}) for s in load_studies(path, STUDIES)]
+        studies = [
+            _narrowed(s, quick, seeds, only or {}, data_dir) for s in load_studies(path, STUDIES)
+        ]
         name = study_name(path, STUDIES)
         # A part of a study is no reason to overwrite the report of the whole.
         part = "_part" if only or seeds is not None else ""
@@ -121,11 +125,16 @@ def reproduce(
 # ---- from a study to runs ----------------------------------------------------------------------
 
 
-def _narrowed(study: Study, quick: bool, seeds: int | None, only: dict[str, Any]) -> Study:
+def _narrowed(
+    study: Study, quick: bool, seeds: int | None, only: dict[str, Any], data_dir: str | None
+) -> Study:
     if seeds is not None and seeds > len(study.seeds):
         raise ValueError(
             f"seeds is {seeds}, of which the first are taken; {study.name} has {len(study.seeds)}"
         )
+    if data_dir is not None:  # where data lie is no part of what a run is known by
+        everywhere = {"when": {}, "set": {"data.data_dir": data_dir}}
+        study = dataclasses.replace(study, settings=[*study.settings, everywhere])
     narrowed = study.restricted(only)
     narrowed = narrowed.quickened() if quick else narrowed
     return dataclasses.replace(narrowed, seeds=narrowed.seeds[:seeds])

@@ -63,7 +63,9 @@ class ModelSelection(L.Callback):
             )
         score = float(trainer.callback_metrics[self.monitor])
         sign = 1.0 if self.mode == "max" else -1.0
-        if not math.isfinite(score) or (self.score is not None and sign * (score - self.score) <= 0):
+        if not math.isfinite(score) or (
+            self.score is not None and sign * (score - self.score) <= 0
+        ):
             return
         self.score, self.step = score, trainer.global_step
         per_epoch = getattr(trainer.datamodule, "steps_per_epoch", None)  # type: ignore[attr-defined]

@@ -1,7 +1,9 @@
 """Data modules and the algorithmic tasks, by their short names."""
 
 from datamodules.algorithmic import AlgorithmicData
+from datamodules.imdb import IMDB
 from datamodules.openwebtext import OpenWebText
+from datamodules.sst2 import SST2
 from datamodules.tasks import (
     EquivalenceClasses,
     Genealogy,
@@ -13,6 +15,8 @@ from datamodules.tasks import (
 )
 
 __all__ = [
+    "IMDB",
+    "SST2",
     "AlgorithmicData",
     "EquivalenceClasses",
     "Genealogy",

@@ -7,10 +7,10 @@ from typing import Any, TypedDict, get_args
 
 import lightning as L
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from datamodules.batching import epoch_batches
+from datamodules.run_position import refuse_other_data
 from datamodules.splitting import Sampling, Split, split_examples
 from datamodules.tasks import ModularAddition, Task
 
@@ -172,16 +172,15 @@ class AlgorithmicData(L.LightningDataModule):
         Raises:
             ValueError: Test inputs would have been trained on, or an epoch has other steps.
         """
-        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
-            return
-        for name, here in self.state_dict().items():
-            there = state_dict.get(name, here)
-            if _of_members(there, self._split_seeds) != _of_members(here, self._split_seeds):
-                raise ValueError(
-                    f"the checkpoint was written by a run with {name} {there}, and now it is "
-                    f"{here}, so that seeds have other training examples or steps; go back to "
-                    f"that, or start a new run"
-                )
+        here = self.state_dict()
+        same = {
+            name: value
+            for name, value in here.items()
+            if _of_members(state_dict.get(name, value), self._split_seeds)
+            == _of_members(value, self._split_seeds)
+        }
+        consequence = "so that seeds have other training examples or steps"
+        refuse_other_data(self.trainer, {**state_dict, **same}, here, consequence)
 
     def _resolve_seeds(self) -> list[int]:
         module = self.trainer.lightning_module if self.trainer is not None else None

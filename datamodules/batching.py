@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 # What a stream of random numbers is for. Streams of one seed are independent of one another.
-SPLIT, ORDER = 0, 1
+SPLIT, ORDER, BATCH_ORDER = 0, 1, 2
 
 
 def generator(seed: int, stream: int, counter: int = 0) -> torch.Generator:
@@ -20,7 +20,7 @@ def generator(seed: int, stream: int, counter: int = 0) -> torch.Generator:
 
     Args:
         seed: The run's or member's seed, not negative.
-        stream: What it is for: ``SPLIT``, ``ORDER``.
+        stream: What it is for: ``SPLIT``, ``ORDER``, ``BATCH_ORDER``.
         counter: Epoch or other running number.
     """
     state = np.random.SeedSequence((seed, stream, counter)).generate_state(1, np.uint64)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
-from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules.batching import accumulation
+from datamodules.run_position import place, refuse_other_data, run_seed
 from datamodules.token_batches import HeldOutBatches, TrainingBatches
 from datamodules.tokenizers import Tokenizer, load_tokenizer
 from datamodules.tokens import Meta, TokenShards, check_ids, read_meta
@@ -244,11 +243,11 @@ class OpenWebText(L.LightningDataModule):
     def train_dataloader(self) -> TrainingBatches:
         """One epoch of micro-batches, from the step that is current."""
         assert self.train_shards is not None, "call setup() before asking for a data loader"
-        rank, world, pin = self._place()
+        rank, world, pin = place(self.trainer)
         return TrainingBatches(
             self.train_shards,
             self.block_size,
-            self._seed(),
+            run_seed(self.seed),
             self.global_batch_size,
             self.micro_batch_size,
             rank,
@@ -260,7 +259,7 @@ class OpenWebText(L.LightningDataModule):
     def val_dataloader(self) -> HeldOutBatches:
         """The held-out windows, every one once."""
         assert self.val_shards is not None, "call setup() before asking for a data loader"
-        rank, world, pin = self._place()
+        rank, world, pin = place(self.trainer)
         return HeldOutBatches(
             self.val_shards,
             self.block_size,
@@ -283,7 +282,7 @@ class OpenWebText(L.LightningDataModule):
         return {
             "block_size": self.block_size,
             "global_batch_size": self.global_batch_size,
-            "seed": self._seed(),
+            "seed": run_seed(self.seed),
             "training tokens": self.train_shards.num_tokens if self.train_shards else 0,
         }
 
@@ -293,15 +292,8 @@ class OpenWebText(L.LightningDataModule):
         Raises:
             ValueError: The same step would be another place in the data.
         """
-        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
-            return
-        for name, here in self._position().items():
-            if (there := state_dict.get(name, here)) != here:
-                raise ValueError(
-                    f"the checkpoint was written by a run with {name} {there}, and now it is "
-                    f"{here}, so that the same step is another place in the data; go back to that, "
-                    f"or start a new run"
-                )
+        consequence = "so that the same step is another place in the data"
+        refuse_other_data(self.trainer, state_dict, self._position(), consequence)
 
     def describe(self) -> dict[str, str]:
         """What the command `check` shows of the data (after ``setup``)."""
@@ -315,15 +307,3 @@ class OpenWebText(L.LightningDataModule):
             "batch": f"{self.global_batch_size} × {self.block_size:,} = {tokens:,} tokens a step, "
             f"{self.micro_batch_size} windows at a time, {self._accumulates or 1} times{on_each}",
         }
-
-    def _place(self) -> tuple[int, int, bool]:
-        """This rank, the number of ranks, and whether memory should be pinned for a GPU."""
-        trainer: Any = self.trainer
-        if trainer is None:
-            return 0, 1, False
-        on_gpu = trainer.strategy.root_device.type == "cuda"
-        return trainer.global_rank, trainer.world_size, on_gpu
-
-    def _seed(self) -> int:
-        # seed_everything leaves the run's seed in the environment, for the other ranks too.
-        return int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed

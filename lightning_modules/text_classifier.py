@@ -142,6 +142,10 @@ class TextClassifier(L.LightningModule):
     def setup(self, stage: str) -> None:
         trainer: Any = self.trainer
         refuse_other_sizes(self, self.sizes, trainer.datamodule)
+        repeats = getattr(trainer.datamodule, "repeats", {})
+        self._scores.update(
+            {f"data/{name}": torch.tensor([float(n)]) for name, n in repeats.items()}
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = self.trainer.precision != "16-mixed"  # whose scaler unscales before the clipping

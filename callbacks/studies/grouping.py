@@ -36,8 +36,8 @@ _DECISIVE: dict[str, tuple[Any, ...]] = {
     "reload_dataloaders_every_n_epochs": (None, 0),
     "callbacks": (None, []),
 }
-# Settings that change no final number: of a model, of data, and of our probes.
-_OF_MODEL, _OF_DATA = {"compile", "num_seeds", "seeds"}, {"seeds"}
+# Settings that change no final number: of a model, of data (wherever they lie), and of our probes.
+_OF_MODEL, _OF_DATA = {"compile", "num_seeds", "seeds"}, {"seeds", "data_dir"}
 _STRIDES = {"every_n_epochs", "figures_every_n_epochs"}
 # What is known to train members that differ. A class of one's own is trained point by point, as is
 # a run that something else than max_epochs ends: members take different numbers of steps an epoch.

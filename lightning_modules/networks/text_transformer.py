@@ -89,7 +89,15 @@ class TextTransformer(FeatureNetwork):
         return 0.3
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, E) of token ids (B, T); ``mask`` (B, T) is true on real tokens."""
+        """Features (B, E) of token ids (B, T); ``mask`` (B, T) is true on real tokens.
+
+        With ``pooling: all`` texts are padded to ``num_tokens`` first: how many positions the mean
+        is over must not depend on which other texts are in the batch.
+        """
+        if self.pooling == "all":
+            mask = tokens != 0 if mask is None else mask
+            missing = (0, self.num_tokens - tokens.shape[1])
+            tokens, mask = F.pad(tokens, missing), F.pad(mask, missing)
         return self.represent(tokens, mask)["features"]
 
     def represent(self, tokens: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:

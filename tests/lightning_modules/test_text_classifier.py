@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from lightning_modules import CrossEntropyHead, HarmonicHead, TextClassifier, TextTransformer
 from lightning_modules.regularizers import importance, information, interaction
 
-SMALL = partial(
-    TextTransformer, width=16, num_heads=2, feedforward_dim=32, mask_dim=8, dropout=0.0
-)
+SMALL = partial(TextTransformer, width=16, num_heads=2, feedforward_dim=32, mask_dim=8, dropout=0.0)
 
 
 def classifier(**options: Any) -> TextClassifier:

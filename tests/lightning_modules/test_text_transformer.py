@@ -61,9 +61,7 @@ def test_a_layer_is_torchs_post_norm_encoder_layer():
     with torch.no_grad():
         expected = theirs(x, src_key_padding_mask=~mask)
         found = layer(x, mask)["norm2"]
-        _, weights = theirs.self_attn(
-            x, x, x, key_padding_mask=~mask, average_attn_weights=False
-        )
+        _, weights = theirs.self_attn(x, x, x, key_padding_mask=~mask, average_attn_weights=False)
     # torch's fast path leaves padded rows at zero.
     assert torch.allclose(found[mask], expected[mask], atol=1e-5)
     assert torch.allclose(layer(x, mask)["attention_weights"], weights, atol=1e-6)
@@ -72,17 +70,25 @@ def test_a_layer_is_torchs_post_norm_encoder_layer():
 def test_the_authors_forward_pass_comes_out_with_their_switches():
     """Embedding × √E, p · x, positions, torch's layer, mean over all positions: REFERENCE B.1."""
     model = network(pooling="all", padding_embedding=True)
-    tokens, mask = texts()
+    tokens, mask = (F.pad(part, (0, 6)) for part in texts())  # all 12 positions, as they have
     theirs = encoder_layer(model.layers[0], 32, 4)
     mask_net = model.vmask
     x = model.embedding.weight[tokens] * math.sqrt(32)
     hidden = torch.tanh(F.linear(x, mask_net.hidden.weight, mask_net.hidden.bias))
     p = F.linear(hidden, mask_net.score.weight, mask_net.score.bias).softmax(-1)[..., 1]
-    x = x * p.unsqueeze(-1) + sinusoids(6, 32)
+    x = x * p.unsqueeze(-1) + sinusoids(12, 32)
     # With gradients torch takes its plain path, which computes padded rows as the authors' did.
     expected = theirs(x, src_key_padding_mask=~mask).mean(dim=1)
     assert torch.allclose(model(tokens, mask), expected, atol=1e-5)
+    assert torch.allclose(model.represent(tokens, mask)["features"], expected, atol=1e-5)
     assert not torch.allclose(network()(tokens, mask), expected, atol=1e-2)
+
+
+def test_pooling_over_padding_is_over_the_longest_text_that_there_may_be():
+    model = network(pooling="all", padding_embedding=True)
+    tokens, mask = texts()
+    padded = F.pad(tokens, (0, 6)), F.pad(mask, (0, 6))
+    assert torch.allclose(model(tokens, mask), model.represent(*padded)["features"], atol=1e-6)
 
 
 def test_positions_are_those_of_the_transformer_paper():

@@ -9,11 +9,11 @@ def test_every_advertised_name_exists():
         assert callable(getattr(callbacks.metrics, name))
 
 
-def test_modules_import_only_torch_and_the_standard_library():
+def test_modules_import_only_torch_torchmetrics_and_the_standard_library():
     # In a process of its own, since the other tests have imported scikit-learn. The parent package
     # is replaced by an empty one: what it imports is not the concern of the metrics.
     script = (
-        "import sys, types, torch\n"
+        "import sys, types, torch, torchmetrics\n"
         "parent = types.ModuleType('callbacks')\n"
         "parent.__path__ = ['callbacks']\n"
         "sys.modules['callbacks'] = parent\n"

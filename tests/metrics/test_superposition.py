@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from callbacks.metrics import capacity, interference, polysemanticity
+
+MEASURES = [interference, polysemanticity, capacity]
+PER_TOKEN = [polysemanticity, capacity]
+EXAMPLE = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+
+
+def _texts(lengths: tuple[int, ...] = (5, 1, 7), width: int = 4, seed: int = 0) -> tuple:
+    """Representations of texts with noise at padding, and their mask."""
+    h = torch.randn(
+        len(lengths), max(lengths), width, dtype=torch.float64,
+        generator=torch.Generator().manual_seed(seed),
+    )  # fmt: skip
+    return h, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+
+def _loops(text: list[list[float]]) -> dict[str, list]:
+    """Equations 1 to 3 for one text, in Python's floats."""
+
+    def dot(a: list[float], b: list[float]) -> float:
+        return sum(x * y for x, y in zip(a, b, strict=True))
+
+    n = range(len(text))
+    overlap = [[dot(text[i], text[j]) ** 2 for j in n] for i in n]
+    unit = [[x / dot(row, row) ** 0.5 for x in row] for row in text]
+    others = [sum(dot(unit[i], text[j]) ** 2 for j in n if j != i) for i in n]
+    share = [overlap[i][i] / sum(overlap[i]) for i in n]
+    return {"interference": overlap, "polysemanticity": others, "capacity": share}
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_measures_are_the_equations_text_by_text_and_zero_at_padding(measure):
+    h, mask = _texts()
+    result = measure(h, mask)
+    expected = torch.zeros_like(result)
+    for b, row in enumerate(mask):
+        n = int(row.sum())
+        values = torch.tensor(_loops(h[b, :n].tolist())[measure.__name__], dtype=torch.float64)
+        expected[b][(slice(n),) * values.dim()] = values
+    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-14)
+    assert (result == 0).sum() == (expected == 0).sum() > 0
+
+
+def test_worked_example():
+    expected = torch.tensor([[1.0, 1.0, 0.0], [1.0, 4.0, 4.0], [0.0, 4.0, 16.0]])
+    torch.testing.assert_close(interference(EXAMPLE), expected)
+    torch.testing.assert_close(polysemanticity(EXAMPLE), torch.tensor([1.0, 2.5, 1.0]))
+    torch.testing.assert_close(capacity(EXAMPLE), torch.tensor([0.5, 4 / 9, 0.8]))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_text_has_the_same_values_alone_and_in_a_padded_batch(measure):
+    h, mask = _texts()
+    h = h.float()
+    batch = measure(h, mask)
+    for b, row in enumerate(mask):
+        n = int(row.sum())
+        alone = measure(h[b, :n])
+        torch.testing.assert_close(batch[b][(slice(n),) * alone.dim()], alone)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_what_stands_at_padding_is_not_read_and_gets_no_gradient(measure):
+    h, mask = _texts()
+    broken = h.clone()
+    broken[~mask] = torch.nan
+    broken.requires_grad_()
+    result = measure(broken, mask)
+    assert torch.equal(result, measure(h, mask))
+    result.sum().backward()
+    assert broken.grad is not None and broken.grad.isfinite().all()
+    assert (broken.grad[~mask] == 0).all() and (broken.grad[mask] != 0).any()
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3, 5])
+def test_capacities_add_up_to_at_least_one_and_at_most_the_rank(rank):
+    generator = torch.Generator().manual_seed(rank)
+    left, right = (
+        torch.randn(50, *shape, dtype=torch.float64, generator=generator)
+        for shape in ((8, rank), (rank, 6))
+    )
+    each = capacity(left @ right)
+    assert (each >= 0).all() and (each <= 1).all()
+    total = each.sum(dim=-1)
+    assert (total >= 1 - 1e-12).all() and (total <= rank + 1e-12).all()
+    if rank == 1:
+        torch.testing.assert_close(total, torch.ones_like(total))
+
+
+def test_capacity_is_one_for_orthogonal_tokens_and_shared_by_equal_ones():
+    assert torch.equal(capacity(torch.diag(torch.tensor([3.0, 0.5, 1e4]))), torch.ones(3))
+    torch.testing.assert_close(capacity(torch.ones(4, 3)), torch.full((4,), 0.25))
+    assert torch.equal(capacity(torch.tensor([[2.0, 5.0]])), torch.ones(1))
+
+
+def test_capacity_is_the_dimensionality_of_toy_models_at_their_polygons():
+    angle = torch.arange(5) * 2 * torch.pi / 5
+    pentagon = torch.stack([angle.cos(), angle.sin()], dim=1)
+    torch.testing.assert_close(capacity(pentagon), torch.full((5,), 2 / 5))
+    digon = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    torch.testing.assert_close(capacity(digon), torch.full((2,), 1 / 2))
+
+
+def test_a_zero_vector_has_none_and_takes_none_from_others():
+    h, _ = _texts((4,))
+    with_zero = torch.cat([h, torch.zeros(1, 1, 4, dtype=h.dtype)], dim=1).requires_grad_()
+    for measure in PER_TOKEN:
+        result = measure(with_zero)
+        assert result[0, 4] == 0
+        torch.testing.assert_close(result[:, :4], measure(h))
+        (gradient,) = torch.autograd.grad(result.sum(), with_zero)
+        assert gradient.isfinite().all()
+    assert torch.equal(capacity(torch.zeros(3, 2)), torch.zeros(3))
+
+
+def test_capacity_depends_neither_on_scale_nor_on_signs_of_the_representations():
+    h, _ = _texts((6,))
+    h = h.float()
+    expected = capacity(h)
+    for factor in (1e-12, -1.0, 1e8):
+        torch.testing.assert_close(capacity(factor * h), expected)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_another_order_of_the_tokens_gives_the_values_in_that_order(measure):
+    h, mask = _texts()
+    order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
+    expected = measure(h, mask)[:, order]
+    if measure is interference:
+        expected = expected[:, :, order]
+    torch.testing.assert_close(measure(h[:, order], mask[:, order]), expected)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_raised_and_autocast_has_no_say(measure, dtype):
+    # Products up to 1e4: their squares are beyond float16, their sums beyond bfloat16's digits.
+    h = (100 * _texts((20,), width=64)[0]).to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result, from_float = measure(h), measure(h.float())
+    assert result.dtype == torch.float32 and result.isfinite().all()
+    assert torch.equal(result, from_float)
+    torch.testing.assert_close(result.double(), measure(h.double()), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_gradients_are_right(measure: Callable[..., Tensor]):
+    h, mask = _texts()
+    assert torch.autograd.gradcheck(lambda x: measure(x, mask), (h.requires_grad_(),))
+
+
+def test_leading_dimensions_are_free():
+    h, mask = _texts((4, 6, 5, 2, 6, 1))
+    shaped, shaped_mask = h.view(2, 3, 6, 4), mask.view(2, 3, 6)
+    for measure in MEASURES:
+        flat = measure(h, mask)
+        torch.testing.assert_close(measure(shaped, shaped_mask), flat.view(2, 3, *flat.shape[1:]))
+
+
+def test_a_nan_stays_in_its_text():
+    h, mask = _texts()
+    h[0, 1, 2] = torch.nan
+    for measure in MEASURES:
+        assert measure(h, mask).flatten(1).isnan().any(dim=1).tolist() == [True, False, False]
+
+
+def test_the_largest_tensor_is_one_square_of_tokens_a_text():
+    class Largest(torch.utils._python_dispatch.TorchDispatchMode):
+        size = products = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            self.products += "mm" in str(function)
+            if isinstance(result, Tensor):
+                self.size = max(self.size, result.numel())
+            return result
+
+    h, mask = _texts((30, 20), width=16)
+    for measure in MEASURES:
+        with Largest() as seen:
+            measure(h, mask)
+        assert seen.size == 2 * 30 * 30 and seen.products == 1
+
+
+def test_wrong_input_is_refused():
+    h, mask = _texts()
+    for measure in MEASURES:
+        with pytest.raises(ValueError, match="floating point"):
+            measure(h.long(), mask)
+        with pytest.raises(ValueError, match="mask must be bool"):
+            measure(h, mask.long())
+        with pytest.raises(ValueError, match=r"shape \(3, 7\), got shape \(3, 6\)"):
+            measure(h, mask[:, :6])

@@ -1,0 +1,177 @@
+"""Text classifiers' metrics as sums: against loops, over any split, on one rank and on two."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torchmetrics import Metric
+
+from callbacks.metrics import DeletionAccuracy, MeanCapacity, SuperpositionRegularizationScore
+
+TEXTS, TOKENS, CLASSES = 50, 8, 3
+METRICS = [DeletionAccuracy, SuperpositionRegularizationScore, MeanCapacity]
+
+
+def _examples() -> dict[type[Metric], tuple[torch.Tensor, ...]]:
+    """What each metric is given; some rows do not count, padding holds nan."""
+    rng = torch.Generator().manual_seed(0)
+    full, deleted = (torch.randn(TEXTS, CLASSES, generator=rng) for _ in range(2))
+    labels = torch.randint(0, CLASSES, (TEXTS,), generator=rng)
+    full[torch.arange(TEXTS), labels] += 1.0  # better than chance
+    labels[torch.rand(TEXTS, generator=rng) < 0.2] = -100
+    length = torch.randint(1, TOKENS + 1, (TEXTS, 1), generator=rng)
+    mask = torch.arange(TOKENS) < length
+    share = torch.rand(TEXTS, TOKENS, generator=rng).masked_fill(~mask, torch.nan)
+    important = torch.rand(TEXTS, TOKENS, generator=rng) < 0.3
+    return {
+        DeletionAccuracy: (full, labels),
+        SuperpositionRegularizationScore: (full, deleted, labels),
+        MeanCapacity: (share, important, mask, labels),
+    }
+
+
+def _updated(kind: type[Metric], splits: list[int]) -> Any:
+    metric = kind()
+    for first, last in pairwise([0, *splits, TEXTS]):
+        metric.update(*(column[first:last] for column in _examples()[kind]))
+    return metric.compute()
+
+
+def _rights(logits: torch.Tensor, labels: torch.Tensor) -> list[bool]:
+    rows = zip(logits.tolist(), labels.tolist(), strict=True)
+    return [row.index(max(row)) == label for row, label in rows if label != -100]
+
+
+def test_accuracy_is_the_share_of_counted_texts_that_are_right():
+    rights = _rights(*_examples()[DeletionAccuracy])
+    assert 0 < sum(rights) < len(rights) < TEXTS
+    assert _updated(DeletionAccuracy, []).item() == pytest.approx(sum(rights) / len(rights))
+
+
+def test_srs_is_the_accuracy_before_minus_the_accuracy_after():
+    full, deleted, labels = _examples()[SuperpositionRegularizationScore]
+    before, after = _rights(full, labels), _rights(deleted, labels)
+    expected = sum(before) / len(before) - sum(after) / len(after)
+    assert expected > 0.1
+    score = _updated(SuperpositionRegularizationScore, [])
+    assert score.item() == pytest.approx(expected, abs=1e-7)
+    turned = SuperpositionRegularizationScore()
+    turned.update(deleted, full, labels)
+    assert turned.compute() == -score
+
+
+def test_mean_capacity_counts_every_real_token_of_counted_texts_once():
+    share, important, mask, labels = _examples()[MeanCapacity]
+    groups: dict[str, list[float]] = {"all": [], "important": [], "other": []}
+    for b in range(TEXTS):
+        for t in range(TOKENS):
+            if mask[b, t] and labels[b] != -100:
+                groups["all"].append(float(share[b, t]))
+                groups["important" if important[b, t] else "other"].append(float(share[b, t]))
+    found = _updated(MeanCapacity, [])
+    assert found.keys() == groups.keys()
+    for name, values in groups.items():
+        assert found[name].item() == pytest.approx(math.fsum(values) / len(values), rel=1e-12)
+
+
+def test_mean_capacity_without_labels_counts_all_texts():
+    share, important, mask, _ = _examples()[MeanCapacity]
+    metric = MeanCapacity()
+    metric.update(share, important, mask)
+    assert metric.compute()["all"].item() == pytest.approx(share[mask].double().mean().item())
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_any_split_into_batches_gives_the_same(kind):
+    whole = _updated(kind, [])
+    for splits in ([1], [20, 21, 40], list(range(1, TEXTS)), [50]):
+        torch.testing.assert_close(_updated(kind, splits), whole, rtol=1e-14, atol=0)
+
+
+def test_many_tokens_are_added_without_losing_digits():
+    metric = MeanCapacity()
+    share = torch.full((100, 1000), 0.1)  # a float32 sum would be off by 1e-4
+    every = torch.ones(100, 1000, dtype=torch.bool)
+    for _ in range(20):
+        metric.update(share, every, every)
+    found = metric.compute()
+    assert found["important"].item() == pytest.approx(float(torch.tensor(0.1)), rel=1e-10)
+    assert found["other"].isnan()
+
+
+def test_a_nan_stays_in_its_group_of_tokens():
+    metric = MeanCapacity()
+    share = torch.tensor([[torch.nan, 0.5]])
+    metric.update(share, torch.tensor([[True, False]]), torch.ones(1, 2, dtype=torch.bool))
+    found = metric.compute()
+    assert found["other"] == 0.5 and found["important"].isnan() and found["all"].isnan()
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_nothing_counted_is_nan_and_a_reset_forgets(kind):
+    examples = _examples()[kind]
+    metric = kind()
+    metric.update(*examples)
+    metric.reset()
+    metric.update(*examples[:-1], torch.full((TEXTS,), -100))
+    found = metric.compute()
+    values = found.values() if isinstance(found, dict) else [found]
+    assert all(value.isnan() for value in values)
+
+
+def test_logits_of_a_diverged_classifier_are_wrong():
+    metric = DeletionAccuracy()
+    logits = torch.tensor([[torch.nan, 0.0], [0.0, torch.nan], [-torch.inf, 0.0]])
+    metric.update(logits, torch.tensor([0, 1, 1]))
+    assert metric.compute().item() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_sums_are_as_exact_in_a_module_of_half_precision(kind):
+    module = torch.nn.Module()
+    module.metric = kind()
+    module.to(torch.bfloat16)
+    module.metric.update(*_examples()[kind])
+    torch.testing.assert_close(module.metric.compute(), _updated(kind, []), rtol=0, atol=0)
+
+
+def _on_rank(rank: int, folder: str) -> None:
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2,
+        timeout=timedelta(minutes=2),
+    )  # fmt: skip
+    share = slice(0, 13) if rank == 0 else slice(13, TEXTS)  # uneven on purpose
+    found = {}
+    try:
+        for kind, examples in _examples().items():
+            metric = kind()
+            metric.update(*(column[share] for column in examples))
+            found[kind.__name__] = metric.compute()
+    finally:
+        dist.destroy_process_group()
+    torch.save(found, f"{folder}/rank_{rank}.pt")
+
+
+def _on_second_rank(_: int, folder: str) -> None:
+    _on_rank(1, folder)
+
+
+@pytest.mark.ddp
+def test_metrics_are_the_same_on_one_rank_and_on_two(tmp_path: Path):
+    # The first rank is this process: starting one costs seconds.
+    other = mp.spawn(_on_second_rank, args=(str(tmp_path),), nprocs=1, join=False)
+    _on_rank(0, str(tmp_path))
+    while not other.join():
+        pass
+    for rank in range(2):
+        both = torch.load(tmp_path / f"rank_{rank}.pt", weights_only=True)
+        for kind in METRICS:
+            torch.testing.assert_close(both[kind.__name__], _updated(kind, []), rtol=1e-14, atol=0)

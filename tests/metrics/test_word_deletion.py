@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from callbacks.metrics import check_percent, top_words, without_words, word_scores
+
+UNKNOWN = 1
+
+
+def _texts(seed: int = 0, rows: int = 12) -> tuple[torch.Tensor, ...]:
+    """Tokens, words of one to three tokens each, and mask of texts of 1 to 9 words."""
+    generator = torch.Generator().manual_seed(seed)
+    lists = []
+    for _ in range(rows):
+        number = int(torch.randint(1, 10, (), generator=generator))
+        sizes = torch.randint(1, 4, (number,), generator=generator)
+        lists.append(torch.arange(number).repeat_interleave(sizes).tolist())
+    width = max(map(len, lists))
+    words = torch.tensor([row + [-1] * (width - len(row)) for row in lists])
+    mask = words >= 0
+    tokens = torch.randint(2, 100, words.shape, generator=generator) * mask
+    return tokens, words, mask
+
+
+def _scores(words: torch.Tensor, seed: int = 1) -> torch.Tensor:
+    """With many ties."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 4, words.shape, generator=generator).double()
+
+
+def _groups(row: list[int]) -> list[list[int]]:
+    """Positions of each word's tokens."""
+    return [[t for t, word in enumerate(row) if word == w] for w in range(max(row) + 1)]
+
+
+def test_a_word_scores_the_mean_of_its_tokens_and_a_missing_word_minus_infinity():
+    _, words, mask = _texts()
+    scores = _scores(words)
+    scores[~mask] = torch.nan
+    result = word_scores(scores, words)
+    expected = torch.full_like(result, -torch.inf)
+    for b, row in enumerate(words.tolist()):
+        for w, places in enumerate(_groups(row)):
+            expected[b, w] = sum(float(scores[b, t]) for t in places) / len(places)
+    assert result.shape == (12, int(words.max()) + 1)
+    torch.testing.assert_close(result, expected)
+
+
+def test_word_scores_of_half_precision_are_float32():
+    words = torch.arange(300)[None] // 300
+    scores = torch.ones(1, 300, dtype=torch.bfloat16)  # bfloat16 stops counting at 256
+    assert word_scores(scores, words).tolist() == [[1.0]]
+    assert word_scores(scores, words).dtype == torch.float32
+
+
+def test_a_batch_of_padding_has_one_missing_word():
+    words = torch.full((2, 3), -1)
+    assert word_scores(torch.zeros(2, 3), words).tolist() == [[-math.inf]] * 2
+    assert not top_words(torch.zeros(2, 1), words, 50).any()
+
+
+@pytest.mark.parametrize("lowest", [False, True])
+@pytest.mark.parametrize("percent", [0, 10, 29, 30, 33.4, 50, 99.9])
+def test_top_words_are_those_of_a_sort_with_ties_to_the_earlier(percent, lowest):
+    _, words, _ = _texts()
+    scores = word_scores(_scores(words), words)
+    result = top_words(scores, words, percent, lowest=lowest)
+    for b, row in enumerate(words.tolist()):
+        n = max(row) + 1
+        sign = 1 if lowest else -1
+        order = sorted(range(n), key=lambda w, b=b, sign=sign: (sign * float(scores[b, w]), w))
+        chosen = set(order[: math.floor(round(percent * 10) * n / 1000)])
+        assert {w for w in range(result.shape[1]) if result[b, w]} == chosen
+
+
+@pytest.mark.parametrize("percent", range(100))
+def test_the_number_of_words_is_the_floor_in_whole_numbers(percent):
+    words = torch.arange(100)[None]  # 0.29 * 100 is 28.999...
+    assert top_words(torch.rand(1, 100), words, percent).sum() == percent
+
+
+def test_words_with_infinite_scores_are_taken_like_others():
+    words = torch.tensor([[0, 1, 2, 3], [0, 1, -1, -1]])
+    scores = torch.full((2, 4), -torch.inf)
+    for lowest in (False, True):
+        assert top_words(scores, words, 50, lowest).tolist() == [
+            [True, True, False, False],
+            [True, False, False, False],
+        ]
+
+
+def test_random_scores_at_missing_words_delete_as_many_words_as_any():
+    _, words, _ = _texts()
+    scores = torch.rand(12, int(words.max()) + 1, generator=torch.Generator().manual_seed(0))
+    there = word_scores(scores.new_zeros(words.shape), words) == 0
+    chosen = top_words(scores, words, 40)
+    assert not (chosen & ~there).any()
+    numbers = [math.floor(0.4 * (max(row) + 1)) for row in words.tolist()]
+    assert chosen.sum(dim=1).tolist() == numbers
+
+
+@pytest.mark.parametrize("value", [-1, 100, 130.5, math.nan, math.inf, -math.inf])
+def test_a_percentage_outside_0_to_100_is_refused_by_its_value(value):
+    with pytest.raises(ValueError, match=rf"percent is {value}; it must be at least 0"):
+        top_words(torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64), value)
+    with pytest.raises(ValueError, match=rf"k is {value};"):
+        check_percent(value, "k")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_deletion_closes_gaps_as_a_loop_over_the_texts_does(seed):
+    tokens, words, mask = _texts(seed)
+    width = int(words.max()) + 1
+    deleted = torch.rand(12, width, generator=torch.Generator().manual_seed(seed)) < 0.7
+    expected = []
+    for b, row in enumerate(words.tolist()):
+        text: list[tuple[int, int]] = []
+        number = 0
+        for w, places in enumerate(_groups(row)):
+            if not deleted[b, w]:
+                text += [(int(tokens[b, t]), number) for t in places]
+                number += 1
+        expected.append(text or [(UNKNOWN, 0)])
+    length = max(map(len, expected))
+    new_tokens, new_words, new_mask = without_words(tokens, words, mask, deleted, UNKNOWN)
+    assert new_tokens.shape == new_words.shape == new_mask.shape == (12, length)
+    for b, text in enumerate(expected):
+        gap = length - len(text)
+        assert new_tokens[b].tolist() == [token for token, _ in text] + [0] * gap
+        assert new_words[b].tolist() == [word for _, word in text] + [-1] * gap
+        assert new_mask[b].tolist() == [True] * len(text) + [False] * gap
+
+
+def test_nothing_deleted_leaves_the_texts_as_they_are():
+    texts = _texts()
+    _, words, _ = texts
+    deleted = top_words(word_scores(_scores(words), words), words, 0)
+    for before, after in zip(texts, without_words(*texts, deleted, UNKNOWN), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_an_emptied_text_keeps_one_unknown_and_a_row_of_padding_stays_one():
+    tokens = torch.tensor([[7, 8, 0], [9, 0, 0], [0, 0, 0]])
+    words = torch.tensor([[0, 1, -1], [0, -1, -1], [-1, -1, -1]])
+    deleted = torch.ones(3, 2, dtype=torch.bool)
+    new = without_words(tokens, words, tokens > 0, deleted, unknown=5)
+    assert [part.tolist() for part in new] == [
+        [[5], [5], [0]],
+        [[0], [0], [-1]],
+        [[True], [True], [False]],
+    ]
+
+
+def test_a_token_of_no_word_is_never_deleted():
+    tokens = torch.tensor([[3, 7, 8, 4]])
+    words = torch.tensor([[-1, 0, 1, -1]])
+    deleted = torch.tensor([[True, False]])
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    new_tokens, new_words, new_mask = without_words(tokens, words, mask, deleted, UNKNOWN)
+    assert new_tokens.tolist() == [[3, 8, 4]]
+    assert new_words.tolist() == [[-1, 0, -1]]
+    assert new_mask.all()
+
+
+def test_a_text_loses_the_same_words_alone_and_in_a_padded_batch():
+    tokens, words, mask = _texts()
+    scores = _scores(words)
+    together = word_scores(scores, words)
+    batch = without_words(tokens, words, mask, top_words(together, words, 40), UNKNOWN)
+    for b in range(len(tokens)):
+        n = int(mask[b].sum())
+        one = slice(b, b + 1), slice(n)
+        deleted = top_words(word_scores(scores[one], words[one]), words[one], 40)
+        alone = without_words(tokens[one], words[one], mask[one], deleted, UNKNOWN)
+        left = int(batch[2][b].sum())
+        for part, expected in zip(batch, alone, strict=True):
+            assert torch.equal(part[b : b + 1, :left], expected)
+
+
+def test_a_mask_that_is_not_bool_is_refused():
+    tokens, words, mask = _texts()
+    deleted = torch.zeros(12, 9, dtype=torch.bool)
+    with pytest.raises(ValueError, match="mask must be bool"):
+        without_words(tokens, words, mask.long(), deleted, UNKNOWN)
