@@ -7,6 +7,7 @@ one protocol.
 from callbacks.plots.studies.case_study import case_study
 from callbacks.plots.studies.coset_null import coset_null
 from callbacks.plots.studies.data_efficiency import data_efficiency
+from callbacks.plots.studies.deletion_curves import deletion_curves
 from callbacks.plots.studies.embeddings import embeddings_by_model
 from callbacks.plots.studies.explained_variance import explained_variance_by_model
 from callbacks.plots.studies.exponents import exponents
@@ -16,6 +17,7 @@ __all__ = [
     "case_study",
     "coset_null",
     "data_efficiency",
+    "deletion_curves",
     "embeddings_by_model",
     "explained_variance_by_model",
     "exponents",
