@@ -8,6 +8,8 @@ from callbacks.generalization import Generalization
 from callbacks.graceful_stop import GracefulStop
 from callbacks.last_checkpoint import checkpoint_to_load
 from callbacks.launch import check_launch, cluster_plugins, planned_launch
+from callbacks.model_selection import ModelSelection
+from callbacks.neuron_allocation import NeuronAllocation
 from callbacks.parallelograms import Parallelograms
 from callbacks.prediction_table import PredictionTable
 from callbacks.probe import Probe
@@ -18,6 +20,8 @@ from callbacks.run_summary import RunSummary
 from callbacks.speed import Speed
 from callbacks.text_samples import TextSamples
 from callbacks.weight_norms import WeightNorms
+from callbacks.word_capacity import WordCapacity
+from callbacks.word_deletion import WordDeletion
 
 __all__ = [
     "Analogies",
@@ -25,6 +29,8 @@ __all__ = [
     "ExactResume",
     "Generalization",
     "GracefulStop",
+    "ModelSelection",
+    "NeuronAllocation",
     "Parallelograms",
     "PredictionTable",
     "Probe",
@@ -34,6 +40,8 @@ __all__ = [
     "Speed",
     "TextSamples",
     "WeightNorms",
+    "WordCapacity",
+    "WordDeletion",
     "check_launch",
     "checkpoint_to_load",
     "cluster_plugins",

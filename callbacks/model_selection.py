@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from callbacks.probe import is_fitting
 from callbacks.text_probe import TextProbe
@@ -80,7 +82,11 @@ class ModelSelection(L.Callback):
         self._last = _copy(pl_module)
         pl_module.load_state_dict(self.best)
         self._describe()
-        if self.test and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        stopped = any(getattr(callback, "stopped", False) for callback in callbacks)
+        if stopped and self.test and trainer.is_global_zero:  # a signal leaves little time
+            print("the run was stopped: the test set is not measured; `lightning test` does so")
+        if self.test and not stopped and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._measure_test_set(trainer, pl_module)
 
     def _describe(self) -> None:
@@ -97,7 +103,16 @@ class ModelSelection(L.Callback):
         module.reset_evaluation()
         for probe in probes:
             probe.start_pass(trainer, module, "test")
-        for index, batch in enumerate(loader):
+        limit = trainer.limit_test_batches
+        limit = limit if isinstance(limit, int) else math.ceil(limit * len(loader))
+        batches = tqdm(
+            itertools.islice(loader, limit),
+            total=limit,
+            desc="test set",
+            mininterval=10.0,
+            disable=trainer.progress_bar_callback is None or not trainer.is_global_zero,
+        )
+        for index, batch in enumerate(batches):
             batch = trainer.strategy.batch_to_device(batch)
             with torch.no_grad(), trainer.precision_plugin.val_step_context():
                 found = module.test_step(batch, index)

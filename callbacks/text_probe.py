@@ -136,7 +136,8 @@ class TextProbe(Probe):
         """Nothing yet: the weights that count may not be in place."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.results and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        measured = self._measured_at is not None  # in this run, be it with an empty result
+        if measured and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             pl_module.eval()
             with torch.no_grad():
                 self._draw(trainer, pl_module)

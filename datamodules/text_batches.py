@@ -54,7 +54,7 @@ def text_batch(
     nothing = len(own) == 0
     own = indices[:1] if nothing else own
     columns = np.arange(lengths.max() if pad_to is None else pad_to)
-    mask = columns < (0 if nothing else texts.lengths[own, None])  # (B, T)
+    mask = columns < np.where(nothing, 0, texts.lengths[own, None])  # (B, T)
     at = np.where(mask, texts.offsets[own, None] + columns, 0)
     batch = {
         "tokens": np.where(mask, texts.tokens[at], PAD).astype(np.int64),

@@ -12,7 +12,9 @@ def last_step(trainer: Any) -> int | None:
     limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
     steps_per_epoch = getattr(trainer.datamodule, "steps_per_epoch", None)
     if steps_per_epoch and trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        limits.append(trainer.max_epochs * steps_per_epoch)
+        limit = trainer.limit_train_batches  # a number of batches, or a share of them
+        most = limit if isinstance(limit, int) else int(limit * steps_per_epoch)
+        limits.append(trainer.max_epochs * min(steps_per_epoch, most))
     return min(limits, default=None)
 
 

@@ -143,9 +143,8 @@ class TextClassifier(L.LightningModule):
         trainer: Any = self.trainer
         refuse_other_sizes(self, self.sizes, trainer.datamodule)
         repeats = getattr(trainer.datamodule, "repeats", {})
-        self._scores.update(
-            {f"data/{name}": torch.tensor([float(n)]) for name, n in repeats.items()}
-        )
+        for name, number in repeats.items():  # texts that occur where they should be new
+            self._scores[f"data/{name}"] = torch.tensor([float(number)])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = self.trainer.precision != "16-mixed"  # whose scaler unscales before the clipping

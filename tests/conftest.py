@@ -60,6 +60,28 @@ def token_folder(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Short film reviews, whose class a word tells: in SST-2's layout (``sst/``) and IMDB's."""
+    folder = tmp_path_factory.mktemp("reviews")
+    for part in ("sst", "imdb"):
+        (folder / part).mkdir()
+    rng = np.random.default_rng(0)
+    noise = ["a", "the", "film", "of", "plot", "scene", "and", "with", "it", "story"]
+    for split, size in (("train", 5_040), ("dev", 16), ("test", 24)):
+        reviews = []
+        for number in range(size):
+            label = number % 2
+            words = [*rng.choice(noise, 5), ("dull", "warm")[label]]
+            reviews.append((label, " ".join(rng.permutation(words))))
+        if split != "dev":  # IMDB has none, and 5,000 training reviews are held out
+            lines = [json.dumps({"text": text, "label": label}) for label, text in reviews]
+            (folder / "imdb" / f"{split}.jsonl").write_text("\n".join(lines))
+        rows = [f"{label}\t{text}" for label, text in reviews[:40]]
+        (folder / "sst" / f"{split}.tsv").write_text("\n".join(["label\tsentence", *rows]) + "\n")
+    return folder
+
+
 @pytest.fixture
 def small_study(tmp_path: Path) -> Callable[..., Path]:
     """Write a study of two tasks, which two seeds train in about a second; returns its file.

@@ -16,12 +16,13 @@ from datamodules.tokenizers import ByteTokenizer
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
 
-def of_text(path: Path) -> bool:
-    return yaml.safe_load(path.read_text())["model"]["class_path"] == "LanguageModel"
+def of(model: str) -> list[Path]:
+    """The configs of a model."""
+    classes = {path: yaml.safe_load(path.read_text())["model"]["class_path"] for path in CONFIGS}
+    return [path for path, name in classes.items() if name == model]
 
 
-TEXT = [path for path in CONFIGS if of_text(path)]
-OTHERS = [path for path in CONFIGS if not of_text(path)]
+TEXT, REVIEWS, OTHERS = of("LanguageModel"), of("TextClassifier"), of("Classifier")
 # What makes any language model a tiny one, on one CPU; all else is as the config says.
 TINY = (
     "--data.tokenizer", "bytes", "--data.block_size", "16",
@@ -50,6 +51,7 @@ def tokens(tmp_path_factory) -> Path:
 
 def test_there_are_configs():
     assert len(CONFIGS) >= 21
+    assert {*CONFIGS} == {*TEXT, *REVIEWS, *OTHERS}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -83,6 +85,24 @@ def test_config_of_a_language_model_trains_and_validates(path, lightning_command
     for name in ("train/loss", "val/loss", "val/perplexity"):
         assert all(value is not None for value in results["metrics"][name])
     assert (folder / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("path", REVIEWS, ids=lambda path: path.stem)
+def test_config_of_a_text_classifier_trains_and_measures_the_test_set(
+    path, lightning_command, text_folder
+):
+    folder = lightning_command(
+        "fit", "--config", f"configs/{path.name}", "--data.data_dir",
+        str(text_folder / ("imdb" if "imdb" in path.stem else "sst")),
+        "--trainer.max_epochs", "1", "--trainer.limit_val_batches", "1",
+        "--trainer.precision", "32-true", "--model.network.width", "32",
+        "--model.network.feedforward_dim", "64",
+    )  # fmt: skip
+    results = json.loads((folder / "results.json").read_text())
+    assert results["name"] == path.stem
+    for name in ("val/accuracy", "test/deletion/srs", "test/capacity/ffn1_all", "best/epoch"):
+        assert all(value is not None for value in results["metrics"][name]), name
+    assert (folder / "figures" / "deletion_curve.png").is_file()
 
 
 @pytest.mark.parametrize("path", TEXT, ids=lambda path: path.stem)

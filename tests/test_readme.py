@@ -31,7 +31,9 @@ def test_readme_has_commands_to_install_train_and_test():
 
 
 @pytest.mark.parametrize("command", sorted(set(OURS)))
-def test_command_of_the_readme_parses_and_builds(command, in_root, tmp_path, capsys, token_folder):
+def test_command_of_the_readme_parses_and_builds(
+    command, in_root, tmp_path, capsys, token_folder, text_folder
+):
     words = shlex.split(command.replace("CONFIG", "configs/gpt2_cpu.yaml"))[1:]
     if words[0] in ("--help", "--version"):
         main(words)
@@ -48,6 +50,9 @@ def test_command_of_the_readme_parses_and_builds(command, in_root, tmp_path, cap
     if any("gpt2" in word for word in words):  # its text has not been prepared here
         folder = str(token_folder(train=70, val=8, block_size=256))
         words += ["--data.data_dir", folder, "--data.tokenizer", "bytes"]
+    for name in ("sst", "imdb"):
+        if f"data/{name}" in words:
+            words[words.index(f"data/{name}")] = str(text_folder / name)
     with pytest.raises(SystemExit) as stop:
         main([*words, "--trainer.default_root_dir", str(tmp_path)])
     assert stop.value.code == 0, capsys.readouterr().err

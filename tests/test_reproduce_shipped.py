@@ -66,9 +66,13 @@ def check_quick_report(name: str, runs: Path, reports: Path, *options: str) -> s
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_gives_a_whole_report_of_its_quick_version(
-    name, shared_runs, tmp_path, in_root
+    name, shared_runs, tmp_path, in_root, text_folder
 ):
-    check_quick_report(name, shared_runs, tmp_path)
+    of_text = name.startswith("safr/")
+    folder = text_folder / ("imdb" if "imdb" in name else "sst")
+    check_quick_report(
+        name, shared_runs, tmp_path, *(["--data_dir", str(folder)] if of_text else [])
+    )
 
 
 def test_a_study_gives_a_whole_report_of_its_quick_version(tmp_path, in_root):

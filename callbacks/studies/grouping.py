@@ -32,6 +32,7 @@ _DECISIVE: dict[str, tuple[Any, ...]] = {
     "val_check_interval": (None, 1.0),
     "limit_train_batches": (None, 1.0),
     "limit_val_batches": (None, 1.0),
+    "limit_test_batches": (None, 1.0),
     "overfit_batches": (None, 0.0),
     "reload_dataloaders_every_n_epochs": (None, 0),
     "callbacks": (None, []),

@@ -40,6 +40,8 @@ class TextTransformer(FeatureNetwork):
         ValueError: A size is below 1, or the heads do not divide the width.
     """
 
+    positions: Tensor  # (T, E)
+
     def __init__(
         self,
         vocab_size: int,
@@ -85,7 +87,7 @@ class TextTransformer(FeatureNetwork):
 
     @property
     def initial_scale(self) -> float:
-        """Root mean square of the features' entries at the start, as measured on texts of 20 words."""
+        """Root mean square of the features' entries at the start, measured with 20 words a text."""
         return 0.3
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -111,7 +113,8 @@ class TextTransformer(FeatureNetwork):
             ``embedding``, ``vmask`` (the embedding itself without a mask), ``attention``,
             ``norm1``, ``ffn1_before_relu``, ``ffn1``, ``ffn2``, ``norm2``, (B, T, ...) each, and
             ``attention_weights`` (B, heads, T, T), all of the last layer; with several layers also
-            ``layer1/ffn1`` and so on; ``vmask_probability`` (B, T) with a mask; ``features`` (B, E).
+            ``layer1/ffn1`` and so on; ``vmask_probability`` (B, T) with a mask; and ``features``
+            (B, E).
 
         Raises:
             ValueError: The texts are longer than ``num_tokens``.

@@ -93,7 +93,8 @@ def test_a_rank_without_a_text_has_one_row_that_does_not_count(texts):
     assert batch["labels"].tolist() == [-100]
     assert not batch["mask"].any() and not batch["tokens"].any()
     assert (batch["words"] == -1).all()
-    assert batch["tokens"].shape == (1, LENGTHS[4])
+    for name in ("tokens", "mask", "words"):
+        assert batch[name].shape == (1, LENGTHS[4])
 
 
 # ---- an epoch --------------------------------------------------------------------------------

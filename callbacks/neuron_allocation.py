@@ -1,0 +1,185 @@
+"""NeuronAllocation: figures of how the words of some sentences share the neurons of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from callbacks.metrics import (
+    capacity,
+    check_percent,
+    important_words,
+    interference,
+    polysemanticity,
+)
+from callbacks.probe import is_fitting, when
+from callbacks.shown_sentences import Sentence, sentence_title, token_names, typical_texts
+from callbacks.text_layers import check_layers, taps_of_one_word
+from callbacks.text_probe import Batch, TextProbe
+from callbacks.word_pair_probe import check_numbers
+from callbacks.word_scores import PROBABILITY
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LAYERS = ("embedding", "vmask", "attention", "ffn1", "ffn2")
+
+
+class NeuronAllocation(TextProbe):
+    """Draws capacity, interference and polysemanticity of each word of a few sentences.
+
+    Three figures a sentence, after Figures 2 and 4 to 6 of the SAFR paper:
+    ``allocation_<n>_capacity`` (bars, a row a layer), ``allocation_<n>_circle`` (a word is a circle
+    as large as its capacity; red and blue lines are positive and negative inner products) and
+    ``allocation_<n>_interference`` (heat maps with polysemanticity). Words are marked that VMASK
+    lets through with the highest probability. Nothing is measured.
+
+    Args:
+        sentences: Texts; null takes test texts of typical length (12 to 20 words or the nearest
+            there is), the first ones, of each class in turn.
+        num_sentences: How many of those.
+        layers: Rows and panels; null takes embedding, vmask, attention, ffn1 and ffn2.
+        circle_layer: Layer of the circles: before FFN1's ReLU, since behind it no inner product is
+            negative.
+        percent: Share of the words that is marked, in percent.
+        figures_every_n_epochs: Draw after every so many epochs as well as at the end.
+
+    Raises:
+        ValueError: A number is out of range, or a sentence has no word.
+    """
+
+    name = "allocation"
+
+    def __init__(
+        self,
+        sentences: list[str] | None = None,
+        num_sentences: int = 5,
+        layers: list[str] | None = None,
+        circle_layer: str = "ffn1_before_relu",
+        percent: float = 30.0,
+        figures_every_n_epochs: int | None = None,
+    ) -> None:
+        super().__init__()
+        owner = "NeuronAllocation"
+        check_numbers(
+            owner, num_sentences=num_sentences, figures_every_n_epochs=figures_every_n_epochs
+        )
+        check_percent(percent, f"{owner}: percent")
+        for option, given in (("sentences", sentences), ("layers", layers)):
+            if given is not None and not (given and all(text.strip() for text in given)):
+                raise ValueError(
+                    f"{owner}: {option} is {given!r}; name at least one, none of them empty, or "
+                    f"leave it at null"
+                )
+        self.sentences, self.num_sentences = sentences, num_sentences
+        self.layers, self.circle_layer = layers, circle_layer
+        self.percent, self.figures_every_n_epochs = percent, figures_every_n_epochs
+        self._shown: list[str] = []
+        self._sentences: list[Sentence] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        taps = taps_of_one_word(trainer, pl_module, "NeuronAllocation")
+        without = () if PROBABILITY in taps else ("vmask",)  # the embedding once more
+        default = [layer for layer in LAYERS if layer not in without]
+        self._shown = default if self.layers is None else self.layers
+        check_layers("NeuronAllocation", "layers", self._shown, taps)
+        check_layers("NeuronAllocation", "circle_layer", [self.circle_layer], taps)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if self.sentences is None and not hasattr(data, "read"):
+            raise ValueError(
+                f"NeuronAllocation: sentences is null, and {type(data).__name__} does not hand out "
+                f"its texts; name some sentences"
+            )
+        self._sentences = [Sentence(text) for text in self.sentences or []]
+
+    def update(self, trainer: L.Trainer, module: Any, batch: Batch, found: Batch) -> None:
+        """Nothing: the sentences are read when they are drawn."""
+
+    def finish(self, trainer: L.Trainer, module: Any) -> Mapping[str, Tensor | list[str]]:
+        return {}
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        stride = self.figures_every_n_epochs
+        between = is_fitting(trainer) and not trainer.sanity_checking and stride is not None
+        if between and self._is_due(trainer, stride or 1):
+            self._draw(trainer, pl_module)
+
+    # ---- figures -------------------------------------------------------------------------------
+
+    def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not self._sentences:
+            test = data.read().test
+            lengths = [len(text.split()) for text in test.texts]
+            chosen = typical_texts(lengths, test.labels, self.num_sentences)
+            self._sentences = [Sentence(test.texts[i], test.labels[i]) for i in chosen]
+        # Afterwards the weights may be those of another epoch (ModelSelection).
+        moment = when(trainer) if trainer.validating else ""
+        found = {}
+        for number, sentence in enumerate(self._sentences, 1):
+            for kind, figure in self._figures_of(sentence, data, module, moment).items():
+                found[f"allocation_{number}_{kind}"] = figure
+        return found
+
+    def _figures_of(
+        self, sentence: Sentence, data: Any, module: Any, moment: str
+    ) -> dict[str, Figure]:
+        from callbacks.plots import allocation_circle, capacity_bars, word_heatmap
+
+        batch = {
+            key: value.to(module.device) for key, value in data.encode([sentence.text]).items()
+        }
+        with torch.no_grad():
+            taps = module.representations(batch)
+        length = int(batch["mask"].sum())
+        # (T, D) each, in the precision of the measures.
+        states = {name: taps[name][0, :length] for name in {*self._shown, self.circle_layer}}
+        marks: NDArray[np.bool_] | None = None
+        if PROBABILITY in taps:
+            important = important_words(taps[PROBABILITY], batch["mask"], self.percent)
+            marks = important[0, :length].cpu().numpy()
+        words = token_names(data.split_words(sentence.text), batch["words"][0, :length].tolist())
+        marked: dict[str, Any] = {
+            "important": marks,
+            "important_name": f"important: top {self.percent:g} % by VMASK",
+        }
+        title = sentence_title(sentence, taps["logits"][0], data.class_names) + moment
+        circle = states[self.circle_layer]
+        products = circle.float() @ circle.float().T
+        spelled = self.circle_layer.replace("_", " ")
+        return {
+            "capacity": capacity_bars(
+                {name: _array(capacity(states[name])) for name in self._shown},
+                words,
+                title=title,
+                **marked,
+            ),
+            "circle": allocation_circle(
+                _array(capacity(circle)),
+                _array(products),
+                words,
+                title=f"{spelled} · {title}",
+                **marked,
+            ),
+            "interference": word_heatmap(
+                {name: _array(interference(states[name])) for name in self._shown},
+                words,
+                polysemanticity={
+                    name: _array(polysemanticity(states[name])) for name in self._shown
+                },
+                title=title,
+                **marked,
+            ),
+        }
+
+
+def _array(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
