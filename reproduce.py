@@ -78,8 +78,7 @@ def reproduce(
     for option, number in (("jobs", jobs), ("seeds", seeds)):
         if number is not None and number < 1:
             raise ValueError(f"{option} is {number}; it must be at least 1")
-    first, shards = _parse_shard(shard)
-    plans = []
+    (first, shards), plans = _parse_shard(shard), []
     for path in find_studies(study, STUDIES):
         studies = [
             _narrowed(s, quick, seeds, only or {}, data_dir) for s in load_studies(path, STUDIES)
@@ -104,9 +103,13 @@ def reproduce(
             for one in studies
             for point in one.points()
         ]
+        for folder in {config["data"]["init_args"].get("data_dir") for config, _ in wanted}:
+            if isinstance(folder, str) and not Path(folder).expanduser().is_dir():
+                raise ValueError(f"there is no folder {folder}; name the data's with --data_dir")
         by_work = sorted(group(wanted), key=lambda run: -run.work)  # shards of equal weight
         failed = run_grid(by_work[first - 1 :: shards], store, jobs)
-    command = _typed(study, {"quick": quick, "seeds": seeds, "only": only, "runs": runs})
+    told = {"quick": quick, "seeds": seeds, "only": only, "runs": runs}
+    command = _typed(study, {**told, "data_dir": data_dir and "DATA"})
     if shards > 1:
         print(f"when all {shards} parts are done: {command} --report_only")
     for path, folder, origin, studies, identities in plans if shards == 1 else []:
@@ -333,7 +336,8 @@ def _train(run: GroupedRun, store: Store, log: Path) -> None:
                 seconds * len(rows) / len(members),
             )
         )
-    store.write(trained, versions())
+    data = getattr(cli.datamodule, "fingerprint", None)
+    store.write(trained, {**versions(), **({"data": data} if data else {})})
 
 
 @contextlib.contextmanager

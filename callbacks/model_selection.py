@@ -27,9 +27,11 @@ class ModelSelection(L.Callback):
         monitor: Logged metric of the validation that decides.
         mode: 'max' if a high value is good, 'min' if a low one is.
         test: Measure the test set at the end of ``fit``.
+        weights: 'last' leaves the last weights in place and measures them, as the authors' code
+            does; the best are still kept and told.
 
     Raises:
-        ValueError: The mode is neither.
+        ValueError: The mode or the weights are none of these.
     """
 
     def __init__(
@@ -37,10 +39,16 @@ class ModelSelection(L.Callback):
         monitor: str = "val/accuracy",
         mode: Literal["max", "min"] = "max",
         test: bool = True,
+        weights: Literal["best", "last"] = "best",
     ) -> None:
-        if mode not in ("max", "min"):
-            raise ValueError(f"ModelSelection: mode is {mode!r}; choose one of max, min")
-        self.monitor, self.mode, self.test = monitor, mode, test
+        for name, value, choices in (
+            ("mode", mode, ("max", "min")),
+            ("weights", weights, ("best", "last")),
+        ):
+            if value not in choices:
+                choice = ", ".join(choices)
+                raise ValueError(f"ModelSelection: {name} is {value!r}; choose one of {choice}")
+        self.monitor, self.mode, self.test, self.weights = monitor, mode, test, weights
         self.best: dict[str, Tensor] = {}
         self.score: float | None = None
         self.step = 0
@@ -79,8 +87,9 @@ class ModelSelection(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.score is None:
             return
-        self._last = _copy(pl_module)
-        pl_module.load_state_dict(self.best)
+        if self.weights == "best":
+            self._last = _copy(pl_module)
+            pl_module.load_state_dict(self.best)
         self._describe()
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         stopped = any(getattr(callback, "stopped", False) for callback in callbacks)
@@ -93,7 +102,7 @@ class ModelSelection(L.Callback):
         assert self.score is not None
         self.results["best/score"] = torch.tensor([self.score])
         self.results["best/epoch"] = torch.tensor([self.epochs])
-        self.headlines = ["best/epoch"]
+        self.headlines = ["best/epoch", "best/score"]
 
     def _measure_test_set(self, trainer: Any, module: Any) -> None:
         """One pass over the test set, shared by the model's scores and all probes of texts."""
@@ -155,7 +164,7 @@ class ModelSelection(L.Callback):
         self._take_best(trainer, pl_module)
 
     def _take_best(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if self.score is None:
+        if self.score is None or self.weights == "last":
             return
         module.load_state_dict(self.best)
         self._describe()

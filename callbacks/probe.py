@@ -112,7 +112,8 @@ class Probe(L.Callback):
 
     def _is_due(self, trainer: L.Trainer, stride: int) -> bool:
         epoch = _count(trainer)
-        return not is_fitting(trainer) or epoch % stride == 0 or epoch == trainer.max_epochs
+        last = epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
+        return not is_fitting(trainer) or epoch % stride == 0 or last
 
     def _measure(
         self, trainer: L.Trainer, module: L.LightningModule

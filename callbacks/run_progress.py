@@ -139,6 +139,8 @@ def _total_steps(trainer: Any, epochs: int | None) -> int | None:
 def _label(name: str) -> str:
     """train/accuracy as 'train', train/learning_rate as 'rate', val/loss as 'val loss'."""
     stage, _, score = name.partition("/")
+    if "/" in score:  # a probe's
+        return score.rpartition("/")[2]
     return {"accuracy": stage, "learning_rate": "rate"}.get(score, f"{stage} {score}")
 
 

@@ -148,7 +148,9 @@ class WordDeletion(TextProbe):
         self.headlines = [f"val/{self.name}/{key}" for key in values]
         if self.stage == "test":
             values.update(self._controls(done))
-            self.headlines = [f"test/{self.name}/{key}" for key in TABLE_1]
+            compared = [f"srs_{name}" for name in self._compared]
+            keys = [*TABLE_1, "srs_random", "srs_lowest", *compared]
+            self.headlines = [f"test/{self.name}/{key}" for key in keys]
         if self._sweep is not None:
             values["swept_texts"] = torch.tensor([float(self._swept_texts)])
             for name in self._compared:
@@ -167,6 +169,7 @@ class WordDeletion(TextProbe):
             "accuracy_random": mean,
             "accuracy_random_std": spread,
             "srs_random": whole - mean,
+            "srs_above_random": mean - done.accuracy(Deletion(self.score, self.percent)),
             "srs_lowest": done.score(Deletion(self.score, self.percent, lowest=True)),
         }
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -43,11 +43,14 @@ class TextClassifier(L.LightningModule):
         num_classes: Number of classes (likewise).
         lambda_importance: Weight of the importance term.
         lambda_interaction: Weight of the interaction term.
-        regularizer: Form of both: 'masked' counts real words only, 'paper' is the equations' sum
-            over a text, 'code' the authors' mean over all positions, padding included.
+        importance_form: 'masked' counts real words only, 'paper' is the equations' sum over a text,
+            'code' the authors' mean over all positions, padding included.
+        interaction_form: Likewise. With several layers the term is about the last one's attention.
         lambda_information: Weight of VMASK's own term, which SAFR leaves out (Chen and Ji 2020).
         information_decay: Its fall per epoch.
         information_floor: Where the fall ends.
+        annealing_epochs: Epochs in which the temperature of the word mask falls to its end; null
+            means the run's longest, which early stopping may not reach.
         learning_rate: AdamW's.
         weight_decay: AdamW's, on matrices; vectors do not decay.
         betas: AdamW's decay rates of its two moments.
@@ -58,7 +61,13 @@ class TextClassifier(L.LightningModule):
     """
 
     progress_unit = "step"
-    progress_scores = ("train/loss", "val/loss", "val/accuracy")
+    progress_scores = (
+        "train/loss",
+        "val/accuracy",
+        "val/deletion/srs",
+        "val/capacity/ffn1_important",
+        "val/capacity/ffn1_other",
+    )
     headlines = ("train/loss", "val/loss", "val/accuracy", "val/step", "test/loss", "test/accuracy")
 
     def __init__(
@@ -70,10 +79,12 @@ class TextClassifier(L.LightningModule):
         num_classes: int = 2,
         lambda_importance: float = 0.0,
         lambda_interaction: float = 0.0,
-        regularizer: Form = "masked",
+        importance_form: Form = "masked",
+        interaction_form: Form = "masked",
         lambda_information: float = 0.0,
         information_decay: float = 0.0,
         information_floor: float = 0.0,
+        annealing_epochs: int | None = None,
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -95,11 +106,17 @@ class TextClassifier(L.LightningModule):
                 f"learning_rate is {learning_rate} and betas are {betas}; the first must be "
                 f"positive, the others at least 0 and below 1"
             )
+        if annealing_epochs is not None and annealing_epochs < 1:
+            raise ValueError(f"annealing_epochs is {annealing_epochs}; it must be at least 1")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or null for none")
-        if regularizer not in get_args(Form):
-            choices = ", ".join(get_args(Form))
-            raise ValueError(f"regularizer is {regularizer!r}; choose one of {choices}")
+        for name, form in (
+            ("importance_form", importance_form),
+            ("interaction_form", interaction_form),
+        ):
+            if form not in get_args(Form):
+                choices = ", ".join(get_args(Form))
+                raise ValueError(f"{name} is {form!r}; choose one of {choices}")
         self.save_hyperparameters(logger=False)
         for name, factory in (("network", network), ("head", head)):
             if callable(self.hparams.get(name)):
@@ -110,9 +127,11 @@ class TextClassifier(L.LightningModule):
             "num_classes": num_classes,
         }
         self.lambda_importance, self.lambda_interaction = lambda_importance, lambda_interaction
-        self.regularizer: Form = regularizer
+        self.importance_form: Form = importance_form
+        self.interaction_form: Form = interaction_form
         self.lambda_information = lambda_information
         self.information_decay, self.information_floor = information_decay, information_floor
+        self.annealing_epochs = annealing_epochs
         self.learning_rate, self.weight_decay, self.betas = learning_rate, weight_decay, betas
         self.clip_norm = clip_norm
 
@@ -130,7 +149,9 @@ class TextClassifier(L.LightningModule):
                 self.head.weight.mul_(self.network.initial_scale / rms)
 
         self.divergence = DivergenceWatch("lower model.learning_rate, or set model.clip_norm")
-        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.train_means = nn.ModuleDict(
+            {name: MeanMetric(nan_strategy="disable") for name in ("loss", *self._terms())}
+        )
         self.evaluated_loss = SumMetric(nan_strategy="disable")
         self.evaluated_texts = SumMetric(nan_strategy="disable")
         self.accuracy = MulticlassAccuracy(num_classes, average="micro", ignore_index=-100)
@@ -142,9 +163,26 @@ class TextClassifier(L.LightningModule):
     def setup(self, stage: str) -> None:
         trainer: Any = self.trainer
         refuse_other_sizes(self, self.sizes, trainer.datamodule)
+        self._check_padding(getattr(trainer.datamodule, "pad_to", None))
         repeats = getattr(trainer.datamodule, "repeats", {})
         for name, number in repeats.items():  # texts that occur where they should be new
             self._scores[f"data/{name}"] = torch.tensor([float(number)])
+
+    def _check_padding(self, pad_to: str | None) -> None:
+        """What counts padding needs the same number of it for every text."""
+        counts = {
+            "model.network.pooling is 'all'": self.network.pooling == "all",
+            "model.importance_form is 'code'": bool(self.lambda_importance)
+            and self.importance_form == "code",
+            "model.interaction_form is 'code'": bool(self.lambda_interaction)
+            and self.interaction_form == "code",
+        }
+        for setting, is_so in counts.items():
+            if is_so and pad_to == "batch":
+                raise ValueError(
+                    f"{setting}, which counts padding, and data.pad_to is 'batch', so that a text "
+                    f"would depend on its neighbours in the batch; set data.pad_to to max_length"
+                )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = self.trainer.precision != "16-mixed"  # whose scaler unscales before the clipping
@@ -157,7 +195,8 @@ class TextClassifier(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self.divergence.start(self.device)
-        self.train_loss.reset()
+        for mean in self.train_means.values():
+            mean.reset()
         self._last_step = last_step(self.trainer)
         count_in_steps(self.trainer)
 
@@ -171,8 +210,11 @@ class TextClassifier(L.LightningModule):
         return self.head(self.network(tokens, mask))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        if self.network.vmask is not None and self._last_step:
-            self.network.vmask.anneal(self.global_step / self._last_step)
+        steps = self._last_step
+        if self.annealing_epochs is not None:
+            steps = self.annealing_epochs * self.trainer.datamodule.steps_per_epoch  # type: ignore[attr-defined]
+        if self.network.vmask is not None and steps:
+            self.network.vmask.anneal(self.global_step / steps)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of this rank's share, such that the mean over ranks is the global batch's."""
@@ -182,12 +224,24 @@ class TextClassifier(L.LightningModule):
         share = (batch["labels"] != -100).sum() * world / texts
         loss = self.head.loss(taps["features"], batch["labels"]) * share
         terms = self.regularizers(taps, batch["mask"], tokens / world, share)
+        found = {"head_loss": loss, **{name: term for name, (_, term) in terms.items()}}
         for weight, term in terms.values():
             loss = loss + weight * term
         with torch.no_grad():
             self.divergence.note(loss, self.global_step + 1)
-            self.train_loss.update(loss)
+            for name, mean in self.train_means.items():
+                mean.update({"loss": loss, **found}[name])
         return loss
+
+    def _terms(self) -> list[str]:
+        """Names of the parts of the loss; none where it is the head's alone."""
+        weights = {
+            "importance": self.lambda_importance,
+            "interaction": self.lambda_interaction,
+            "information": self.lambda_information,
+        }
+        names = [name for name, weight in weights.items() if weight]
+        return ["head_loss", *names] if names else []
 
     def regularizers(
         self, taps: dict[str, Tensor], mask: Tensor, num_tokens: Tensor, share: Tensor
@@ -202,13 +256,14 @@ class TextClassifier(L.LightningModule):
         """
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.lambda_importance:
-            term = importance(taps["vmask"], mask, self.regularizer, num_tokens)
-            by_text = self.regularizer != "masked"  # the others are means over texts
+            term = importance(taps["vmask"], mask, self.importance_form, num_tokens)
+            by_text = self.importance_form != "masked"  # the others are means over texts
             terms["importance"] = (self.lambda_importance, term * share if by_text else term)
         if self.lambda_interaction:
-            term = interaction(taps["attention_weights"], mask, self.regularizer)
+            term = interaction(taps["attention_weights"], mask, self.interaction_form)
             terms["interaction"] = (self.lambda_interaction, term * share)
-        if weight := self._information_weight():
+        if self.lambda_information:
+            weight = self._information_weight()
             term = information(taps["vmask_probability"], mask, num_tokens)
             terms["information"] = (weight, term)
         return terms
@@ -235,10 +290,12 @@ class TextClassifier(L.LightningModule):
         if not every or self.global_step % every != 0:
             return
         self.divergence.stop_if_diverged(self.trainer.strategy)
-        loss = self.train_loss.compute()  # over all ranks and steps since the last time
-        self.train_loss.reset()
-        self._scores["train/loss"] = loss.detach().reshape(1)
-        self._log({"train/loss": loss})
+        logged = {}
+        for name, mean in self.train_means.items():
+            logged[f"train/{name}"] = mean.compute()  # over all ranks and steps since last time
+            mean.reset()
+        self._scores.update({name: value.detach().reshape(1) for name, value in logged.items()})
+        self._log(logged)
 
     def on_train_end(self) -> None:
         self.divergence.stop_if_diverged(self.trainer.strategy)

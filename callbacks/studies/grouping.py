@@ -40,6 +40,8 @@ _DECISIVE: dict[str, tuple[Any, ...]] = {
 # Settings that change no final number: of a model, of data (wherever they lie), and of our probes.
 _OF_MODEL, _OF_DATA = {"compile", "num_seeds", "seeds"}, {"seeds", "data_dir"}
 _STRIDES = {"every_n_epochs", "figures_every_n_epochs"}
+# Of other callbacks what they print; and callbacks that measure nothing and only draw.
+_PRINTED, _DRAWING = {"verbose", "log_rank_zero_only"}, {"callbacks.NeuronAllocation"}
 # What is known to train members that differ. A class of one's own is trained point by point, as is
 # a run that something else than max_epochs ends: members take different numbers of steps an epoch.
 _MODEL, _DATA = "lightning_modules.Classifier", "datamodules.AlgorithmicData"
@@ -107,14 +109,19 @@ def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "callbacks" in trainer:
         trainer["callbacks"] = [
-            _without(entry, _STRIDES if _is_ours(entry) else set())
-            for entry in trainer["callbacks"]
+            _without(entry, _STRIDES if _is_ours(entry) else _PRINTED)
+            for entry in _measuring(trainer["callbacks"])
         ]
     return {
         "model": _without(config["model"], _OF_MODEL),
         "data": _without(config["data"], _OF_DATA),
         "trainer": trainer,
     }
+
+
+def _measuring(callbacks: Iterable[Mapping[str, Any]] | None) -> list[Any]:
+    """The callbacks without those that only draw."""
+    return [entry for entry in callbacks or [] if entry.get("class_path") not in _DRAWING]
 
 
 def _is_ours(callback: Mapping[str, Any]) -> bool:
@@ -197,6 +204,7 @@ def config_of_run(run: GroupedRun) -> tuple[dict[str, Any], list[tuple[Part, int
         strategy="auto",
     )
     config["summary"] = {"table": False}
+    config["trainer"]["callbacks"] = _measuring(config["trainer"].get("callbacks"))
     for callback in filter(_is_ours, config["trainer"].get("callbacks") or []):
         options = callback.get("init_args") or {}
         options.update({key: _NEVER for key in ("every_n_epochs",) if key in options})

@@ -31,7 +31,8 @@ Cells are medians over seeds with [first quartile, third quartile], or counts of
 never gets there counts as later than any number, so that a quartile, or the median itself, may be
 "never"; where the table says that it is of the seeds that get there, it is left out and counted.
 
-**Verdict**: the authors' protocol against the published number, by the rule above the table.
+**Verdict**: the authors' protocol against the published number, by the rule above the table (the
+careful one where the table says so).
 "Within quartiles" is one that would differ by it, but the published number lies between our
 quartiles. Counts among different numbers of seeds are compared as shares. A difference is ours
 minus theirs, a factor ours over theirs.
@@ -62,6 +63,8 @@ def study_table(table: Mapping[str, Any], rows: Sequence[Row], study: Study) -> 
     unit = f" ({table['unit']})" if table.get("unit") else ""
     name = str(table["name"])
     parts = [f"## {name[:1].upper()}{name[1:]}{unit}", f"{_what(table)} {rule_text(table)}"]
+    if table.get("judged") == "careful":
+        parts.append("Verdicts of this table are the careful protocol's.")
     if table.get("published_in"):
         parts.append(f"Published: {str(table['published_in']).rstrip('.')}.")
     header = [*study.axes, "published", "authors' protocol", "careful protocol", "verdict"]
@@ -93,9 +96,9 @@ def tally(rows: Sequence[Row]) -> str:
         f"Published numbers compared: {compared}; reproduced: {near}{within}; "
         f"differing: {counts[DIFFERS]}; not reproduced: {counts[NOT_REPRODUCED]}."
     )
-    missing = sum(row.published is not None and row.authors is None for row in rows)
+    missing = sum(row.lacks_run for row in rows)
     if missing:
-        told += f" Published but not run under the authors' protocol: {missing}."
+        told += f" Published but not run under the protocol that is judged: {missing}."
     depending = sum(row.protocols == DEPENDS for row in rows)
     both = sum(row.protocols != NOTHING for row in rows)
     if both:
@@ -177,6 +180,8 @@ def _settings(study: Study, protocol: str | None) -> list[str]:
     """Further keys of a protocol (None: of both), where the study has points for them."""
     told = []
     for setting in study.settings:
+        if set(setting["set"]) == {"data.data_dir"}:  # a place on somebody's machine
+            continue
         when = dict(setting["when"])
         used = any(matches(point, when) for point in study.points())
         of = when.pop("protocol", None)

@@ -1,12 +1,13 @@
-"""Whether the networks of one report were trained by different versions of what trains them."""
+"""Whether the networks of one report were trained by different versions, or on different data."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-# Of the packages whose versions a run keeps, those that compute its numbers.
-_COMPARED = ("torch", "lightning", "glassbox")
+# Of the packages whose versions a run keeps, those that compute its numbers; and a checksum of the
+# data, of data modules that read some.
+_COMPARED = ("torch", "lightning", "glassbox", "data")
 
 
 def mixed_versions(networks: Iterable[Mapping[str, str]]) -> str | None:
@@ -30,4 +31,6 @@ def mixed_versions(networks: Iterable[Mapping[str, str]]) -> str | None:
         + " and ".join(f"{_COMPARED[i]} {versions[i]}" for i in told)
         for versions, count in sorted(found.items(), key=lambda item: (-item[1], item[0]))
     ]
+    if told == [_COMPARED.index("data")]:
+        return f"Trained on different data, which do not belong together: {', '.join(parts)}."
     return f"Trained with different versions, which may change last digits: {', '.join(parts)}."

@@ -59,6 +59,7 @@ _TABLE: _Kinds = {
     "starts_with": (_TEXT,),
     "unit": (_TEXT,),
     "verdict": (_KEYS,),
+    "judged": (_TEXT,),
     "where": (_KEYS,),
     "published": _ANY,
     "published_in": (_TEXT,),
@@ -227,6 +228,10 @@ def _named(path: Path, kind: str, entry: Any, key: str) -> str:
 
 
 def _check_table(study: Study, table: dict[str, Any], points: Sequence[Labels], here: str) -> None:
+    if table.get("judged", PROTOCOLS[0]) not in PROTOCOLS:
+        raise ValueError(
+            f"{here}: judged is {table['judged']!r}; choose one of {', '.join(PROTOCOLS)}"
+        )
     statistic = table.get("statistic", "median")
     if statistic not in STATISTICS:
         raise ValueError(f"{here}: statistic is {statistic!r}; choose {', '.join(STATISTICS)}")

@@ -76,9 +76,11 @@ class Row:
         published: None where the paper gives no number.
         authors: Ours under the authors' protocol; None where it was not run.
         careful: Ours under the careful one, likewise.
-        outcome: One of ``OUTCOMES``: authors' protocol against published.
+        outcome: One of ``OUTCOMES``: authors' protocol against published, or the careful one where
+            the table says ``judged: careful``.
         verdict: The same in words, with the difference where there is one.
         protocols: Whether the careful protocol agrees with the authors'.
+        lacks_run: Whether there is a published number, and no run of ours to judge by it.
     """
 
     labels: dict[str, str]
@@ -88,6 +90,7 @@ class Row:
     outcome: str
     verdict: str
     protocols: str
+    lacks_run: bool = False
 
 
 def table_rows(
@@ -120,9 +123,13 @@ def table_rows(
             for protocol in ("authors", "careful")
         )
         published = _published(table, labels, study)
-        outcome, verdict = judge(table, published, authors)
+        judged = careful if table.get("judged") == "careful" else authors
+        outcome, verdict = judge(table, published, judged)
         protocols = compare_protocols(table, authors, careful)
-        rows.append(Row(labels, published, authors, careful, outcome, verdict, protocols))
+        lacks_run = published is not None and judged is None
+        rows.append(
+            Row(labels, published, authors, careful, outcome, verdict, protocols, lacks_run)
+        )
     return rows
 
 

@@ -207,7 +207,8 @@ def test_fit_measures_every_validation_and_the_test_set_at_its_end(trained):
     keys = set(probe.results)
     assert {"val/deletion/srs", "test/deletion/srs", "test/deletion/srs_vmask"} <= keys
     assert drawn == [["deletion_curve"]]
-    names = ("accuracy", "accuracy_random", "accuracy_deleted", "srs")
+    table_1 = ("accuracy", "accuracy_random", "accuracy_deleted", "srs")
+    names = (*table_1, "srs_random", "srs_lowest", "srs_vmask")
     assert probe.headlines == [f"test/deletion/{name}" for name in names]
     # The probe draws no random numbers and trains nothing.
     alone = small_classifier(trained.data)

@@ -58,7 +58,8 @@ def test_the_loss_is_the_heads_plus_the_weighted_terms(form):
         classifier(
             lambda_importance=0.3,
             lambda_interaction=0.7,
-            regularizer=form,
+            importance_form=form,
+            interaction_form=form,
             lambda_information=0.05,
         ),
         1,
@@ -78,7 +79,7 @@ def test_the_loss_is_the_heads_plus_the_weighted_terms(form):
 @pytest.mark.parametrize("rows", [([0, 2], [1, 3]), ([0, 1, 3], [2])])
 def test_the_mean_over_ranks_is_the_loss_of_the_global_batch(form, rows):
     options = {"lambda_importance": 0.3, "lambda_interaction": 0.7, "lambda_information": 0.1}
-    model = classifier(**options, regularizer=form)
+    model = classifier(**options, importance_form=form, interaction_form=form)
     given = batch()
     whole = in_world(model, 1).training_step(given, 0)
     parts = []
@@ -131,7 +132,7 @@ def test_representations_hold_the_logits_that_classify_gives():
     [
         ({"lambda_importance": -1.0}, "lambda_importance is -1.0; it must be 0 or positive"),
         ({"lambda_interaction": float("nan")}, "lambda_interaction is nan"),
-        ({"regularizer": "mask"}, "regularizer is 'mask'; choose one of masked, paper, code"),
+        ({"importance_form": "mask"}, "importance_form is 'mask'; choose one of masked, paper"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
         ({"clip_norm": 0.0}, "clip_norm is 0.0"),
         (

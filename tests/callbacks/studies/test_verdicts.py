@@ -230,7 +230,7 @@ def test_rows_follow_the_grid_and_where_and_published_is_found_by_the_order_of_a
     ]
     assert tally(rows) == (
         "Published numbers compared: 2; reproduced: 1; differing: 0; not reproduced: 1. "
-        "Published but not run under the authors' protocol: 1."
+        "Published but not run under the protocol that is judged: 1."
     )
 
 
