@@ -6,6 +6,9 @@ input (ranks in float32); results come back as float32 (float64 for float64 inpu
 nan or an infinity gives nan and leaves its neighbours in the batch alone, so one diverged seed does
 not cost the other nineteen.
 
+For the weights of autoencoders: ``(..., N, H)``, one row a feature, leading dimensions members
+(seeds, sparsities, scales). The same rules hold.
+
 For padded texts: representations are ``(..., T, D)`` with a mask ``(..., T)`` of the real tokens.
 Padding is never read and gets 0; work is done in float32 or better. What is averaged over a data
 set is a ``torchmetrics.Metric`` of sums, the same over any split into batches and ranks.
@@ -13,16 +16,28 @@ set is a ``torchmetrics.Metric`` of sums, the same over any split into batches a
 
 from callbacks.metrics._masked import check_percent
 from callbacks.metrics.analogies import AnalogyScores, analogy_ranks, analogy_scores
+from callbacks.metrics.bias_profile import BiasProfile, bias_profile
 from callbacks.metrics.circle import circular_order, circularity
+from callbacks.metrics.clusters import cluster_count, cluster_labels, cluster_tightness
 from callbacks.metrics.compactness import class_compactness
 from callbacks.metrics.cosets import best_coset, coset_silhouettes, null_best_coset
 from callbacks.metrics.deletion_accuracy import DeletionAccuracy
+from callbacks.metrics.explained_share import explained_share
 from callbacks.metrics.explained_variance import (
     Projection,
     cumulative_explained_variance,
     explained_variance,
     principal_components,
     project_vocabulary,
+)
+from callbacks.metrics.feature_directions import (
+    basis_alignment,
+    dimensions_per_feature,
+    feature_count,
+    feature_dimensionality,
+    feature_interference,
+    feature_norms,
+    represented_features,
 )
 from callbacks.metrics.grokking import first_sustained_epoch
 from callbacks.metrics.important_words import important_words
@@ -36,7 +51,14 @@ from callbacks.metrics.parallelograms import (
     parallelogram_scores,
     ranked_quadruples,
 )
+from callbacks.metrics.phase_diagram import PhaseDiagram, phase_diagram, trained_phase
 from callbacks.metrics.received_attention import received_attention
+from callbacks.metrics.ring import (
+    ring_correlation,
+    ring_curvature,
+    ring_neighbor_share,
+    ring_turn,
+)
 from callbacks.metrics.s4 import Partition, coset_partitions, subgroups
 from callbacks.metrics.silhouette import silhouette
 from callbacks.metrics.superposition import capacity, interference, polysemanticity
@@ -47,15 +69,19 @@ from callbacks.metrics.word_deletion import top_words, without_words, word_score
 
 __all__ = [
     "AnalogyScores",
+    "BiasProfile",
     "DeletionAccuracy",
     "MeanCapacity",
     "ParallelogramScores",
     "Partition",
+    "PhaseDiagram",
     "Projection",
     "SuperpositionRegularizationScore",
     "analogy_ranks",
     "analogy_scores",
+    "basis_alignment",
     "best_coset",
+    "bias_profile",
     "capacity",
     "center_alignment",
     "center_distance",
@@ -63,12 +89,21 @@ __all__ = [
     "circular_order",
     "circularity",
     "class_compactness",
+    "cluster_count",
+    "cluster_labels",
+    "cluster_tightness",
     "coset_partitions",
     "coset_silhouettes",
     "cumulative_explained_variance",
+    "dimensions_per_feature",
     "draw_quadruples",
     "draw_unrelated",
+    "explained_share",
     "explained_variance",
+    "feature_count",
+    "feature_dimensionality",
+    "feature_interference",
+    "feature_norms",
     "first_sustained_epoch",
     "generation_one_dimensionality",
     "important_words",
@@ -77,14 +112,21 @@ __all__ = [
     "null_best_coset",
     "parallelogram_losses",
     "parallelogram_scores",
+    "phase_diagram",
     "polysemanticity",
     "principal_components",
     "project_vocabulary",
     "ranked_quadruples",
     "received_attention",
+    "represented_features",
+    "ring_correlation",
+    "ring_curvature",
+    "ring_neighbor_share",
+    "ring_turn",
     "silhouette",
     "subgroups",
     "top_words",
+    "trained_phase",
     "weight_norm",
     "without_words",
     "word_scores",

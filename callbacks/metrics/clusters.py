@@ -1,0 +1,112 @@
+"""Do the weights of many features converge to a few values? Clusters of rows, and how tight.
+
+Distances are in units of the mean norm of a member's rows, so that a member's scale plays no role.
+Weights are (..., N, H), a row a feature; one (N, N) matrix is formed for each member.
+"""
+
+import torch
+from torch import Tensor
+
+from callbacks.metrics._tensors import as_points, distances, like_input
+
+
+def cluster_labels(weights: Tensor, linkage: float = 0.05) -> Tensor:
+    """Which cluster each row belongs to: rows are linked if they are near, directly or by a chain.
+
+    This is single linkage, cut at a fixed distance. Chains count: rows on a smooth ring are linked
+    all round when their spacing 2π/N is below ``linkage`` (at 0.05 from N = 126 on), which is one
+    cluster without any discretisation.
+
+    Args:
+        weights: (..., N, H), a row a feature.
+        linkage: the largest distance of linked rows, in units of the mean norm; at least 0.
+
+    Returns:
+        (..., N) int64, numbered from 0 in the order of the clusters' first rows; -1 for all rows
+        of a member that is not finite.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H), or ``linkage`` is negative.
+
+    Source: ours, for the discretisation of the feature-geometry paper, §7 and Figure 6.
+    """
+    if not linkage >= 0:  # nan is refused too
+        raise ValueError(
+            f"linkage must be a distance of at least 0, in units of the mean norm, got {linkage}."
+        )
+    cloud = as_points(weights, "weights")
+    num_rows = cloud.shape[-2]
+    reach = linkage * cloud.norm(dim=-1).mean(dim=-1)
+    linked = distances(cloud) <= reach[..., None, None]  # (..., N, N), false where nan
+    linked |= torch.eye(num_rows, dtype=torch.bool, device=cloud.device)
+    root = torch.arange(num_rows, device=cloud.device).expand(cloud.shape[:-1])
+    while True:
+        # The smallest number among the linked rows, then the number that this row has itself: by
+        # the second step a number covers twice the distance each time, not one link.
+        lowest = root[..., None, :].where(linked, num_rows).amin(dim=-1)
+        lowest = lowest.gather(-1, lowest)
+        if torch.equal(lowest, root):
+            break
+        root = lowest
+    first = root == torch.arange(num_rows, device=cloud.device)
+    label = (first.cumsum(dim=-1) - 1).gather(-1, root)
+    return label.where(reach.isfinite()[..., None], -1).to(weights.device)
+
+
+def cluster_count(weights: Tensor, linkage: float = 0.05) -> Tensor:
+    """How many clusters :func:`cluster_labels` finds.
+
+    Args:
+        weights: (..., N, H), a row a feature.
+        linkage: as there.
+
+    Returns:
+        (...) 1 to N, a whole number: N where every row is on its own. float32, or float64 for
+        float64 weights.
+
+    Raises:
+        ValueError: as :func:`cluster_labels`.
+
+    Source: as :func:`cluster_labels`.
+    """
+    count = cluster_labels(weights, linkage).amax(dim=-1) + 1
+    return like_input(count.double().where(count > 0, torch.nan), weights)
+
+
+def cluster_tightness(weights: Tensor) -> Tensor:
+    """Median distance of a row to the nearest other row, over the mean norm.
+
+    Needs no threshold, and unlike the count it does not depend on chains; but pairs of equal rows
+    are enough to make it small.
+
+    Args:
+        weights: (..., N, H), a row a feature, N at least 2.
+
+    Returns:
+        (...) at least 0: 0 where most rows coincide with another, 2 sin(π/N) on a smooth ring
+        (0.07 for N = 90), √2 for orthogonal rows of one length; nan where all rows are zero.
+        float32, or float64 for float64 weights.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H), or has a single row.
+
+    Source: ours, for the discretisation of the feature-geometry paper, §7 and Figure 6.
+    """
+    cloud = as_points(weights, "weights")
+    if cloud.shape[-2] < 2:
+        raise ValueError("cluster_tightness needs at least 2 rows, got 1.")
+    nearest = nearest_distances(distances(cloud))
+    return like_input(nearest.quantile(0.5, dim=-1) / cloud.norm(dim=-1).mean(dim=-1), weights)
+
+
+def nearest_distances(apart: Tensor) -> Tensor:
+    """Distance of each row to the nearest other one.
+
+    Args:
+        apart: (..., N, N) distances of rows, N at least 2.
+
+    Returns:
+        (..., N); nan where any of the row's distances is.
+    """
+    itself = torch.eye(apart.shape[-1], dtype=torch.bool, device=apart.device)
+    return apart.masked_fill(itself, torch.inf).amin(dim=-1)

@@ -1,0 +1,158 @@
+"""How an autoencoder's features share its hidden neurons: norms, counts, overlap, alignment.
+
+Weights are (..., N, H): N features, H hidden neurons, row i the direction W_i of feature i, a
+column of the paper's W. Leading dimensions are members: seeds, sparsities, steps of training. The
+overlap needs one (N, N) matrix a member.
+
+Interference and dimensionality are the quantities of :mod:`callbacks.metrics.superposition` with
+the weights of features in the place of a text's tokens; those two are for training as well, these
+here for reading: without gradients, in float64, and a member that is not finite gives nan.
+"""
+
+import torch
+from torch import Tensor
+
+from callbacks.metrics._tensors import as_points, like_input
+from callbacks.metrics.superposition import capacity, polysemanticity
+
+
+def feature_norms(weights: Tensor) -> Tensor:
+    """‖W_i‖, how strongly each feature is represented: about 1 if it is, about 0 if it is not.
+
+    Args:
+        weights: (..., N, H), a row a feature.
+
+    Returns:
+        (..., N) at least 0; float32, or float64 for float64 weights.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H).
+
+    Source: Elhage et al. 2022, "Demonstrating superposition"; feature-geometry paper, Figure 5.
+    """
+    return like_input(torch.linalg.vector_norm(as_points(weights, "weights"), dim=-1), weights)
+
+
+def represented_features(weights: Tensor, threshold: float = 0.5) -> Tensor:
+    """How many features have a norm above the threshold.
+
+    Args:
+        weights: (..., N, H), a row a feature.
+        threshold: a norm must be strictly greater; at least 0.
+
+    Returns:
+        (...) 0 to N, a whole number; float32, or float64 for float64 weights.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H), or ``threshold`` is negative.
+
+    Source: ours, after the norms of Elhage et al. 2022, which gather near 0 and 1. Where features
+    have less than full norm by nature (points on a circle: 2/√N), use another threshold.
+    """
+    if not threshold >= 0:  # nan is refused too
+        raise ValueError(f"threshold must be a norm of at least 0, got {threshold}.")
+    norms = feature_norms(as_points(weights, "weights"))
+    count = (norms > threshold).to(norms).sum(dim=-1)
+    return like_input(count.where(norms.isfinite().all(dim=-1), torch.nan), weights)
+
+
+def feature_count(weights: Tensor) -> Tensor:
+    """‖W‖²_F = Σ_i ‖W_i‖², the number of features without a threshold: each counts its square norm.
+
+    Args:
+        weights: (..., N, H), a row a feature.
+
+    Returns:
+        (...) at least 0; float32, or float64 for float64 weights. Above H there is superposition.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H).
+
+    Source: Elhage et al. 2022, "The geometry of superposition".
+    """
+    return like_input(as_points(weights, "weights").square().sum(dim=(-2, -1)), weights)
+
+
+def dimensions_per_feature(weights: Tensor) -> Tensor:
+    """D* = H / ‖W‖²_F, how many hidden dimensions each represented feature has on average.
+
+    Args:
+        weights: (..., N, H), a row a feature.
+
+    Returns:
+        (...) above 0: 1 without superposition, 1/2 for pairs of opposite directions; inf where all
+        weights are zero. float32, or float64 for float64 weights.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H).
+
+    Source: Elhage et al. 2022, "The geometry of superposition".
+    """
+    cloud = as_points(weights, "weights")
+    return like_input(cloud.shape[-1] / feature_count(cloud), weights)
+
+
+def feature_interference(weights: Tensor) -> Tensor:
+    """Σ_{j≠i} (Ŵ_i · W_j)² with Ŵ_i = W_i/‖W_i‖, what lies in a feature's direction of the others.
+
+    Args:
+        weights: (..., N, H), a row a feature.
+
+    Returns:
+        (..., N) at least 0: 0 for a direction of its own, and for a zero row, which has none.
+        float32, or float64 for float64 weights.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H).
+
+    Source: Elhage et al. 2022, the colour of their bars; it is ``polysemanticity`` of the rows.
+    """
+    return like_input(polysemanticity(as_points(weights, "weights")), weights)
+
+
+def feature_dimensionality(weights: Tensor) -> Tensor:
+    """D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)², the share of a dimension that a feature has to itself.
+
+    A member's values add up to at most the rank of its W, with equality where the features are
+    packed efficiently.
+
+    Args:
+        weights: (..., N, H), a row a feature.
+
+    Returns:
+        (..., N) in [0, 1]: 1 orthogonal to all others, 3/4 in a tetrahedron, 2/3 in a triangle, 1/2
+        in a digon, 2/5 in a pentagon, 3/8 in a square antiprism, 0 for a zero row. Scale plays no
+        role: a feature of norm 1e-6 has one, so read it beside the norm. float32, or float64 for
+        float64 weights.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H).
+
+    Source: Elhage et al. 2022, "The geometry of superposition"; it is ``capacity`` of the rows.
+    """
+    return like_input(capacity(as_points(weights, "weights")), weights)
+
+
+def basis_alignment(weights: Tensor) -> Tensor:
+    """max_k W_ik² / ‖W_i‖², how much of a feature is on one single neuron.
+
+    Unlike the others it changes when the hidden space is rotated: that is what it asks.
+
+    Args:
+        weights: (..., N, H), a row a feature.
+
+    Returns:
+        (..., N) in [1/H, 1]: 1 on one neuron, 1/H on all alike; 0 for a zero row. In random
+        directions it averages 0.55 for H = 5. float32, or float64 for float64 weights.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H).
+
+    Source: ours, for observation 6 of the feature-geometry paper, §6 (a privileged basis).
+    """
+    size = as_points(weights, "weights").abs()
+    largest = size.amax(dim=-1, keepdim=True)
+    # Relative to the largest entry no square can underflow: a row of 1e-200 has an alignment.
+    relative = size / largest.masked_fill(largest == 0, 1.0)
+    alignment = 1.0 / relative.square().sum(dim=-1)
+    return like_input(alignment.masked_fill(largest[..., 0] == 0, 0.0), weights)

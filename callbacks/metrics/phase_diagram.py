@@ -1,0 +1,90 @@
+"""Two features, one hidden dimension: which of them a ReLU output model had best represent.
+
+Features x_1 and x_2 are independently active with probability p and then uniform on [0, 1]; errors
+of the second weigh r times those of the first. There are three ways to use the one dimension, each
+with a loss in closed form, so that trained models can be held against theory.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from callbacks.metrics._tensors import as_points, like_input
+
+PHASES = ("first alone", "second alone", "antipodal pair")
+
+
+class PhaseDiagram(NamedTuple):
+    """What theory expects of each cell of activity and importance."""
+
+    losses: Tensor  # (..., 3), expected loss of each of PHASES, summed over the two features
+    phase: Tensor  # (...), int64 index into PHASES of the least; the first of equal ones
+
+
+def phase_diagram(activity: Tensor, importance: Tensor) -> PhaseDiagram:
+    """Losses of the three ways to represent two features in one dimension, and the best way.
+
+    - The first alone, W = (1, 0): the second is guessed as its mean p/2, which leaves r times its
+      variance, r(p/3 - p²/4).
+    - The second alone, W = (0, 1): p/3 - p²/4.
+    - Antipodal, W = (1, -1): exact while one is active. If both are, the smaller is lost and
+      subtracted from the larger: p² (1 + r) E[min²] = p² (1 + r)/6.
+
+    So the pair is best below p = 4r/(2 + 5r) for r <= 1. The weights 1 and -1 are taken as given:
+    where both are often active, training can move them and the biases, and do a little better.
+
+    Args:
+        activity: (...) p = 1 - S, in [0, 1].
+        importance: (...) r, relative to the first feature's 1; at least 0. The two broadcast, so
+            that (R, 1) and (P,) give a diagram (R, P).
+
+    Returns:
+        Losses (..., 3), float32, or float64 for a float64 activity; phase (...).
+
+    Raises:
+        ValueError: an activity is not in [0, 1] or an importance is negative or not finite.
+
+    Source: Elhage et al. 2022, "Superposition as a phase change"; the closed forms are ours.
+    """
+    if not bool(((activity >= 0) & (activity <= 1)).all()):
+        raise ValueError("activity must be a probability in [0, 1], everywhere.")
+    if not bool(((importance >= 0) & importance.isfinite()).all()):
+        raise ValueError("importance must be finite and at least 0, everywhere.")
+    p, r = torch.broadcast_tensors(activity.detach().double(), importance.detach().double())
+    variance = p / 3 - p.square() / 4
+    losses = torch.stack([r * variance, variance, p.square() * (1 + r) / 6], dim=-1)
+    return PhaseDiagram(like_input(losses, activity), losses.argmin(dim=-1).to(activity.device))
+
+
+def trained_phase(weights: Tensor, threshold: float = 0.5) -> Tensor:
+    """Which of the three ways a trained model has taken.
+
+    Args:
+        weights: (..., 2, 1), a row a feature.
+        threshold: a feature is represented if its weight is larger in magnitude; at least 0.
+
+    Returns:
+        (...) int64 index into PHASES; -1 where neither is represented, both are with one sign, or
+        the model is not finite.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., 2, 1), or ``threshold`` is negative.
+
+    Source: ours, to compare with :func:`phase_diagram`.
+    """
+    if not threshold >= 0:  # nan is refused too
+        raise ValueError(f"threshold must be a norm of at least 0, got {threshold}.")
+    cloud = as_points(weights, "weights")
+    if cloud.shape[-2:] != (2, 1):
+        raise ValueError(
+            f"weights must be (..., 2, 1), two features and one neuron, "
+            f"got shape {tuple(weights.shape)}."
+        )
+    first, second = cloud[..., 0, 0], cloud[..., 1, 0]
+    # A nan is above no threshold, so a model that is not finite has neither.
+    has_first, has_second = first.abs() > threshold, second.abs() > threshold
+    phase = torch.full(first.shape, -1, device=cloud.device)
+    phase = phase.masked_fill(has_first & ~has_second, 0).masked_fill(has_second & ~has_first, 1)
+    opposite = has_first & has_second & (first * second < 0)
+    return phase.masked_fill(opposite, 2).to(weights.device)

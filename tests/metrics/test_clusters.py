@@ -1,0 +1,123 @@
+"""Clusters of rows, against SciPy's single linkage and at planted clusters."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist, squareform
+from torch import Tensor
+
+from callbacks.metrics import cluster_count, cluster_labels, cluster_tightness
+
+MEASURES = [cluster_labels, cluster_count, cluster_tightness]
+
+
+def _noise(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def _ring(rows: int) -> Tensor:
+    angle = 2 * torch.pi * torch.arange(rows, dtype=torch.float64) / rows
+    return torch.stack([angle.cos(), angle.sin(), 0 * angle], dim=-1)
+
+
+def _same_partition(ours: list[int], theirs: list[int]) -> bool:
+    return len(set(ours)) == len(set(theirs)) == len(set(zip(ours, theirs, strict=True)))
+
+
+@pytest.mark.parametrize("reach", [0.1, 0.3, 0.5, 0.8])
+def test_labels_are_scipys_single_linkage_for_every_member(reach):
+    weights = _noise(2, 3, 60, 3)
+    labels = cluster_labels(weights, reach)
+    found = []
+    for index in np.ndindex(2, 3):
+        rows = weights[index].numpy()
+        cut = reach * np.linalg.norm(rows, axis=1).mean()
+        expected = fcluster(linkage(rows, "single"), cut, "distance")
+        assert _same_partition(labels[index].tolist(), expected.tolist())
+        found.append(expected.max())
+    assert cluster_count(weights, reach).flatten().tolist() == found
+    assert max(found) > 1 and min(found) < 60
+
+
+def test_clusters_are_numbered_in_the_order_of_their_first_rows():
+    corner = torch.eye(3)[[2, 0, 2, 1, 0, 2]]
+    assert cluster_labels(corner).tolist() == [0, 1, 0, 2, 1, 0]
+
+
+@pytest.mark.parametrize("clusters", [1, 4, 12])
+def test_planted_clusters_are_found_at_any_scale(clusters):
+    middle = _ring(clusters).repeat(7, 1)
+    weights = middle + 1e-3 * _noise(7 * clusters, 3)
+    for scale in (1e-6, 1.0, 1e6):
+        assert cluster_count(scale * weights) == clusters
+        assert cluster_tightness(scale * weights) < 3e-3
+    assert cluster_labels(weights).tolist() == list(range(clusters)) * 7
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_chain_of_any_length_and_order_is_one_cluster(shuffled):
+    steps = torch.arange(500, dtype=torch.float64)
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(0))
+    chain = torch.stack([torch.full_like(steps, 1e3), steps], dim=-1)
+    chain = chain[order] if shuffled else chain
+    reach = 1.001 / chain.norm(dim=-1).mean().item()
+    assert cluster_count(chain, reach) == 1
+    assert cluster_count(chain, 0.99 * reach) == 500
+
+
+def test_a_smooth_ring_has_no_clusters_until_its_rows_are_closer_than_the_linkage():
+    assert cluster_count(_ring(90)) == 90
+    assert cluster_count(_ring(125)) == 125  # a spacing of 0.0503
+    assert cluster_count(_ring(126)) == 1  # 0.0499
+    assert cluster_tightness(_ring(90)).item() == pytest.approx(2 * math.sin(math.pi / 90))
+
+
+def test_tightness_is_the_median_nearest_distance_over_the_mean_norm():
+    weights = _noise(2, 9, 4)
+    for member, result in zip(weights, cluster_tightness(weights), strict=True):
+        apart = squareform(pdist(member.numpy())) + np.diag([np.inf] * 9)
+        norm = np.linalg.norm(member.numpy(), axis=1).mean()
+        assert result.item() == pytest.approx(np.median(apart.min(axis=0)) / norm, rel=1e-12)
+    assert cluster_tightness(torch.eye(4)).item() == pytest.approx(math.sqrt(2))
+    assert cluster_tightness(torch.tensor([[50.0], [-50.0]])) == 2
+
+
+def test_equal_rows_are_one_tight_cluster_and_zero_rows_have_no_scale():
+    assert cluster_count(torch.ones(5, 3), 0.0) == 1
+    assert cluster_tightness(torch.ones(5, 3)) == 0
+    assert cluster_count(torch.zeros(5, 3)) == 1
+    assert cluster_tightness(torch.zeros(5, 3)).isnan()
+
+
+def test_clusters_are_the_same_after_a_rotation():
+    weights, rotation = _noise(4, 30, 3), torch.linalg.qr(_noise(3, 3, seed=1))[0]
+    assert torch.equal(cluster_labels(weights @ rotation, 0.4), cluster_labels(weights, 0.4))
+    torch.testing.assert_close(cluster_tightness(weights @ rotation), cluster_tightness(weights))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_diverged_member_leaves_the_others_alone(value):
+    weights = _noise(3, 20, 3).float()
+    expected = [measure(weights) for measure in MEASURES]
+    weights[1, 4, 0] = value
+    for measure, before in zip(MEASURES, expected, strict=True):
+        after = measure(weights)
+        assert torch.equal(after[[0, 2]], before[[0, 2]])
+        assert (after[1] == -1).all() if measure is cluster_labels else after[1].isnan()
+
+
+def test_what_cannot_be_clustered_is_refused():
+    with pytest.raises(ValueError, match="at least 2 rows, got 1"):
+        cluster_tightness(torch.ones(1, 3))
+    for measure in (cluster_labels, cluster_count):
+        with pytest.raises(ValueError, match=r"units of the mean norm, got -0\.1"):
+            measure(torch.ones(4, 3), -0.1)
+    for measure in MEASURES:
+        with pytest.raises(ValueError, match="weights must be floating point"):
+            measure(torch.ones(4, 3, dtype=torch.int64))

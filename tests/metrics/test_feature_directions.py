@@ -1,0 +1,169 @@
+"""Measures of features' directions, at the polytopes whose values are known by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from callbacks.metrics import (
+    basis_alignment,
+    dimensions_per_feature,
+    feature_count,
+    feature_dimensionality,
+    feature_interference,
+    feature_norms,
+    represented_features,
+)
+
+PER_FEATURE = [feature_norms, feature_interference, feature_dimensionality, basis_alignment]
+PER_MEMBER = [represented_features, feature_count, dimensions_per_feature]
+MEASURES = PER_FEATURE + PER_MEMBER
+
+
+def _polygon(corners: int) -> Tensor:
+    angle = 2 * torch.pi * torch.arange(corners, dtype=torch.float64) / corners
+    return torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+
+def _antiprism() -> Tensor:
+    """Two squares turned by 45 degrees, at the height that spreads them evenly over 3 axes."""
+    angle = torch.pi / 4 * torch.arange(8, dtype=torch.float64)
+    height = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(4)
+    flat = torch.stack([angle.cos(), angle.sin()], dim=-1) * math.sqrt(2 / 3)
+    return torch.cat([flat, height[:, None] / math.sqrt(3)], dim=-1)
+
+
+TETRAHEDRON = torch.tensor(
+    [[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64
+) / math.sqrt(3)
+DIGON = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+POLYTOPES = [
+    pytest.param(torch.eye(4, dtype=torch.float64), 1.0, id="orthogonal"),
+    pytest.param(TETRAHEDRON, 3 / 4, id="tetrahedron"),
+    pytest.param(_polygon(3), 2 / 3, id="triangle"),
+    pytest.param(DIGON, 1 / 2, id="digon"),
+    pytest.param(_polygon(5), 2 / 5, id="pentagon"),
+    pytest.param(_antiprism(), 3 / 8, id="square antiprism"),
+]
+
+
+def _noise(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def _rotation(size: int) -> Tensor:
+    return torch.linalg.qr(_noise(size, size))[0]
+
+
+@pytest.mark.parametrize(("weights", "share"), POLYTOPES)
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e6])
+def test_dimensionality_at_the_polytopes_of_toy_models(weights, share, scale):
+    result = feature_dimensionality(scale * weights)
+    torch.testing.assert_close(result, torch.full_like(result, share), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("weights", "share"), POLYTOPES)
+def test_at_a_polytope_of_unit_norms_counts_and_interference_follow_from_it(weights, share):
+    features, hidden = weights.shape
+    torch.testing.assert_close(feature_norms(weights), torch.ones(features).double())
+    assert represented_features(weights) == features
+    assert feature_count(weights).item() == pytest.approx(features, rel=1e-12)
+    # Each of the N features has H/N of a dimension, and the others lie in its direction with the
+    # rest: 1 / (1 + interference) = H/N.
+    assert dimensions_per_feature(weights).item() == pytest.approx(share, rel=1e-12)
+    interference = torch.full((features,), features / hidden - 1, dtype=torch.float64)
+    torch.testing.assert_close(feature_interference(weights), interference, atol=1e-12, rtol=1e-12)
+
+
+def test_polytopes_in_orthogonal_subspaces_do_not_know_of_each_other():
+    weights = torch.block_diag(3.0 * DIGON, 0.2 * _polygon(3), _polygon(5), torch.eye(1).double())
+    expected = torch.tensor([1 / 2] * 2 + [2 / 3] * 3 + [2 / 5] * 5 + [1.0]).double()
+    result = feature_dimensionality(weights @ _rotation(6))
+    torch.testing.assert_close(result, expected)
+    assert result.sum().item() == pytest.approx(6, rel=1e-12)  # the rank
+
+
+def test_measures_are_the_formulas_feature_by_feature():
+    weights = _noise(7, 3)
+    rows = weights.tolist()
+
+    def dot(a: list[float], b: list[float]) -> float:
+        return sum(x * y for x, y in zip(a, b, strict=True))
+
+    square = [dot(row, row) for row in rows]
+    overlap = [[dot(a, b) ** 2 / dot(a, a) for b in rows] for a in rows]
+    expected = {
+        feature_norms: [s**0.5 for s in square],
+        feature_interference: [sum(o) - s for o, s in zip(overlap, square, strict=True)],
+        feature_dimensionality: [s / sum(o) for o, s in zip(overlap, square, strict=True)],
+        basis_alignment: [max(x * x for x in row) / s for row, s in zip(rows, square, strict=True)],
+        represented_features: sum(s > 0.25 for s in square),
+        feature_count: sum(square),
+        dimensions_per_feature: 3 / sum(square),
+    }
+    assert set(expected) == set(MEASURES)
+    for measure, values in expected.items():
+        torch.testing.assert_close(measure(weights), torch.tensor(values, dtype=torch.float64))
+
+
+def test_a_feature_is_represented_from_above_the_threshold_on():
+    weights = torch.diag(torch.tensor([0.0, 0.5, 0.51, 1.0]))
+    assert represented_features(weights) == 2
+    assert represented_features(weights, threshold=0.0) == 3
+    assert represented_features(weights, threshold=1.0) == 0
+
+
+def test_a_zero_row_has_no_share_and_takes_none():
+    weights = torch.cat([_polygon(5), torch.zeros(1, 2).double()])
+    for measure in PER_FEATURE:
+        result = measure(weights)
+        assert result[5] == 0
+        torch.testing.assert_close(result[:5], measure(_polygon(5)))
+    assert dimensions_per_feature(torch.zeros(3, 2)) == torch.inf
+
+
+def test_alignment_is_one_on_a_neuron_and_least_on_all_alike():
+    weights = torch.tensor([[0.0, -3.0, 0.0], [1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [2.0, 1.0, 1.0]])
+    torch.testing.assert_close(basis_alignment(weights), torch.tensor([1, 1 / 3, 1 / 2, 2 / 3]))
+    torch.testing.assert_close(basis_alignment(1e-30 * weights), basis_alignment(weights))
+
+
+def test_only_alignment_sees_a_rotation_of_the_hidden_space():
+    weights = _noise(3, 8, 5)
+    turned = weights @ _rotation(5)
+    for measure in MEASURES:
+        same = torch.allclose(measure(turned), measure(weights), rtol=1e-10)
+        assert same == (measure is not basis_alignment)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_members_are_measured_each_by_itself_and_a_diverged_one_is_nan(measure):
+    weights = _noise(2, 3, 8, 4).float()
+    weights[0, 1, 2, 3] = torch.nan
+    weights[1, 2, 0, 0] = torch.inf
+    result = measure(weights)
+    assert result.dtype == torch.float32
+    for i, j in torch.cartesian_prod(torch.arange(2), torch.arange(3)).tolist():
+        if (i, j) in ((0, 1), (1, 2)):
+            assert result[i, j].isnan().all()
+        else:
+            torch.testing.assert_close(result[i, j], measure(weights[i, j]))
+            assert result[i, j].isfinite().all()
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_what_is_no_matrix_of_weights_is_refused(measure):
+    with pytest.raises(ValueError, match=r"weights must be floating point"):
+        measure(torch.ones(3, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"weights must be .* got shape \(3,\)"):
+        measure(torch.ones(3))
+
+
+@pytest.mark.parametrize("threshold", [-0.1, math.nan])
+def test_a_threshold_that_is_no_norm_is_refused(threshold):
+    with pytest.raises(ValueError, match=f"at least 0, got {threshold}"):
+        represented_features(torch.ones(3, 2), threshold)

@@ -1,0 +1,90 @@
+"""The phase diagram of two features in one dimension, against numerical integration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from callbacks.metrics import phase_diagram, trained_phase
+from callbacks.metrics.phase_diagram import PHASES
+
+# Weights and biases of the three ways, given the mean p/2 of a feature.
+MODELS = {
+    "first alone": ((1.0, 0.0), (0.0, 0.5)),
+    "second alone": ((0.0, 1.0), (0.5, 0.0)),
+    "antipodal pair": ((1.0, -1.0), (0.0, 0.0)),
+}
+
+
+def _expected_loss(phase: str, activity: float, importance: float) -> float:
+    """E[(x_1 - x̂_1)² + r (x_2 - x̂_2)²] by the midpoint rule over both features."""
+    middles = (np.arange(400) + 0.5) / 400
+    value = np.concatenate([[0.0], middles])
+    probability = np.concatenate([[1 - activity], np.full(400, activity / 400)])
+    w, scale = np.array(MODELS[phase][0]), np.array(MODELS[phase][1])
+    x = np.stack(np.meshgrid(value, value, indexing="ij"), axis=-1)  # (401, 401, 2)
+    output = np.maximum((x @ w)[..., None] * w + activity * scale, 0)
+    loss = ((x - output) ** 2 * (1.0, importance)).sum(axis=-1)
+    return float(probability @ loss @ probability)
+
+
+@pytest.mark.parametrize("activity", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("importance", [0.1, 1.0, 3.0])
+def test_losses_are_those_of_the_three_models(activity, importance):
+    losses = phase_diagram(torch.tensor(activity), torch.tensor(importance)).losses
+    expected = [_expected_loss(phase, activity, importance) for phase in PHASES]
+    assert losses.tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_phase_changes_where_two_losses_cross():
+    importance = torch.tensor([0.05, 0.3, 0.8], dtype=torch.float64)
+    crossing = 4 * importance / (2 + 5 * importance)
+    assert phase_diagram(0.999 * crossing, importance).phase.tolist() == [2, 2, 2]
+    assert phase_diagram(1.001 * crossing, importance).phase.tolist() == [0, 0, 0]
+    # The same with the features' roles exchanged: importances 1/r.
+    assert phase_diagram(0.999 * crossing, 1 / importance).phase.tolist() == [2, 2, 2]
+    assert phase_diagram(1.001 * crossing, 1 / importance).phase.tolist() == [1, 1, 1]
+
+
+def test_rows_of_importance_and_columns_of_activity_make_a_diagram():
+    activity, importance = torch.tensor([0.01, 0.1, 1.0]), torch.tensor([0.1, 10.0])
+    diagram = phase_diagram(activity, importance[:, None])
+    assert diagram.losses.shape == (2, 3, 3) and diagram.losses.dtype == torch.float32
+    assert diagram.phase.tolist() == [[2, 2, 0], [2, 2, 1]]
+    assert torch.equal(diagram.losses.argmin(dim=-1), diagram.phase)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, torch.nan])
+def test_an_activity_that_is_no_probability_is_refused(value):
+    with pytest.raises(ValueError, match=r"activity must be a probability"):
+        phase_diagram(torch.tensor([0.5, value]), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("value", [-1.0, torch.inf, torch.nan])
+def test_an_importance_that_is_no_weight_is_refused(value):
+    with pytest.raises(ValueError, match="importance must be finite"):
+        phase_diagram(torch.tensor(0.5), torch.tensor([value, 1.0]))
+
+
+def test_trained_weights_are_told_apart():
+    pairs = {
+        (1.0, 0.1): 0, (-0.9, -0.4): 0, (0.0, 1.2): 1, (1.0, -1.0): 2, (-0.6, 0.7): 2,
+        (0.3, 0.2): -1, (1.0, 1.0): -1, (torch.nan, 1.0): -1, (1.0, torch.inf): -1,
+    }  # fmt: skip
+    weights = torch.tensor(list(pairs))[..., None]
+    assert trained_phase(weights).tolist() == list(pairs.values())
+    assert trained_phase(weights, threshold=0.15)[5] == -1  # both, with one sign
+    assert trained_phase(weights, threshold=0.25)[5] == 0
+
+
+def test_each_way_is_recognised_in_its_own_weights():
+    weights = torch.tensor([MODELS[phase][0] for phase in PHASES])[..., None]
+    assert trained_phase(weights).tolist() == [0, 1, 2]
+
+
+def test_other_models_than_two_features_in_one_dimension_are_refused():
+    with pytest.raises(ValueError, match=r"two features and one neuron, got shape \(5, 3, 1\)"):
+        trained_phase(torch.zeros(5, 3, 1))
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        trained_phase(torch.zeros(2, 1), -1)

@@ -1,0 +1,217 @@
+"""Rings of rows, at rings whose numbers follow from school geometry, and against SciPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from callbacks.metrics import ring_correlation, ring_curvature, ring_neighbor_share, ring_turn
+
+MEASURES = [ring_neighbor_share, ring_correlation, ring_turn, ring_curvature]
+
+
+def _ring(rows: int, loops: int = 1) -> Tensor:
+    angle = 2 * torch.pi * loops * torch.arange(rows, dtype=torch.float64) / rows
+    return torch.stack([angle.cos(), angle.sin(), 0 * angle], dim=-1)
+
+
+def _noise(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def _all(weights: Tensor) -> list[float]:
+    return [measure(weights).item() for measure in MEASURES]
+
+
+@pytest.mark.parametrize("rows", [4, 9, 45, 90])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_flat_ring_in_order_has_every_number_perfect(rows, dtype):
+    tight = {"rel": 1e-12 if dtype == torch.float64 else 1e-6}
+    turned = (0.3 * _ring(rows) @ torch.linalg.qr(_noise(3, 3))[0]).to(dtype)
+    assert _all(turned) == pytest.approx([1, 1, 2 * math.pi, 1], **tight)
+
+
+@pytest.mark.parametrize("rows", [8, 15, 90])
+def test_two_swapped_neighbours(rows):
+    ring = _ring(rows)
+    ring[[2, 3]] = ring[[3, 2]]
+    # Steps 2, -1, 2 in place of 1, 1, 1. Each of the four rows about has two nearest rows, of
+    # which one is a neighbour now.
+    assert ring_neighbor_share(ring).item() == pytest.approx(1 - 2 / rows)
+    assert ring_turn(ring).item() == pytest.approx(2 * math.pi * (1 + 2 / rows))
+    # The two corners of the way back turn by π less half a step (2π/N), the two next to them by
+    # one and a half steps; without the swap these four corners turn by four steps in all.
+    assert ring_curvature(ring).item() == pytest.approx(2 - 2 / rows)
+    assert 0.8 < ring_correlation(ring) < 1
+
+
+def test_a_ring_that_is_gone_round_twice():
+    twice = _ring(9, loops=2)  # neighbours are 80 degrees apart, the nearest rows 40
+    assert ring_neighbor_share(twice) == 0
+    assert ring_turn(twice).item() == pytest.approx(4 * math.pi)
+    assert ring_curvature(twice).item() == pytest.approx(2)
+    assert ring_correlation(twice) < 0.5
+
+
+def test_a_circle_off_the_origin_is_as_round_but_turns_less():
+    lifted = _ring(90) + torch.tensor([0.0, 0.0, 1.0])
+    step = math.acos((1 + math.cos(2 * math.pi / 90)) / 2)  # between (cos, sin, 1)s, norm √2
+    assert ring_turn(lifted).item() == pytest.approx(90 * step)
+    assert ring_curvature(lifted).item() == pytest.approx(1)
+    assert ring_neighbor_share(lifted) == 1
+    assert ring_correlation(lifted).item() == pytest.approx(1)
+
+
+def test_curvature_is_one_for_flat_convex_rings_and_grows_with_waves():
+    angle = (
+        2 * torch.pi * torch.rand(50, dtype=torch.float64, generator=torch.Generator()).sort()[0]
+    )
+    ellipse = torch.stack([3 * angle.cos(), angle.sin()], dim=-1)
+    assert ring_curvature(ellipse).item() == pytest.approx(1)
+    ring = _ring(360)
+    angle = torch.arange(360) * torch.pi / 180
+    waves = [torch.stack([*ring.T[:2], h * (3 * angle).cos()], dim=-1) for h in (0.0, 0.1, 0.3)]
+    flat, low, high = (ring_curvature(wave).item() for wave in waves)
+    assert flat == pytest.approx(1) and flat < low < high
+    assert ring_turn(waves[0]) < ring_turn(waves[1]) < ring_turn(waves[2])
+
+
+def test_curvature_of_a_wave_is_the_integral_of_its_curvature():
+    angle = torch.linspace(0, 2 * torch.pi, 20001, dtype=torch.float64)[:-1]
+    wave = torch.stack([angle.cos(), angle.sin(), 0.3 * (3 * angle).cos()], dim=-1)
+    first = torch.stack([-angle.sin(), angle.cos(), -0.9 * (3 * angle).sin()], dim=-1)
+    second = torch.stack([-angle.cos(), -angle.sin(), -2.7 * (3 * angle).cos()], dim=-1)
+    # κ ds = ‖r' × r''‖ / ‖r'‖² dt
+    bend = torch.linalg.cross(first, second).norm(dim=-1) / first.square().sum(dim=-1)
+    assert ring_curvature(wave[::40]).item() == pytest.approx(bend.mean().item(), rel=1e-3)
+
+
+def test_rows_that_coincide_make_no_corner():
+    expected = ring_curvature(_ring(6)).item()
+    assert expected == pytest.approx(1)
+    repeated = _ring(6).repeat_interleave(3, dim=0)
+    for shift in range(3):  # the first and the last row coincide, too
+        assert ring_curvature(repeated.roll(shift, dims=0)).item() == pytest.approx(expected)
+        assert ring_turn(repeated.roll(shift, dims=0)).item() == pytest.approx(2 * math.pi)
+    to_and_fro = torch.tensor([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    assert ring_curvature(to_and_fro).item() == pytest.approx(1)
+
+
+def test_rows_that_all_coincide_are_no_ring():
+    same = torch.full((7, 3), 0.3)
+    assert ring_neighbor_share(same).item() == pytest.approx(2 / 6)
+    assert ring_turn(same) == 0
+    assert ring_correlation(same).isnan() and ring_curvature(same).isnan()
+
+
+def test_clusters_are_neighbours_by_chance_within_them():
+    # Three places, each with three rows in turn: a row's nearest two are not its neighbours.
+    scattered, gathered = _ring(3).repeat(3, 1), _ring(3).repeat_interleave(3, dim=0)
+    assert ring_neighbor_share(scattered) == 0
+    # A row in the middle has both of its place as neighbours, the outer two one of two.
+    assert ring_neighbor_share(gathered).item() == pytest.approx((1 + 0.5 + 0.5) / 3)
+
+
+def test_a_ring_in_random_order_scores_as_chance():
+    generator = torch.Generator().manual_seed(0)
+    rings = torch.stack([_ring(90)[torch.randperm(90, generator=generator)] for _ in range(50)])
+    assert ring_neighbor_share(rings).mean().item() == pytest.approx(2 / 89, abs=0.01)
+    assert ring_correlation(rings).abs().max() < 0.15
+    assert ring_turn(rings).mean().item() == pytest.approx(90 * math.pi / 2, rel=0.03)
+    assert ring_curvature(rings).mean().item() == pytest.approx(90 / 3, rel=0.03)
+
+
+def _share_by_loop(rows: np.ndarray) -> float:
+    n = len(rows)
+    hits = 0
+    for i in range(n):
+        others = [(np.linalg.norm(rows[i] - rows[j]), j) for j in range(n) if j != i]
+        hits += min(others)[1] in ((i + 1) % n, (i - 1) % n)
+    return hits / n
+
+
+def _correlation_by_scipy(rows: np.ndarray) -> float:
+    n = len(rows)
+    pairs = [(i, j) for i in range(n) for j in range(i)]
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    far = [min(i - j, n - i + j) for i, j in pairs]
+    return spearmanr(far, [1 - unit[i] @ unit[j] for i, j in pairs]).statistic
+
+
+def _angle(a: np.ndarray, b: np.ndarray) -> float:
+    return math.acos(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def _turn_by_loop(rows: np.ndarray) -> float:
+    return sum(_angle(rows[i - 1], rows[i]) for i in range(len(rows)))
+
+
+def _curvature_by_loop(rows: np.ndarray) -> float:
+    edges = [rows[i] - rows[i - 1] for i in range(len(rows))]
+    return sum(_angle(edges[i - 1], edges[i]) for i in range(len(rows))) / (2 * math.pi)
+
+
+@pytest.mark.parametrize(
+    ("measure", "reference"),
+    [
+        (ring_neighbor_share, _share_by_loop),
+        (ring_correlation, _correlation_by_scipy),
+        (ring_turn, _turn_by_loop),
+        (ring_curvature, _curvature_by_loop),
+    ],
+)
+def test_jittered_rings_agree_with_loops_member_by_member(
+    measure: Callable[[Tensor], Tensor], reference: Callable[[np.ndarray], float]
+):
+    jitter = torch.tensor([0.1, 0.4, 2.0], dtype=torch.float64)[:, None, None]
+    weights = _ring(20) + jitter * _noise(2, 3, 20, 3)
+    result = measure(weights)
+    assert result.shape == (2, 3)
+    for index in np.ndindex(2, 3):
+        assert result[index].item() == pytest.approx(reference(weights[index].numpy()), abs=1e-9)
+
+
+def test_correlation_ranks_ties_as_scipy_does():
+    weights = torch.eye(3).double()[[0, 0, 1, 1, 2, 0, 1]]  # cosines are 0 or 1 only
+    assert ring_correlation(weights).item() == pytest.approx(_correlation_by_scipy(weights.numpy()))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_rotation_scale_direction_and_first_feature_play_no_role(measure):
+    weights = _ring(30) + 0.2 * _noise(4, 30, 3)
+    expected, rotation = measure(weights), torch.linalg.qr(_noise(3, 3, seed=1))[0]
+    for same in (1e-4 * weights @ rotation, weights.flip(-2), weights.roll(7, -2), -weights):
+        torch.testing.assert_close(measure(same), expected)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_diverged_member_is_nan_and_leaves_the_others_alone(value):
+    weights = _noise(3, 20, 3).float()
+    expected = [measure(weights) for measure in MEASURES]
+    weights[1, 4, 0] = value
+    for measure, before in zip(MEASURES, expected, strict=True):
+        after = measure(weights)
+        assert after.dtype == torch.float32
+        assert after.isnan().tolist() == [False, True, False]
+        assert torch.equal(after[[0, 2]], before[[0, 2]])
+
+
+def test_a_zero_row_has_no_direction_but_a_place():
+    ring = torch.cat([_ring(9), torch.zeros(1, 3).double()])
+    assert ring_turn(ring).isnan() and ring_correlation(ring).isnan()
+    assert ring_neighbor_share(ring).isfinite() and ring_curvature(ring).isfinite()
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_fewer_than_three_rows_are_no_ring(measure):
+    with pytest.raises(ValueError, match="at least 3 rows of weights, got 2"):
+        measure(torch.ones(2, 3))
+    with pytest.raises(ValueError, match="weights must be floating point"):
+        measure(torch.ones(5, 3, dtype=torch.int64))
