@@ -1,8 +1,11 @@
 """Data modules and the algorithmic tasks, by their short names."""
 
 from datamodules.algorithmic import AlgorithmicData
+from datamodules.circular_features import CircularFeatures
 from datamodules.imdb import IMDB
+from datamodules.mnist import MNIST
 from datamodules.openwebtext import OpenWebText
+from datamodules.sparse_features import SparseFeatures
 from datamodules.sst2 import SST2
 from datamodules.tasks import (
     EquivalenceClasses,
@@ -16,8 +19,10 @@ from datamodules.tasks import (
 
 __all__ = [
     "IMDB",
+    "MNIST",
     "SST2",
     "AlgorithmicData",
+    "CircularFeatures",
     "EquivalenceClasses",
     "Genealogy",
     "GreaterThan",
@@ -25,5 +30,6 @@ __all__ = [
     "ModularAddition",
     "OpenWebText",
     "PermutationComposition",
+    "SparseFeatures",
     "Task",
 ]

@@ -16,7 +16,8 @@ from datamodules.labelled_texts import (
     read_labelled_texts,
 )
 from datamodules.loaded_texts import Splits
-from datamodules.text_cleaning import clean, separate_punctuation
+from datamodules.text_cleaning import clean as cleaned
+from datamodules.text_cleaning import separate_punctuation
 from datamodules.text_data import TextData, as_folder
 
 
@@ -36,6 +37,8 @@ class IMDB(TextData):
         split_seed: Decides which, and nothing else does.
         split_punctuation: Make a word of each punctuation mark. The paper's words are cut at white
             space alone, so that 'film' and 'film.' are two.
+        clean: Mend what is left of HTML and of wrong encodings. False leaves the texts as they are
+            found, as SAFR's authors presumably did: 'film.<br' and '/>The' are words then.
         tokenizer: 'words' for the words of the training texts, cut at white space; or one of
             tiktoken's encodings, 'bytes', or a tokenizer file, for pieces of words.
         min_frequency: How often a word must occur in the training texts to be known (2 in the
@@ -59,6 +62,7 @@ class IMDB(TextData):
         val_size: int = 5000,
         split_seed: int = 0,
         split_punctuation: bool = False,
+        clean: bool = True,
         tokenizer: str = "words",
         min_frequency: int = 2,
         max_length: int = 256,
@@ -78,18 +82,27 @@ class IMDB(TextData):
         self.val_size = val_size
         self.split_seed = split_seed
         self.split_punctuation = split_punctuation
+        self.clean = clean
 
     def settings(self) -> dict[str, Any]:
-        """What is held out, and how words are cut."""
+        """What is held out, whether texts are cleaned, and how words are cut."""
         return {
             "val_size": self.val_size,
             "split_seed": self.split_seed,
             "split_punctuation": self.split_punctuation,
+            "clean": self.clean,
         }
 
+    def describe(self) -> dict[str, str]:
+        """As of every ``TextData``; says so where nothing was cleaned."""
+        said = super().describe()
+        if not self.clean:
+            said["cleaned"] = "nothing, since data.clean is false"
+        return said
+
     def normalize(self, text: str, counts: Counter[str] | None = None) -> str:
-        """The text without traces of HTML and of wrong encodings."""
-        text = clean(text, counts)
+        """The text without traces of HTML and of wrong encodings, unless ``clean`` is false."""
+        text = cleaned(text, counts) if self.clean else text
         return separate_punctuation(text) if self.split_punctuation else text
 
     def read(self) -> Splits:

@@ -109,9 +109,10 @@ class SST2(TextData):
     def setup(self, stage: str | None = None) -> None:
         """As in every ``TextData``; says which part GLUE is tested on."""
         super().setup(stage)
-        if stage == "test" and self.variant == "glue":
+        if stage in ("fit", "test", "predict") and self.variant == "glue":
             rank_zero_warn(
-                "GLUE's test has no public labels: this tests on the validation set again",
+                "GLUE's test has no public labels: what is called the test here is the validation "
+                "set again, and a model that was chosen on it looks better than it is",
                 stacklevel=2,
             )
 

@@ -15,6 +15,7 @@ from datamodules.vocabulary import PAD
 
 NOT_COUNTED = -100  # label of a row that no loss and no score counts
 NO_WORD = -1  # number of the word at padding
+NO_TEXT = -1  # number of the text of a row that does not count
 
 
 class TextBatch(TypedDict):
@@ -167,6 +168,12 @@ class TrainingTextBatches:
         """Nothing to restore."""
 
 
+class NumberedTextBatch(TextBatch):
+    """A batch that says which texts it holds."""
+
+    numbers: Tensor  # (B,) int64: places in the texts' own order, -1 for rows that do not count
+
+
 class HeldOutTextBatches:
     """Every text once over all ranks, in batches of like length and always the same order.
 
@@ -207,3 +214,13 @@ class HeldOutTextBatches:
             yield text_batch(
                 self.texts, indices, self.rank, self.world, self.pad_to, self.pin_memory
             )
+
+
+class NumberedTextBatches(HeldOutTextBatches):
+    """As ``HeldOutTextBatches``, with the number of every text, for who wants to name them."""
+
+    def __iter__(self) -> Iterator[NumberedTextBatch]:
+        for indices, batch in zip(self.batches, super().__iter__(), strict=True):
+            own = indices[self.rank :: self.world]
+            numbers = torch.from_numpy(own if len(own) else np.array([NO_TEXT]))
+            yield NumberedTextBatch(**batch, numbers=numbers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from datamodules.run_position import place, refuse_other_data, run_seed
 from datamodules.text_batches import (
     NOT_COUNTED,
     HeldOutTextBatches,
+    NumberedTextBatches,
     TextBatch,
     TrainingTextBatches,
     bucketed_batches,
@@ -164,6 +166,17 @@ class TextData(L.LightningDataModule):
         """
         return self._data().repeats
 
+    @property
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits: the same for two modules exactly if their encoded texts are.
+
+        Of training, validation and test texts with their classes, in their order, and wherever
+        the files lie.
+        """
+        data = self._data()
+        parts = [part.fingerprint() for part in (data.train, data.val, data.test)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
+
     # ---- Lightning's hooks -----------------------------------------------------------------------
 
     def setup(self, stage: str | None = None) -> None:
@@ -211,9 +224,18 @@ class TextData(L.LightningDataModule):
         """The test texts, every one once."""
         return self._held_out(self._data().test)
 
+    def predict_dataloader(self) -> NumberedTextBatches:
+        """The test texts, every one once, with their numbers in ``read().test``."""
+        return NumberedTextBatches(*self._held_out_settings(self._data().test))
+
     def _held_out(self, texts: EncodedTexts) -> HeldOutTextBatches:
+        return HeldOutTextBatches(*self._held_out_settings(texts))
+
+    def _held_out_settings(
+        self, texts: EncodedTexts
+    ) -> tuple[EncodedTexts, int, int, int, int | None, bool]:
         rank, world, pin = place(self.trainer)
-        return HeldOutTextBatches(texts, self.batch_size, rank, world, self._width(), pin)
+        return texts, self.batch_size, rank, world, self._width(), pin
 
     # ---- checkpoints -----------------------------------------------------------------------------
 

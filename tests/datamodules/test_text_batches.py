@@ -8,7 +8,9 @@ import torch
 
 from datamodules.encoded_texts import EncodedTexts
 from datamodules.text_batches import (
+    NOT_COUNTED,
     HeldOutTextBatches,
+    NumberedTextBatches,
     TrainingTextBatches,
     bucketed_batches,
     padding_share,
@@ -170,6 +172,20 @@ def test_every_held_out_text_comes_once_over_all_ranks_in_as_many_batches_each(t
     assert {len(batches) for batches in ranks} == {13} == {len(loader) for loader in loaders}
     assert sorted(i for batches in ranks for batch in batches for i in batch) == list(range(103))
     assert ranks == [[which(batch) for batch in loader] for loader in loaders]
+
+
+@pytest.mark.parametrize("world", [1, 2, 11])
+def test_numbers_say_which_text_a_row_is(texts, world):
+    for rank in range(world):
+        plain = HeldOutTextBatches(texts, 8, rank, world)
+        numbered = NumberedTextBatches(texts, 8, rank, world)
+        assert len(numbered) == len(plain)
+        for batch, other in zip(numbered, plain, strict=True):
+            numbers = batch.pop("numbers")
+            assert batch.keys() == other.keys() and numbers.shape == batch["labels"].shape
+            assert all(torch.equal(batch[name], other[name]) for name in batch)
+            assert numbers[numbers >= 0].tolist() == which(other)
+            assert torch.equal(numbers < 0, batch["labels"] == NOT_COUNTED)
 
 
 def test_held_out_batches_are_of_like_length_and_not_the_shortest_first(texts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import lightning as L
@@ -125,6 +126,29 @@ def test_description_counts_texts_words_and_repeats(folder):
     tokens = sum(len(text.split()) for text, _ in train[:2])
     assert f"{4 / (4 + tokens):.1%} of the test" in said["vocabulary"]
     assert "8 texts a step" in said["batch"]
+
+
+def test_fingerprint_is_of_the_encoded_texts_of_all_parts_wherever_they_lie(folder, tmp_path):
+    first = data(folder).fingerprint
+    assert re.fullmatch("[0-9a-f]{12}", first)
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    same = data(tmp_path / "elsewhere", batch_size=3, bucketing=0, seed=4, pad_to="max_length")
+    assert same.fingerprint == first
+    found = {
+        first,
+        data(folder, max_length=4).fingerprint,
+        data(folder, min_frequency=22).fingerprint,
+    }
+    for number, (name, count) in enumerate((("train", 43), ("dev", 11), ("test", 9))):
+        changed = rows(count, number)
+        table(
+            folder / "sst2" / f"{name}.tsv", [*changed[:-1], (changed[-1][0], 1 - changed[-1][1])]
+        )
+        found.add(data(folder).fingerprint)
+        table(folder / "sst2" / f"{name}.tsv", [*changed[:-1], ("dull film", changed[-1][1])])
+        found.add(data(folder).fingerprint)
+        table(folder / "sst2" / f"{name}.tsv", changed)
+    assert len(found) == 9 and data(folder).fingerprint == first
 
 
 # ---- the trainer -----------------------------------------------------------------------------
@@ -315,6 +339,22 @@ def test_imdb_is_cleaned_and_what_was_mended_is_told(imdb):
         "all texts"
     )
     assert module.split_words("so<br />it\x92s") == ["so", "it’s"]
+
+
+def test_imdb_may_be_left_as_it_is_and_says_so(imdb):
+    module = IMDB(str(imdb), val_size=10, clean=False)
+    assert module.describe()["cleaned"] == "nothing, since data.clean is false"
+    assert module.split_words("So it\x92s.<br /><br />No") == ["So", "it\x92s.<br", "/><br", "/>No"]
+    batch = module.encode(["review number1 <br /><br />it\x92s"])
+    assert (batch["tokens"][0, 2:4] != module.unknown_token).all()  # <br and /><br
+    assert module.settings()["clean"] is False
+
+
+def test_a_run_does_not_go_on_with_texts_that_are_cleaned_otherwise(imdb, tmp_path):
+    path = tmp_path / "a.ckpt"
+    fitted(IMDB(str(imdb), val_size=10), save=path, max_steps=2)
+    with pytest.raises(ValueError, match="clean True, and now it is False"):
+        fitted(IMDB(str(imdb), val_size=10, clean=False), ckpt_path=path, max_steps=4)
 
 
 def test_punctuation_may_be_words_of_its_own(imdb):

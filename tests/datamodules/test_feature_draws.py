@@ -1,0 +1,196 @@
+"""Sparse and circular features: their definitions, their moments, and what a draw depends on."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules import feature_draws
+from datamodules.feature_draws import (
+    FRESH,
+    HELD_OUT,
+    FreshDraws,
+    circular_features,
+    sparse_features,
+)
+
+
+def uniform(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def within(sample, expected, sigmas=5.0):
+    """Whether the mean of independent samples is so many standard errors from a number."""
+    sample = sample.double().flatten()
+    return abs(sample.mean() - expected) < sigmas * sample.std() / math.sqrt(len(sample))
+
+
+# ---- sparse features -----------------------------------------------------------------------------
+
+
+def test_a_feature_is_active_below_its_probability_and_then_the_share_of_it():
+    u, p = uniform(50, 4), [0.1, 0.5, 0.9, 1.0]
+    x = sparse_features(u, torch.tensor(p))
+    for row, drawn in zip(x.tolist(), u.tolist(), strict=True):
+        for value, number, probability in zip(row, drawn, p, strict=True):
+            expected = number / probability if number < probability else 0.0
+            assert value == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("pairs", ["none", "correlated", "anti-correlated"])
+@pytest.mark.parametrize("p", [0.5, 0.1, 0.01])
+def test_every_feature_has_the_same_moments_whatever_its_partner(pairs, p):
+    x = sparse_features(uniform(200_000, 4), torch.tensor(p), pairs)
+    for feature in x.unbind(-1):
+        assert within((feature > 0).float(), p)
+        assert within(feature, p / 2)
+        assert within(feature**2, p / 3)
+        # Uniform on [0, 1) where it is active: Kolmogorov's distance, p-value 1e-4.
+        active = np.sort(feature[feature > 0].numpy())
+        ranks = np.arange(1, len(active) + 1) / len(active)
+        assert np.abs(ranks - active).max() < 2.23 / math.sqrt(len(active))
+    assert x.min() == 0 and x.max() <= 1
+
+
+def test_independent_features_are_active_together_by_chance_alone():
+    active = sparse_features(uniform(200_000, 4), torch.tensor(0.3)) > 0
+    for i, j in ((0, 1), (1, 2), (0, 3)):
+        assert within((active[:, i] & active[:, j]).float(), 0.09)
+
+
+def test_correlated_pairs_are_active_together_with_values_of_their_own():
+    p = torch.tensor([0.3, 0.3, 0.1, 0.1])
+    x = sparse_features(uniform(200_000, 4), p, "correlated")
+    active = x > 0
+    # A value of exactly 0 has probability 2^-24 here.
+    assert (active[:, 0] != active[:, 1]).sum() <= 1
+    assert (active[:, 2] != active[:, 3]).sum() <= 1
+    assert within((active[:, 0] & active[:, 2]).float(), 0.03)
+    both = x[active[:, 0], :2].double() - 0.5
+    assert within(both[:, 0] * both[:, 1], 0.0)
+
+
+def test_of_an_anti_correlated_pair_at_most_one_is_active():
+    p = torch.tensor([0.5, 0.5, 0.7, 0.3])
+    x = sparse_features(uniform(200_000, 4), p, "anti-correlated")
+    active = x > 0
+    assert not (active[:, 0] & active[:, 1]).any() and not (active[:, 2] & active[:, 3]).any()
+    assert within(active[:, 2].float(), 0.7) and within(active[:, 3].float(), 0.3)
+    assert within((active[:, 0] & active[:, 2]).float(), 0.35)
+
+
+def test_the_uniform_numbers_are_left_as_they_are():
+    u = uniform(10, 4)
+    for pairs in ("none", "correlated", "anti-correlated"):
+        sparse_features(u, torch.tensor(0.5), pairs)
+    circular_features(u[:, :2], torch.tensor(1.0), 5)
+    assert torch.equal(u, uniform(10, 4))
+
+
+# ---- circular features ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.3, 1.0, 1.5, 2.0])
+def test_circular_features_are_those_of_the_formula_around_the_whole_circle(scale):
+    u, size = uniform(40, 2), 18
+    u[0, 0], u[1, 0], u[2, 0] = 0.0, 0.999, 0.5  # where the angle wraps
+    x = circular_features(u, torch.tensor(scale), size)
+    for row, (turn, m) in zip(x.double(), u.double().tolist(), strict=True):
+        for k in range(size):
+            phi, theta = 2 * math.pi * k / size, 2 * math.pi * turn
+            d = (phi - theta + math.pi) % (2 * math.pi) - math.pi
+            expected = m * math.cos(d / scale) if abs(d) <= math.pi * scale / 2 else 0.0
+            assert row[k] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "size"), [(0.2, 90), (1.0, 90), (0.5, 7), (2.0, 10)])
+def test_circular_features_have_the_moments_and_the_number_of_active_ones_in_closed_form(
+    scale, size
+):
+    u = uniform(100_000, 2)
+    x = circular_features(u, torch.tensor(scale), size)
+    for feature in x.unbind(-1)[:7]:
+        assert within(feature, scale / (2 * math.pi))
+        assert within(feature**2, scale / 12)
+    count = (x[u[:, 1] > 0] > 0).sum(-1)
+    expected = size * scale / 2
+    # At a whole number, one at the very end of the arc may be lost to rounding.
+    lost = 1 if expected == int(expected) else 0
+    assert set(count.tolist()) <= set(range(math.floor(expected) - lost, math.ceil(expected) + 1))
+    assert abs(count.double().mean() - expected) < 0.01  # 6 standard errors, of 0.5/√100,000
+    assert (x >= 0).all()
+
+
+def test_a_scale_is_that_of_its_own_member():
+    u, scales = uniform(3, 8, 2), torch.tensor([0.1, 0.7, 2.0])
+    together = circular_features(u, scales.view(3, 1, 1), 12)
+    for member in range(3):
+        assert torch.equal(together[member], circular_features(u[member], scales[member], 12))
+
+
+# ---- what a draw depends on ----------------------------------------------------------------------
+
+
+def draws(seeds, probabilities=None, first_step=0, steps=3, stream=FRESH, batch_size=16):
+    rows = torch.tensor(probabilities or [0.5] * len(seeds)).view(-1, 1, 1).expand(-1, 1, 6)
+    return FreshDraws(sparse_features, rows, seeds, 6, 6, batch_size, first_step, steps, stream)
+
+
+def test_a_member_s_draws_are_those_that_it_has_alone():
+    seeds, probabilities = [5, 3, 5, 900], [0.5, 0.4, 0.1, 1.0]
+    together = draws(seeds, probabilities)
+    for member, (seed, probability) in enumerate(zip(seeds, probabilities, strict=True)):
+        alone = draws([seed], [probability])
+        for step in range(3):
+            assert torch.equal(together[step][member], alone[step][0])
+
+
+def test_draws_are_the_same_however_many_members_are_worked_on_at_a_time(monkeypatch):
+    seeds = [4, 4, 1, 7, 1]
+    expected = draws(seeds)[1]
+    for at_a_time in (1, 2 * 16 * 6, 10**9):
+        monkeypatch.setattr(feature_draws, "_AT_A_TIME", at_a_time)
+        assert torch.equal(draws(seeds)[1], expected)
+
+
+def test_a_part_of_members_and_examples_is_a_part_of_the_same_draws():
+    whole = draws([4, 4, 1, 7, 1], [0.1, 0.3, 0.5, 0.7, 0.9])
+    assert torch.equal(whole[1:, 2:4, 1::2][0], whole[1][2:4, 1::2])
+    for rank in range(3):
+        assert torch.equal(whole[:, :, rank::3][2], whole[2][:, rank::3])
+
+
+def test_a_step_is_counted_from_the_beginning_of_the_run_and_can_be_repeated():
+    run = draws([1, 2], steps=10)
+    resumed = draws([1, 2], first_step=6, steps=4)
+    for step in range(4):
+        assert torch.equal(run[6 + step], resumed[step])
+        assert torch.equal(run[6 + step], run[6 + step])
+    assert resumed.first_step == 6
+
+
+def test_steps_seeds_and_held_out_draws_are_all_different():
+    seen = [
+        tuple(draws([seed], [1.0], step, stream=stream)[0].flatten().tolist())
+        for seed in range(4)
+        for step in range(4)
+        for stream in (FRESH, HELD_OUT)
+    ]
+    values = [value for draw in seen for value in draw]
+    # 3,072 numbers of 2^24: 0.3 of them are expected to meet by chance.
+    assert len(values) - len(set(values)) <= 4
+
+
+def test_members_of_one_seed_have_the_same_numbers_under_their_probabilities():
+    x = draws([8, 8], [1.0, 0.5])[0]
+    assert torch.equal(x[1], torch.where(x[0] < 0.5, 2 * x[0], 0.0))
+
+
+def test_no_global_generator_is_read_or_moved():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = draws([1, 2])[0]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    assert torch.equal(draws([1, 2])[0], first)

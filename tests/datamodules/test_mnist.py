@@ -1,0 +1,303 @@
+"""MNIST: where it is read from, what a batch holds, and what is refused."""
+
+import gzip
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+
+from datamodules import MNIST
+from datamodules.batching import epoch_order
+from tests.idx_digits import NAMES, digits, idx_bytes, write_digits
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mnist"
+
+
+def ready(folder, **options):
+    data = MNIST(str(folder), **options)
+    data.setup()
+    return data
+
+
+def only(loader):
+    items = list(loader)
+    assert len(items) == len(loader) == 1
+    return items[0]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_digits(tmp_path / "mnist")
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("place", ["", "MNIST/raw", "raw"])
+def test_images_are_those_of_the_files_divided_by_255(tmp_path, place, compressed):
+    write_digits(tmp_path / place, compressed=compressed)
+    data = ready(tmp_path, batch_size=23)
+    images, labels = digits(23, 0)
+    batch = only(data.train_dataloader())
+    order = epoch_order(0, 0, 23)
+    expected = images.reshape(23, -1)[order.numpy()] / 255
+    np.testing.assert_allclose(batch["inputs"][0][0].numpy(), expected, rtol=1e-6)
+    assert batch["targets"][0, 0].tolist() == labels[order.numpy()].tolist()
+    assert (data.num_tokens, data.num_classes, data.vocab_size) == (12, 10, 0)
+    assert data.image_shape == (4, 3)
+
+
+def test_names_with_a_dot_are_known_and_a_file_beside_its_compressed_copy_is_no_matter(folder):
+    path = folder / "train-images-idx3-ubyte.gz"
+    (folder / "train-images.idx3-ubyte").write_bytes(gzip.decompress(path.read_bytes()))
+    path.unlink()
+    labels = folder / "train-labels-idx1-ubyte"
+    labels.write_bytes(gzip.decompress((folder / f"{labels.name}.gz").read_bytes()))
+    assert MNIST(str(folder)).steps_per_epoch == 1
+
+
+def test_a_data_set_of_the_library_holds_the_same(tmp_path, folder):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
+    )
+    for split, size, seed in (("train", 23, 0), ("test", 9, 1)):
+        images, labels = digits(size, seed)
+        table = {"image": list(images), "label": labels.tolist()}
+        path = tmp_path / "hub" / f"{split}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        datasets.Dataset.from_dict(table, features).to_parquet(str(path))
+    of_library, of_files = MNIST(dataset=str(tmp_path / "hub")), MNIST(str(folder))
+    for one, other in zip(of_library._parts(), of_files._parts(), strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+    assert of_library.state_dict() == of_files.state_dict()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/mnist")
+def test_the_real_digits_are_counted_as_published():
+    train, test = MNIST(str(SHARED))._parts()
+    counts = [part.labels.bincount().tolist() for part in (train, test)]
+    assert counts == [
+        [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+        [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+    ]
+    assert train.images.shape == (60_000, 28, 28)
+    # The mean and deviation that everybody standardises with.
+    pixels = train.images.float() / 255
+    assert pixels.mean().item() == pytest.approx(0.1307, abs=1e-4)
+    assert pixels.std().item() == pytest.approx(0.3081, abs=1e-4)
+
+
+# ---- batches -------------------------------------------------------------------------------------
+
+
+def test_an_epoch_shows_every_image_once_to_every_seed_in_an_order_of_its_own(folder):
+    data = ready(folder, batch_size=5, seeds=[4, 0])
+    batch = only(data.train_dataloader())
+    assert len(batch["inputs"]) == len(batch["targets"]) == data.steps_per_epoch == 5
+    inputs = torch.stack(list(batch["inputs"]))  # (steps, S, B, pixels)
+    assert inputs.shape == (5, 2, 5, 12)
+    images, labels = digits(23, 0)
+    pairs = zip(images, labels, strict=True)
+    there_is = sorted((*image.flatten().tolist(), label) for image, label in pairs)
+    for member in range(2):
+        real = batch["targets"][:, member] != -100
+        assert real[:-1].all() and real[-1].sum() == 3
+        shown = (inputs[:, member][real] * 255).round().int().tolist()
+        answers = batch["targets"][:, member][real].tolist()
+        assert sorted((*i, t) for i, t in zip(shown, answers, strict=True)) == there_is
+        alone = only(ready(folder, batch_size=5, seeds=[[4, 0][member]]).train_dataloader())
+        assert torch.equal(torch.stack(list(alone["inputs"]))[:, 0], inputs[:, member])
+        assert torch.equal(alone["targets"][:, 0], batch["targets"][:, member])
+    assert not torch.equal(inputs[:, 0], inputs[:, 1])
+
+
+def test_the_epoch_is_read_when_the_batch_is_asked_for(folder):
+    data = ready(folder, batch_size=23)
+    loader = data.train_dataloader()
+    trainer = SimpleNamespace(current_epoch=0)
+    data.trainer = trainer
+    first = only(loader)["targets"]
+    trainer.current_epoch = 3
+    later = only(loader)["targets"]
+    labels = torch.from_numpy(digits(23, 0)[1].astype(np.int64))
+    assert torch.equal(later[0, 0], labels[epoch_order(0, 3, 23)])
+    assert not torch.equal(first, later)
+
+
+def test_an_epoch_copies_no_image(folder):
+    data = ready(folder, seeds=list(range(20)))
+    batches = [only(data.train_dataloader())["inputs"] for _ in range(2)]
+    assert batches[0].source.data_ptr() == batches[1].source.data_ptr()
+    scored = next(iter(data.val_dataloader()))["inputs"]
+    assert scored.shape[0] == 20 and scored.stride(0) == 0
+
+
+@pytest.mark.parametrize(("num_scored", "train"), [(None, 23), (7, 7), (100, 23)])
+@pytest.mark.parametrize("at_a_time", [4, 30, 10_000])
+def test_test_images_and_some_training_images_are_scored_once(
+    folder, monkeypatch, num_scored, train, at_a_time
+):
+    monkeypatch.setattr("datamodules.mnist._SCORED_AT_A_TIME", at_a_time)
+    data = ready(folder, num_scored=num_scored, seeds=[1, 2])
+    loader = data.val_dataloader()
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    assert len({batch["inputs"].shape for batch in batches}) == 1
+    joined = {name: torch.cat([b[name] for b in batches], dim=1) for name in batches[0]}
+    counted = joined["targets"][1] != -100
+    assert counted.sum() == train + 9
+    assert not joined["leaked"].any() and not joined["mirrored"].any()
+    for is_test, (images, labels), size in ((False, digits(23, 0), train), (True, digits(9, 1), 9)):
+        part = counted & (joined["is_test"][1] == is_test)
+        shown = (joined["inputs"][1][part] * 255).round().int().tolist()
+        assert shown == images.reshape(len(images), -1)[:size].tolist()
+        assert joined["targets"][1][part].tolist() == labels[:size].tolist()
+
+
+def test_standardised_training_pixels_have_mean_0_and_deviation_1_and_test_ones_the_same_scale(
+    folder,
+):
+    data = ready(folder, scaling="standardized", num_scored=None)
+    batch = only(data.val_dataloader())
+    train, test = digits(23, 0)[0] / 255, digits(9, 1)[0] / 255
+    pixels, is_test = batch["inputs"][0].numpy(), batch["is_test"][0].numpy()
+    assert pixels[~is_test].mean() == pytest.approx(0, abs=1e-6)
+    assert pixels[~is_test].std() == pytest.approx(1, abs=1e-6)
+    expected = (test - train.mean()) / train.std()
+    np.testing.assert_allclose(pixels[is_test], expected.reshape(9, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_class_means_are_those_of_the_images_that_are_trained_on(folder):
+    data = ready(folder, num_train=15)
+    images, labels = (array[:15] for array in digits(23, 0))
+    for label, mean in enumerate(data.class_means()):
+        chosen = images[labels == label].reshape(-1, 12)
+        if len(chosen):
+            np.testing.assert_allclose(mean.numpy(), chosen.mean(0) / 255, rtol=1e-5)
+        else:
+            assert mean.isnan().all()
+
+
+def test_fewer_images_may_be_trained_on(folder):
+    data = ready(folder, num_train=8, batch_size=3)
+    shown = only(data.train_dataloader())["targets"]
+    assert sorted(shown[shown >= 0].tolist()) == sorted(digits(23, 0)[1][:8].tolist())
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+def refusal(folder, **options):
+    with pytest.raises(ValueError) as caught:
+        MNIST(str(folder), **options).setup()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def replace(folder, content, array, part="train"):
+    raw = array if isinstance(array, bytes) else gzip.compress(idx_bytes(array))
+    path = folder / f"{NAMES[part, content]}.gz"
+    path.write_bytes(raw)
+    return path
+
+
+def test_a_folder_or_file_that_is_not_there_is_named(tmp_path, folder):
+    assert refusal(tmp_path / "none").startswith(f"there is no folder {tmp_path / 'none'}; name")
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    said = refusal(folder)
+    assert said.startswith(f"{folder} holds no file t10k-labels-idx1-ubyte, with or without .gz")
+
+
+def test_a_file_that_is_cut_off_or_no_gzip_is_named(folder):
+    path = folder / "train-images-idx3-ubyte.gz"
+    whole = path.read_bytes()
+    for broken in (whole[:-20], whole[: len(whole) // 2], b"<html>", b"", whole[:30] + b"x" * 40):
+        path.write_bytes(broken)
+        said = refusal(folder)
+        assert said.startswith((f"{path} cannot be read (", f"{path} is no idx"))
+        assert "get it again" in said or broken == b""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda raw: raw[:-1], "has 291 bytes and should have 292 (23 × 4 × 3 after its header)"),
+        (lambda raw: raw + b"\0", "has 293 bytes and should have 292 (23 × 4 × 3 after its head"),
+        (lambda raw: raw[:9], "has 9 bytes and should have a header of 16"),
+        (lambda raw: b"", "is no idx file of images: it begins with the bytes '' and not with"),
+        (
+            lambda raw: idx_bytes(digits(23, 0)[1]),
+            "is no idx file of images: it begins with the bytes '00 00 08 01' and not with "
+            "'00 00 08 03'",
+        ),
+    ],
+)
+def test_a_file_of_another_length_or_kind_is_refused(folder, change, said):
+    path = replace(folder, "images", gzip.compress(change(idx_bytes(digits(23, 0)[0]))))
+    assert refusal(folder).startswith(f"{path} {said}")
+
+
+def test_labels_that_do_not_fit_the_images_are_refused(folder):
+    images, labels = digits(23, 0)
+    replace(folder, "labels", labels[:20])
+    path = folder / "train-images-idx3-ubyte.gz"
+    assert refusal(folder).startswith(f"{path} holds 23 images and train-labels-idx1-ubyte.gz 20 l")
+    labels[3] = 10
+    path = replace(folder, "labels", labels)
+    assert refusal(folder) == f"label 4 in {path} is 10; labels must lie between 0 and 9"
+    replace(folder, "images", images[:0]), replace(folder, "labels", labels[:0])
+    assert refusal(folder).startswith("there are no images in ")
+
+
+def test_training_and_test_images_of_different_sizes_are_refused(folder):
+    replace(folder, "images", digits(9, 1, rows=5)[0], "t10k")
+    assert "are of different sizes" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"num_train": 0}, "num_train is 0; it must be at least 1"),
+        ({"num_scored": 0}, "num_scored is 0; it must be at least 1"),
+        ({"num_train": 24}, "data.num_train is 24 and "),
+        ({"scaling": "standardised"}, "scaling is 'standardised'; did you mean 'standardized'?"),
+    ],
+)
+def test_a_bad_option_is_refused_in_one_sentence_that_names_it(folder, options, said):
+    assert refusal(folder, **options).startswith(said)
+
+
+def test_a_data_set_of_the_library_that_is_not_there_is_named(tmp_path):
+    pytest.importorskip("datasets")
+    with pytest.raises(ValueError) as caught:
+        MNIST(dataset=str(tmp_path / "nothing")).setup()
+    said = f"the split 'train' of the data set {tmp_path / 'nothing'} could not be loaded ("
+    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+
+
+def test_a_loader_before_setup_is_refused(folder):
+    for name in ("train_dataloader", "val_dataloader"):
+        with pytest.raises(RuntimeError, match="setup"):
+            getattr(MNIST(str(folder)), name)()
+
+
+def test_a_checkpoint_of_other_images_is_not_gone_on_with(tmp_path, folder):
+    other = write_digits(tmp_path / "other", train=22)
+    for options, said in (
+        ({"batch_size": 7}, "batch_size 64, and now it is 7"),
+        ({"scaling": "standardized"}, "scaling unit, and now it is standardized"),
+        ({"num_train": 5}, "training images 23 (checksum "),
+        ({"data_dir": str(other)}, "training images 23 (checksum "),
+    ):
+        data = MNIST(**{"data_dir": str(folder), **options})
+        data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
+        with pytest.raises(ValueError) as caught:
+            data.load_state_dict(MNIST(str(folder)).state_dict())
+        assert str(caught.value).startswith(f"the checkpoint was written by a run with {said}")
