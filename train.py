@@ -355,6 +355,7 @@ def _known_classes(key: str) -> list[str]:
         "model": (lightning_modules, "LightningModule"),
         "data": (datamodules, "LightningDataModule"),
         "head": (lightning_modules, "LossHead"),
+        "geometry": (lightning_modules, "LossHead"),
         "network": (lightning_modules, "FeatureNetwork"),
         "task": (datamodules, "Task"),
     }.get(key.rpartition(".")[2], (callbacks, "Callback"))

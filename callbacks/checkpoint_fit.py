@@ -125,5 +125,5 @@ def _flat(value: Any) -> Any:
 def _text(value: Any) -> str:
     flat = _flat(value)
     if isinstance(flat, tuple):
-        return f"{flat[0]}({', '.join(f'{k}={v}' for k, v in flat[1].items())})"
+        return f"{flat[0]}({', '.join(f'{k}={_text(v)}' for k, v in flat[1].items())})"
     return str(flat)

@@ -12,6 +12,8 @@ import traceback
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 
+from callbacks.option_classes import class_called, classes_that_fit, wanted_class
+
 # Class names that fit a key such as model.head; keys of the command line.
 KnownClasses = Callable[[str], Sequence[str]]
 
@@ -61,9 +63,21 @@ def user_sentence(
             f"trainer.callbacks holds {twice.group(1)} twice with the same settings, which a "
             f"checkpoint could not tell apart; remove one, maybe that of --trainer.callbacks+"
         )
+    if message.startswith("Early stopping conditioned on metric"):
+        return _explain_early_stopping(message)
     if type(error).__name__ == "MisconfigurationException":
         return " ".join(message.split())
     return None
+
+
+def _explain_early_stopping(message: str) -> str:
+    """EarlyStopping's monitor is not among the metrics when it looks for it."""
+    monitor, *known = re.findall(r"`([^`\s]+)`", message.replace("`EarlyStopping`", ""))
+    return (
+        f"EarlyStopping: monitor is {monitor!r}, which is not logged when it looks for it; those "
+        f"there are then: {', '.join(known) or 'none'}{nearest(monitor, known)}; for a metric of "
+        f"validation set the callback's check_on_train_epoch_end to false"
+    )
 
 
 def _raised_by_us(error: Exception) -> bool:
@@ -103,11 +117,7 @@ def explain_parser_error(
         name = match.group(1) or match.group(2)
         if failure := _import_failure(name):
             return f"{key}: cannot import {name!r}: {failure}"
-        known = known_classes(key)
-        return (
-            f"{key or 'the config'}: there is no class {name!r}{nearest(name, known)}; known "
-            f"here: {', '.join(known)} (or the full path of your own)"
-        )
+        return _explain_class(name, key, message, known_classes(key))
     # Of values one in another the innermost comes first, and is the one that is wrong.
     literal = r"Literal\[(.+?)\]\. Got value: (.+?)(?:\. Got value: |$)"
     if match := re.search(literal, message, re.M):
@@ -142,6 +152,21 @@ def explain_parser_error(
         where = f" near line {place[-1][0]}, column {place[-1][1]}" if place else ""
         return f"{config} is no valid YAML{where}"
     return " ".join(message.split())
+
+
+def _explain_class(name: str, key: str, message: str, known: Sequence[str]) -> str:
+    """A class that is not there, or that is no class for this key."""
+    owners = re.findall(r"class_path '([\w.]+)'", message)
+    wanted = wanted_class(owners[-1], key.rpartition(".")[2]) if owners else None
+    if wanted is not None:
+        fitting = classes_that_fit(wanted)
+        known = [other for other in known if other in fitting] or fitting or known
+    choice = f"{', '.join(known)} (or the full path of your own)"
+    if class_called(name) is None:
+        here = f"there is no class {name!r}{nearest(name, known)}"
+        return f"{key or 'the config'}: {here}; known here: {choice}"
+    reason = f"it is no {wanted.__name__}" if wanted else "it is of another kind"
+    return f"{key or 'the config'}: {name!r} does not fit, since {reason}; those that do: {choice}"
 
 
 def _without_the_base(message: str) -> str:

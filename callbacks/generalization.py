@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+ACCURACIES = ("train/accuracy", "test/accuracy")
+
+
 class Generalization(Probe):
     """First epoch of sustained accuracy on training and test set, and the delay between them.
 
@@ -47,6 +50,17 @@ class Generalization(Probe):
         # epoch would pin the memory around it, gigabytes over thousands of epochs.
         self._accuracy = torch.zeros(2, 0, 0)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        # A module that does not say what it scores is taken for one like Classifier.
+        scores = getattr(pl_module, "headlines", ACCURACIES)
+        if not set(ACCURACIES) <= set(scores):
+            raise ValueError(
+                f"Generalization needs the accuracy on training and test set at every validation, "
+                f"which a {type(pl_module).__name__} does not measure; remove the probe from "
+                f"trainer.callbacks, or use a Classifier"
+            )
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.current_epoch == 0:  # a new training, not one that is resumed
             self.epochs.clear()
@@ -55,7 +69,7 @@ class Generalization(Probe):
         if trainer.sanity_checking or not is_fitting(trainer):
             return
         scores = pl_module.scores()  # type: ignore[operator]
-        now = torch.stack([scores["train/accuracy"], scores["test/accuracy"]]).cpu()  # (2, S)
+        now = torch.stack([scores[name] for name in ACCURACIES]).cpu()  # (2, S)
         if not self.epochs or len(self.epochs) == self._accuracy.shape[-1]:
             room = torch.full((*now.shape, max(256, len(self.epochs))), torch.nan)
             self._accuracy = torch.cat([self._accuracy, room], dim=-1) if self.epochs else room

@@ -19,7 +19,13 @@ from callbacks.metrics import (
     polysemanticity,
 )
 from callbacks.probe import is_fitting, when
-from callbacks.shown_sentences import Sentence, sentence_title, token_names, typical_texts
+from callbacks.shown_sentences import (
+    UNKNOWN_NOTE,
+    Sentence,
+    sentence_title,
+    token_names,
+    typical_texts,
+)
 from callbacks.text_layers import check_layers, taps_of_one_word
 from callbacks.text_probe import Batch, TextProbe
 from callbacks.word_pair_probe import check_numbers
@@ -38,7 +44,8 @@ class NeuronAllocation(TextProbe):
     ``allocation_<n>_capacity`` (bars, a row a layer), ``allocation_<n>_circle`` (a word is a circle
     as large as its capacity; red and blue lines are positive and negative inner products) and
     ``allocation_<n>_interference`` (heat maps with polysemanticity). Words are marked that VMASK
-    lets through with the highest probability. Nothing is measured.
+    lets through with the highest probability; words that the vocabulary does not hold stand in
+    brackets, since all of them have one vector. Nothing is measured.
 
     Args:
         sentences: Texts; null takes test texts of typical length (12 to 20 words or the nearest
@@ -108,8 +115,9 @@ class NeuronAllocation(TextProbe):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
         stride = self.figures_every_n_epochs
-        between = is_fitting(trainer) and not trainer.sanity_checking and stride is not None
-        if between and self._is_due(trainer, stride or 1):
+        last = trainer.global_step == trainer.max_steps  # drawn when the run is closed
+        between = is_fitting(trainer) and not trainer.sanity_checking and not last
+        if between and stride is not None and self._is_due(trainer, stride):
             self._draw(trainer, pl_module)
 
     # ---- figures -------------------------------------------------------------------------------
@@ -146,12 +154,15 @@ class NeuronAllocation(TextProbe):
         if PROBABILITY in taps:
             important = important_words(taps[PROBABILITY], batch["mask"], self.percent)
             marks = important[0, :length].cpu().numpy()
-        words = token_names(data.split_words(sentence.text), batch["words"][0, :length].tolist())
+        unknown = (batch["tokens"][0, :length] == data.unknown_token).tolist()
+        numbers = batch["words"][0, :length].tolist()
+        words = token_names(data.split_words(sentence.text), numbers, unknown)
         marked: dict[str, Any] = {
             "important": marks,
             "important_name": f"important: top {self.percent:g} % by VMASK",
         }
-        title = sentence_title(sentence, taps["logits"][0], data.class_names) + moment
+        note = UNKNOWN_NOTE if any(unknown) else ""
+        title = sentence_title(sentence, taps["logits"][0], data.class_names) + note + moment
         circle = states[self.circle_layer]
         products = circle.float() @ circle.float().T
         spelled = self.circle_layer.replace("_", " ")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 TYPICAL = (12, 20)  # words of a sentence that is easily read in a figure
 LONGEST_TITLE = 200  # letters of the sentence above its figures
+UNKNOWN_NOTE = " · [word]: unknown to the model"  # behind a title, where token_names sets brackets
 
 
 class Sentence(NamedTuple):
@@ -39,11 +40,22 @@ def typical_texts(lengths: Sequence[int], labels: Sequence[int], number: int) ->
     return in_turn[:number]
 
 
-def token_names(words: Sequence[str], numbers: Sequence[int]) -> list[str]:
-    """How tokens are called in figures: their word, with a count where it has several tokens."""
+def token_names(
+    words: Sequence[str], numbers: Sequence[int], unknown: Sequence[bool] | None = None
+) -> list[str]:
+    """How tokens are called in figures: their word, with a count where it has several tokens.
+
+    Args:
+        words: Of the text.
+        numbers: Of the word of each token.
+        unknown: Which tokens stand for a word that the model does not know. All of these have one
+            vector, whatever the word; they are set in brackets.
+    """
     names = []
     for place, number in enumerate(numbers):
         word = words[number] if number < len(words) else "<unk>"
+        if unknown is not None and unknown[place]:
+            word = f"[{word}]"
         parts = numbers.count(number)
         part = numbers[: place + 1].count(number)
         names.append(word if parts == 1 else f"{word} {part}/{parts}")

@@ -29,6 +29,14 @@ class WeightNorms(Probe):
     def __init__(self, every_n_epochs: int = 100) -> None:
         super().__init__(every_n_epochs)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if not hasattr(pl_module, "hidden_states"):
+            raise ValueError(
+                f"WeightNorms reads the features of inputs, which a {type(pl_module).__name__} "
+                f"does not give; remove the probe from trainer.callbacks, or use a Classifier"
+            )
+
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
         loader: Any = trainer.val_dataloaders
         if loader is None:  # validation is switched off

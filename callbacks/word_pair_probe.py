@@ -49,10 +49,12 @@ class WordPairProbe(Probe):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         data: Any = getattr(trainer, "datamodule", None)
-        if not hasattr(data, "encode"):
+        # That of labelled texts encodes them as a batch, and takes most words for unknown ones.
+        if not hasattr(data, "encode") or hasattr(data, "unknown_token"):
             raise ValueError(
-                f"{type(self).__name__} needs a data module that turns words into tokens, such as "
-                f"OpenWebText; remove the probe from trainer.callbacks, or use one"
+                f"{type(self).__name__} needs a data module that turns words into tokens of a "
+                f"language model, such as OpenWebText; remove the probe from "
+                f"trainer.callbacks, or use one"
             )
         vocab_size = pl_module.embedding_matrix().shape[1]  # type: ignore[operator]
         self.pairs = encode_word_pairs(self.words, data.encode, vocab_size, self.leading_space)

@@ -2,13 +2,25 @@
 
 from lightning_modules.classifier import Classifier
 from lightning_modules.ensemble import Ensemble
-from lightning_modules.heads import CrossEntropyHead, HarmonicHead, LossHead
+from lightning_modules.heads import (
+    CrossEntropyHead,
+    FocalHead,
+    HarmonicHead,
+    LabelSmoothingHead,
+    LossHead,
+    SmoothHingeHead,
+    SoftNearestNeighbourHead,
+    SphericalSoftmaxHead,
+    SupervisedContrastiveHead,
+)
 from lightning_modules.language_model import LanguageModel
 from lightning_modules.networks import (
     GPT2,
     MLP,
     FeatureNetwork,
     NetworkWithHead,
+    PixelMLP,
+    Pixels,
     SeededDropout,
     TextTransformer,
     ToyTransformer,
@@ -23,11 +35,19 @@ __all__ = [
     "CrossEntropyHead",
     "Ensemble",
     "FeatureNetwork",
+    "FocalHead",
     "HarmonicHead",
+    "LabelSmoothingHead",
     "LanguageModel",
     "LossHead",
     "NetworkWithHead",
+    "PixelMLP",
+    "Pixels",
     "SeededDropout",
+    "SmoothHingeHead",
+    "SoftNearestNeighbourHead",
+    "SphericalSoftmaxHead",
+    "SupervisedContrastiveHead",
     "TextClassifier",
     "TextTransformer",
     "ToyTransformer",

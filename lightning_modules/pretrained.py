@@ -125,8 +125,9 @@ class Pretrained(NamedTuple):
         if one_matrix and not is_tied(network, head):
             with torch.no_grad():
                 head.weight[: network.vocab_size] = network.embedding_matrix()
-        if isinstance(head, CrossEntropyHead) and head.bias is not None:
-            nn.init.zeros_(head.bias)  # GPT-2 has none on its logits
+        readout = getattr(head, "geometry", head)  # of a head that is an objective
+        if isinstance(readout, CrossEntropyHead) and readout.bias is not None:
+            nn.init.zeros_(readout.bias)  # GPT-2 has none on its logits
 
     def _copy(self, stored: Tensor, place: Place) -> None:
         if place.tensor is None:

@@ -12,25 +12,31 @@ from typing import Any
 def recipe(factory: Callable[..., Any]) -> dict[str, Any]:
     """A class, or a ``partial`` of one with plain keywords, as class path and all its options.
 
+    An option may be such a class or ``partial`` itself, as a head's geometry is; it is written down
+    in the same way.
+
     Returns:
-        ``{"class_path": ..., "init_args": {...}}``; class path None for any other function, which
-        cannot be written down.
+        ``{"class_path": ..., "init_args": {...}}``; class path None for any other function, or one
+        among the options, which cannot be written down.
     """
     cls = factory.func if isinstance(factory, partial) else factory
     keywords = factory.keywords if isinstance(factory, partial) else {}
     positional = isinstance(factory, partial) and factory.args
-    plain = all(isinstance(value, str | int | float | bool | None) for value in keywords.values())
+    plain = all(
+        isinstance(value, str | int | float | bool | None) or callable(value)
+        for value in keywords.values()
+    )
     if not isinstance(cls, type) or positional or not plain:
         return {"class_path": None}
-    defaults = {
+    options = {
         name: parameter.default
         for name, parameter in inspect.signature(cls).parameters.items()
         if parameter.default is not inspect.Parameter.empty
-    }
-    return {
-        "class_path": f"{cls.__module__}.{cls.__qualname__}",
-        "init_args": {**defaults, **keywords},
-    }
+    } | keywords
+    written = {name: recipe(value) if callable(value) else value for name, value in options.items()}
+    if any(_is_recipe(value) and value["class_path"] is None for value in written.values()):
+        return {"class_path": None}
+    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": written}
 
 
 def from_recipe(factory: Callable[..., Any] | dict[str, Any], name: str) -> Callable[..., Any]:
@@ -47,4 +53,12 @@ def from_recipe(factory: Callable[..., Any] | dict[str, Any], name: str) -> Call
             f"pass {name}=... to load_from_checkpoint"
         )
     module, _, cls = factory["class_path"].rpartition(".")
-    return partial(getattr(importlib.import_module(module), cls), **factory.get("init_args", {}))
+    options = {
+        key: from_recipe(value, f"{name}.{key}") if _is_recipe(value) else value
+        for key, value in factory.get("init_args", {}).items()
+    }
+    return partial(getattr(importlib.import_module(module), cls), **options)
+
+
+def _is_recipe(value: Any) -> bool:
+    return isinstance(value, dict) and "class_path" in value

@@ -149,9 +149,9 @@ class TextClassifier(L.LightningModule):
                 self.head.weight.mul_(self.network.initial_scale / rms)
 
         self.divergence = DivergenceWatch("lower model.learning_rate, or set model.clip_norm")
-        self.train_means = nn.ModuleDict(
-            {name: MeanMetric(nan_strategy="disable") for name in ("loss", *self._terms())}
-        )
+        names = ("loss", *self._terms())
+        self._means = {name: MeanMetric(nan_strategy="disable") for name in names}
+        self.train_means = nn.ModuleDict(self._means)  # so that they move with the module
         self.evaluated_loss = SumMetric(nan_strategy="disable")
         self.evaluated_texts = SumMetric(nan_strategy="disable")
         self.accuracy = MulticlassAccuracy(num_classes, average="micro", ignore_index=-100)
@@ -195,7 +195,7 @@ class TextClassifier(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self.divergence.start(self.device)
-        for mean in self.train_means.values():
+        for mean in self._means.values():
             mean.reset()
         self._last_step = last_step(self.trainer)
         count_in_steps(self.trainer)
@@ -229,7 +229,7 @@ class TextClassifier(L.LightningModule):
             loss = loss + weight * term
         with torch.no_grad():
             self.divergence.note(loss, self.global_step + 1)
-            for name, mean in self.train_means.items():
+            for name, mean in self._means.items():
                 mean.update({"loss": loss, **found}[name])
         return loss
 
@@ -291,7 +291,7 @@ class TextClassifier(L.LightningModule):
             return
         self.divergence.stop_if_diverged(self.trainer.strategy)
         logged = {}
-        for name, mean in self.train_means.items():
+        for name, mean in self._means.items():
             logged[f"train/{name}"] = mean.compute()  # over all ranks and steps since last time
             mean.reset()
         self._scores.update({name: value.detach().reshape(1) for name, value in logged.items()})
@@ -333,6 +333,14 @@ class TextClassifier(L.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """As for validation."""
         return self.validation_step(batch, batch_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """The probability of each class (B, classes), beside the texts' numbers and labels."""
+        return {
+            "numbers": batch["numbers"],
+            "labels": batch["labels"],
+            "probabilities": self.classify(batch).float().softmax(dim=-1),
+        }
 
     def on_validation_epoch_end(self) -> None:
         if not self.trainer.sanity_checking:

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +34,8 @@ class LossHead(nn.Module, ABC):
     fused: bool | None = None
     # Whether logits depend on distances, so that features and weights should start at one scale.
     compares_by_distance: bool = False
+    # Whether the loss compares the examples of a batch with one another, and is no mean over them.
+    compares_examples: bool = False
     # Numeric settings in which the members of one ensemble may differ: those that the class reads
     # anew in every forward pass. A subclass names its own, since it may derive things from them.
     member_settings: ClassVar[frozenset[str]] = frozenset()
@@ -111,17 +114,41 @@ def refuse_settings(head: Callable[..., Any], names: Iterable[str]) -> None:
     """Refuse settings in which members with this head cannot differ.
 
     Raises:
-        ValueError: The head, a class or a ``partial`` of one, does not name them as its own.
+        ValueError: The head, a class or a ``partial`` of one, does not name them as its own or its
+            geometry's.
     """
-    cls = head.func if isinstance(head, partial) else head
-    known = getattr(cls, "__dict__", {}).get("member_settings", frozenset())
+    known = _member_settings(head)
     for name in names:
         if name not in known:
+            cls = _class_of(head)
             choices = ", ".join(sorted(known)) or "none"
             raise ValueError(
                 f"{getattr(cls, '__name__', 'this head')} has no setting {name!r} that could "
                 f"differ between members; those it has: {choices}"
             )
+
+
+def _member_settings(head: Callable[..., Any]) -> frozenset[str]:
+    """Of a head and, if it has one, of its geometry."""
+    cls = _class_of(head)
+    chosen = head.keywords if isinstance(head, partial) else {}
+    own: frozenset[str] | None = getattr(cls, "__dict__", {}).get("member_settings")
+    if own is None:
+        return frozenset()
+    options = signature(cls).parameters
+    if "geometry" not in options:
+        return own
+    return own | _member_settings(chosen.get("geometry", options["geometry"].default))
+
+
+def _class_of(head: Callable[..., Any]) -> Callable[..., Any]:
+    """The class that a ``partial`` builds; other functions are returned as they are.
+
+    The command line's ``partial`` is of a function of jsonargparse's, with the class among its
+    arguments.
+    """
+    parts = (head.func, *head.args) if isinstance(head, partial) else (head,)
+    return next((part for part in parts if isinstance(part, type)), head)
 
 
 def masked_mean(losses: Tensor, counted: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from lightning_modules.networks.feature_network import FeatureNetwork
 from lightning_modules.networks.gpt2 import GPT2
+from lightning_modules.networks.linear import PixelMLP, Pixels
 from lightning_modules.networks.mlp import MLP
 from lightning_modules.networks.network_with_head import NetworkWithHead
 from lightning_modules.networks.seeded_dropout import SeededDropout
@@ -14,6 +15,8 @@ __all__ = [
     "MLP",
     "FeatureNetwork",
     "NetworkWithHead",
+    "PixelMLP",
+    "Pixels",
     "SeededDropout",
     "TextTransformer",
     "ToyTransformer",

@@ -87,6 +87,26 @@ def test_tokens_of_one_word_are_told_apart():
     assert token_names([], [0]) == ["<unk>"]
 
 
+def test_words_that_the_model_does_not_know_stand_in_brackets_and_the_title_says_so(trained, drawn):
+    text = "w1 lovely $50 w2 it"
+    figures_of(trained, NeuronAllocation([text, SENTENCE], layers=["ffn1"]))
+    for _, given, options in drawn[:3]:
+        assert given[-1] == ["w1", "lovely", "[$50]", "w2", "[it]"]
+        assert f"{text} · [word]: unknown to the model" in options["title"]
+    for _, given, options in drawn[3:]:
+        assert given[-1] == SENTENCE.split()
+        assert "unknown" not in options["title"]
+
+
+def test_pieces_of_words_are_known_and_a_text_without_words_is_not(trained, drawn):
+    data = planted_data(trained.folder, tokenizer="bytes")
+    probe = NeuronAllocation(["$5"], layers=["ffn1"])
+    figures_of(trained._replace(data=data), probe, small_classifier(data))
+    assert drawn[0][1][-1] == ["$5 1/3", "$5 2/3", "$5 3/3"]  # a space is the first
+    assert token_names(["<unk>"], [0], [True]) == ["[<unk>]"]
+    assert token_names(["long"], [0, 0], [False, True]) == ["long 1/2", "[long] 2/2"]
+
+
 @pytest.mark.parametrize("options", [{"tokenizer": "bytes"}, {"max_length": 6}])
 def test_figures_are_drawn_of_pieces_of_words_and_of_cut_texts(trained, options):
     data = planted_data(trained.folder, **options)

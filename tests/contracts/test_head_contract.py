@@ -1,6 +1,7 @@
 """What every loss head promises, checked on every head that lightning_modules.heads exports.
 
-A head that takes ``fused`` is checked with fused=True as well: small sizes would not use it.
+A head that takes ``fused`` is checked with fused=True as well: small sizes would not use it. One
+that takes a ``geometry`` is checked with the harmonic one as well.
 """
 
 import inspect
@@ -13,7 +14,13 @@ from torch.func import functional_call, grad, vmap
 
 import lightning_modules.heads
 from lightning_modules import MLP, NetworkWithHead
-from lightning_modules.heads import CrossEntropyHead, HarmonicHead, LossHead
+from lightning_modules.heads import (
+    CrossEntropyHead,
+    HarmonicHead,
+    LossHead,
+    SphericalSoftmaxHead,
+    SupervisedContrastiveHead,
+)
 
 HEADS = [
     cls
@@ -31,6 +38,9 @@ def each(heads):
         forms.append(pytest.param(cls, id=cls.__name__))
         if "fused" in inspect.signature(cls).parameters:
             forms.append(pytest.param(partial(cls, fused=True), id=f"{cls.__name__}-fused"))
+        if "geometry" in inspect.signature(cls).parameters:
+            harmonic = partial(cls, geometry=HarmonicHead)
+            forms.append(pytest.param(harmonic, id=f"{cls.__name__}-harmonic"))
     return pytest.mark.parametrize("cls", forms)
 
 
@@ -40,6 +50,10 @@ each_head = each(HEADS)
 def build(cls, width=WIDTH, classes=CLASSES):
     torch.manual_seed(0)
     return cls(width, classes)
+
+
+def keywords(cls):
+    return cls.keywords if isinstance(cls, partial) else {}
 
 
 def examples(*shape, width=WIDTH, classes=CLASSES):
@@ -117,13 +131,16 @@ def test_logits_of_an_example_do_not_depend_on_its_neighbours(cls):
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 4), (2, 1, 3)], ids=str)
 def test_loss_is_a_finite_scalar_with_finite_gradients_that_are_not_all_zero(cls, shape):
     head = build(cls)
-    loss, of_features, of_parameters = loss_and_gradients(head, *examples(*shape))
+    features, targets = examples(*shape)
+    loss, of_features, of_parameters = loss_and_gradients(head, features, targets)
     assert loss.shape == ()
     assert loss.isfinite()
     assert of_features.shape == (*shape, WIDTH)
-    for gradient in (of_features, of_parameters["weight"]):
-        assert gradient.isfinite().all()
-        assert gradient.abs().max() > 0
+    assert of_features.isfinite().all() and of_parameters["weight"].isfinite().all()
+    assert of_parameters["weight"].abs().max() > 0
+    # A head that compares examples has nothing to say where no two are of one class.
+    comparable = len(targets.unique()) < targets.numel()
+    assert (of_features.abs().max() > 0) == (comparable or not head.compares_examples)
 
 
 @each_head
@@ -137,11 +154,13 @@ def test_loss_does_not_depend_on_how_examples_are_laid_out(cls):
 
 
 @each_head
-def test_loss_is_the_mean_over_examples(cls):
+def test_loss_is_the_mean_over_examples_unless_it_compares_them(cls):
     head = build(cls)
     features, targets = examples(6)
     alone = [head.loss(features[i : i + 1], targets[i : i + 1]).item() for i in range(6)]
-    assert head.loss(features, targets).item() == pytest.approx(sum(alone) / 6, rel=1e-5)
+    together = head.loss(features, targets).item()
+    is_mean = together == pytest.approx(sum(alone) / 6, rel=1e-5)
+    assert is_mean != head.compares_examples
 
 
 @each_head
@@ -199,7 +218,7 @@ def test_with_nothing_but_ignored_targets_loss_and_gradients_are_zero(cls):
     assert all((gradient == 0).all() for gradient in of_parameters.values())
 
 
-@each([CrossEntropyHead, HarmonicHead])
+@each([CrossEntropyHead, HarmonicHead, SphericalSoftmaxHead])
 @pytest.mark.parametrize("width, classes", [(WIDTH, CLASSES), (64, 300)], ids=["small", "large"])
 def test_loss_is_the_negative_log_of_the_softmax_of_the_logits(cls, width, classes):
     head = build(cls, width, classes)
@@ -355,8 +374,7 @@ def test_tie_refuses_another_shape_and_names_both(cls, shape):
 
 @each_head
 def test_the_fused_form_is_the_one_that_is_asked_for(cls):
-    fused = isinstance(cls, partial)
-    assert build(cls).uses_fused_loss() == fused
+    assert build(cls).uses_fused_loss() == keywords(cls).get("fused", False)
 
 
 # (width, classes) below and above the size from which the harmonic head forms matrix products.
@@ -441,5 +459,7 @@ def test_a_single_class_is_certain(cls):
     head = build(cls, classes=1)
     features, targets = examples(4, classes=1)
     loss, of_features, of_parameters = loss_and_gradients(head, features, targets)
-    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    if not isinstance(head, SupervisedContrastiveHead):  # whose examples still share out 1
+        assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    assert loss.isfinite()
     assert of_features.isfinite().all() and of_parameters["weight"].isfinite().all()

@@ -1,0 +1,60 @@
+"""Which classes an option takes, as far as the annotation of the option tells."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+from collections.abc import Callable
+
+# Packages whose classes are known by their short names.
+PACKAGES = ("lightning_modules", "datamodules", "callbacks")
+
+
+def class_called(name: str) -> type | None:
+    """The class of a full path, or of a short name among those of Glassbox; None if there is none.
+
+    Args:
+        name: Such as ``MLP`` or ``lightning_modules.MLP``.
+    """
+    module, _, short = name.rpartition(".")
+    for package in [module] if module else PACKAGES:
+        try:
+            found = getattr(importlib.import_module(package), short, None)
+        except ImportError:
+            continue
+        if isinstance(found, type):
+            return found
+    return None
+
+
+def wanted_class(owner: str, option: str) -> type | None:
+    """The class that an option takes, or whose subclasses it takes; None where that is not known.
+
+    Args:
+        owner: Full path of the class that has the option.
+        option: Its name. Annotated with a class, or with a callable that returns one.
+    """
+    cls = class_called(owner)
+    if cls is None:
+        return None
+    try:
+        annotation = typing.get_type_hints(cls.__init__).get(option)  # type: ignore[misc]
+    except NameError:  # something that only type checkers import
+        return None
+    for choice in (annotation, *typing.get_args(annotation)):  # itself, or the parts of a union
+        returned = typing.get_args(choice)[-1] if typing.get_origin(choice) is Callable else choice
+        if isinstance(returned, type) and returned.__module__ != "builtins":
+            return returned
+    return None
+
+
+def classes_that_fit(wanted: type) -> list[str]:
+    """Short names of Glassbox's classes that are the wanted one or derived from it."""
+    package = importlib.import_module(wanted.__module__.partition(".")[0])
+    exported = {name: getattr(package, name) for name in getattr(package, "__all__", [])}
+    return [
+        name
+        for name, value in exported.items()
+        if isinstance(value, type) and issubclass(value, wanted) and not inspect.isabstract(value)
+    ]

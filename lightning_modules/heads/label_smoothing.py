@@ -1,0 +1,50 @@
+"""Label smoothing: a part of the target's probability is spread over all classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_modules.heads.cross_entropy import CrossEntropyHead
+from lightning_modules.heads.head import LossHead
+from lightning_modules.heads.objective_head import LogitObjectiveHead, log_odds
+
+
+class LabelSmoothingHead(LogitObjectiveHead):
+    """Cross-entropy with smoothed targets: q_v = smoothing / C, and 1 - smoothing more at the own.
+
+    Szegedy et al., "Rethinking the Inception architecture for computer vision" (2016), §7. In terms
+    of the target's probability it is -log p_c + smoothing · mean over v of log(p_c / p_v): however
+    sure the head is, being surer costs something.
+
+    Args:
+        in_features: Width of the features.
+        num_classes: Number of classes.
+        geometry: Loss head class that forms the logits; called with (in_features, num_classes).
+        smoothing: Share of the probability that is spread, from 0 (cross-entropy) to 1.
+        of_geometry: Settings of the geometry, one value a member of an ensemble.
+
+    Raises:
+        ValueError: smoothing is not between 0 and 1, or the geometry does not fit.
+    """
+
+    member_settings: ClassVar[frozenset[str]] = frozenset({"smoothing"})
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        geometry: Callable[[int, int], LossHead] = CrossEntropyHead,
+        smoothing: float = 0.1,
+        **of_geometry: float,
+    ) -> None:
+        super().__init__(in_features, num_classes, geometry, **of_geometry)
+        if not 0 <= smoothing <= 1:
+            raise ValueError(f"smoothing is {smoothing}; it must be from 0 (cross-entropy) to 1")
+        self.smoothing = float(smoothing)
+
+    def losses(self, behind: Tensor, is_target: Tensor) -> Tensor:
+        return F.softplus(log_odds(behind, is_target)) - self.smoothing * behind.mean(dim=-1)
