@@ -7,19 +7,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_modules.data_sizes import refuse_other_sizes
 from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.heads.head import refuse_settings
+from lightning_modules.many_members import ManyMembers
 from lightning_modules.member_scores import MemberScores
-from lightning_modules.member_share import MemberShare, member_range, rank_optimizer_state
+from lightning_modules.member_share import member_range
 from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead
 from lightning_modules.optimization import apply_settings
 from lightning_modules.recipes import from_recipe, recipe
@@ -30,7 +29,7 @@ from lightning_modules.step_groups import StepGroup, parameters_of, step_groups
 _COMPILE_FROM_MEMBER_STEPS = 150_000
 
 
-class Classifier(L.LightningModule):
+class Classifier(ManyMembers):
     """A network and a loss head, trained with AdamW for one seed or for many seeds at once.
 
     One ``training_step`` is one epoch of optimizer steps of all seeds (manual optimisation), so
@@ -63,6 +62,8 @@ class Classifier(L.LightningModule):
     Raises:
         ValueError: A number is out of range, or head_settings do not fit.
     """
+
+    remedy = "lower model.learning_rate, or raise the head's eps"
 
     def __init__(
         self,
@@ -108,7 +109,6 @@ class Classifier(L.LightningModule):
             "num_tokens": num_tokens,
             "num_classes": num_classes,
         }
-        self.automatic_optimization = False
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.betas = betas
@@ -127,10 +127,7 @@ class Classifier(L.LightningModule):
         builds = [partial(build, settings) for settings in self.head_settings]
         self.ensemble = Ensemble(builds, self.seeds)
         self.member_scores = MemberScores(len(self.seeds))
-        self._share: MemberShare | None = None
         self._groups: list[StepGroup] = []
-        self._diverged: set[int] = set()
-        self._data_logged = False
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -151,14 +148,6 @@ class Classifier(L.LightningModule):
         if stage == "fit":
             _refuse_steps_on_ranks(trainer.datamodule, trainer.world_size)
         self._share, self._groups = None, []
-
-    def share(self) -> MemberShare:
-        """What this rank trains; made when the parameters are on their device, which is late."""
-        if self._share is None:
-            trainer = self._trainer
-            place = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-            self._share = MemberShare(self.ensemble, *place)
-        return self._share
 
     def step_groups(self) -> list[StepGroup]:
         """What this rank trains, divided by how many steps an epoch its members take."""
@@ -192,9 +181,7 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """One epoch: ``inputs`` (steps, S, B, ...) and ``targets`` (steps, S, B)."""
-        # The plain optimizer: Lightning's wrapper calls every callback's hooks at every step.
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert not isinstance(optimizer, list)  # there is one
+        optimizer = self.plain_optimizer()
         share, groups = self.share(), self.step_groups()
         batch = share.take(batch, dim=1)
         num_steps = len(batch["inputs"])
@@ -210,14 +197,7 @@ class Classifier(L.LightningModule):
             if len(groups) > 1:
                 ensemble.zero_grad(set_to_none=True)  # so that the other groups' steps pass it by
         share.publish()
-        # Which leaves the counting of steps to us.
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        for count in (progress.total, progress.current):
-            count.ready += num_steps
-            count.completed += num_steps
-        # Lightning's loggers count batches; count optimizer steps instead, as figures and
-        # checkpoints do. It adds the 1 of this batch itself.
-        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step - 1
+        self.count_steps(num_steps)
         self._report_divergence(share.gather(losses))
 
     def _refuse_twins(self, datamodule: Any) -> None:
@@ -227,20 +207,6 @@ class Classifier(L.LightningModule):
         different = {(seed, *head.items(), *data.items()) for seed, head, data in members}
         if len(different) < len(self.seeds):
             raise ValueError(f"seeds are {self.seeds}; give at least one, and each only once")
-
-    # ---- checkpoints: those of one device, whatever the number of ranks -----------------------
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        states = checkpoint.get("optimizer_states", [])
-        checkpoint["optimizer_states"] = [self.share().gather_optimizer_state(s) for s in states]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        trainer = self._trainer
-        if trainer is None or trainer.world_size == 1:
-            return
-        first, last = member_range(len(self.seeds), trainer.global_rank, trainer.world_size)
-        states = checkpoint.get("optimizer_states", [])
-        checkpoint["optimizer_states"] = [rank_optimizer_state(s, first, last) for s in states]
 
     # ---- evaluation ----------------------------------------------------------------------------
 
@@ -337,37 +303,6 @@ class Classifier(L.LightningModule):
         stride = max(1, trainer.log_every_n_steps // self._steps_per_epoch())
         epoch = self.current_epoch + 1
         return epoch % stride == 0 or epoch == self.trainer.max_epochs
-
-    def _log_quartiles(self, scores: dict[str, Tensor]) -> None:
-        """Log each score's median over seeds, and its quartiles where there are several seeds."""
-        logged: dict[str, Any] = {}
-        for name, values in scores.items():
-            # What is said of the data does not change; every logged number costs 60 µs.
-            if values.isnan().all() or (name.startswith("data/") and self._data_logged):
-                continue
-            q = torch.tensor([0.25, 0.5, 0.75], device=values.device)
-            low, median, high = values.float().nanquantile(q.float()).tolist()
-            logged[name] = median
-            if len(values) > 1:
-                logged[f"{name}_q25"], logged[f"{name}_q75"] = low, high
-        self.log_dict(logged, batch_size=1)
-        self._data_logged = True
-
-    def _report_divergence(self, losses: Tensor) -> None:
-        """Name the seeds whose loss is no number; stop when no other is left."""
-        if losses.isfinite().all():
-            return
-        diverged = {self.seeds[i] for i in (~losses.isfinite()).nonzero().flatten().tolist()}
-        where = f"in epoch {self.current_epoch} (optimizer step {self.global_step})"
-        advice = "lower model.learning_rate, or raise the head's eps"
-        if len(diverged) == len(self.seeds):
-            raise ValueError(f"the loss of every seed is NaN or infinite {where}; {advice}")
-        if diverged - self._diverged:
-            rank_zero_warn(
-                f"the training loss of seed {sorted(diverged - self._diverged)} is NaN or infinite "
-                f"{where}; the other seeds go on; {advice}"
-            )
-        self._diverged |= diverged
 
 
 def _refuse_steps_on_ranks(datamodule: Any, ranks: int) -> None:
