@@ -268,7 +268,7 @@ def command_line_class() -> Any:
             parser.add_lightning_class_args(callbacks.RunCheckpoint, "checkpoint")
             parser.add_lightning_class_args(callbacks.RunProgress, "progress")
             parser.add_lightning_class_args(callbacks.RunSummary, "summary")
-            for name in ("vocab_size", "num_tokens", "num_classes"):
+            for name in ("vocab_size", "num_tokens", "num_classes", "num_features", "num_values"):
                 parser.link_arguments(
                     f"data.{name}", f"model.init_args.{name}", apply_on="instantiate"
                 )

@@ -1,5 +1,6 @@
 """LightningModules, networks and loss heads, by their short names."""
 
+from lightning_modules.autoencoder import FeatureAutoencoder
 from lightning_modules.classifier import Classifier
 from lightning_modules.ensemble import Ensemble
 from lightning_modules.heads import (
@@ -23,6 +24,7 @@ from lightning_modules.networks import (
     Pixels,
     SeededDropout,
     TextTransformer,
+    ToyAutoencoder,
     ToyTransformer,
     VariationalWordMask,
 )
@@ -34,6 +36,7 @@ __all__ = [
     "Classifier",
     "CrossEntropyHead",
     "Ensemble",
+    "FeatureAutoencoder",
     "FeatureNetwork",
     "FocalHead",
     "HarmonicHead",
@@ -50,6 +53,7 @@ __all__ = [
     "SupervisedContrastiveHead",
     "TextClassifier",
     "TextTransformer",
+    "ToyAutoencoder",
     "ToyTransformer",
     "VariationalWordMask",
 ]

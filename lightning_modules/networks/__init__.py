@@ -7,6 +7,7 @@ from lightning_modules.networks.mlp import MLP
 from lightning_modules.networks.network_with_head import NetworkWithHead
 from lightning_modules.networks.seeded_dropout import SeededDropout
 from lightning_modules.networks.text_transformer import TextTransformer
+from lightning_modules.networks.toy_autoencoder import ToyAutoencoder
 from lightning_modules.networks.toy_transformer import ToyTransformer
 from lightning_modules.networks.vmask import VariationalWordMask
 
@@ -19,6 +20,7 @@ __all__ = [
     "Pixels",
     "SeededDropout",
     "TextTransformer",
+    "ToyAutoencoder",
     "ToyTransformer",
     "VariationalWordMask",
 ]

@@ -1,0 +1,71 @@
+"""The toy model of superposition: many features through few hidden dimensions and back."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Kind = Literal["linear", "relu", "relu_hidden"]
+
+
+class ToyAutoencoder(nn.Module):
+    """x -> x W Wᵀ + b, with a ReLU behind it or not (Elhage et al. 2022; Bowcott §6).
+
+    ``weight`` is W, one row a feature: W_i is what the feature adds to the hidden layer, and what
+    the hidden layer is compared with to recover it (the paper writes its transpose).
+
+    Args:
+        num_features: N.
+        hidden_dim: H.
+        kind: 'linear' is x W Wᵀ + b, 'relu' max(0, x W Wᵀ + b), and 'relu_hidden' has a ReLU at the
+            hidden layer as well, max(0, max(0, x W) Wᵀ + b).
+        initial_scale: Standard deviation of the initial weights; null takes Xavier's for one model,
+            √(2 / (N + H)). (The published notebooks apply Xavier to several models stacked, whose
+            scale then depends on how many there are.)
+
+    Raises:
+        ValueError: A size is below 1, the scale not positive, or there is no such kind.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_dim: int,
+        kind: Kind = "relu",
+        initial_scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        if min(num_features, hidden_dim) < 1:
+            raise ValueError(
+                f"num_features is {num_features} and hidden_dim {hidden_dim}; both must be at "
+                f"least 1"
+            )
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind is {kind!r}; choose one of {', '.join(get_args(Kind))}")
+        if initial_scale is not None and not 0 < initial_scale < math.inf:
+            raise ValueError(f"initial_scale is {initial_scale}; it must be positive, or null")
+        self.kind = kind
+        scale = math.sqrt(2.0 / (num_features + hidden_dim))
+        scale = scale if initial_scale is None else initial_scale
+        self.weight = nn.Parameter(torch.randn(num_features, hidden_dim) * scale)
+        self.bias = nn.Parameter(torch.zeros(num_features))
+
+    def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
+        """The reconstruction (..., N) of features (..., N).
+
+        With ``targets``, the importance I (N,) of the features, the scalar loss instead: the mean
+        over draws and features of I_i (x_i − x̂_i)².
+        """
+        hidden = inputs @ self.weight  # (..., H)
+        if self.kind == "relu_hidden":
+            hidden = F.relu(hidden)
+        output = hidden @ self.weight.mT + self.bias  # (..., N)
+        if self.kind != "linear":
+            output = F.relu(output)
+        if targets is None:
+            return output
+        return (targets * (inputs - output).square()).mean()

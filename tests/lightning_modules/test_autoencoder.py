@@ -1,0 +1,149 @@
+"""FeatureAutoencoder against a bare loop on one model, and its formulas against plain NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+
+from datamodules import CircularFeatures, SparseFeatures
+from lightning_modules import FeatureAutoencoder, ToyAutoencoder
+
+
+def trained(model: FeatureAutoencoder, data: L.LightningDataModule, epochs: int) -> L.Trainer:
+    trainer = L.Trainer(
+        max_epochs=epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        log_every_n_steps=1_000,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    return trainer
+
+
+def sparse(**options) -> SparseFeatures:
+    settings = {"num_features": 6, "batch_size": 32, "steps_per_epoch": 5, "val_steps": 2}
+    return SparseFeatures(**{**settings, "sparsity": [0.5, 0.9], "importance": 0.8, **options})
+
+
+@pytest.mark.parametrize("kind", ["linear", "relu", "relu_hidden"])
+def test_reconstruction_and_loss_are_the_papers(kind):
+    torch.manual_seed(0)
+    model = ToyAutoencoder(4, 2, kind).double()
+    with torch.no_grad():
+        model.bias.copy_(torch.randn(4))
+    x, importance = torch.rand(5, 4).double(), torch.tensor([1.0, 0.5, 0.25, 0.125]).double()
+    w, b = model.weight.detach().numpy(), model.bias.detach().numpy()
+    total = 0.0
+    for row in x.numpy():
+        hidden = np.array([sum(row[i] * w[i, k] for i in range(4)) for k in range(2)])
+        hidden = np.maximum(hidden, 0) if kind == "relu_hidden" else hidden
+        output = np.array([sum(hidden[k] * w[i, k] for k in range(2)) + b[i] for i in range(4)])
+        output = output if kind == "linear" else np.maximum(output, 0)
+        total += sum(importance[i].item() * (row[i] - output[i]) ** 2 for i in range(4))
+    assert float(model(x, importance).detach()) == pytest.approx(total / (5 * 4))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_each_member_trains_as_a_bare_loop_on_its_own_draws_does(optimizer, schedule):
+    options = {"optimizer": optimizer, "schedule": schedule, "learning_rate": 0.02}
+    model = FeatureAutoencoder(
+        6, num_values=2, hidden_dim=2, seeds=[3, 7], weight_decay=0.1, compile="never", **options
+    )
+    data = sparse()
+    trained(model, data, epochs=3)
+    draws = [next(iter(data.train_dataloader()))["inputs"]]  # of the epoch that would come next
+    assert draws[0].first_step == 15
+    member = 2  # seed 3 at sparsity 0.9
+    torch.manual_seed(3)
+    alone = ToyAutoencoder(6, 2)
+    kinds = {
+        "adam": lambda p: torch.optim.Adam(p, 0.02, weight_decay=0.1),
+        "adamw": lambda p: torch.optim.AdamW(p, 0.02, weight_decay=0.1),
+        "sgd": lambda p: torch.optim.SGD(p, 0.02, momentum=0.9, weight_decay=0.1),
+    }
+    stepper = kinds[optimizer](list(alone.parameters()))
+    importance = torch.tensor([0.8**i for i in range(6)])
+    for epoch in range(3):
+        draws[0].first_step = 5 * epoch
+        for i in range(5):
+            done = (5 * epoch + i) / 15
+            share = {
+                "constant": 1.0,
+                "linear": 1 - done,
+                "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+            }[schedule]
+            for group in stepper.param_groups:
+                group["lr"] = 0.02 * share
+            stepper.zero_grad()
+            x = draws[0][i][member]
+            (importance * (x - alone(x)).square()).mean().backward()
+            stepper.step()
+    assert torch.allclose(model.feature_weights()[member], alone.weight, atol=1e-5)
+    assert torch.allclose(model.feature_biases()[member], alone.bias, atol=1e-5)
+
+
+def test_scores_of_validation_are_those_of_the_held_out_draws():
+    model = FeatureAutoencoder(6, num_values=2, hidden_dim=2, num_seeds=2, compile="never")
+    data = sparse()
+    trainer = trained(model, data, epochs=1)
+    (batch,) = list(data.val_dataloader())
+    x = torch.stack([batch["inputs"][i] for i in range(2)])  # (steps, M, B, N)
+    error = (x - torch.stack([model(part) for part in x])).square()
+    expected = (batch["importance"][:, None] * error).mean(dim=(0, 2, 3))
+    assert torch.allclose(model.scores()["val/loss"], expected, rtol=1e-5)
+    share = 1 - error.mean(dim=(0, 2, 3)) / x.square().mean(dim=(0, 2, 3))
+    assert torch.allclose(model.scores()["val/explained_share"], share, atol=1e-5)
+    assert trainer.global_step == 5
+
+
+def test_a_linear_model_with_room_for_every_feature_reconstructs_them():
+    model = FeatureAutoencoder(
+        4, hidden_dim=4, kind="linear", learning_rate=0.02, compile="never", initial_scale=0.3
+    )
+    data = SparseFeatures(4, sparsity=0.5, batch_size=64, steps_per_epoch=150, val_steps=2)
+    trained(model, data, epochs=2)
+    assert float(model.scores()["val/explained_share"]) > 0.98
+
+
+def test_members_of_circular_features_are_scales_times_seeds():
+    model = FeatureAutoencoder(12, num_values=2, hidden_dim=3, num_seeds=2, compile="never")
+    data = CircularFeatures(
+        num_features=12, scale=[1.0, 0.3], batch_size=16, steps_per_epoch=2, val_steps=1
+    )
+    trained(model, data, epochs=1)
+    assert model.seeds == [0, 1, 0, 1]
+    assert [label["seed"] for label in data.member_labels] == [0, 1, 0, 1]
+    start = FeatureAutoencoder(12, num_values=2, hidden_dim=3, num_seeds=2).feature_weights()
+    assert torch.equal(start[0], start[2])  # members of a seed start alike
+    assert not torch.equal(model.feature_weights()[0], model.feature_weights()[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"kind": "gelu"}, "kind is 'gelu'; choose one of linear, relu, relu_hidden"),
+        ({"hidden_dim": 0}, "hidden_dim 0"),
+        ({"initial_scale": 0.0}, "initial_scale is 0.0"),
+        ({"optimizer": "lion"}, "optimizer is 'lion'; choose one of adam, adamw, sgd"),
+        ({"schedule": "step"}, "schedule is 'step'"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"seeds": [1, 1]}, "each only once"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        FeatureAutoencoder(4, **options)
+
+
+def test_a_schedule_needs_an_end():
+    model = FeatureAutoencoder(6, num_values=2, schedule="linear", compile="never")
+    trainer = L.Trainer(
+        max_steps=10, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="needs an end: set trainer.max_epochs"):
+        trainer.fit(model, datamodule=sparse())
