@@ -212,11 +212,14 @@ class FeatureAutoencoder(ManyMembers):
 
     def feature_weights(self) -> Tensor:
         """W of every member, (M, N, H): one row a feature."""
-        return self.ensemble.stacked.weight.detach()
+        return self._stacked("weight")
 
     def feature_biases(self) -> Tensor:
         """The output's biases of every member, (M, N)."""
-        return self.ensemble.stacked.bias.detach()
+        return self._stacked("bias")
+
+    def _stacked(self, name: str) -> Tensor:
+        return self.ensemble.stacked.get_parameter(name).detach()
 
     def member(self, index: int) -> ToyAutoencoder:
         """One member as an ordinary module (index into ``seeds``)."""
