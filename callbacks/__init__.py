@@ -4,6 +4,7 @@ from callbacks.analogies import Analogies
 from callbacks.dry_run import describe_run, dry_run_settings
 from callbacks.embedding_geometry import EmbeddingGeometry
 from callbacks.exact_resume import ExactResume
+from callbacks.feature_geometry import FeatureGeometry
 from callbacks.generalization import Generalization
 from callbacks.graceful_stop import GracefulStop
 from callbacks.last_checkpoint import checkpoint_to_load
@@ -27,6 +28,7 @@ __all__ = [
     "Analogies",
     "EmbeddingGeometry",
     "ExactResume",
+    "FeatureGeometry",
     "Generalization",
     "GracefulStop",
     "ModelSelection",

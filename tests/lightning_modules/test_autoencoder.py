@@ -145,5 +145,5 @@ def test_a_schedule_needs_an_end():
         max_steps=10, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    with pytest.raises(ValueError, match="needs an end: set trainer.max_epochs"):
+    with pytest.raises(ValueError, match="needs an end: set trainer"):
         trainer.fit(model, datamodule=sparse())

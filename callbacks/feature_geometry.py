@@ -1,0 +1,208 @@
+"""FeatureGeometry: how an autoencoder lays out more features than it has dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks.member_settings import differing_settings
+from callbacks.metrics import (
+    basis_alignment,
+    bias_profile,
+    cluster_count,
+    cluster_tightness,
+    dimensions_per_feature,
+    feature_count,
+    feature_dimensionality,
+    feature_interference,
+    feature_norms,
+    represented_features,
+    ring_correlation,
+    ring_curvature,
+    ring_neighbor_share,
+    ring_turn,
+)
+from callbacks.probe import Probe
+from callbacks.quartiles import quartiles
+
+# Log a sweep value by value up to so many; more would bury the loggers.
+_MOST_VALUES = 12
+
+
+class FeatureGeometry(Probe):
+    """Norms, interference, dimensionality and, of features on a circle, their ring.
+
+    Toy Models of Superposition (Elhage et al. 2022) and Bowcott §6 and §7; definitions in
+    ``callbacks/metrics``. Of a sweep every number is logged for each value apart, such as
+    ``val/features/represented/sparsity=0.9``. Means over features are over those that are
+    represented. ``arrays`` keep every member's weights, and those of each measurement.
+
+    Args:
+        threshold: Norm above which a feature counts as represented (Toy Models has 0.5); null takes
+            half of the largest norm, for models whose norms are small, as rings' are.
+        linkage: Share of the mean norm within which two features belong to one cluster.
+        every_n_epochs: Measure, and keep the weights, after every so many epochs.
+        figures_every_n_epochs: Draw after every so many epochs, and after the last.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    name = "features"
+
+    def __init__(
+        self,
+        threshold: float | None = 0.5,
+        linkage: float = 0.05,
+        every_n_epochs: int = 10,
+        figures_every_n_epochs: int | None = None,
+    ) -> None:
+        super().__init__(every_n_epochs, figures_every_n_epochs)
+        if threshold is not None and not 0 < threshold < math.inf:
+            raise ValueError(f"FeatureGeometry: threshold is {threshold}; it must be positive")
+        if not 0 < linkage < 1:
+            raise ValueError(f"FeatureGeometry: linkage is {linkage}; it must be from 0 to 1")
+        self.threshold, self.linkage = threshold, linkage
+        self.steps: list[int] = []
+        self._history: list[Tensor] = []  # (M, N, H) each
+        self._on_circle = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if not hasattr(pl_module, "feature_weights"):
+            raise ValueError(
+                f"FeatureGeometry reads the weights of features, which a "
+                f"{type(pl_module).__name__} does not have; remove the probe from "
+                f"trainer.callbacks, or use a FeatureAutoencoder"
+            )
+        self._on_circle = hasattr(trainer.datamodule, "scale")  # type: ignore[attr-defined]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.global_step == 0:  # a new training, not one that is resumed
+            self.steps, self._history = [], []
+            self._keep(0, pl_module)
+
+    def _keep(self, step: int, module: Any) -> None:
+        self.steps.append(step)
+        self._history.append(module.feature_weights().cpu().clone())
+
+    # ---- measuring -----------------------------------------------------------------------------
+
+    def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
+        weights: Tensor = module.feature_weights()  # type: ignore[operator]  # (M, N, H)
+        biases: Tensor = module.feature_biases()  # type: ignore[operator]  # (M, N)
+        if not self.steps or self.steps[-1] != trainer.global_step:
+            self._keep(trainer.global_step, module)
+        norms, interference = feature_norms(weights), feature_interference(weights)
+        limit = norms.amax(dim=-1, keepdim=True) / 2 if self.threshold is None else self.threshold
+        represented = norms > limit  # (M, N)
+        dimensionality = feature_dimensionality(weights)
+        profile = bias_profile(biases)
+        self.arrays = {
+            "weights": weights,
+            "biases": biases,
+            "norms": norms,
+            "interference": interference,
+            "dimensionality": dimensionality,
+            "history": torch.stack(self._history, dim=1),  # (M, times, N, H)
+            "history_steps": torch.tensor(self.steps).expand(len(weights), -1),
+        }
+        self.headlines = [f"val/{self.name}/{key}" for key in ("represented", "superposed")]
+        found = {
+            "represented": (
+                represented.sum(dim=-1).to(norms.dtype)
+                if self.threshold is None
+                else represented_features(weights, self.threshold)
+            ),
+            # Represented features that share their direction with others.
+            "superposed": (represented & (interference > 0.1 * norms.square())).sum(-1),
+            "feature_count": feature_count(weights),
+            "dimensions_per_feature": dimensions_per_feature(weights),
+            "interference": _mean_over(interference, represented),
+            "dimensionality": _mean_over(dimensionality, represented),
+            "norm": _mean_over(norms, represented),
+            "norm_spread": _spread_over(norms, represented),
+            "basis_alignment": _mean_over(basis_alignment(weights), represented),
+            "clusters": cluster_count(weights, self.linkage),
+            "cluster_tightness": cluster_tightness(weights),
+            "bias_mean": profile.mean,
+            "bias_negative_share": profile.negative_share,
+            "bias_spread": profile.spread,
+        }
+        if self._on_circle:
+            found |= {
+                "ring_neighbor_share": ring_neighbor_share(weights),
+                "ring_correlation": ring_correlation(weights),
+                "ring_turn": ring_turn(weights),
+                "ring_curvature": ring_curvature(weights),
+            }
+            self.headlines = [
+                f"val/{self.name}/{key}" for key in ("ring_correlation", "clusters", "bias_mean")
+            ]
+        return {key: value.float() for key, value in found.items()}
+
+    # ---- logging: each value of a sweep apart --------------------------------------------------
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.sanity_checking or not self._is_due(trainer, self.every_n_epochs):
+            return
+        groups = members_of_values(differing_settings(trainer, pl_module))
+        for name, values in self._measure(trainer, pl_module).items():
+            assert isinstance(values, Tensor)
+            if not 1 < len(groups) <= _MOST_VALUES:
+                pl_module.log_dict(quartiles(name, values), batch_size=1)
+                continue
+            for label, members in groups.items():
+                of_value = values[torch.tensor(members, device=values.device)]
+                pl_module.log_dict(quartiles(f"{name}/{label}", of_value), batch_size=1)
+
+    # ---- resume --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights so far, so that a resumed run knows them."""
+        return {"steps": list(self.steps), "history": list(self._history)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.steps, self._history = list(state_dict["steps"]), list(state_dict["history"])
+
+
+def members_of_values(settings: Mapping[str, list[Any]]) -> dict[str, list[int]]:
+    """Which members have which value of a sweep, by a label such as ``sparsity=0.9``.
+
+    Args:
+        settings: The settings in which members differ, with one value a member.
+    """
+    if not settings:
+        return {}
+    groups: dict[str, list[int]] = {}
+    for member, row in enumerate(zip(*settings.values(), strict=True)):
+        pairs = zip(settings, row, strict=True)
+        label = ",".join(f"{name}={_plain(value)}" for name, value in pairs)
+        groups.setdefault(label, []).append(member)
+    return groups
+
+
+def _plain(value: Any) -> str:
+    """A number in few digits; of a value with an entry per feature the first and the last."""
+    if isinstance(value, tuple | list):
+        return f"{value[0]:g}..{value[-1]:g}"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of values (M, N) where ``chosen``; nan of a member without any."""
+    count = chosen.sum(dim=-1)
+    total = torch.where(chosen, values, 0.0).sum(dim=-1)
+    return torch.where(count > 0, total / count, torch.nan)
+
+
+def _spread_over(values: Tensor, chosen: Tensor) -> Tensor:
+    """Standard deviation of values (M, N) where ``chosen``, divided by their mean."""
+    mean = _mean_over(values, chosen).unsqueeze(-1)
+    variance = _mean_over((values - mean).square(), chosen)
+    return variance.sqrt() / mean.squeeze(-1)

@@ -1,0 +1,111 @@
+"""FeatureGeometry on weights with a known geometry, and what it logs and keeps of a sweep."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+
+from callbacks import FeatureGeometry
+from callbacks.feature_geometry import members_of_values
+from datamodules import CircularFeatures, SparseFeatures
+from lightning_modules import FeatureAutoencoder
+
+
+def trainer_with(probe: FeatureGeometry, epochs: int, **options) -> L.Trainer:
+    return L.Trainer(
+        max_epochs=epochs, accelerator="cpu", devices=1, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        callbacks=[probe], log_every_n_steps=1, num_sanity_val_steps=0,
+        **{"logger": False, **options},
+    )  # fmt: skip
+
+
+def measured(weights: torch.Tensor, data: L.LightningDataModule, **options) -> dict:
+    """What the probe says of one member's weights (N, H)."""
+    model = FeatureAutoencoder(len(weights), hidden_dim=weights.shape[1], compile="never")
+    with torch.no_grad():
+        model.ensemble.stacked.weight[0] = weights
+        model.ensemble.stacked.bias[0] = -torch.arange(len(weights))
+    probe = FeatureGeometry(**options)
+    trainer_with(probe, 1).validate(model, datamodule=data, verbose=False)
+    return {name.rpartition("/")[2]: float(value) for name, value in probe.results.items()}
+
+
+def test_a_pentagon_beside_two_unrepresented_features():
+    angles = 2 * math.pi * torch.arange(5) / 5
+    weights = torch.cat([torch.stack([angles.cos(), angles.sin()], -1), torch.full((2, 2), 0.01)])
+    data = SparseFeatures(7, batch_size=8, steps_per_epoch=1, val_steps=1)
+    found = measured(weights, data)
+    assert found["represented"] == found["superposed"] == 5
+    assert found["dimensionality"] == pytest.approx(2 / 5, abs=1e-3)
+    assert found["norm"] == pytest.approx(1.0) and found["norm_spread"] == pytest.approx(
+        0, abs=1e-6
+    )
+    assert found["clusters"] == 6  # five corners, and the two small ones together
+    assert found["bias_mean"] == -3 and found["bias_negative_share"] == pytest.approx(6 / 7)
+    assert not any(name.startswith("ring") for name in found)
+
+
+def test_orthogonal_features_are_not_superposed():
+    data = SparseFeatures(3, batch_size=8, steps_per_epoch=1, val_steps=1)
+    found = measured(torch.eye(3), data)
+    assert (found["represented"], found["superposed"]) == (3, 0)
+    assert found["basis_alignment"] == pytest.approx(1.0)
+
+
+def test_a_flat_ring_of_small_norms():
+    angles = 2 * math.pi * torch.arange(30) / 30
+    ring = 0.2 * torch.stack([angles.cos(), angles.sin(), torch.zeros(30)], -1)
+    data = CircularFeatures(30, batch_size=8, steps_per_epoch=1, val_steps=1)
+    found = measured(ring, data, threshold=None)
+    assert found["represented"] == 30 and measured(ring, data)["represented"] == 0
+    assert found["ring_neighbor_share"] == pytest.approx(1.0)
+    assert found["ring_correlation"] == pytest.approx(1.0)
+    assert found["ring_turn"] == pytest.approx(2 * math.pi, rel=1e-4)
+    assert found["ring_curvature"] == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_sweep_is_logged_value_by_value_and_its_history_kept(tmp_path):
+    model = FeatureAutoencoder(4, num_values=2, hidden_dim=2, num_seeds=3, compile="never")
+    data = SparseFeatures(4, [0.0, 0.9], batch_size=8, steps_per_epoch=3, val_steps=1)
+    probe = FeatureGeometry(every_n_epochs=2)
+    start = model.feature_weights().clone()
+    logger = CSVLogger(tmp_path, name="", version="run")
+    trainer_with(probe, 4, logger=logger).fit(model, datamodule=data)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        header = next(csv.reader(file))
+    for value in ("sparsity=0", "sparsity=0.9"):
+        assert {f"val/features/norm/{value}", f"val/features/norm/{value}_q25"} <= set(header)
+    assert "val/features/norm" not in header
+    assert probe.steps == [0, 6, 12]
+    history = probe.arrays["history"]
+    assert history.shape == (6, 3, 4, 2)
+    assert torch.equal(history[:, 0], start)
+    assert torch.equal(history[:, -1], model.feature_weights())
+
+
+def test_members_are_grouped_by_all_settings_in_which_they_differ():
+    settings = {"sparsity": [0.5, 0.5, 0.9, 0.9], "importance": [1.0, (0.5, 0.1), 1.0, 1.0]}
+    assert members_of_values(settings) == {
+        "sparsity=0.5,importance=1": [0],
+        "sparsity=0.5,importance=0.5..0.1": [1],
+        "sparsity=0.9,importance=1": [2, 3],
+    }
+    assert members_of_values({}) == {}
+
+
+def test_a_module_without_features_is_refused():
+    probe = FeatureGeometry()
+    with pytest.raises(ValueError, match="use a FeatureAutoencoder"):
+        probe.setup(trainer_with(probe, 1), L.LightningModule(), "fit")
+
+
+@pytest.mark.parametrize("options", [{"threshold": 0.0}, {"linkage": 1.0}, {"every_n_epochs": 0}])
+def test_numbers_that_cannot_be_are_refused(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} is"):
+        FeatureGeometry(**options)
