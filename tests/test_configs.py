@@ -12,17 +12,23 @@ from datamodules.batching import accumulation
 from datamodules.documents import FileDocuments
 from datamodules.prepare import prepare
 from datamodules.tokenizers import ByteTokenizer
+from tests.idx_digits import write_digits
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
 
-def of(model: str) -> list[Path]:
-    """The configs of a model."""
-    classes = {path: yaml.safe_load(path.read_text())["model"]["class_path"] for path in CONFIGS}
-    return [path for path, name in classes.items() if name == model]
+def of(model: str, data: str | None = None) -> list[Path]:
+    """The configs of a model, on some data."""
+    configs = {path: yaml.safe_load(path.read_text()) for path in CONFIGS}
+    return [
+        path
+        for path, config in configs.items()
+        if config["model"]["class_path"] == model and data in (None, config["data"]["class_path"])
+    ]
 
 
-TEXT, REVIEWS, OTHERS = of("LanguageModel"), of("TextClassifier"), of("Classifier")
+TEXT, REVIEWS, FEATURES = of("LanguageModel"), of("TextClassifier"), of("FeatureAutoencoder")
+OTHERS, IMAGES = of("Classifier", "AlgorithmicData"), of("Classifier", "MNIST")
 # What makes any language model a tiny one, on one CPU; all else is as the config says.
 TINY = (
     "--data.tokenizer", "bytes", "--data.block_size", "16",
@@ -51,7 +57,7 @@ def tokens(tmp_path_factory) -> Path:
 
 def test_there_are_configs():
     assert len(CONFIGS) >= 21
-    assert {*CONFIGS} == {*TEXT, *REVIEWS, *OTHERS}
+    assert {*CONFIGS} == {*TEXT, *REVIEWS, *FEATURES, *IMAGES, *OTHERS}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -103,6 +109,29 @@ def test_config_of_a_text_classifier_trains_and_measures_the_test_set(
     for name in ("val/accuracy", "test/deletion/srs", "test/capacity/ffn1_all", "best/epoch"):
         assert all(value is not None for value in results["metrics"][name]), name
     assert (folder / "figures" / "deletion_curve.png").is_file()
+
+
+@pytest.mark.parametrize("path", FEATURES, ids=lambda path: path.stem)
+def test_config_of_drawn_features_trains_and_measures(path, lightning_command):
+    folder = lightning_command(
+        "fit", "--config", f"configs/{path.name}", "--trainer.max_epochs", "1",
+        "--model.num_seeds", "2", "--model.compile", "never", "--data.batch_size", "16",
+        "--data.steps_per_epoch", "2", "--data.val_steps", "1",
+    )  # fmt: skip
+    metrics = json.loads((folder / "results.json").read_text())["metrics"]
+    for name in ("val/loss", "val/explained_share", "val/features/feature_count"):
+        assert all(value is not None for value in metrics[name]), name
+
+
+@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
+def test_config_of_images_trains_an_epoch(path, lightning_command, tmp_path):
+    write_digits(tmp_path / "digits")
+    folder = lightning_command(
+        "fit", "--config", f"configs/{path.name}", "--trainer.max_epochs", "1",
+        "--data.data_dir", str(tmp_path / "digits"), "--model.num_seeds", "2",
+    )  # fmt: skip
+    metrics = json.loads((folder / "results.json").read_text())["metrics"]
+    assert all(value is not None for value in metrics["test/accuracy"])
 
 
 @pytest.mark.parametrize("path", TEXT, ids=lambda path: path.stem)
