@@ -281,6 +281,10 @@ class TextData(L.LightningDataModule):
             "batch": f"{self.batch_size} texts a step, {padding:.1%} of its tokens are padding",
         }
 
+    def __str__(self) -> str:
+        """Lightning's own would go through the loaders."""
+        return f"{type(self).__name__}({self.tokenizer}, up to {self.max_length} tokens)"
+
     # ---- reading and encoding --------------------------------------------------------------------
 
     def _data(self) -> LoadedTexts:

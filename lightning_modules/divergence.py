@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 
@@ -30,11 +30,11 @@ class DivergenceWatch:
         bad = torch.where(value.detach().isfinite(), math.inf, float(step))
         self._first_bad_step = torch.minimum(self._first_bad_step, bad)
 
-    def stop_if_diverged(self, strategy: Any) -> None:
+    def stop_if_diverged(self, module: L.LightningModule) -> None:
         """Refuse to go on after a value that was NaN or infinite, on any rank.
 
         Args:
-            strategy: Lightning's, which knows the other ranks.
+            module: That is trained; its trainer knows the other ranks.
 
         Raises:
             ValueError: Names the step.
@@ -42,7 +42,8 @@ class DivergenceWatch:
         if self._first_bad_step is None:
             return
         # One rank's loss spoils the weights of all of them.
-        step = float(strategy.reduce(self._first_bad_step.clone(), reduce_op="min"))
+        reduce = module.trainer.strategy.reduce
+        step = float(reduce(self._first_bad_step.clone(), reduce_op="min"))
         if math.isfinite(step):
             raise ValueError(
                 f"the training loss became NaN or infinite at optimizer step {int(step)}; a "

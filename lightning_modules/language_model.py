@@ -250,7 +250,7 @@ class LanguageModel(L.LightningModule):
         Raises:
             ValueError: Names the step.
         """
-        self.divergence.stop_if_diverged(self.trainer.strategy)
+        self.divergence.stop_if_diverged(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Before anything is written, so that a broken model never replaces a good one.

@@ -289,7 +289,7 @@ class TextClassifier(L.LightningModule):
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not every or self.global_step % every != 0:
             return
-        self.divergence.stop_if_diverged(self.trainer.strategy)
+        self.divergence.stop_if_diverged(self)
         logged = {}
         for name, mean in self._means.items():
             logged[f"train/{name}"] = mean.compute()  # over all ranks and steps since last time
@@ -298,11 +298,11 @@ class TextClassifier(L.LightningModule):
         self._log(logged)
 
     def on_train_end(self) -> None:
-        self.divergence.stop_if_diverged(self.trainer.strategy)
+        self.divergence.stop_if_diverged(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Before anything is written, so that a broken model never replaces a good one.
-        self.divergence.stop_if_diverged(self.trainer.strategy)
+        self.divergence.stop_if_diverged(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         restore_position(self._trainer, checkpoint)

@@ -115,7 +115,7 @@ def test_config_of_a_text_classifier_trains_and_measures_the_test_set(
 def test_config_of_drawn_features_trains_and_measures(path, lightning_command):
     folder = lightning_command(
         "fit", "--config", f"configs/{path.name}", "--trainer.max_epochs", "1",
-        "--model.num_seeds", "2", "--model.compile", "never", "--data.batch_size", "16",
+        "--model.num_seeds", "2", "--model.compile", "never", "--data.batch_size", "512",
         "--data.steps_per_epoch", "2", "--data.val_steps", "1",
     )  # fmt: skip
     metrics = json.loads((folder / "results.json").read_text())["metrics"]

@@ -27,9 +27,9 @@ class HarmonicHead(LossHead):
     distance, so that its n is half of this one: their algorithmic models have exponent 2 here.
 
     Up to 8,192 weights and 64 wide every distance is exact. Above, those to the target and to the
-    nearest other centre are; if several further centres lie within a hundredth of |x|, they are known to a
-    percent or so. Distances are taken in float32 or better, whatever the precision of the run,
-    but for the further centres of a fused loss (``heads/fused.py``) under bfloat16.
+    nearest other centre are; if several further centres lie within a hundredth of |x|, they are
+    known to a percent or so. Distances are taken in float32 or better, whatever the precision of
+    the run, but for the further centres of a fused loss (``heads/fused.py``) under bfloat16.
 
     Args:
         in_features: Width of the features.
