@@ -38,7 +38,7 @@ ORDERS = ("highest first", "random words", "lowest first")
 STYLES: tuple[Any, ...] = ("-", (0, (1, 1.4)), (0, (5, 2)))  # of these three
 WIDTHS = (1.8, 1.4, 1.1)
 MARKERS = ("o", None, None)
-PLOT = (4.4, 2.9)  # inches
+LEFT, PLOT = 0.72, (4.4, 2.9)  # inches; ticks such as "62.5 %" need room
 KEY = 2.25  # inches
 KEY_TEXT = 128.0  # typographic points
 
@@ -88,13 +88,13 @@ def deletion_curve(
     colors = [[color] * 3 for color in model_colors(list(models))]
     if not several:
         colors = [[HARMONIC, RANDOM, STANDARD]]
-    heading = fit_heading(title, [_bands_note(given)], 0.62 + PLOT[0] + KEY - 0.3)
+    heading = fit_heading(title, [_bands_note(given)], LEFT + PLOT[0] + KEY - 0.3)
     with rc_context(house_style() | {"text.parse_math": False}):
         top = heading.height + 0.16
         plot = max(PLOT[1], 0.5 * len(given) + 0.75)  # the key has to fit beside it
-        figure = new_figure(0.62 + PLOT[0] + KEY, top + plot + 0.5)
+        figure = new_figure(LEFT + PLOT[0] + KEY, top + plot + 0.5)
         heading.draw(figure, 0.15)
-        axes = place_axes(figure, left=0.62, right=KEY, bottom=0.5, top=top)
+        axes = place_axes(figure, left=LEFT, right=KEY, bottom=0.5, top=top)
         _prepare(axes, shares, bands, majority)
         axes.set_xlabel(f"words deleted from each text, ordered by {drawable(score, ' ')}")
         if marked is not None:
