@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.idx_digits import write_digits
 from train import FUNCTIONS, SUBCOMMANDS, function_settings, main
 
 ROOT = Path(__file__).parent.parent
@@ -50,9 +51,10 @@ def test_command_of_the_readme_parses_and_builds(
     if any("gpt2" in word for word in words):  # its text has not been prepared here
         folder = str(token_folder(train=70, val=8, block_size=256))
         words += ["--data.data_dir", folder, "--data.tokenizer", "bytes"]
-    for name in ("sst", "imdb"):
-        if f"data/{name}" in words:
-            words[words.index(f"data/{name}")] = str(text_folder / name)
+    write_digits(tmp_path / "digits")
+    folders = {f"data/{name}": str(text_folder / name) for name in ("sst", "imdb")}
+    folders["data/mnist"] = str(tmp_path / "digits")
+    words = [folders.get(word, word) for word in words]
     with pytest.raises(SystemExit) as stop:
         main([*words, "--trainer.default_root_dir", str(tmp_path)])
     assert stop.value.code == 0, capsys.readouterr().err
