@@ -12,17 +12,26 @@ from callbacks.plots.allocation_circle import allocation_circle
 from callbacks.plots.capacity_bars import capacity_bars
 from callbacks.plots.colors import group_colors, model_colors
 from callbacks.plots.deletion_curve import DeletionCurve, deletion_curve
+from callbacks.plots.dimensionality_plot import dimensionality_plot
 from callbacks.plots.embedding import embedding_grid
 from callbacks.plots.explained_variance import cumulative_explained_variance
+from callbacks.plots.feature_vectors import feature_vectors
+from callbacks.plots.first_features import first_features
 from callbacks.plots.generalization import generalization_scatter
+from callbacks.plots.gram_matrix import gram_matrix
 from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.loss_curves import LossCurve, loss_curves
+from callbacks.plots.norms_and_biases import norms_and_biases
 from callbacks.plots.parallelogram_losses import (
     parallelogram_distributions,
     parallelogram_scatter,
 )
 from callbacks.plots.parallelograms import RankedParallelograms, ranked_parallelograms
+from callbacks.plots.phase_diagram_plot import phase_diagram_plot
 from callbacks.plots.style import house_style, new_figure
+from callbacks.plots.superposition_sheet import superposition_sheet
+from callbacks.plots.weight_frames import weight_frames
+from callbacks.plots.weights_over_time import weights_over_time
 from callbacks.plots.word_heatmap import word_heatmap
 
 __all__ = [
@@ -35,15 +44,24 @@ __all__ = [
     "capacity_bars",
     "cumulative_explained_variance",
     "deletion_curve",
+    "dimensionality_plot",
     "embedding_grid",
+    "feature_vectors",
+    "first_features",
     "generalization_scatter",
+    "gram_matrix",
     "group_colors",
     "house_style",
     "loss_curves",
     "model_colors",
     "new_figure",
+    "norms_and_biases",
     "parallelogram_distributions",
     "parallelogram_scatter",
+    "phase_diagram_plot",
     "ranked_parallelograms",
+    "superposition_sheet",
+    "weight_frames",
+    "weights_over_time",
     "word_heatmap",
 ]

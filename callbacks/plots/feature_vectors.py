@@ -8,15 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from callbacks.plots.feature_panel import (
-    VIEWS,
-    View,
-    draw_feature_key,
-    draw_features,
-    feature_look,
-    name_panel,
-    principal_frame,
-)
+from callbacks.plots.feature_frame import VIEWS, View, principal_frame
+from callbacks.plots.feature_key import draw_feature_key, feature_look, name_panel
+from callbacks.plots.feature_panel import draw_features
 from callbacks.plots.feature_weights import Members, as_members, as_names
 from callbacks.plots.heading import fit_heading
 from callbacks.plots.style import NOTE_SIZE, QUIET, house_style, new_figure, place_axes
@@ -79,6 +73,8 @@ def feature_vectors(
     block = CAPTION + len(chosen) * panel + 0.06
     height = heading.height + blocks * block + KEY
     look = feature_look(size, circular=circular, panel=panel)
+    longest = np.linalg.norm(members.weights[members.finite], axis=-1).max(initial=0.0)
+    reach = None if circular else 1.16 * float(longest)
     with rc_context(house_style()):
         figure = new_figure(width, height)
         heading.draw(figure, MARGIN)
@@ -95,8 +91,9 @@ def feature_vectors(
                     top=top,
                     bottom=height - top - panel,
                 )
+                lowest = place == len(chosen) - 1
                 draw_features(
-                    axes, rows, frame, view, look, counts=circular and place == len(chosen) - 1
+                    axes, rows, frame, view, look, reach=reach, counts=circular and lowest
                 )
                 if place == 0:
                     caption = " · ".join(t for t in (texts[index], _mean_norm(rows)) if t)
@@ -125,9 +122,16 @@ def _mean_norm(rows: np.ndarray) -> str:
 
 
 def _note(members: Members, circular: bool) -> str:
-    notes = ["each panel on its own scale, with its rows' mean norm"]
-    if members.weights.shape[2] > 3:
-        notes.append(f"three principal directions of {members.weights.shape[2]} dimensions")
+    hidden = members.weights.shape[2]
+    notes = ["norm: the mean length of a model's rows"]
+    if hidden > 3:
+        notes.append(f"three principal directions of {hidden} dimensions")
     if circular:
-        notes.append("lines join consecutive features, numbers: features in a tight cluster")
+        notes += [
+            "each panel on its own scale",
+            "lines join consecutive features",
+            "numbers count the features of a tight cluster",
+        ]
+    else:
+        notes.append("dotted: length 1")
     return " · ".join(notes)

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.patches import Circle
+
+from callbacks.plots import feature_vectors, first_features
+from callbacks.plots.feature_frame import principal_frame, project
+from callbacks.plots.feature_weights import clusters_of
+
+RNG = np.random.default_rng(0)
+
+
+def ring(count: int = 90, radius: float = 0.2, height: float = 0.0):
+    """Rows on a circle that rises and falls twice, rotated at random."""
+    angle = 2 * np.pi * np.arange(count) / count
+    rows = np.column_stack([np.cos(angle), np.sin(angle), height * np.cos(2 * angle)]) * radius
+    return rows @ np.linalg.qr(RNG.normal(size=(3, 3)))[0]
+
+
+def points(axes):
+    """Centres and colours of the points in colour, the largest scatter of the panel."""
+    found = max(axes.collections, key=lambda c: 0 if isinstance(c, LineCollection) else 1)
+    return np.asarray(found.get_offsets()), found.get_facecolors()
+
+
+def pictures(figure):
+    return [axes for axes in figure.axes if axes.get_aspect() == 1]
+
+
+def test_a_flat_ring_is_a_circle_from_above_and_an_ellipse_at_an_angle():
+    oblique, top = pictures(feature_vectors(ring(), circular=True))
+    radii = np.linalg.norm(points(top)[0], axis=1)
+    assert radii == pytest.approx(np.full(90, 0.2))
+    flattened = np.linalg.norm(points(oblique)[0], axis=1)
+    assert flattened.max() == pytest.approx(0.2, rel=1e-3)
+    assert flattened.min() == pytest.approx(0.2 * np.sin(np.deg2rad(25)), rel=1e-3)
+
+
+def test_rings_start_at_the_right_and_run_counter_clockwise_however_they_are_turned():
+    for rows in (ring(), ring()[::-1], ring(height=0.3)):
+        places, _ = project(rows, principal_frame(rows, circular=True), "top")
+        angles = np.unwrap(np.arctan2(places[:, 1], places[:, 0]))
+        assert angles[0] == pytest.approx(0)
+        assert angles[-1] == pytest.approx(2 * np.pi * 89 / 90, abs=0.05)
+
+
+def test_frames_are_orthonormal_and_views_keep_lengths_in_depth():
+    rows = RNG.normal(size=(12, 5))
+    frame = principal_frame(rows, circular=False)
+    assert frame.T @ frame == pytest.approx(np.eye(3))
+    whole = (rows @ frame) ** 2
+    for view in ("oblique", "top", "side"):
+        places, near = project(rows, frame, view)
+        assert (places**2).sum(axis=1) + near**2 == pytest.approx(whole.sum(axis=1))
+
+
+def test_two_hidden_neurons_are_the_axes_themselves():
+    rows = np.array([[1.0, 0.0], [0.0, 0.5], [-0.3, -0.4]])
+    (axes,) = pictures(feature_vectors(rows))
+    tips = [t.xy for t in axes.texts if t.get_text() == "" and t.arrow_patch is not None]
+    assert sorted(tips) == sorted(map(tuple, rows.tolist()))
+    numbers = {t.get_text(): t.xy for t in axes.texts if t.get_text().isdigit()}
+    assert numbers == {"0": (1.0, 0.0), "1": (0.0, 0.5), "2": (-0.3, -0.4)}
+
+
+def test_models_of_sparse_features_share_a_scale_on_which_length_one_is_marked():
+    rows = np.stack([np.eye(2), 0.1 * np.eye(2)])
+    first, second = pictures(feature_vectors(rows))
+    assert first.get_xlim() == second.get_xlim() == pytest.approx((-1.16, 1.16))
+    assert [p.radius for p in first.patches if isinstance(p, Circle)] == [1.0]
+    first, second = pictures(feature_vectors(rows, circular=True))
+    assert first.get_xlim() == pytest.approx((-1.16, 1.16))
+    assert second.get_xlim() == pytest.approx((-0.116, 0.116))
+
+
+def test_consecutive_circular_features_are_joined_and_the_last_to_the_first():
+    (axes, _) = pictures(feature_vectors(ring(12), circular=True))
+    (lines,) = (c for c in axes.collections if isinstance(c, LineCollection))
+    segments = np.asarray(lines.get_segments())
+    assert segments.shape == (12, 2, 2)
+    assert segments[1:, 0] == pytest.approx(segments[:-1, 1])
+    assert segments[-1, 1] == pytest.approx(segments[0, 0])
+
+
+def test_tight_clusters_are_counted_and_a_smooth_ring_is_none():
+    angle = np.repeat([0.0, 2.0, 4.0], [5, 3, 2])
+    rows = np.column_stack([np.cos(angle), np.sin(angle), 0 * angle])
+    rows += 0.001 * RNG.normal(size=rows.shape)
+    assert [len(found) for found in clusters_of(rows)] == [5, 3, 2]
+    _, below = pictures(feature_vectors(rows, circular=True))
+    assert sorted(t.get_text() for t in below.texts if t.get_text().isdigit()) == ["2", "3", "5"]
+    assert clusters_of(ring(400)) == []  # linked all round, and as wide as a ring
+    assert clusters_of(ring(90)) == []
+
+
+def test_names_captions_and_norms_stand_above_and_many_models_are_wrapped():
+    weights = np.stack([ring()] * 10)
+    names = [f"ℓ = {i}" for i in range(10)]
+    figure = feature_vectors(
+        weights, circular=True, names=names, captions=[f"explained {i} %" for i in range(10)]
+    )
+    found = [t.get_text() for axes in figure.axes for t in axes.texts]
+    assert [t for t in found if t in names] == names
+    assert "explained 3 % · norm 0.20" in found
+    panels = pictures(figure)
+    assert len(panels) == 20
+    assert len({round(axes.get_position().y0, 4) for axes in panels}) == 4
+
+
+def test_views_can_be_chosen_and_unknown_ones_are_refused():
+    assert len(pictures(feature_vectors(ring(), circular=True, views=["side"]))) == 1
+    for draw in (lambda: feature_vectors(ring(), views=["left"]),):
+        with pytest.raises(ValueError, match="views are oblique, top, side, not 'left'"):
+            draw()
+    with pytest.raises(ValueError, match="not 'left'"):
+        first_features(ring(), view="left")
+
+
+def test_the_first_features_are_coloured_in_one_frame_and_the_others_grey():
+    rows = ring(height=0.2)
+    panels = pictures(first_features(rows))
+    names = [axes.texts[0].get_text() for axes in panels]
+    assert names == ["first 20", "first 45", "first 60", "first 75", "all 90"]
+    for axes, count in zip(panels, (20, 45, 60, 75, 90), strict=True):
+        scatters = [c for c in axes.collections if not isinstance(c, LineCollection)]
+        assert sorted(len(c.get_offsets()) for c in scatters) == sorted(
+            c for c in (90 - count, count) if c
+        )
+        (lines,) = (c for c in axes.collections if isinstance(c, LineCollection))
+        assert len(lines.get_segments()) == (count if count == 90 else count - 1)
+    whole = {tuple(place) for place in points(panels[-1])[0].round(9).tolist()}
+    early = [c for c in panels[0].collections if len(c.get_offsets()) == 20]
+    assert {tuple(p) for p in np.asarray(early[0].get_offsets()).round(9).tolist()} <= whole
+    assert len({axes.get_xlim() for axes in panels}) == 1
+
+
+def test_counts_of_features_must_be_there():
+    for counts in ([0, 5], [91], []):
+        with pytest.raises(ValueError, match="give numbers of features from 1 to 90"):
+            first_features(ring(), counts)
+    with pytest.raises(ValueError, match="expected one model's"):
+        first_features(np.zeros((2, 5, 3)))
