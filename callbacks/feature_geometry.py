@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -27,8 +27,11 @@ from callbacks.metrics import (
     ring_neighbor_share,
     ring_turn,
 )
-from callbacks.probe import Probe
+from callbacks.probe import Probe, when
 from callbacks.quartiles import quartiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Log a sweep value by value up to so many; more would bury the loggers.
 _MOST_VALUES = 12
@@ -40,7 +43,8 @@ class FeatureGeometry(Probe):
     Toy Models of Superposition (Elhage et al. 2022) and Bowcott §6 and §7; definitions in
     ``callbacks/metrics``. Of a sweep every number is logged for each value apart, such as
     ``val/features/represented/sparsity=0.9``. Means over features are over those that are
-    represented. ``arrays`` keep every member's weights, and those of each measurement.
+    represented. ``arrays`` keep every member's weights, and those of each measurement. Figures show
+    the first seed of each value.
 
     Args:
         threshold: Norm above which a feature counts as represented (Toy Models has 0.5); null takes
@@ -70,6 +74,7 @@ class FeatureGeometry(Probe):
         self.threshold, self.linkage = threshold, linkage
         self.steps: list[int] = []
         self._history: list[Tensor] = []  # (M, N, H) each
+        self._losses: list[Tensor] = []  # (M,) each, of the validations from the second entry on
         self._on_circle = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -84,12 +89,15 @@ class FeatureGeometry(Probe):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.global_step == 0:  # a new training, not one that is resumed
-            self.steps, self._history = [], []
+            self.steps, self._history, self._losses = [], [], []
             self._keep(0, pl_module)
 
     def _keep(self, step: int, module: Any) -> None:
         self.steps.append(step)
-        self._history.append(module.feature_weights().cpu().clone())
+        weights = module.feature_weights().cpu().clone()
+        self._history.append(weights)
+        unknown = torch.full((len(weights),), torch.nan)
+        self._losses.append(module.scores().get("val/loss", unknown).cpu().clone())
 
     # ---- measuring -----------------------------------------------------------------------------
 
@@ -161,14 +169,83 @@ class FeatureGeometry(Probe):
                 of_value = values[torch.tensor(members, device=values.device)]
                 pl_module.log_dict(quartiles(f"{name}/{label}", of_value), batch_size=1)
 
+    # ---- figures -------------------------------------------------------------------------------
+
+    def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
+        groups = members_of_values(differing_settings(trainer, module))
+        shown = {label: members[0] for label, members in groups.items()} or {"": 0}
+        chosen, names = list(shown.values()), [label.replace(",", ", ") for label in shown]
+        arrays = {name: values.cpu().numpy() for name, values in self.arrays.items()}
+        weights, biases = arrays["weights"][chosen], arrays["biases"][chosen]
+        if self._on_circle:
+            return self._figures_of_rings(module, weights, biases, chosen, names)
+        return self._figures_of_features(trainer, weights, biases, names)
+
+    def _figures_of_features(
+        self, trainer: Any, weights: Any, biases: Any, names: list[str]
+    ) -> dict[str, Figure]:
+        from callbacks.plots import dimensionality_plot, gram_matrix, superposition_sheet
+
+        threshold = 0.5 if self.threshold is None else self.threshold
+        title = f"{weights.shape[1]} features in {weights.shape[2]} dimensions{when(trainer)}"
+        found = {
+            "superposition": superposition_sheet(
+                weights, names=names, threshold=threshold, title=title
+            ),
+            "gram_matrix": gram_matrix(weights, biases, names=names, title=title),
+        }
+        sparsity = [m.get("sparsity") for m in getattr(trainer.datamodule, "member_settings", [])]
+        if len(set(sparsity)) > 1 and all(isinstance(s, int | float) for s in sparsity):
+            activity = 1.0 - torch.tensor(sparsity, dtype=torch.float64)
+            found["dimensionality"] = dimensionality_plot(
+                self.arrays["weights"].cpu().numpy(),
+                activity.numpy(),
+                threshold=threshold,
+                title=f"{title}, all seeds",
+            )
+        return found
+
+    def _figures_of_rings(
+        self, module: Any, weights: Any, biases: Any, chosen: list[int], names: list[str]
+    ) -> dict[str, Figure]:
+        from callbacks.plots import feature_vectors, norms_and_biases, weights_over_time
+
+        title = f"{weights.shape[1]} features on a circle in {weights.shape[2]} dimensions"
+        shares = module.scores().get("val/explained_share")
+        captions = None
+        if shares is not None:
+            captions = [f"explains {100 * float(shares[member]):.0f} %" for member in chosen]
+        found = {
+            "rings": feature_vectors(
+                weights, circular=True, names=names, captions=captions, title=title
+            ),
+            "norms_and_biases": norms_and_biases(weights, biases, names=names, title=title),
+        }
+        if len(self.steps) > 1:
+            # The last value of the sweep: of scales the smallest, by habit.
+            member, steps = chosen[-1], torch.tensor(self.steps)
+            history = torch.stack([kept[member] for kept in self._history])
+            losses = torch.stack([kept[member] for kept in self._losses])
+            known = losses.isfinite()
+            found["weights_over_time"] = weights_over_time(
+                history.numpy(),
+                steps.numpy(),
+                losses=losses[known].numpy(),
+                loss_steps=steps[known].numpy(),
+                title=f"{title}, {names[-1]}",
+            )
+        return found
+
     # ---- resume --------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """The weights so far, so that a resumed run knows them."""
-        return {"steps": list(self.steps), "history": list(self._history)}
+        kept = {"history": list(self._history), "losses": list(self._losses)}
+        return {"steps": list(self.steps), **kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.steps, self._history = list(state_dict["steps"]), list(state_dict["history"])
+        self._losses = list(state_dict["losses"])
 
 
 def members_of_values(settings: Mapping[str, list[Any]]) -> dict[str, list[int]]:
