@@ -161,11 +161,14 @@ def spawn_ranks() -> Callable[..., None]:
     """
     from torch import multiprocessing
 
+    from tests.ranks import run_and_part
+
     def spawn(function: Callable[..., None], ranks: int, *arguments: Any) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        spawned = multiprocessing.spawn(function, (*arguments, port), ranks, join=False)
+        what = (function, *arguments, port)
+        spawned = multiprocessing.spawn(run_and_part, what, ranks, join=False)
         end = time.monotonic() + 400
         while not spawned.join(timeout=5):
             if time.monotonic() > end:

@@ -1,0 +1,19 @@
+"""What a process of several does in a test, and how it leaves the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.distributed as dist
+
+
+def run_and_part(rank: int, function: Callable[..., None], *arguments: Any) -> None:
+    """Run ``function(rank, *arguments)``, then leave the process group together.
+
+    A process that ends while gloo's threads are still connected is now and then aborted.
+    """
+    function(rank, *arguments)
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
