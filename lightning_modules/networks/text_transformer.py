@@ -100,14 +100,18 @@ class TextTransformer(FeatureNetwork):
             mask = tokens != 0 if mask is None else mask
             missing = (0, self.num_tokens - tokens.shape[1])
             tokens, mask = F.pad(tokens, missing), F.pad(mask, missing)
-        return self.represent(tokens, mask)["features"]
+        return self.represent(tokens, mask, attention_weights=self.training)["features"]
 
-    def represent(self, tokens: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+    def represent(
+        self, tokens: Tensor, mask: Tensor | None = None, attention_weights: bool = True
+    ) -> dict[str, Tensor]:
         """Everything between tokens and features, by name.
 
         Args:
             tokens: (B, T).
             mask: (B, T), true on real tokens; None takes all that are not 0.
+            attention_weights: Hand out the weights too. Without them and without dropout attention
+                is torch's own, which never holds them: a pass takes half the time.
 
         Returns:
             ``embedding``, ``vmask`` (the embedding itself without a mask), ``attention``,
@@ -134,7 +138,7 @@ class TextTransformer(FeatureNetwork):
         taps["vmask"] = x
         x = self.dropout(x + self.positions[:length])
         for number, layer in enumerate(self.layers, start=1):
-            inside = layer(x, mask)
+            inside = layer(x, mask, attention_weights)
             x = inside["norm2"]
             taps.update(inside)
             if len(self.layers) > 1:
@@ -175,22 +179,26 @@ class TextLayer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, mask: Tensor, attention_weights: bool = True) -> dict[str, Tensor]:
         """The steps of the layer by name, from (B, T, E) and the mask (B, T) of real tokens."""
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, E/H)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, E/H) each
-        scores = (q @ k.mT).float() / math.sqrt(q.shape[-1])  # (B, H, T, T)
-        # A finite number, so that a row without any real token stays free of nan.
-        hidden = ~mask[:, None, None, :]
-        weights = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(dim=-1)
-        mixed = self.dropout(weights).to(v.dtype) @ v  # (B, H, T, E/H)
+        # A text without any real token attends to all alike, which keeps it free of nan.
+        seen = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]  # (B, 1, 1, T)
+        inside: dict[str, Tensor] = {}
+        if attention_weights or self.training:
+            scores = (q @ k.mT).float() / math.sqrt(q.shape[-1])  # (B, H, T, T)
+            weights = scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(dim=-1)
+            inside["attention_weights"] = weights
+            mixed = self.dropout(weights).to(v.dtype) @ v  # (B, H, T, E/H)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         attention = self.out(mixed.transpose(1, 2).flatten(-2))  # (B, T, E)
         norm1 = self.norm1(x + self.dropout(attention))
         before_relu = self.feedforward1(norm1)  # (B, T, F)
         ffn1 = F.relu(before_relu)
         ffn2 = self.feedforward2(self.dropout(ffn1))  # (B, T, E)
-        return {
-            "attention_weights": weights,
+        return inside | {
             "attention": attention,
             "norm1": norm1,
             "ffn1_before_relu": before_relu,

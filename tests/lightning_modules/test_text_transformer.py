@@ -123,6 +123,19 @@ def test_no_gradient_reaches_padding():
     assert (model.embedding.weight.grad[9] != 0).any()
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_evaluation_without_attention_weights_computes_the_same(layers):
+    model = network(num_layers=layers)
+    tokens, mask = texts()
+    tokens, mask = F.pad(tokens, (0, 0, 0, 1)), F.pad(mask, (0, 0, 0, 1))  # and an empty text
+    lean = model.represent(tokens, mask, attention_weights=False)
+    taps = model.represent(tokens, mask)
+    assert set(taps) - set(lean) == {name for name in taps if name.endswith("attention_weights")}
+    for name, value in lean.items():
+        assert torch.allclose(value, taps[name], atol=1e-5), name
+    assert torch.allclose(model(tokens, mask), taps["features"], atol=1e-6)
+
+
 def test_a_text_without_any_token_gives_finite_features_and_gradients():
     model = network()
     tokens = torch.tensor([[4, 9], [0, 0]])
