@@ -94,12 +94,17 @@ class TextTransformer(FeatureNetwork):
         """Features (B, E) of token ids (B, T); ``mask`` (B, T) is true on real tokens.
 
         With ``pooling: all`` texts are padded to ``num_tokens`` first: how many positions the mean
-        is over must not depend on which other texts are in the batch.
+        is over must not depend on which other texts are in the batch. Else texts of more than 64
+        tokens go up to a multiple of 32: torch keeps kernels for every shape.
         """
+        mask = tokens != 0 if mask is None else mask
+        length = tokens.shape[1]
         if self.pooling == "all":
-            mask = tokens != 0 if mask is None else mask
-            missing = (0, self.num_tokens - tokens.shape[1])
-            tokens, mask = F.pad(tokens, missing), F.pad(mask, missing)
+            length = self.num_tokens
+        elif length > 64:
+            length = max(length, min(-(-length // 32) * 32, self.num_tokens))
+        missing = (0, length - tokens.shape[1])
+        tokens, mask = F.pad(tokens, missing), F.pad(mask, missing)
         return self.represent(tokens, mask, attention_weights=self.training)["features"]
 
     def represent(

@@ -12,6 +12,7 @@ from datamodules.text_batches import (
     HeldOutTextBatches,
     NumberedTextBatches,
     TrainingTextBatches,
+    batch_width,
     bucketed_batches,
     padding_share,
     text_batch,
@@ -192,3 +193,11 @@ def test_held_out_batches_are_of_like_length_and_not_the_shortest_first(texts):
     widths = [batch["tokens"].shape[1] for batch in HeldOutTextBatches(texts, 8, 0, 1)]
     batches = sorted(sorted(LENGTHS)[i : i + 8][-1] for i in range(0, 103, 8))
     assert sorted(widths) == batches and widths != sorted(widths)
+
+
+@pytest.mark.parametrize(
+    ("longest", "width"), [(1, 1), (20, 20), (64, 64), (65, 96), (97, 128), (130, 150), (150, 150)]
+)
+def test_long_batches_come_in_few_widths_and_none_beyond_the_longest_text(longest, width):
+    lengths = np.array([longest, 1, 150])
+    assert batch_width(lengths, np.array([0, 1])) == width
