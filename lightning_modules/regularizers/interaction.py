@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lightning_modules.regularizers.forms import Form, check_form, check_mask, in_float32
 
@@ -53,11 +56,39 @@ def _sums(attention: Tensor, mask: Tensor, form: Form) -> Tensor:
     if form != "code":
         real = mask[:, :, None] & mask[:, None, :]  # (B, T, T)
         attention = attention.masked_fill(~real[:, None], 0.0)
-    # Autocast may halve the time of this product, the term's hot path; all else is float32.
-    overlap = (attention @ attention.mT).to(attention.dtype)  # (B, H, T, T)
-    if form == "paper":
-        overlap = overlap.square()
-    else:
-        diagonal = torch.eye(attention.shape[-1], dtype=torch.bool, device=attention.device)
-        overlap = overlap.masked_fill(diagonal, 0.0)
-    return (attention * (1 - overlap)).sum(dim=(2, 3))
+    sums: Tensor = _Sums.apply(attention, form == "paper")
+    return sums
+
+
+class _Sums(torch.autograd.Function):
+    """Σ_ij A_ij (1 − overlap), with its gradient at once: while the overlaps are in the cache.
+
+    Autograd by itself would keep four tensors of the weights' size for each of them, and take
+    three products instead of two.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, attention: Tensor, squared: bool) -> Tensor:
+        """Sums (B, H) of weights (B, H, T, T); the overlap is squared, or leaves out i = j."""
+        # Autocast may halve the time of the products, the term's hot path; all else is float32.
+        overlap = (attention @ attention.mT).to(attention.dtype)
+        moved = attention * overlap if squared else attention.clone()  # by overlaps, up to signs
+        if squared:
+            overlap, moved = overlap.square_(), moved.mul_(2.0)
+        else:
+            for values in (overlap, moved):
+                values.diagonal(dim1=-2, dim2=-1).zero_()
+        rest = overlap.neg_().add_(1.0)
+        sums = (attention * rest).sum(dim=(-2, -1))
+        if ctx.needs_input_grad[0]:
+            # Σ_j A_ij O_ij changes with row i, and with every row j that i is compared with.
+            pull = (moved + moved.mT) @ attention
+            ctx.save_for_backward(rest.sub_(pull.to(attention.dtype)))
+        return sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Of the weights."""
+        (slope,) = ctx.saved_tensors
+        return gradient[..., None, None] * slope, None
