@@ -63,7 +63,7 @@ class Case:
         labels: That value, axis -> value; empty without ``for_each``.
         authors: None where it was not run.
         careful: Likewise.
-        verdict: Of both protocols together.
+        verdict: Of both protocols together, or of the only one.
     """
 
     labels: dict[str, str]
@@ -117,7 +117,10 @@ def judge_claim(
             _find(claim, [p for p in results.get(protocol, []) if _inside(p, labels, where)])
             for protocol in ("authors", "careful")
         )
-        cases.append(Case(labels, authors, careful, over_protocols(authors, careful)))
+        verdict = over_protocols(authors, careful)
+        if study.one_protocol and careful is not None:
+            verdict = careful.outcome
+        cases.append(Case(labels, authors, careful, verdict))
     return JudgedClaim(claim, cases, over_cases([case.verdict for case in cases]))
 
 

@@ -32,11 +32,13 @@ never gets there counts as later than any number, so that a quartile, or the med
 "never"; where the table says that it is of the seeds that get there, it is left out and counted.
 
 **Verdict**: the authors' protocol against the published number, by the rule above the table (the
-careful one where the table says so).
+careful one where the table says so, or where there is no other).
 "Within quartiles" is one that would differ by it, but the published number lies between our
 quartiles. Counts among different numbers of seeds are compared as shares. A difference is ours
 minus theirs, a factor ours over theirs.
+"""
 
+HOW_PROTOCOLS = """\
 **Careful against authors'**: whether both protocols give the same, by the same rule, or since
 chance could bring the difference about (p of 0.05 or more, by exchanging seeds at random). Where
 they do not, the published number is one of its protocol.
@@ -63,25 +65,26 @@ def study_table(table: Mapping[str, Any], rows: Sequence[Row], study: Study) -> 
     unit = f" ({table['unit']})" if table.get("unit") else ""
     name = str(table["name"])
     parts = [f"## {name[:1].upper()}{name[1:]}{unit}", f"{_what(table)} {rule_text(table)}"]
-    if table.get("judged") == "careful":
+    if table.get("judged") == "careful" and not study.one_protocol:
         parts.append("Verdicts of this table are the careful protocol's.")
     if table.get("published_in"):
         parts.append(f"Published: {str(table['published_in']).rstrip('.')}.")
-    header = [*study.axes, "published", "authors' protocol", "careful protocol", "verdict"]
     epochs = is_epoch(table["metric"], table.get("unit"))
     num_seeds = len(study.seeds)
+    header = [*study.axes, "published", *_protocols(study), "verdict"]
     cells = [
         [
             *row.labels.values(),
             published_text(table, row.published),
-            statistic_text(row.authors, epochs, num_seeds),
+            *([] if study.one_protocol else [statistic_text(row.authors, epochs, num_seeds)]),
             statistic_text(row.careful, epochs, num_seeds),
             row.verdict,
-            row.protocols,
+            *([] if study.one_protocol else [row.protocols]),
         ]
         for row in rows
     ]
-    parts.append(markdown_table([*header, "careful against authors'"], cells))
+    header += [] if study.one_protocol else ["careful against authors'"]
+    parts.append(markdown_table(header, cells))
     parts.append(tally(rows))
     return "\n\n".join(parts)
 
@@ -120,35 +123,42 @@ def published_text(table: Mapping[str, Any], published: Published | None) -> str
     return text
 
 
-def claims_tables(judged: Sequence[JudgedClaim], num_seeds: int) -> str:
+def claims_tables(judged: Sequence[JudgedClaim], study: Study) -> str:
     """All claims in one table, then for each the numbers behind it."""
-    protocols = ["authors' protocol", "careful protocol", "verdict"]
+    num_seeds, both = len(study.seeds), not study.one_protocol
+    names = ["authors", "careful"] if both else []  # of one protocol the verdict says it all
     summary = [
         [
             str(index),
             str(result.claim["says"]),
-            _held(result, "authors"),
-            _held(result, "careful"),
+            *(_held(result, name) for name in names),
             result.verdict,
         ]
         for index, result in enumerate(judged, start=1)
     ]
-    parts = ["## Claims", markdown_table(["", "claim", *protocols], summary)]
+    header = ["", "claim", *(_protocols(study) if both else []), "verdict"]
+    parts = ["## Claims", markdown_table(header, summary)]
     for index, result in enumerate(judged, start=1):
         claim = result.claim
         parts.append(f"**{index}. {str(claim['says']).rstrip('.')}.** {_compared(claim)}.")
         numbers = [
             [
                 *case.labels.values(),
-                finding_text(case.authors, claim, num_seeds),
+                *([finding_text(case.authors, claim, num_seeds)] if both else []),
                 finding_text(case.careful, claim, num_seeds),
-                case.verdict,
+                *([case.verdict] if both else []),
             ]
             for case in result.cases
         ]
         axes = list(result.cases[0].labels) if result.cases else []
-        parts.append(markdown_table([*axes, *protocols], numbers))
+        header = [*axes, *_protocols(study), *(["verdict"] if both else [])]
+        parts.append(markdown_table(header, numbers))
     return "\n\n".join(parts)
+
+
+def _protocols(study: Study) -> list[str]:
+    """Headings of the columns of what was measured."""
+    return ["measured"] if study.one_protocol else ["authors' protocol", "careful protocol"]
 
 
 def claims_tally(judged: Sequence[JudgedClaim]) -> str:
@@ -167,13 +177,16 @@ def protocols_text(study: Study) -> str:
         keys = study.protocols[protocol]
         told = ([_keys(keys)] if keys else []) + _settings(study, protocol)
         as_it_is = "the base configuration as it is"
-        lines.append(f"- {name}: {'; '.join(told) or as_it_is}.")
+        if not study.one_protocol:
+            lines.append(f"- {name}: {'; '.join(told) or as_it_is}.")
+        elif told:
+            lines.append(f"- {'; '.join(told)}.")
     both = _settings(study, None)
     if study.is_quick and (changed := study.quick.get("set")):
         both.append(f"{_keys(changed)} (quick version, in place of the same key elsewhere)")
     if both:
-        lines.append(f"- Both: {'; '.join(both)}.")
-    return "\n".join(lines)
+        lines.append(f"- {'' if study.one_protocol else 'Both: '}{'; '.join(both)}.")
+    return "\n".join(lines or ["- nothing but the values of the grid."])
 
 
 def _settings(study: Study, protocol: str | None) -> list[str]:

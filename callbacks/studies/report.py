@@ -12,6 +12,7 @@ from callbacks.studies.atomic_files import write_figure, write_text
 from callbacks.studies.claims import JudgedClaim, judge_claim
 from callbacks.studies.markdown import (
     HOW_CLAIMS,
+    HOW_PROTOCOLS,
     HOW_TO_READ,
     claims_tables,
     claims_tally,
@@ -90,6 +91,8 @@ def write_report(
         source, *rest = _section(folder, section, "" if alone else _stem(section.study))
         parts += [source, *made, *rest] if alone else [f"# {section.study.title}", source, *rest]
     parts += ["## How to read this", HOW_TO_READ.rstrip()]
+    if not all(section.study.one_protocol for section in sections):
+        parts.append(HOW_PROTOCOLS.rstrip())
     if any(section.study.claims for section in sections):
         parts.append(HOW_CLAIMS.rstrip())
     path = folder / "report.md"
@@ -115,7 +118,7 @@ def _section(folder: Path, section: Section, prefix: str) -> list[str]:
     write_seeds(folder / files["seeds"], study, results)
     if claims:
         files["claims"] = name("claims.csv")
-        write_claims(folder / files["claims"], claims)
+        write_claims(folder / files["claims"], claims, study)
 
     source = f"Source: {study.source}. {_seeds(study.seeds)}"
     parts = [
@@ -131,7 +134,7 @@ def _section(folder: Path, section: Section, prefix: str) -> list[str]:
     parts += [study_table(table, of_table, study) for table, of_table in tables]
     parts += [line for table in study.tables if (line := _unmeasured(table, results))]
     if claims:
-        parts.append(claims_tables(claims, len(study.seeds)))
+        parts.append(claims_tables(claims, study))
     links = ", ".join(f"[{file}]({file})" for file in files.values())
     parts.append(f"Numbers: {links}.")
     return parts

@@ -42,10 +42,11 @@ def write_summary(path: Path, study: Study, tables: Sequence[Table]) -> None:
                     "published_low": _number(row.published.low),
                     "published_high": _number(row.published.high),
                 }
-            for protocol, found, verdict in (
+            lines_of = [
                 ("authors", row.authors, row.verdict),
-                ("careful", row.careful, row.protocols),
-            ):
+                ("careful", row.careful, row.verdict if study.one_protocol else row.protocols),
+            ]
+            for protocol, found, verdict in lines_of[study.one_protocol :]:
                 line = {**what, **row.labels, "protocol": protocol, **_numbers(found)}
                 lines.append({**line, **published, "verdict": verdict})
     write_csv(path, [*columns, "verdict"], lines)
@@ -75,14 +76,15 @@ def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoi
     write_csv(path, [*study.axes, "protocol", "seed", *metrics], lines)
 
 
-def write_claims(path: Path, judged: Sequence[JudgedClaim]) -> None:
+def write_claims(path: Path, judged: Sequence[JudgedClaim], study: Study) -> None:
     """One line per claim, value of its ``for_each`` and protocol."""
     columns = ["claim", "metric", "for", "protocol", "outcome", "over_both_protocols"]
     columns += [f"{side}_{key}" for side in ("first", "second") for key in _KEYS]
     lines: list[dict[str, object]] = []
     for result in judged:
         for case in result.cases:
-            for protocol, finding in (("authors", case.authors), ("careful", case.careful)):
+            findings = [("authors", case.authors), ("careful", case.careful)]
+            for protocol, finding in findings[study.one_protocol :]:
                 line: dict[str, object] = {
                     "claim": result.claim["says"],
                     "metric": result.claim["metric"],

@@ -109,9 +109,11 @@ def _figures(study: Study, results: dict[str, list[GridPoint]]) -> tuple[dict[st
         for protocol in PROTOCOLS:
             if not results[protocol]:
                 continue
-            name = f"{entry['name']}_{protocol}"
             of = "authors' protocol" if protocol == "authors" else f"{protocol} protocol"
-            title = f"{study.title}: {of}{' (quick version)' if study.is_quick else ''}"
+            name, title = f"{entry['name']}_{protocol}", f"{study.title}: {of}"
+            if study.one_protocol:
+                name, title = entry["name"], study.title
+            title += " (quick version)" * study.is_quick
             options = {**given, **entry.get("options", {})}
             try:
                 figures[name] = found(entry["draw"])(results[protocol], title=title, **options)

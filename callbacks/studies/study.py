@@ -35,7 +35,8 @@ class Study:
         config: The base configuration.
         seeds: Seeds of every point.
         axes: The grid: axis -> value -> config keys that this value sets.
-        protocols: The same of the two protocols.
+        protocols: The same of the two protocols, or of ``careful`` alone where there is only one
+            way to do it.
         settings: Further keys, ``{"when": labels, "set": keys}``.
         tables: What is compared with published numbers.
         claims: Statements of the paper that are judged.
@@ -44,6 +45,7 @@ class Study:
         minutes: Measured duration of all runs, two processes on two cores.
         quick: How the quick version differs; applied by ``quickened``.
         is_quick: Whether it has been.
+        one_protocol: Whether the study has one protocol, whatever ``only`` leaves of two.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Study:
     minutes: float | None = None
     quick: dict[str, Any] = field(default_factory=dict)
     is_quick: bool = False
+    one_protocol: bool = False
 
     def points(self) -> list[Labels]:
         """Every point of the grid under every protocol, protocols last and fastest."""
@@ -196,6 +199,7 @@ def load_studies(path: Path, folder: Path) -> list[Study]:
         figures=content.get("figures", []),
         minutes=content.get("minutes", runs.get("minutes")),
         quick=runs.get("quick", {}),
+        one_protocol=len(runs.get("protocols", _BOTH)) == 1,
     )
     check_study(study, path)
     return [study.restricted(content["only"])] if "only" in content else [study]

@@ -137,9 +137,10 @@ def check_study(study: Study, path: Path) -> None:
     Raises:
         ValueError: One sentence that names the file and the entry.
     """
-    if set(study.protocols) != set(PROTOCOLS):
+    if set(study.protocols) not in ({"careful"}, set(PROTOCOLS)):
         raise ValueError(
-            f"{path}: protocols are {', '.join(study.protocols)}; they must be authors and careful"
+            f"{path}: protocols are {', '.join(study.protocols)}; they must be authors and "
+            f"careful, or careful alone"
         )
     if "protocol" in study.axes:
         raise ValueError(f"{path}: an axis may not be called protocol; every grid has that one")

@@ -77,7 +77,7 @@ class Row:
         authors: Ours under the authors' protocol; None where it was not run.
         careful: Ours under the careful one, likewise.
         outcome: One of ``OUTCOMES``: authors' protocol against published, or the careful one where
-            the table says ``judged: careful``.
+            the table says ``judged: careful`` or there is no other.
         verdict: The same in words, with the difference where there is one.
         protocols: Whether the careful protocol agrees with the authors'.
         lacks_run: Whether there is a published number, and no run of ours to judge by it.
@@ -123,7 +123,8 @@ def table_rows(
             for protocol in ("authors", "careful")
         )
         published = _published(table, labels, study)
-        judged = careful if table.get("judged") == "careful" else authors
+        by_careful = study.one_protocol or table.get("judged") == "careful"
+        judged = careful if by_careful else authors
         outcome, verdict = judge(table, published, judged)
         protocols = compare_protocols(table, authors, careful)
         lacks_run = published is not None and judged is None

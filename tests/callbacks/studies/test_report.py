@@ -272,3 +272,19 @@ def test_a_file_is_whole_or_the_one_before(tmp_path, monkeypatch):
 def _write_half_and_fail(path, **_options):
     Path(path).write_text("half")
     raise OSError("disk full")
+
+
+def test_a_study_of_one_protocol_has_one_column_of_what_was_measured(tmp_path):
+    alone = replace(STUDY, protocols={"careful": {}}, settings=[], one_protocol=True)
+    found = {"authors": [], "careful": results()["authors"]}
+    text = report_of(tmp_path, Section(alone, found))
+    assert "| task | model | published | measured | verdict |" in text
+    assert "| lattice | old | 0.455 (0.35–0.63) | 0.45 [0.425, 0.475] | reproduced |" in text
+    assert "|  | claim | verdict |" in text
+    assert "| 1 | new is more compact | no difference seen |" in text
+    assert "compared: 5; reproduced: 3; differing: 1; not reproduced: 1" in text
+    assert "rotocol " not in text.split("## How to read this")[0]
+    assert "Careful against" not in text
+    lines = rows_of(tmp_path / "summary.csv") + rows_of(tmp_path / "claims.csv")
+    assert {line["protocol"] for line in lines} == {"careful"}
+    assert lines[0]["verdict"] == "reproduced"
