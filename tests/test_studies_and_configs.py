@@ -34,3 +34,14 @@ def test_careful_protocol_is_the_shipped_config(study, task, model):
     assert ours["model"] == shipped["model"]
     assert ours["data"] == shipped["data"]
     assert ours["trainer"] == shipped["trainer"]
+
+
+def test_the_authors_protocol_of_safr_is_the_shipped_preset():
+    (study,) = load_studies(reproduce.STUDIES / "safr" / "table_1_sst2.yaml", reproduce.STUDIES)
+    shipped = identity_of(reproduce._resolved(str(CONFIGS / "safr_sst2_authors.yaml"), ()))
+    ours = identity_of(reproduce._config_of(study, {"weights": "1, 0.1", "protocol": "authors"}))
+    assert ours["model"] == shipped["model"]
+    assert ours["data"] == shipped["data"]
+    for trainer in (ours["trainer"], shipped["trainer"]):
+        trainer.pop("precision", None)  # the study takes bfloat16 for both protocols
+    assert ours["trainer"] == shipped["trainer"]
