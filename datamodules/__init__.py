@@ -16,6 +16,7 @@ from datamodules.tasks import (
     PermutationComposition,
     Task,
 )
+from datamodules.toy_points import ToyPoints
 
 __all__ = [
     "IMDB",
@@ -32,4 +33,5 @@ __all__ = [
     "PermutationComposition",
     "SparseFeatures",
     "Task",
+    "ToyPoints",
 ]
