@@ -29,6 +29,7 @@ def of(model: str, data: str | None = None) -> list[Path]:
 
 TEXT, REVIEWS, FEATURES = of("LanguageModel"), of("TextClassifier"), of("FeatureAutoencoder")
 OTHERS, IMAGES = of("Classifier", "AlgorithmicData"), of("Classifier", "MNIST")
+POINTS = of("Classifier", "ToyPoints")
 # What makes any language model a tiny one, on one CPU; all else is as the config says.
 TINY = (
     "--data.tokenizer", "bytes", "--data.block_size", "16",
@@ -57,7 +58,7 @@ def tokens(tmp_path_factory) -> Path:
 
 def test_there_are_configs():
     assert len(CONFIGS) >= 21
-    assert {*CONFIGS} == {*TEXT, *REVIEWS, *FEATURES, *IMAGES, *OTHERS}
+    assert {*CONFIGS} == {*TEXT, *REVIEWS, *FEATURES, *IMAGES, *POINTS, *OTHERS}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -148,3 +149,14 @@ def test_config_of_a_language_model_validates_at_its_last_step(path):
     trainer = yaml.safe_load(path.read_text())["trainer"]
     assert trainer["check_val_every_n_epoch"] is None
     assert trainer["max_steps"] % trainer["val_check_interval"] == 0
+
+
+@pytest.mark.parametrize("path", POINTS, ids=lambda path: path.stem)
+def test_config_of_toy_points_trains_and_draws_its_plane(path, lightning_command):
+    folder = lightning_command(
+        "fit", "--config", f"configs/{path.name}", "--trainer.max_epochs", "1",
+        "--model.num_seeds", "2",
+    )  # fmt: skip
+    results = json.loads((folder / "results.json").read_text())
+    assert results["name"] == path.stem
+    assert all(value is not None for value in results["metrics"]["val/plane/loss"])

@@ -31,6 +31,10 @@ class Pixels(FeatureNetwork):
         """The inputs (..., num_tokens) themselves."""
         return inputs
 
+    def pixel_weights(self) -> Tensor | None:
+        """None: the head's rows are the weights on the inputs."""
+        return None
+
 
 class PixelMLP(FeatureNetwork):
     """Linear layers with ReLU; the head is the last layer, so that one of these makes two.
@@ -65,6 +69,12 @@ class PixelMLP(FeatureNetwork):
         for layer in self.layers:
             x = F.relu(layer(x))
         return x
+
+    def pixel_weights(self) -> Tensor | None:
+        """The first layer's weights on the inputs, (hidden_dim, num_tokens)."""
+        first = self.layers[0]
+        assert isinstance(first, nn.Linear)
+        return first.weight
 
 
 def _refuse_tokens(network: FeatureNetwork, vocab_size: int, num_tokens: int) -> None:
