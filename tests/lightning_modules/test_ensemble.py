@@ -89,6 +89,20 @@ def test_member_trains_as_its_seed_alone(network, head, tied, steps):
         torch.testing.assert_close(member(inputs), alone.eval()(inputs), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("head", [HARMONIC, CrossEntropyHead])
+@pytest.mark.parametrize("network", [MLP, partial(ToyTransformer, dropout=0.1)])
+def test_a_lone_member_has_the_gradients_that_it_has_beside_others(network, head):
+    build_one = partial(build, network, head, tie_embedding=True, embedding_penalty=0.01)
+    beside, alone = Ensemble(build_one, SEEDS), Ensemble(build_one, SEEDS[1:2])
+    inputs, targets = torch.randint(31, (len(SEEDS), 32, 2)), torch.randint(31, (len(SEEDS), 32))
+    losses = beside.accumulate_gradients(inputs, targets, 7)
+    lone = alone.accumulate_gradients(inputs[1:2], targets[1:2], 7)
+    torch.testing.assert_close(lone[0], losses[1])
+    for (name, one), other in zip(alone.named_parameters(), beside.parameters(), strict=True):
+        assert one.grad.shape == one.shape, name
+        torch.testing.assert_close(one.grad[0], other.grad[1], atol=1e-6, rtol=1e-4)
+
+
 def test_features_give_the_logits_even_where_dropout_stays_on_in_evaluation():
     network = partial(ToyTransformer, dropout=0.3, dropout_in_evaluation=True)
     ensemble = Ensemble(partial(build, network, CrossEntropyHead), SEEDS)
