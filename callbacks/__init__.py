@@ -1,6 +1,7 @@
 """Callbacks that measure interpretability while a model trains, by their short names."""
 
 from callbacks.analogies import Analogies
+from callbacks.decision_map import DecisionMap
 from callbacks.dry_run import describe_run, dry_run_settings
 from callbacks.embedding_geometry import EmbeddingGeometry
 from callbacks.exact_resume import ExactResume
@@ -12,6 +13,7 @@ from callbacks.launch import check_launch, cluster_plugins, planned_launch
 from callbacks.model_selection import ModelSelection
 from callbacks.neuron_allocation import NeuronAllocation
 from callbacks.parallelograms import Parallelograms
+from callbacks.phase_diagram import PhaseDiagram
 from callbacks.prediction_table import PredictionTable
 from callbacks.probe import Probe
 from callbacks.run_checkpoint import RunCheckpoint
@@ -20,12 +22,14 @@ from callbacks.run_progress import RunProgress
 from callbacks.run_summary import RunSummary
 from callbacks.speed import Speed
 from callbacks.text_samples import TextSamples
+from callbacks.weight_images import WeightImages
 from callbacks.weight_norms import WeightNorms
 from callbacks.word_capacity import WordCapacity
 from callbacks.word_deletion import WordDeletion
 
 __all__ = [
     "Analogies",
+    "DecisionMap",
     "EmbeddingGeometry",
     "ExactResume",
     "FeatureGeometry",
@@ -34,6 +38,7 @@ __all__ = [
     "ModelSelection",
     "NeuronAllocation",
     "Parallelograms",
+    "PhaseDiagram",
     "PredictionTable",
     "Probe",
     "RunCheckpoint",
@@ -41,6 +46,7 @@ __all__ = [
     "RunSummary",
     "Speed",
     "TextSamples",
+    "WeightImages",
     "WeightNorms",
     "WordCapacity",
     "WordDeletion",

@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from callbacks.feature_figures import (
+    MemberHistory,
+    feature_figures,
+    ring_animation,
+    ring_figures,
+)
 from callbacks.member_settings import differing_settings
 from callbacks.metrics import (
     basis_alignment,
@@ -21,6 +29,9 @@ from callbacks.metrics import (
     feature_dimensionality,
     feature_interference,
     feature_norms,
+    most_important_share,
+    pair_cosine,
+    priority_correlation,
     represented_features,
     ring_correlation,
     ring_curvature,
@@ -43,8 +54,9 @@ class FeatureGeometry(Probe):
     Toy Models of Superposition (Elhage et al. 2022) and Bowcott §6 and §7; definitions in
     ``callbacks/metrics``. Of a sweep every number is logged for each value apart, such as
     ``val/features/represented/sparsity=0.9``. Means over features are over those that are
-    represented. ``arrays`` keep every member's weights, and those of each measurement. Figures show
-    the first seed of each value.
+    represented, and over pairs those of which both are. ``arrays`` keep every member's weights, and
+    those of each measurement. Figures show the first seed of each value, and the animation
+    ``training.gif`` a ring's training, of the sweep's last value.
 
     Args:
         threshold: Norm above which a feature counts as represented (Toy Models has 0.5); null takes
@@ -75,7 +87,7 @@ class FeatureGeometry(Probe):
         self.steps: list[int] = []
         self._history: list[Tensor] = []  # (M, N, H) each
         self._losses: list[Tensor] = []  # (M,) each, of the validations from the second entry on
-        self._on_circle = False
+        self._on_circle = self._in_pairs = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -85,7 +97,9 @@ class FeatureGeometry(Probe):
                 f"{type(pl_module).__name__} does not have; remove the probe from "
                 f"trainer.callbacks, or use a FeatureAutoencoder"
             )
-        self._on_circle = hasattr(trainer.datamodule, "scale")  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._on_circle = hasattr(data, "scale")
+        self._in_pairs = getattr(data, "pairs", "none") != "none"
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.global_step == 0:  # a new training, not one that is resumed
@@ -142,6 +156,18 @@ class FeatureGeometry(Probe):
             "bias_negative_share": profile.negative_share,
             "bias_spread": profile.spread,
         }
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if hasattr(data, "member_priority"):  # importance times activity
+            priority = data.member_priority().to(weights.device)  # (M, N)
+            found["priority_correlation"] = priority_correlation(weights, priority)
+            found["most_important"] = most_important_share(represented, priority)
+        if self._in_pairs:
+            cosine = pair_cosine(weights)  # (M, N/2)
+            both = represented[:, 0::2] & represented[:, 1::2]
+            # 0 where partners are orthogonal; a mean cosine is 0 as well where they cancel out.
+            found["pair_cosine"] = _mean_over(cosine, both)
+            found["pair_overlap"] = _mean_over(cosine.abs(), both)
+            self.headlines += [f"val/{self.name}/pair_cosine", f"val/{self.name}/pair_overlap"]
         if self._on_circle:
             found |= {
                 "ring_neighbor_share": ring_neighbor_share(weights),
@@ -172,69 +198,65 @@ class FeatureGeometry(Probe):
     # ---- figures -------------------------------------------------------------------------------
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
-        groups = members_of_values(differing_settings(trainer, module))
-        shown = {label: members[0] for label, members in groups.items()} or {"": 0}
-        chosen, names = list(shown.values()), [label.replace(",", ", ") for label in shown]
-        arrays = {name: values.cpu().numpy() for name, values in self.arrays.items()}
-        weights, biases = arrays["weights"][chosen], arrays["biases"][chosen]
+        shown = self._shown(trainer, module)
+        names = [label.replace(",", ", ") for label in shown]
+        chosen = list(shown.values())
+        weights = self.arrays["weights"].cpu().numpy()
+        biases = self.arrays["biases"].cpu().numpy()[chosen]
+        size, hidden = weights.shape[1:]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        settings = getattr(data, "member_settings", [])
         if self._on_circle:
-            return self._figures_of_rings(module, weights, biases, chosen, names)
-        return self._figures_of_features(trainer, weights, biases, names)
-
-    def _figures_of_features(
-        self, trainer: Any, weights: Any, biases: Any, names: list[str]
-    ) -> dict[str, Figure]:
-        from callbacks.plots import dimensionality_plot, gram_matrix, superposition_sheet
-
-        threshold = 0.5 if self.threshold is None else self.threshold
-        title = f"{weights.shape[1]} features in {weights.shape[2]} dimensions{when(trainer)}"
-        found = {
-            "superposition": superposition_sheet(
-                weights, names=names, threshold=threshold, title=title
-            ),
-            "gram_matrix": gram_matrix(weights, biases, names=names, title=title),
-        }
-        sparsity = [m.get("sparsity") for m in getattr(trainer.datamodule, "member_settings", [])]
+            shares = module.scores().get("val/explained_share")  # type: ignore[operator]
+            captions = None
+            if shares is not None:
+                captions = [f"explains {100 * float(shares[member]):.0f} %" for member in chosen]
+            return ring_figures(
+                weights[chosen],
+                biases,
+                names,
+                captions=captions,
+                scales=[float(settings[member]["scale"]) for member in chosen],
+                history=self._member_history(shown),
+                title=f"{size} features on a circle in {hidden} dimensions",
+            )
+        sparsity = [value.get("sparsity") for value in settings]
+        sweep = None
         if len(set(sparsity)) > 1 and all(isinstance(s, int | float) for s in sparsity):
-            activity = 1.0 - torch.tensor(sparsity, dtype=torch.float64)
-            found["dimensionality"] = dimensionality_plot(
-                self.arrays["weights"].cpu().numpy(),
-                activity.numpy(),
-                threshold=threshold,
-                title=f"{title}, all seeds",
-            )
-        return found
+            sweep = weights, 1.0 - np.array(sparsity, dtype=np.float64)
+        return feature_figures(
+            weights[chosen],
+            biases,
+            names,
+            threshold=0.5 if self.threshold is None else self.threshold,
+            sweep=sweep,
+            hidden_relu=module.hparams.get("kind") == "relu_hidden",
+            title=f"{size} features in {hidden} dimensions{when(trainer)}",
+        )
 
-    def _figures_of_rings(
-        self, module: Any, weights: Any, biases: Any, chosen: list[int], names: list[str]
-    ) -> dict[str, Figure]:
-        from callbacks.plots import feature_vectors, norms_and_biases, weights_over_time
+    def animations(
+        self, trainer: L.Trainer, module: L.LightningModule
+    ) -> Mapping[str, list[NDArray[np.uint8]]]:
+        history = self._member_history(self._shown(trainer, module)) if self._on_circle else None
+        return {} if history is None else {"training": ring_animation(history)}
 
-        title = f"{weights.shape[1]} features on a circle in {weights.shape[2]} dimensions"
-        shares = module.scores().get("val/explained_share")
-        captions = None
-        if shares is not None:
-            captions = [f"explains {100 * float(shares[member]):.0f} %" for member in chosen]
-        found = {
-            "rings": feature_vectors(
-                weights, circular=True, names=names, captions=captions, title=title
-            ),
-            "norms_and_biases": norms_and_biases(weights, biases, names=names, title=title),
-        }
-        if len(self.steps) > 1:
-            # The last value of the sweep: of scales the smallest, by habit.
-            member, steps = chosen[-1], torch.tensor(self.steps)
-            history = torch.stack([kept[member] for kept in self._history])
-            losses = torch.stack([kept[member] for kept in self._losses])
-            known = losses.isfinite()
-            found["weights_over_time"] = weights_over_time(
-                history.numpy(),
-                steps.numpy(),
-                losses=losses[known].numpy(),
-                loss_steps=steps[known].numpy(),
-                title=f"{title}, {names[-1]}",
-            )
-        return found
+    def _shown(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, int]:
+        """The member that figures show of each value: its first seed."""
+        groups = members_of_values(differing_settings(trainer, module))
+        return {label: members[0] for label, members in groups.items()} or {"": 0}
+
+    def _member_history(self, shown: Mapping[str, int]) -> MemberHistory | None:
+        """Of the last value of the sweep, of scales the smallest, by habit; None of one step."""
+        if len(self.steps) < 2:
+            return None
+        label, member = list(shown.items())[-1]
+        steps = np.array(self.steps)
+        losses = torch.stack([kept[member] for kept in self._losses]).numpy()
+        known = np.isfinite(losses)
+        weights = torch.stack([kept[member] for kept in self._history]).numpy()
+        title = "{} features on a circle in {} dimensions".format(*weights.shape[1:])
+        title = f"{title}, {label}" if label else title
+        return MemberHistory(weights, steps, losses[known], steps[known], title)
 
     # ---- resume --------------------------------------------------------------------------------
 

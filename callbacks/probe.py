@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from numpy.typing import NDArray
 from torch import Tensor
 
-from callbacks.figures import show_figure
+from callbacks.figures import save_animation, show_figure
 from callbacks.quartiles import quartiles
+from callbacks.run_folder import run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,6 +80,15 @@ class Probe(L.Callback):
         """Figures by file name (without ending). Called on the first rank only."""
         return {}
 
+    def animations(
+        self, trainer: L.Trainer, module: L.LightningModule
+    ) -> Mapping[str, Sequence[NDArray[np.uint8]]]:
+        """Pictures (height, width, 3) by file name, of the training that has ended.
+
+        They become GIFs in ``figures/``, not in TensorBoard. Called on the first rank only.
+        """
+        return {}
+
     # ---- the schedule --------------------------------------------------------------------------
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -109,6 +121,9 @@ class Probe(L.Callback):
             self._measure(trainer, pl_module)
         if self._drawn_at != trainer.global_step:
             self._draw(trainer, pl_module)
+        if trainer.is_global_zero and run_folder(trainer) is not None:  # else nowhere to keep them
+            for name, pictures in self.animations(trainer, pl_module).items():
+                save_animation(trainer, name, pictures)
 
     def _is_due(self, trainer: L.Trainer, stride: int) -> bool:
         epoch = _count(trainer)

@@ -101,6 +101,11 @@ class SparseFeatures(DrawnFeatures):
         ]
         return torch.tensor(rows, dtype=torch.float32)
 
+    def member_priority(self) -> Tensor:
+        """Importance of each feature times how often it is active, (M, N) (after ``setup``)."""
+        priority = self.value_importance() * (1.0 - self.value_sparsity()).float()
+        return priority.repeat_interleave(self._members_of_a_value(), dim=0)
+
     def features(self, uniform: Tensor, settings: Tensor) -> Tensor:
         """Sparse features of uniform numbers and probabilities."""
         return sparse_features(uniform, settings, self.pairs)

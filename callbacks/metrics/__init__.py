@@ -39,6 +39,8 @@ from callbacks.metrics.feature_directions import (
     feature_norms,
     represented_features,
 )
+from callbacks.metrics.feature_pairs import pair_cosine
+from callbacks.metrics.feature_priority import most_important_share, priority_correlation
 from callbacks.metrics.grokking import first_sustained_epoch
 from callbacks.metrics.important_words import important_words
 from callbacks.metrics.lattice import lattice_deviation
@@ -64,6 +66,14 @@ from callbacks.metrics.silhouette import silhouette
 from callbacks.metrics.superposition import capacity, interference, polysemanticity
 from callbacks.metrics.superposition_regularization_score import SuperpositionRegularizationScore
 from callbacks.metrics.tree import generation_one_dimensionality
+from callbacks.metrics.two_feature_loss import two_feature_loss
+from callbacks.metrics.weight_images import (
+    border_pixels,
+    mean_correlations,
+    mean_cosines,
+    near_zero_share,
+    own_mean_share,
+)
 from callbacks.metrics.weights import center_alignment, center_distance, weight_norm
 from callbacks.metrics.word_deletion import top_words, without_words, word_scores
 
@@ -82,6 +92,7 @@ __all__ = [
     "basis_alignment",
     "best_coset",
     "bias_profile",
+    "border_pixels",
     "capacity",
     "center_alignment",
     "center_distance",
@@ -109,12 +120,19 @@ __all__ = [
     "important_words",
     "interference",
     "lattice_deviation",
+    "mean_correlations",
+    "mean_cosines",
+    "most_important_share",
+    "near_zero_share",
     "null_best_coset",
+    "own_mean_share",
+    "pair_cosine",
     "parallelogram_losses",
     "parallelogram_scores",
     "phase_diagram",
     "polysemanticity",
     "principal_components",
+    "priority_correlation",
     "project_vocabulary",
     "ranked_quadruples",
     "received_attention",
@@ -127,6 +145,7 @@ __all__ = [
     "subgroups",
     "top_words",
     "trained_phase",
+    "two_feature_loss",
     "weight_norm",
     "without_words",
     "word_scores",

@@ -11,6 +11,7 @@ from callbacks.plots.accuracy import accuracy_curves
 from callbacks.plots.allocation_circle import allocation_circle
 from callbacks.plots.capacity_bars import capacity_bars
 from callbacks.plots.colors import group_colors, model_colors
+from callbacks.plots.decision_map import decision_maps
 from callbacks.plots.deletion_curve import DeletionCurve, deletion_curve
 from callbacks.plots.dimensionality_plot import dimensionality_plot
 from callbacks.plots.embedding import embedding_grid
@@ -21,6 +22,7 @@ from callbacks.plots.generalization import generalization_scatter
 from callbacks.plots.gram_matrix import gram_matrix
 from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.loss_curves import LossCurve, loss_curves
+from callbacks.plots.neuron_directions import neuron_directions
 from callbacks.plots.norms_and_biases import norms_and_biases
 from callbacks.plots.parallelogram_losses import (
     parallelogram_distributions,
@@ -31,6 +33,7 @@ from callbacks.plots.phase_diagram_plot import phase_diagram_plot
 from callbacks.plots.style import house_style, new_figure
 from callbacks.plots.superposition_sheet import superposition_sheet
 from callbacks.plots.weight_frames import weight_frames
+from callbacks.plots.weight_images import weight_images
 from callbacks.plots.weights_over_time import weights_over_time
 from callbacks.plots.word_heatmap import word_heatmap
 
@@ -43,6 +46,7 @@ __all__ = [
     "allocation_circle",
     "capacity_bars",
     "cumulative_explained_variance",
+    "decision_maps",
     "deletion_curve",
     "dimensionality_plot",
     "embedding_grid",
@@ -54,6 +58,7 @@ __all__ = [
     "house_style",
     "loss_curves",
     "model_colors",
+    "neuron_directions",
     "new_figure",
     "norms_and_biases",
     "parallelogram_distributions",
@@ -62,6 +67,7 @@ __all__ = [
     "ranked_parallelograms",
     "superposition_sheet",
     "weight_frames",
+    "weight_images",
     "weights_over_time",
     "word_heatmap",
 ]

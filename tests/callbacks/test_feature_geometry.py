@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import FeatureGeometry
+from callbacks.feature_figures import ring_figures
 from callbacks.feature_geometry import members_of_values
 from datamodules import CircularFeatures, SparseFeatures
 from lightning_modules import FeatureAutoencoder
@@ -58,6 +59,22 @@ def test_orthogonal_features_are_not_superposed():
     assert found["basis_alignment"] == pytest.approx(1.0)
 
 
+def test_partners_of_pairs_are_compared_where_both_are_represented():
+    # Orthogonal, antipodal, and one of which nothing is said, since a partner is too small.
+    rows = [[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-0.6, -0.8], [1.0, 0.0], [0.1, 0.0]]
+    data = SparseFeatures(6, pairs="correlated", batch_size=8, steps_per_epoch=1, val_steps=1)
+    found = measured(torch.tensor(rows), data)
+    assert found["pair_cosine"] == pytest.approx(-0.5)
+    assert found["pair_overlap"] == pytest.approx(0.5)
+    alone = SparseFeatures(6, batch_size=8, steps_per_epoch=1, val_steps=1)
+    assert not any(name.startswith("pair") for name in measured(torch.tensor(rows), alone))
+
+
+def test_pairs_without_a_represented_feature_have_no_cosine():
+    data = SparseFeatures(2, pairs="correlated", batch_size=8, steps_per_epoch=1, val_steps=1)
+    assert math.isnan(measured(torch.full((2, 2), 0.01), data)["pair_cosine"])
+
+
 def test_a_flat_ring_of_small_norms():
     angles = 2 * math.pi * torch.arange(30) / 30
     ring = 0.2 * torch.stack([angles.cos(), angles.sin(), torch.zeros(30)], -1)
@@ -97,6 +114,23 @@ def test_members_are_grouped_by_all_settings_in_which_they_differ():
         "sparsity=0.9,importance=1": [2, 3],
     }
     assert members_of_values({}) == {}
+
+
+def test_the_first_features_are_those_of_the_scale_nearest_to_the_papers(monkeypatch):
+    shown = {}
+    monkeypatch.setattr(
+        "callbacks.plots.first_features",
+        lambda weights, title: shown.update(weights=weights, title=title),
+    )
+    weights = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    # 1.0 and 0.6 are equally near to 0.8, if it were not for rounding.
+    for scales, expected in (([0.3, 1.0, 0.6, 0.1], 1), ([0.3, 0.6, 0.9, 0.75], 3)):
+        ring_figures(
+            weights, weights[..., 0], [f"scale={scale}" for scale in scales], captions=None,
+            scales=scales, history=None, title="rings",
+        )  # fmt: skip
+        assert shown["weights"].tolist() == weights[expected].tolist()
+        assert shown["title"] == f"rings, scale={scales[expected]:g}"
 
 
 def test_a_module_without_features_is_refused():

@@ -12,6 +12,8 @@ from callbacks.plots.studies.embeddings import embeddings_by_model
 from callbacks.plots.studies.explained_variance import explained_variance_by_model
 from callbacks.plots.studies.exponents import exponents
 from callbacks.plots.studies.generalization import generalization_by_model
+from callbacks.plots.studies.toy_points import toy_points
+from callbacks.plots.studies.weight_images import weight_images_by_head
 
 __all__ = [
     "case_study",
@@ -22,4 +24,6 @@ __all__ = [
     "explained_variance_by_model",
     "exponents",
     "generalization_by_model",
+    "toy_points",
+    "weight_images_by_head",
 ]

@@ -1,0 +1,135 @@
+"""The figures of FeatureGeometry: which of the plots a run's features get, and of which members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Numbers = NDArray[np.floating]
+
+PAPER_SCALE = 0.8  # of the feature-geometry paper's Figure 4
+
+
+@dataclass(frozen=True)
+class MemberHistory:
+    """One member's weights and losses over training."""
+
+    weights: Numbers  # (T, N, H)
+    steps: NDArray[np.integer]  # (T,) optimizer steps
+    losses: Numbers  # (K,) held-out
+    loss_steps: NDArray[np.integer]  # (K,)
+    title: str
+
+
+def feature_figures(
+    weights: Numbers,
+    biases: Numbers,
+    names: list[str],
+    *,
+    threshold: float,
+    sweep: tuple[Numbers, Numbers] | None,
+    hidden_relu: bool,
+    title: str,
+) -> dict[str, Figure]:
+    """Figures of sparse features, by file name.
+
+    Args:
+        weights: (V, N, H), one member of each value.
+        biases: (V, N).
+        names: Of the values.
+        threshold: Norm above which a feature counts as represented.
+        sweep: Weights (M, N, H) of all members and how often their features are active (M,), if
+            that is swept.
+        hidden_relu: Whether a ReLU follows the hidden layer, so that its neurons stand out, and
+            WᵀW is not what the outputs hear.
+        title: Of the figures.
+    """
+    from callbacks.plots import (
+        dimensionality_plot,
+        gram_matrix,
+        neuron_directions,
+        superposition_sheet,
+    )
+
+    options: dict[str, Any] = {"names": names, "threshold": threshold, "title": title}
+    found = {"superposition": superposition_sheet(weights, **options)}
+    if hidden_relu:
+        found["neuron_directions"] = neuron_directions(weights, **options)
+    else:
+        found["gram_matrix"] = gram_matrix(weights, biases, names=names, title=title)
+    if sweep is not None:
+        found["dimensionality"] = dimensionality_plot(
+            *sweep, threshold=threshold, title=f"{title}, all seeds"
+        )
+    return found
+
+
+def ring_figures(
+    weights: Numbers,
+    biases: Numbers,
+    names: list[str],
+    *,
+    captions: list[str] | None,
+    scales: Sequence[float],
+    history: MemberHistory | None,
+    title: str,
+) -> dict[str, Figure]:
+    """Figures of features on a circle, by file name.
+
+    Args:
+        weights: (V, N, H), one member of each value.
+        biases: (V, N).
+        names: Of the values.
+        captions: Below the rings.
+        scales: (V,); the first features are shown of the value that is closest to the paper's.
+        history: Of the member whose training is shown; None before there is any.
+        title: Of the figures.
+    """
+    from callbacks.plots import (
+        feature_vectors,
+        first_features,
+        norms_and_biases,
+        weights_over_time,
+    )
+
+    rings = feature_vectors(weights, circular=True, names=names, captions=captions, title=title)
+    # Of two that are equally close the larger, whose ring is the smoother.
+    nearest = min(
+        range(len(scales)), key=lambda i: (round(abs(scales[i] - PAPER_SCALE), 6), -scales[i])
+    )
+    found = {
+        "rings": rings,
+        "norms_and_biases": norms_and_biases(weights, biases, names=names, title=title),
+        "first_features": first_features(
+            weights[nearest], title=f"{title}, scale={scales[nearest]:g}"
+        ),
+    }
+    if history is not None:
+        found["weights_over_time"] = weights_over_time(
+            history.weights,
+            history.steps,
+            losses=history.losses,
+            loss_steps=history.loss_steps,
+            title=history.title,
+        )
+    return found
+
+
+def ring_animation(history: MemberHistory) -> list[NDArray[np.uint8]]:
+    """The pictures of one member's training, at most 60."""
+    from callbacks.plots import weight_frames
+
+    return weight_frames(
+        history.weights,
+        history.steps,
+        losses=history.losses,
+        loss_steps=history.loss_steps,
+        title=history.title,
+    )

@@ -1,0 +1,46 @@
+"""Which features are represented, and how cleanly, against how much they matter to the loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from callbacks.metrics._rank_correlation import spearman
+from callbacks.metrics.feature_directions import feature_dimensionality
+
+
+def priority_correlation(weights: Tensor, priority: Tensor) -> Tensor:
+    """Rank correlation of the features' dimensionality with their priority.
+
+    1 where a feature that matters more always has more of a dimension to itself; a feature that is
+    not represented has dimensionality near 0.
+
+    Args:
+        weights: (M, N, H), one row a feature.
+        priority: (M, N), such as importance times the probability of being active.
+
+    Returns:
+        (M,) in [-1, 1]; nan where all features have the same priority.
+
+    Source: Bowcott §6, observation 3; Toy Models of Superposition (Elhage et al. 2022).
+    """
+    return spearman(priority.double(), feature_dimensionality(weights).double())
+
+
+def most_important_share(represented: Tensor, priority: Tensor) -> Tensor:
+    """Of k represented features the share that is among the k of highest priority.
+
+    Args:
+        represented: (M, N) bool.
+        priority: (M, N); features of equal priority are as good as one another.
+
+    Returns:
+        (M,) in [0, 1]; nan where none is represented.
+
+    Source: Bowcott §6, observation 1: a linear model keeps the k most important ones.
+    """
+    count = represented.sum(dim=-1, keepdim=True)  # (M, 1)
+    ordered = priority.sort(dim=-1, descending=True).values
+    least = ordered.gather(-1, (count - 1).clamp_min(0))  # the k-th highest priority
+    chosen = (represented & (priority >= least)).sum(dim=-1)
+    return torch.where(count[:, 0] > 0, chosen / count[:, 0], torch.nan)
