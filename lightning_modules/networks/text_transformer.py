@@ -193,9 +193,10 @@ class TextLayer(nn.Module):
         inside: dict[str, Tensor] = {}
         if attention_weights or self.training:
             scores = (q @ k.mT).float() / math.sqrt(q.shape[-1])  # (B, H, T, T)
-            weights = scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(dim=-1)
+            # In place, and dropout in v's precision: what is as large as the weights is costly.
+            weights = scores.masked_fill_(~seen, torch.finfo(scores.dtype).min).softmax(dim=-1)
             inside["attention_weights"] = weights
-            mixed = self.dropout(weights).to(v.dtype) @ v  # (B, H, T, E/H)
+            mixed = self.dropout(weights.to(v.dtype)) @ v  # (B, H, T, E/H)
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         attention = self.out(mixed.transpose(1, 2).flatten(-2))  # (B, T, E)
