@@ -52,11 +52,11 @@ class FeatureGeometry(Probe):
     """Norms, interference, dimensionality and, of features on a circle, their ring.
 
     Toy Models of Superposition (Elhage et al. 2022) and Bowcott §6 and §7; definitions in
-    ``callbacks/metrics``. Of a sweep every number is logged for each value apart, such as
-    ``val/features/represented/sparsity=0.9``. Means over features are over those that are
-    represented, and over pairs those of which both are. ``arrays`` keep every member's weights, and
-    those of each measurement. Figures show the first seed of each value, and the animation
-    ``training.gif`` a ring's training, of the sweep's last value.
+    ``callbacks/metrics``. Of a sweep of up to twelve values every number is logged for each value
+    apart, such as ``val/features/represented/sparsity=0.9``; of more, over all of them. Means over
+    features are over those that are represented, and over pairs those of which both are. ``arrays``
+    keep every member's weights, and those of each measurement. Figures show the first seed of each
+    value, and the animation ``training.gif`` a ring's training, of the sweep's last value.
 
     Args:
         threshold: Norm above which a feature counts as represented (Toy Models has 0.5); null takes
@@ -99,6 +99,12 @@ class FeatureGeometry(Probe):
             )
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self._on_circle = hasattr(data, "scale")
+        least = 3 if self._on_circle else 2
+        if pl_module.feature_weights().shape[1] < least:  # type: ignore[operator]
+            raise ValueError(
+                f"FeatureGeometry compares features with one another and needs at least {least} of "
+                f"them; raise data.num_features, or remove the probe from trainer.callbacks"
+            )
         self._in_pairs = getattr(data, "pairs", "none") != "none"
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -278,11 +284,15 @@ def members_of_values(settings: Mapping[str, list[Any]]) -> dict[str, list[int]]
     """
     if not settings:
         return {}
-    groups: dict[str, list[int]] = {}
+    members: dict[tuple[str, ...], list[int]] = {}
     for member, row in enumerate(zip(*settings.values(), strict=True)):
-        pairs = zip(settings, row, strict=True)
+        members.setdefault(tuple(map(str, row)), []).append(member)
+    groups: dict[str, list[int]] = {}
+    for same in members.values():
+        pairs = ((name, values[same[0]]) for name, values in settings.items())
         label = ",".join(f"{name}={_plain(value)}" for name, value in pairs)
-        groups.setdefault(label, []).append(member)
+        like = sum(known == label or known.startswith(f"{label} (") for known in groups)
+        groups[f"{label} ({like + 1})" if like else label] = same
     return groups
 
 

@@ -59,11 +59,16 @@ class PhaseDiagram(Probe):
         )
         kind = pl_module.hparams.get("kind")
         sizes = _sizes(pl_module)
-        if not settings or not plain or sizes != (2, 1) or kind != "relu" or _pairs(trainer):
+        if _pairs(trainer):
             raise ValueError(
-                f"PhaseDiagram knows what two independent features do in one dimension, at one "
-                f"sparsity for both, behind a ReLU, and this run has {sizes[0]} features, "
-                f"{sizes[1]} dimensions and kind {kind!r}; set data SparseFeatures with "
+                "PhaseDiagram knows what two independent features do; set data.pairs to none, or "
+                "remove the probe from trainer.callbacks"
+            )
+        if not settings or not plain or sizes != (2, 1) or kind != "relu":
+            raise ValueError(
+                f"PhaseDiagram knows what two features do in one dimension, at one sparsity for "
+                f"both and a number for the importance, behind a ReLU, and this run has "
+                f"{sizes[0]} features, {sizes[1]} dimensions and kind {kind!r}; set data SparseFeatures with "
                 f"num_features 2 and lists of numbers, model.hidden_dim 1 and model.kind relu, or "
                 f"remove the probe from trainer.callbacks"
             )

@@ -42,7 +42,8 @@ class CircularFeatures(DrawnFeatures):
         super().__init__(num_features, batch_size, steps_per_epoch, val_steps, seeds)
         self.scale = scale
         self._scales = list(scale) if isinstance(scale, list) else [scale]
-        if not self._scales or not all(0 < value <= 2 for value in self._scales):
+        numbers = all(isinstance(value, int | float) for value in self._scales)
+        if not self._scales or not numbers or not all(0 < value <= 2 for value in self._scales):
             raise ValueError(
                 f"scale is {scale}; it must be above 0 and at most 2, where the arc is the whole "
                 f"circle, or a list of such values"

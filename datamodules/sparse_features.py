@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import product
 from typing import Any
 
@@ -93,13 +94,14 @@ class SparseFeatures(DrawnFeatures):
 
     def value_importance(self) -> Tensor:
         """I_i of each value, (V, N)."""
+        powers = torch.arange(self.num_features, dtype=torch.float64)
         rows = [
-            importance
+            torch.tensor(importance, dtype=torch.float64)
             if isinstance(importance := value["importance"], tuple)
-            else [importance**i for i in range(self.num_features)]
+            else torch.tensor(importance, dtype=torch.float64) ** powers
             for value in self._values
         ]
-        return torch.tensor(rows, dtype=torch.float32)
+        return torch.stack(rows).float()
 
     def member_priority(self) -> Tensor:
         """Importance of each feature times how often it is active, (M, N) (after ``setup``)."""
@@ -128,6 +130,16 @@ def _swept(option: Swept, name: str, num_features: int) -> list[Any]:
     values = option if isinstance(option, list) else [option]
     if not values:
         raise ValueError(f"{name} is an empty list; give a number, or a list of values to sweep")
+    numbers = [n for value in values for n in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+        raise ValueError(f"{name} is {option}; give a number, or a list of values to sweep")
+    if len(values) == num_features > 2 and not any(isinstance(v, list) for v in values):
+        warnings.warn(
+            f"{name} is a list of {num_features} numbers, as many as there are features: it is "
+            f"taken as {num_features} values to sweep; for one number a feature write it in "
+            f"brackets of its own, [[...]]",
+            stacklevel=3,
+        )
     for value in values:
         if isinstance(value, list) and len(value) != num_features:
             raise ValueError(

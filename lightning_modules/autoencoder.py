@@ -122,15 +122,18 @@ class FeatureAutoencoder(ManyMembers):
             self.share().ensemble.compile()
 
     def _planned_steps(self) -> int:
+        """Optimizer steps of the whole run; 0 where it has no end."""
         trainer: Any = self.trainer
-        if trainer.max_epochs is None or trainer.max_epochs < 0:
-            if self.schedule_name != "constant":
-                raise ValueError(
-                    f"schedule is {self.schedule_name!r}, which needs an end: set "
-                    f"trainer.max_epochs"
-                )
-            return 0
-        return int(trainer.max_epochs) * int(trainer.datamodule.steps_per_epoch)
+        ends = []
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            ends.append(int(trainer.max_epochs) * int(trainer.datamodule.steps_per_epoch))
+        if trainer.max_steps is not None and trainer.max_steps >= 0:
+            ends.append(int(trainer.max_steps))
+        if not ends and self.schedule_name != "constant":
+            raise ValueError(
+                f"schedule is {self.schedule_name!r}, which needs an end: set trainer.max_epochs"
+            )
+        return min(ends, default=0)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One epoch: ``inputs`` of (steps, M, B, N) drawn step by step, ``importance`` (M, N)."""

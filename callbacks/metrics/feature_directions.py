@@ -121,9 +121,9 @@ def feature_dimensionality(weights: Tensor) -> Tensor:
 
     Returns:
         (..., N) in [0, 1]: 1 orthogonal to all others, 3/4 in a tetrahedron, 2/3 in a triangle, 1/2
-        in a digon, 2/5 in a pentagon, 3/8 in a square antiprism, 0 for a zero row. Scale plays no
-        role: a feature of norm 1e-6 has one, so read it beside the norm. float32, or float64 for
-        float64 weights.
+        in a digon, 2/5 in a pentagon, 3/8 in a square antiprism, 0 for a zero row. The scale of
+        all weights together plays no role; a faint feature beside others has nearly 0, one that is
+        orthogonal to them 1. float32, or float64 for float64 weights.
 
     Raises:
         ValueError: ``weights`` is not a floating-point (..., N, H).

@@ -143,9 +143,22 @@ def compare_groups(first: Values, second: Values, greater: bool, or_equal: bool 
     return Finding(outcome, one, two, share, p)
 
 
-def compare_number(values: Values, number: float, greater: bool, share: float) -> Finding:
-    """Whether at least a share of the seeds lies beyond a number."""
-    beyond = superiority(values, [number], greater, ties=0.0)
+def compare_number(
+    values: Values, number: float, greater: bool, share: float, never_counts: bool = True
+) -> Finding:
+    """Whether at least a share of the seeds lies beyond a number.
+
+    Args:
+        values: One per seed.
+        number: That they should be beyond.
+        greater: Whether beyond means greater; otherwise less.
+        share: Of the seeds that must be.
+        never_counts: Whether a missing value is an epoch never reached, later than any number;
+            else a seed without a value is not beyond, whichever way.
+    """
+    known = values if never_counts else [value for value in values if value is not None]
+    beyond = superiority(known, [number], greater, ties=0.0) if known else 0.0
+    beyond *= len(known) / len(values)
     # 0.7 of 20 seeds are 14, which binary rounding must not make 15.
     nearly = share - min(_NEARLY, share / 2)
     missed = MISSED if beyond >= nearly - 1e-9 else NOT
@@ -246,7 +259,9 @@ def _find(claim: Mapping[str, Any], points: Sequence[GridPoint]) -> Finding | No
     if not first:
         return None
     if not isinstance(claim["than"], Mapping):
-        return compare_number(first, float(claim["than"]), greater, claim.get("share", 0.75))
+        never_counts = is_epoch(claim["metric"], claim.get("unit"))
+        number, share = float(claim["than"]), claim.get("share", 0.75)
+        return compare_number(first, number, greater, share, never_counts)
     second = _values(claim, points, claim["than"])
     if not second:
         return None
@@ -256,8 +271,13 @@ def _find(claim: Mapping[str, Any], points: Sequence[GridPoint]) -> Finding | No
 def _values(
     claim: Mapping[str, Any], points: Sequence[GridPoint], chosen: Mapping[str, Any]
 ) -> Values:
-    """The seeds of all chosen points; a missing value is an epoch never reached, or left out."""
+    """The seeds of all chosen points.
+
+    A missing value is an epoch never reached; of other metrics it is left out where groups are
+    compared, and kept where their share beyond a number counts.
+    """
     metric, among = claim["metric"], claim.get("among", claim["metric"])
+    of_number = not isinstance(claim["than"], Mapping)
     never_counts = is_epoch(metric, claim.get("unit"))
     found: Values = []
     for point in points:
@@ -265,7 +285,8 @@ def _values(
             values = finite_or_none(point.metrics[metric], metric)
             others = finite_or_none(point.metrics[among], among)
             for value, other in zip(values, others, strict=True):
-                left_out = other is None and ("among" in claim or not never_counts)
-                if not left_out and (never_counts or value is not None):
+                kept = never_counts or of_number
+                left_out = other is None and ("among" in claim or not kept)
+                if not left_out and (kept or value is not None):
                     found.append(value)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -143,3 +144,18 @@ def test_a_module_without_features_is_refused():
 def test_numbers_that_cannot_be_are_refused(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} is"):
         FeatureGeometry(**options)
+
+
+def test_different_values_are_never_pooled_though_they_look_alike():
+    settings = {"sparsity": [(0.5, 0.9, 0.5), (0.5, 0.1, 0.5), (0.5, 0.9, 0.5)]}
+    assert members_of_values(settings) == {
+        "sparsity=0.5..0.5": [0, 2],
+        "sparsity=0.5..0.5 (2)": [1],
+    }
+
+
+def test_a_single_feature_is_refused_before_training():
+    trainer = SimpleNamespace(datamodule=SimpleNamespace(), max_epochs=1)
+    module = SimpleNamespace(feature_weights=lambda: torch.zeros(1, 1, 1))
+    with pytest.raises(ValueError, match=r"needs at least 2 of them; raise data\.num_features"):
+        FeatureGeometry().setup(trainer, module, "fit")

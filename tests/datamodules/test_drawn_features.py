@@ -1,5 +1,6 @@
 """The data modules of drawn features: batches, members, sweeps, refusals."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -210,3 +211,28 @@ def test_a_checkpoint_of_other_draws_is_not_gone_on_with(options, said):
     assert str(caught.value).startswith(f"the checkpoint was written by a run with {said}, so that")
     data.trainer.state.fn = TrainerFn.VALIDATING
     data.load_state_dict(SparseFeatures().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"importance": 1e30}, "importance is 1e+30; it must be finite"),
+        ({"sparsity": None}, "sparsity is None; give a number, or a list"),
+        ({"sparsity": [0.5, "x"]}, "give a number, or a list"),
+    ],
+)
+def test_what_is_no_number_or_too_large_is_refused_in_a_sentence(options, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        SparseFeatures(**options)
+
+
+def test_a_list_as_long_as_the_features_is_a_sweep_and_says_so():
+    with pytest.warns(UserWarning, match=r"20 values to sweep.*\[\[...\]\]"):
+        data = SparseFeatures(importance=[1.0] * 20)
+    assert data.num_values == 20
+    assert SparseFeatures(importance=[[1.0] * 20]).num_values == 1
+
+
+def test_a_scale_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="scale is None; it must be above 0"):
+        CircularFeatures(scale=None)

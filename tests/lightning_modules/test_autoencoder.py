@@ -142,7 +142,7 @@ def test_settings_that_cannot_be_are_refused(options, sentence):
 def test_a_schedule_needs_an_end():
     model = FeatureAutoencoder(6, num_values=2, schedule="linear", compile="never")
     trainer = L.Trainer(
-        max_steps=10, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        max_steps=-1, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     with pytest.raises(ValueError, match="needs an end: set trainer"):

@@ -270,3 +270,11 @@ def test_findings_are_told_with_their_numbers():
     (case, *_) = judge_claim(number, STUDY, results).cases
     assert finding_text(case.authors, number, 3) == "2 of 3 below 1,300: just missed"
     assert finding_text(None, claim, 3) == "–"
+
+
+def test_a_seed_without_a_value_is_not_beyond_a_number():
+    values = [None] * 9 + [12.0]
+    assert compare_number(values, 30.0, False, 0.9, never_counts=False).outcome == "does not hold"
+    assert compare_number(values, 5.0, True, 0.9, never_counts=False).share == pytest.approx(0.1)
+    assert compare_number([None] * 3, 5.0, True, 0.9, never_counts=False).share == 0
+    assert compare_number(values, 30.0, True, 0.9).outcome == "holds"  # never is late
