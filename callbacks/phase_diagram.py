@@ -68,8 +68,8 @@ class PhaseDiagram(Probe):
             raise ValueError(
                 f"PhaseDiagram knows what two features do in one dimension, at one sparsity for "
                 f"both and a number for the importance, behind a ReLU, and this run has "
-                f"{sizes[0]} features, {sizes[1]} dimensions and kind {kind!r}; set data SparseFeatures with "
-                f"num_features 2 and lists of numbers, model.hidden_dim 1 and model.kind relu, or "
+                f"{sizes[0]} features, {sizes[1]} dimensions and kind {kind!r}; set data "
+                f"SparseFeatures with num_features 2 and lists of numbers, model.hidden_dim 1 and model.kind relu, or "
                 f"remove the probe from trainer.callbacks"
             )
 

@@ -99,7 +99,7 @@ def test_a_diverged_seed_leaves_its_cell_to_the_others():
 )
 def test_runs_that_the_closed_form_does_not_describe_are_refused(data, options):
     model = FeatureAutoencoder(data.num_features, compile="never", **options)
-    with pytest.raises(ValueError, match="PhaseDiagram knows what two (independent )?features do"):
+    with pytest.raises(ValueError, match=r"PhaseDiagram knows what two (independent )?features do"):
         trainer_with(PhaseDiagram()).validate(model, datamodule=data, verbose=False)
 
 
