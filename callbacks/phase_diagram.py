@@ -69,8 +69,8 @@ class PhaseDiagram(Probe):
                 f"PhaseDiagram knows what two features do in one dimension, at one sparsity for "
                 f"both and a number for the importance, behind a ReLU, and this run has "
                 f"{sizes[0]} features, {sizes[1]} dimensions and kind {kind!r}; set data "
-                f"SparseFeatures with num_features 2 and lists of numbers, model.hidden_dim 1 and model.kind relu, or "
-                f"remove the probe from trainer.callbacks"
+                f"SparseFeatures with num_features 2 and lists of numbers, model.hidden_dim 1 and "
+                f"model.kind relu, or remove the probe from trainer.callbacks"
             )
 
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
