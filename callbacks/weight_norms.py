@@ -47,8 +47,10 @@ class WeightNorms(Probe):
         full = (targets != -100).all(dim=0)  # without the columns that fill up shorter members
         inputs, targets = inputs[:, full], targets[:, full]
         features = module.hidden_states(inputs)  # type: ignore[operator]
-        return {
-            "embedding_norm": weight_norm(module.embedding_matrix()),  # type: ignore[operator]
+        found = {}
+        if getattr(module, "sizes", {}).get("vocab_size", 1):  # pixels have no embedding
+            found["embedding_norm"] = weight_norm(module.embedding_matrix())  # type: ignore[operator]
+        return found | {
             "unembedding_norm": weight_norm(centers),
             "center_alignment": center_alignment(features, targets, centers),
             "center_distance": center_distance(features, targets, centers),
