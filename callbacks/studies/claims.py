@@ -156,7 +156,7 @@ def compare_number(
         never_counts: Whether a missing value is an epoch never reached, later than any number;
             else a seed without a value is not beyond, whichever way.
     """
-    known = values if never_counts else [value for value in values if value is not None]
+    known: Values = [value for value in values if never_counts or value is not None]
     beyond = superiority(known, [number], greater, ties=0.0) if known else 0.0
     beyond *= len(known) / len(values)
     # 0.7 of 20 seeds are 14, which binary rounding must not make 15.

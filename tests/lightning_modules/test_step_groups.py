@@ -53,7 +53,14 @@ def test_members_that_differ_in_fraction_sampling_and_exponent_train_as_alone(ne
         single = alone(index, network)
         expected = dict(single.member(0).named_parameters())
         for name, parameter in model.member(index).named_parameters():
-            torch.testing.assert_close(parameter, expected[name], atol=1e-5, rtol=1e-4)
+            ours, theirs = parameter, expected[name]
+            if name.endswith("qkv.bias"):
+                # A key's bias has no effect on attention: its gradient is rounding noise, which
+                # Adam scales up to whole steps.
+                ours, theirs = (
+                    torch.cat([bias[:16], bias[32:]]) for bias in (parameter, expected[name])
+                )
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
         for name, value in single.scores().items():
             torch.testing.assert_close(
                 scores[name][index], value[0], atol=1e-5, rtol=1e-4, equal_nan=True
