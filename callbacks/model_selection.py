@@ -96,6 +96,11 @@ class ModelSelection(L.Callback):
         if stopped and self.test and trainer.is_global_zero:  # a signal leaves little time
             print("the run was stopped: the test set is not measured; `lightning test` does so")
         if self.test and not stopped and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            if self.weights == "best" and trainer.is_global_zero:
+                print(
+                    f"test/* is of the weights of epoch {self.epochs:g}, which did best; val/* is "
+                    f"the last epoch's"
+                )
             self._measure_test_set(trainer, pl_module)
 
     def _describe(self) -> None:
