@@ -13,7 +13,7 @@ from callbacks.plots.arrays import Floats, quartiles, seed_segments
 from callbacks.plots.colors import TEST, TRAIN, GroupKind, group_colors
 from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.panel import choose_marks, draw_panel
-from callbacks.plots.studies.layout import panel_grid, share_axis
+from callbacks.plots.studies.layout import note_above, panel_grid, share_axis
 from callbacks.plots.studies.points import array_of, axis_values, numbers_of, point_at
 from callbacks.plots.style import (
     LABEL_SIZE,
@@ -147,7 +147,7 @@ def _draw_accuracy(axes: Axes, point: GridPoint, seed: int | None) -> None:
         axes.axhline(level, zorder=2.5, **DASHED)
     if TEST_EPOCH in point.metrics:
         reached = int(np.isfinite(numbers_of(point, TEST_EPOCH)).sum())
-        _note(axes, f"{reached} of {len(point.seeds)} seeds hold 90 % on test inputs")
+        note_above(axes, f"{reached} of {len(point.seeds)} seeds hold 90 % on test inputs")
 
 
 def _common_epochs(point: GridPoint) -> Floats:
@@ -182,22 +182,7 @@ def _draw_embedding(axes: Axes, point: GridPoint, seed: int | None, group_kind: 
     known = bool(np.isfinite(explained[row]))
     share = f"EV {100 * explained[row]:.0f} %" if known else "EV not known"
     which = "seed" if seed is not None or not known else "the median seed,"
-    _note(axes, f"embedding of {which} {point.seeds[row]} · {share}")
-
-
-def _note(axes: Axes, text: str) -> None:
-    """A quiet line above the panel."""
-    axes.annotate(
-        text,
-        (0.5, 1.0),
-        xycoords="axes fraction",
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        size=NOTE_SIZE,
-        color=QUIET,
-        annotation_clip=False,
-    )
+    note_above(axes, f"embedding of {which} {point.seeds[row]} · {share}")
 
 
 def _row(point: GridPoint, seed: int) -> int | None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from callbacks.plots.arrays import Floats
 from callbacks.plots.style import (
     CHARACTER_WIDTH,
+    NOTE_SIZE,
     POINTS_PER_INCH,
+    QUIET,
     TICK_SIZE,
     TITLE_SIZE,
     new_figure,
@@ -164,4 +166,19 @@ def draw_median(
         label=label,
         clip_on=False,  # a dot at 100 % stands on the edge
         zorder=3,
+    )
+
+
+def note_above(axes: Axes, text: str) -> None:
+    """A quiet line above the panel."""
+    axes.annotate(
+        text,
+        (0.5, 1.0),
+        xycoords="axes fraction",
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        size=NOTE_SIZE,
+        color=QUIET,
+        annotation_clip=False,
     )

@@ -12,7 +12,7 @@ from callbacks.plots.arrays import Floats, quartiles
 from callbacks.plots.colors import CATEGORIES, HARMONIC, STANDARD
 from callbacks.plots.decision_map import draw_decision_map, legend_handles
 from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import panel_grid
+from callbacks.plots.studies.layout import note_above, panel_grid
 from callbacks.plots.studies.points import array_of, axis_values, describe, point_at
 from callbacks.plots.style import LABEL_SIZE, NOTE_SIZE, QUIET, house_style, whole_number
 
@@ -133,14 +133,4 @@ def _draw_map(axes: Axes, point: GridPoint | None, head: str, seed: int) -> None
         bool(of_seed("by_distance")),
     )
     final = array_of(point, "loss")[row, -1]
-    axes.annotate(
-        f"seed {point.seeds[row]} · loss {final:.2g}",
-        (0.5, 1.0),
-        xycoords="axes fraction",
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        size=NOTE_SIZE,
-        color=QUIET,
-        annotation_clip=False,
-    )
+    note_above(axes, f"seed {point.seeds[row]} · loss {final:.2g}")
