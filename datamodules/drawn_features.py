@@ -90,7 +90,10 @@ class DrawnFeatures(L.LightningDataModule):
 
     @abstractmethod
     def features(self, uniform: Tensor, settings: Tensor) -> Tensor:
-        """Features (L, B, N) of L members, from uniform numbers (L, B, K) and settings' rows."""
+        """Features (L, B, N) of L members, from uniform numbers (L, B, K) and settings' rows.
+
+        It may make them in the numbers' memory.
+        """
 
     # ---- members ---------------------------------------------------------------------------------
 

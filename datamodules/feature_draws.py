@@ -24,8 +24,9 @@ _AT_A_TIME = 2**16
 def sparse_features(uniform: Tensor, probability: Tensor, pairs: Pairs = "none") -> Tensor:
     """Features that are mostly zero (Elhage et al. 2022, "Toy Models of Superposition").
 
-    Feature i is active with ``probability`` p_i and then uniform on [0, 1), else 0. One uniform
-    number decides both: u < p_i is that event, and u / p_i is uniform under it.
+    Feature i is active with ``probability`` p_i and then uniform on (0, 1], else 0. One uniform
+    number decides both: u < p_i is that event, and 1 − u / p_i is uniform under it, so that the
+    feature is max(0, 1 − u / p_i).
 
     Pairs are features 2k and 2k + 1. 'correlated' ones are active together, with values of their
     own; of 'anti-correlated' ones at most one is. In each kind every feature alone is distributed
@@ -40,16 +41,20 @@ def sparse_features(uniform: Tensor, probability: Tensor, pairs: Pairs = "none")
     Returns:
         (..., B, N).
     """
+    return sparse_features_(uniform.clone(), probability, pairs)
+
+
+def sparse_features_(uniform: Tensor, probability: Tensor, pairs: Pairs = "none") -> Tensor:
+    """``sparse_features`` in the memory of ``uniform``: a third of the time, of a sweep's draws."""
     if pairs == "anti-correlated":
         # u < p and 1 - u < p' exclude each other.
-        first = uniform[..., 0::2]
-        uniform = torch.stack([first, 1.0 - first], dim=-1).flatten(-2)
-    features = uniform / probability
+        uniform[..., 1::2] = 1.0 - uniform[..., 0::2]
     if pairs == "correlated":
-        active = (features[..., 0::2] < 1).repeat_interleave(2, dim=-1)
-        features[..., 1::2] = uniform[..., 1::2]
-        return features.mul_(active)
-    return features.mul_(features < 1)
+        first, of_first = uniform[..., 0::2], probability.expand_as(uniform)[..., 0::2]
+        first.mul_(-1.0 / of_first).add_(1.0).clamp_min_(0.0)
+        uniform[..., 1::2].mul_(first > 0)
+        return uniform
+    return uniform.mul_(-1.0 / probability).add_(1.0).clamp_min_(0.0)
 
 
 def circular_features(uniform: Tensor, scale: Tensor, num_features: int) -> Tensor:
@@ -69,12 +74,13 @@ def circular_features(uniform: Tensor, scale: Tensor, num_features: int) -> Tens
     Returns:
         (..., B, N).
     """
-    points = torch.arange(num_features, device=uniform.device) / num_features
-    turns = points - uniform[..., :1]  # (..., B, N)
+    # Features by draws, the layout in memory of what ``FreshDraws`` makes.
+    points = (torch.arange(num_features, device=uniform.device) / num_features).unsqueeze(-1)
+    turns = points - uniform[..., :1].mT  # (..., N, B)
     turns = (turns - turns.round()).abs_()  # |d|/2π, the short way around
     # The cosine of π/2 rounded to float32 is a little below 0, and 0 is meant.
     angle = (turns * (2.0 * math.pi / scale)).clamp_max_(math.pi / 2)
-    return angle.cos_().clamp_min_(0.0).mul_(uniform[..., 1:])
+    return angle.cos_().clamp_min_(0.0).mul_(uniform[..., 1:].mT).mT
 
 
 class FreshDraws(StepBatches):
@@ -85,9 +91,12 @@ class FreshDraws(StepBatches):
     number of devices. Members of one seed get their features out of the same uniform numbers, so
     that they differ in nothing but the setting. (A GPU draws other numbers than a CPU.)
 
+    In memory a feature's draws stand side by side, (M, N, B): B is long and the other sizes of a
+    toy model are a few, so that its matrix products are three times as fast (docs/performance.md).
+
     Args:
         features: Makes features (L, B, N) out of uniform numbers (L, B, K) and settings (L, 1, ...)
-            of any L members.
+            of any L members; may overwrite the numbers.
         settings: A row for each member, (M, 1, ...).
         seeds: One for each member.
         num_uniforms: K.
@@ -124,20 +133,26 @@ class FreshDraws(StepBatches):
         seeds = [self.seeds[member] for member in self.members]
         drawn = {seed: row for row, seed in enumerate(dict.fromkeys(seeds))}
         # Drawn whole and cut then, so that a part of the examples is a part of the same batch.
-        uniform = torch.stack([self._uniform(seed, step) for seed in drawn])  # (U, B, K)
-        uniform = uniform[:, as_slice(self.examples)]
+        uniform = torch.stack([self._uniform(seed, step) for seed in drawn])  # (U, K, B)
+        uniform = uniform[:, :, as_slice(self.examples)]
         rows = torch.tensor([drawn[seed] for seed in seeds], device=self.device)  # (M,)
         settings = self.settings[as_slice(self.members)]
-        shape = (len(seeds), len(self.examples), self.num_features)
+        shape = (len(seeds), self.num_features, len(self.examples))
+        numbers_of_a_member = shape[1] * shape[2]
         on_cpu = self.device.type == "cpu"
-        at_a_time = max(1, _AT_A_TIME // (shape[1] * shape[2])) if on_cpu else shape[0]
-        if at_a_time >= shape[0]:
-            return self.features(uniform[rows], settings)
-        batches = torch.empty(shape)
+        at_a_time = max(1, _AT_A_TIME // numbers_of_a_member) if on_cpu else shape[0]
+        batches = torch.empty(shape, device=self.device)  # (M, N, B)
         for start in range(0, shape[0], at_a_time):
             part = slice(start, start + at_a_time)
-            batches[part] = self.features(uniform[rows[part]], settings[part])
-        return batches
+            place = batches[part]
+            if self.num_uniforms == self.num_features:  # made where they will stand, if they can be
+                numbers = torch.index_select(uniform, 0, rows[part], out=place)
+            else:
+                numbers = uniform[rows[part]]
+            features = self.features(numbers.mT, settings[part]).mT
+            if features.data_ptr() != place.data_ptr():
+                place.copy_(features)
+        return batches.mT
 
     def to(self, device: torch.device | str) -> Self:
         moved = super().to(device)
@@ -145,8 +160,8 @@ class FreshDraws(StepBatches):
         return moved
 
     def _uniform(self, seed: int, step: int) -> Tensor:
-        """Uniform numbers (B, K) of one seed at one step."""
+        """Uniform numbers (K, B) of one seed at one step."""
         rng = generator(seed, self.stream, self.first_step + step)
         if self.device.type != "cpu":
             rng = torch.Generator(self.device).manual_seed(rng.initial_seed())
-        return torch.rand(self.batch_size, self.num_uniforms, generator=rng, device=self.device)
+        return torch.rand(self.num_uniforms, self.batch_size, generator=rng, device=self.device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.drawn_features import DrawnFeatures
-from datamodules.feature_draws import Pairs, sparse_features
+from datamodules.feature_draws import Pairs, sparse_features_
 from datamodules.text_data import choose
 
 PAIRS = ("none", "correlated", "anti-correlated")
@@ -22,7 +22,7 @@ Swept = float | list[float | list[float]]
 class SparseFeatures(DrawnFeatures):
     """Independent sparse features, or pairs of them (Elhage et al. 2022).
 
-    A feature is 0 with probability S, its sparsity, else uniform on [0, 1). Its importance I_i
+    A feature is 0 with probability S, its sparsity, else uniform on (0, 1]. Its importance I_i
     weights its squared error. Sparsities and importances may be swept, both in a grid with
     importance as the inner axis: see ``DrawnFeatures`` for how members share them out.
 
@@ -109,8 +109,8 @@ class SparseFeatures(DrawnFeatures):
         return priority.repeat_interleave(self._members_of_a_value(), dim=0)
 
     def features(self, uniform: Tensor, settings: Tensor) -> Tensor:
-        """Sparse features of uniform numbers and probabilities."""
-        return sparse_features(uniform, settings, self.pairs)
+        """Sparse features of uniform numbers and probabilities, in the numbers' memory."""
+        return sparse_features_(uniform, settings, self.pairs)
 
     def settings(self) -> dict[str, Any]:
         """Sparsity, importance and pairs."""

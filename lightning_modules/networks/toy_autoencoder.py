@@ -55,17 +55,19 @@ class ToyAutoencoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_features))
 
     def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
-        """The reconstruction (..., N) of features (..., N).
+        """The reconstruction (..., B, N) of features (..., B, N).
 
         With ``targets``, the importance I (N,) of the features, the scalar loss instead: the mean
         over draws and features of I_i (x_i − x̂_i)².
         """
-        hidden = inputs @ self.weight  # (..., H)
+        # Draws are the last dimension here: they are many, features and hidden dimensions few.
+        features = inputs.mT  # (..., N, B)
+        hidden = self.weight.mT @ features  # (..., H, B)
         if self.kind == "relu_hidden":
             hidden = F.relu(hidden)
-        output = hidden @ self.weight.mT + self.bias  # (..., N)
+        output = self.weight @ hidden + self.bias.unsqueeze(-1)  # (..., N, B)
         if self.kind != "linear":
             output = F.relu(output)
         if targets is None:
-            return output
-        return (targets * (inputs - output).square()).mean()
+            return output.mT
+        return (targets.unsqueeze(-1) * (features - output).square()).mean()

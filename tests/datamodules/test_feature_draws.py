@@ -29,13 +29,13 @@ def within(sample, expected, sigmas=5.0):
 # ---- sparse features -----------------------------------------------------------------------------
 
 
-def test_a_feature_is_active_below_its_probability_and_then_the_share_of_it():
+def test_a_feature_is_active_below_its_probability_and_then_what_is_left_of_it():
     u, p = uniform(50, 4), [0.1, 0.5, 0.9, 1.0]
     x = sparse_features(u, torch.tensor(p))
     for row, drawn in zip(x.tolist(), u.tolist(), strict=True):
         for value, number, probability in zip(row, drawn, p, strict=True):
-            expected = number / probability if number < probability else 0.0
-            assert value == pytest.approx(expected, rel=1e-6)
+            expected = 1.0 - number / probability if number < probability else 0.0
+            assert value == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("pairs", ["none", "correlated", "anti-correlated"])
@@ -46,7 +46,7 @@ def test_every_feature_has_the_same_moments_whatever_its_partner(pairs, p):
         assert within((feature > 0).float(), p)
         assert within(feature, p / 2)
         assert within(feature**2, p / 3)
-        # Uniform on [0, 1) where it is active: Kolmogorov's distance, p-value 1e-4.
+        # Uniform on (0, 1] where it is active: Kolmogorov's distance, p-value 1e-4.
         active = np.sort(feature[feature > 0].numpy())
         ranks = np.arange(1, len(active) + 1) / len(active)
         assert np.abs(ranks - active).max() < 2.23 / math.sqrt(len(active))
@@ -63,7 +63,7 @@ def test_correlated_pairs_are_active_together_with_values_of_their_own():
     p = torch.tensor([0.3, 0.3, 0.1, 0.1])
     x = sparse_features(uniform(200_000, 4), p, "correlated")
     active = x > 0
-    # A value of exactly 0 has probability 2^-24 here.
+    # The second of a pair is exactly 0 with probability 2^-24.
     assert (active[:, 0] != active[:, 1]).sum() <= 1
     assert (active[:, 2] != active[:, 3]).sum() <= 1
     assert within((active[:, 0] & active[:, 2]).float(), 0.03)
@@ -184,7 +184,9 @@ def test_steps_seeds_and_held_out_draws_are_all_different():
 
 def test_members_of_one_seed_have_the_same_numbers_under_their_probabilities():
     x = draws([8, 8], [1.0, 0.5])[0]
-    assert torch.equal(x[1], torch.where(x[0] < 0.5, 2 * x[0], 0.0))
+    number = 1.0 - x[0]
+    expected = torch.where(number < 0.5, 1.0 - 2.0 * number, 0.0)
+    torch.testing.assert_close(x[1], expected, rtol=0.0, atol=1e-6)
 
 
 def test_no_global_generator_is_read_or_moved():
