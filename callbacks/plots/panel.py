@@ -119,10 +119,12 @@ def draw_panel(
         diameters[~carries] *= UNLABELLED  # a blank disc would look like a label that is missing
     order = np.argsort(carries, kind="stable")  # a labelled disc lies above one without a label
     order = order[finite[order]]
+    # Of one size, so that a PDF holds one disc and its places, where it can: a quarter of the file.
+    areas = np.unique(diameters[order] ** 2)
     axes.scatter(
         points[order, 0],
         points[order, 1],
-        s=diameters[order] ** 2,
+        s=areas if len(areas) == 1 else diameters[order] ** 2,
         c=colors[order],
         zorder=2,
         clip_on=False,
