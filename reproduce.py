@@ -22,6 +22,7 @@ from filelock import FileLock
 
 import train
 from callbacks.error_sentences import user_sentence
+from callbacks.null_options import spell_nulls
 from callbacks.run_summary import as_list, versions
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
 from callbacks.studies.report_origin import Identities, refuse_other_report, report_origin
@@ -145,11 +146,8 @@ def _narrowed(
 
 def _flags(keys: dict[str, Any]) -> tuple[str, ...]:
     """Config keys as one would type them."""
-    return tuple(
-        word
-        for key, value in keys.items()
-        for word in (f"--{key}", value if isinstance(value, str) else json.dumps(value))
-    )
+    typed = {k: v if isinstance(v, str) else json.dumps(v) for k, v in keys.items()}
+    return tuple(spell_nulls([word for key, v in typed.items() for word in (f"--{key}", v)]))
 
 
 def _typed(study: str, options: dict[str, Any]) -> str:
