@@ -12,7 +12,7 @@ _NESTED = re.compile(r"--(model|data)(?:\.init_args)?\.(\w+)((?:\.\w+)+)")
 
 
 def spell_nulls(words: Sequence[str]) -> list[str]:
-    """Words of a command line in which nested options set to null are spelled as jsonargparse reads.
+    """The words of a command line, with nested options set to null as jsonargparse reads them.
 
     It (4.53) turns the null of ``--model.head.exponent null`` into the text "None" and refuses it,
     but takes ``--model.head '{"init_args": {"exponent": null}}'``, which keeps the other options.

@@ -125,7 +125,11 @@ def read_trees(path: Path) -> LabelledTexts:
 
 
 def load_labelled_texts(
-    name: str, split: str, revision: str | None = None, labelling: Labelling = class_label
+    name: str,
+    split: str,
+    revision: str | None = None,
+    labelling: Labelling = class_label,
+    folder: str | None = None,
 ) -> LabelledTexts:
     """The texts and classes of a split of a data set of Hugging Face's ``datasets`` library.
 
@@ -134,6 +138,7 @@ def load_labelled_texts(
         split: Which split.
         revision: Branch or commit; null takes the newest of the main branch.
         labelling: What a value of the label column means.
+        folder: Folder of the data set that alone is read; null for all of it.
 
     Raises:
         ValueError: The data set cannot be loaded, or a row lacks a field, has an empty text or
@@ -147,7 +152,7 @@ def load_labelled_texts(
             f"datasets, or name a folder with --data.data_dir"
         ) from error
     try:
-        table = datasets.load_dataset(name, split=split, revision=revision)
+        table = datasets.load_dataset(name, data_dir=folder, split=split, revision=revision)
         fields = [f for f in table.column_names if f in (*TEXT_FIELDS, LABEL_FIELD)]
         names, columns = list(table.column_names), [list(table[field]) for field in fields]
     except Exception as error:  # the library and the network raise all kinds

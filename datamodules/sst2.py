@@ -25,8 +25,10 @@ TREES = "trees"
 DEV = ("dev", "validation")
 # The sentences of the first have a sentiment from 0 to 1; the second is GLUE's.
 DATASETS = {"safr": "stanfordnlp/sst", "standard": "stanfordnlp/sst", "glue": "stanfordnlp/sst2"}
-# The hub's own conversion of a data set that is a Python script, which no longer loads.
+# The hub's own conversion of a data set that is a Python script, which no longer loads. It has a
+# folder for each configuration: whole sentences, the dictionary of phrases, and trees.
 CONVERTED = {"stanfordnlp/sst": "refs/convert/parquet"}
+SENTENCES = "default"
 
 
 class SST2(TextData):
@@ -147,8 +149,11 @@ class SST2(TextData):
         return data_dir, self.variant
 
     def _from_hub(self, name: str) -> Splits:
+        revision = self.dataset_revision
+        converted = revision is not None and revision == CONVERTED.get(name)
+        folder = SENTENCES if converted or Path(name, SENTENCES).is_dir() else None
         parts = {
-            part: load_labelled_texts(name, split, self.dataset_revision, sentiment_label)
+            part: load_labelled_texts(name, split, revision, sentiment_label, folder)
             for part, split in (("train", "train"), ("val", "validation"), ("test", "test"))
             if not (self.variant == "glue" and part == "test")
         }

@@ -128,21 +128,49 @@ def lines_of_json(path: Path, rows: list[dict]) -> None:
     path.write_text("\n".join(json.dumps(row) for row in rows))
 
 
-def test_sentences_with_sentiments_become_classes_as_in_the_treebank(tmp_path, library):
+def parquet(path: Path, **columns) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    folder = tmp_path / "hub" / "data"
-    folder.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+@pytest.mark.parametrize("converted", [False, True], ids=["one-table", "as-the-hub-converts-it"])
+def test_sentences_with_sentiments_become_classes_as_in_the_treebank(tmp_path, library, converted):
+    import pyarrow as pa
+
+    folder = tmp_path / "hub"
     texts = [text for text, _ in SENTENCES] + ["Neither", "Nor"]
-    sentiments = [0.61 if label else 0.4 for _, label in SENTENCES] + [0.6, 0.41]
+    sentiments = pa.array(
+        [0.61 if label else 0.4 for _, label in SENTENCES] + [0.6, 0.41], pa.float32()
+    )
     for split in ("train", "validation", "test"):
-        columns = {"sentence": texts, "label": pa.array(sentiments, pa.float32()), "tree": texts}
-        pq.write_table(pa.table(columns), folder / f"{split}-00000-of-00001.parquet")
-    name = str(tmp_path / "hub")
+        place = f"default/{split}/0000" if converted else f"data/{split}-00000-of-00001"
+        parquet(folder / f"{place}.parquet", sentence=texts, label=sentiments, tree=texts)
+        if converted:  # a folder for each configuration, with columns of its own
+            parquet(folder / f"ptb/{split}/0000.parquet", ptb_tree=texts)
+    if converted:
+        parquet(folder / "dictionary/dictionary/0000.parquet", phrase=texts, label=sentiments)
+    name = str(folder)
     splits = SST2(dataset=name, variant="standard").read()
     assert [pairs_of(part) for part in splits] == [SENTENCES] * 3
     assert pairs_of(SST2(dataset=name).read().train) == SAFR_TRAIN
+
+
+def test_the_hub_is_asked_for_the_converted_sentences(library, monkeypatch):
+    asked = []
+
+    def load_dataset(name, **options):
+        asked.append((name, options))
+        return library.Dataset.from_dict({"sentence": ["Good", "Bad"], "label": [0.9, 0.1]})
+
+    monkeypatch.setattr(library, "load_dataset", load_dataset)
+    SST2(variant="standard").read()
+    SST2(variant="standard", dataset_revision="main").read()
+    options = {"data_dir": "default", "split": "train", "revision": "refs/convert/parquet"}
+    assert asked[0] == ("stanfordnlp/sst", options)
+    assert asked[3] == ("stanfordnlp/sst", {**options, "data_dir": None, "revision": "main"})
 
 
 def test_glue_loads_from_the_library_without_its_test(tmp_path, library):
