@@ -18,6 +18,11 @@ import yaml
 # machine that is shared. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What tests share and import checks as well: where it fails, pytest tells the values.
+pytest.register_assert_rewrite(
+    "tests.exact_losses", "tests.language_model_command", "tests.speed_clock"
+)
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -7,42 +7,29 @@ import csv
 import io
 import json
 import math
-import shutil
 import socket
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 import yaml
 
+from tests.language_model_command import prepare, sentence, with_data, write_texts
 from train import main
 
 ROOT = Path(__file__).parent.parent
-CONFIG = ("--config", "configs/gpt2_cpu.yaml")
-TINY = (
-    "--data.tokenizer", "bytes", "--data.block_size", "16", "--data.val_fraction", "0.2",
-    "--data.global_batch_size", "4", "--data.micro_batch_size", "2",
-    "--model.network.num_layers", "1", "--model.network.num_heads", "1",
-    "--model.network.width", "16", "--model.learning_rate", "1e-2", "--model.warmup_steps", "2",
-    "--trainer.max_steps", "6", "--trainer.val_check_interval", "3",
-    "--trainer.log_every_n_steps", "2", "--trainer.precision", "32-true",
-    "--checkpoint.every_n_steps", "4", "--trainer.callbacks", "[{class_path: Speed}]",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Made:
     """Sixty documents, their tokens by `lightning prepare`, and a run of `lightning fit`."""
     folder = tmp_path_factory.mktemp("made")
-    (folder / "texts").mkdir()
-    lines = [json.dumps({"text": f"text {i} is about {i % 7} and {i % 5}"}) for i in range(60)]
-    (folder / "texts" / "some.jsonl").write_text("\n".join(lines))
+    texts = write_texts(folder / "texts")
     out, err = io.StringIO(), io.StringIO()
     with contextlib.chdir(ROOT), redirect_stdout(out), redirect_stderr(err):
-        prepare(folder / "tokens", folder / "texts")
+        prepare(folder / "tokens", texts)
         prepared = out.getvalue()
         main(
             [
@@ -53,7 +40,7 @@ def made(tmp_path_factory) -> Made:
             ]
         )
     (run,) = folder.glob("runs/*/*")
-    return Made(folder / "texts", folder / "tokens", run, prepared, out.getvalue(), err.getvalue())
+    return Made(texts, folder / "tokens", run, prepared, out.getvalue(), err.getvalue())
 
 
 class Made(NamedTuple):
@@ -70,37 +57,12 @@ def shards(made, in_root) -> Path:
     return made.shards
 
 
-def prepare(folder: Path, corpus: Path, *arguments: str) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([
-            "prepare", *CONFIG, *TINY, "--data.data_dir", str(folder),
-            "--data.files", f"{corpus}/*.jsonl", *arguments,
-        ])  # fmt: skip
-    assert stop.value.code == 0
-
-
-def with_data(folder: Path, *arguments: str) -> tuple[str, ...]:
-    return (*CONFIG, *TINY, "--data.data_dir", str(folder), *arguments)
-
-
-def sentence(capsys, tmp_path, *arguments: str) -> str:
-    """What `lightning ...` says when it fails: exit code 2, one line, no run folder."""
-    root = tmp_path / "refused"
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--trainer.default_root_dir", str(root)])
-    assert stop.value.code == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert not list(root.glob("*/*/checkpoints/*")) and not list(root.glob("*/*/results.json"))
-    return errors[0]
-
-
 def rows(folder: Path) -> list[dict[str, float]]:
     with open(folder / "metrics.csv") as file:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-# ---- prepare ---------------------------------------------------------------------------------
+# ---- prepare -------------------------------------------------------------------------------------
 
 
 def test_prepare_writes_shards_and_tells_what_it_wrote(made):
@@ -152,7 +114,7 @@ def test_prepare_without_network_or_cache_fails_at_once_and_tells_the_remedy(
     assert len(tried) == 1  # no retries
 
 
-# ---- fit, validate, check --------------------------------------------------------------------
+# ---- fit, validate, check ------------------------------------------------------------------------
 
 
 def test_fit_leaves_its_losses_in_results_and_metrics(made):
@@ -281,111 +243,9 @@ def test_check_counts_parameters_tokens_and_steps(shards, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-# ---- one sentence for every mistake ----------------------------------------------------------
-
-
-def test_no_shards_yet_gets_one_sentence_with_the_command_that_makes_them(
-    in_root, tmp_path, capsys
-):
-    said = sentence(capsys, tmp_path, "fit", *with_data(tmp_path / "nowhere"))
-    assert "nowhere" in said and "lightning prepare" in said
-
-
-def test_a_shard_of_half_a_token_gets_one_sentence(in_root, token_folder, tmp_path, capsys):
-    folder = token_folder()
-    with (folder / "train.bin").open("ab") as file:
-        file.write(b"\0")
-    said = sentence(capsys, tmp_path, "fit", *with_data(folder))
-    assert "train.bin" in said and "multiple of 2" in said
-
-
-def test_an_id_that_the_vocabulary_has_not_gets_one_sentence(
-    in_root, token_folder, tmp_path, capsys
-):
-    folder = token_folder()
-    ids = np.fromfile(folder / "val.bin", "<u2")
-    ids[5] = 60000
-    ids.tofile(folder / "val.bin")
-    said = sentence(capsys, tmp_path, "fit", *with_data(folder))
-    assert "val.bin" in said and "60000" in said and "257" in said
-
-
 def test_nanogpt_s_files_train_as_they_are(lightning_command, token_folder):
     folder = lightning_command("fit", *with_data(token_folder()))
     assert (folder / "results.json").is_file()
-
-
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [
-        (lambda meta: meta["splits"]["train"]["shards"][0].update(tokens=5), "add up"),
-        (lambda meta: meta.update(vocab_size=10), "largest id"),
-        (lambda meta: meta.update(dtype="uint32"), "cut off"),
-        (lambda meta: meta.pop("vocab_size"), "lacks a part"),
-    ],
-)
-def test_a_description_that_contradicts_the_shards_gets_one_sentence(
-    shards, tmp_path, capsys, change, part
-):
-    shards = shutil.copytree(shards, tmp_path / "changed")
-    meta = json.loads((shards / "meta.json").read_text())
-    change(meta)
-    (shards / "meta.json").write_text(json.dumps(meta))
-    assert part in sentence(capsys, tmp_path, "fit", *with_data(shards))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (("--data.block_size", "100000"), ["validation set", "lower data.block_size"]),
-        (("--data.global_batch_size", "100000"), ["training set", "100000 are needed"]),
-        (("--data.micro_batch_size", "3"), ["global_batch_size 4", "divide it here: 1, 2, 4"]),
-        (("--data.micro_batch_size", "0"), ["micro_batch_size is 0"]),
-        (("--data.tokenizer", "gpt2"), ["made with the tokenizer 'bytes'", "'gpt2'"]),
-        pytest.param(
-            ("--model.network.preset", "17M"), ["model.network.preset is '17M'", "16M"],
-        ),
-        (("--model.network.num_layer", "1"), ["GPT2 has no option 'num_layer'", "'num_layers'"]),
-        (("--model.network.width", "15", "--model.network.num_heads", "2"),
-         ["width is 15", "num_heads 2"]),
-        (("--model.start", "cold"), ["model.start is 'cold'", "matched"]),
-        (("--model.warmup_steps", "-1"), ["warmup_steps is -1"]),
-        (("--model.decay_steps", "1"), ["decay_steps 1"]),
-        (("--model.network", "MLP"), ["MLP"]),
-        (("--trainer.max_steps", "-1", "--trainer.max_epochs", "-1"), ["model.decay_steps"]),
-        (("--trainer.accumulate_grad_batches", "3"), ["accumulate_grad_batches is 3"]),
-        (("--trainer.gradient_clip_algorithm", "value"), ["gradient_clip_algorithm is value"]),
-        (("--data", "OpenWebTxt"), ["did you mean 'OpenWebText'"]),
-        (("--model", "LanguageModl"), ["did you mean 'LanguageModel'"]),
-    ],
-)  # fmt: skip
-def test_a_mistake_gets_one_sentence(shards, tmp_path, capsys, arguments, parts):
-    said = sentence(capsys, tmp_path, "fit", *with_data(shards), *arguments)
-    for part in parts:
-        assert part in said
-
-
-def test_a_misspelt_key_of_the_network_in_a_config_gets_one_sentence(shards, tmp_path, capsys):
-    text = Path("configs/gpt2_cpu.yaml").read_text()
-    assert "preset: 16M" in text
-    (tmp_path / "run.yaml").write_text(text.replace("preset: 16M", "presett: 16M"))
-    said = sentence(capsys, tmp_path, "fit", "--config", str(tmp_path / "run.yaml"))
-    assert "GPT2 has no option 'presett'" in said and "did you mean 'preset'" in said
-    assert "run.yaml" in said
-
-
-def test_a_learning_rate_that_is_far_too_large_stops_the_run_with_one_sentence(
-    shards, tmp_path, capsys
-):
-    with pytest.raises(SystemExit) as stop:
-        main([
-            "fit", *with_data(shards), "--model.learning_rate", "1e30", "--model.clip_norm", "null",
-            "--trainer.default_root_dir", str(tmp_path / "runs"), "--trainer.max_steps", "20",
-        ])  # fmt: skip
-    assert stop.value.code == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1 and "NaN or infinite at optimizer step" in said[0]
-    assert not list((tmp_path / "runs").glob("*/*/results.json"))
 
 
 def test_help_describes_every_option_of_model_data_and_network(in_root, capsys):

@@ -288,3 +288,18 @@ def test_a_study_of_one_protocol_has_one_column_of_what_was_measured(tmp_path):
     lines = rows_of(tmp_path / "summary.csv") + rows_of(tmp_path / "claims.csv")
     assert {line["protocol"] for line in lines} == {"careful"}
     assert lines[0]["verdict"] == "reproduced"
+
+
+def test_a_table_without_published_numbers_has_neither_their_column_nor_verdicts(tmp_path):
+    ours = [{**STUDY.tables[0], "published": None, "published_in": None}]
+    alone = replace(STUDY, tables=ours, protocols={"careful": {}}, settings=[], one_protocol=True)
+    text = report_of(tmp_path, Section(alone, {"authors": [], "careful": results()["authors"]}))
+    assert "| task | model | measured |\n" in text
+    assert "| lattice | old | 0.45 [0.425, 0.475] |\n" in text
+    assert "eproduced" not in text and "ublished" not in text and "Claims: 1" in text
+    both = replace(STUDY, tables=ours)
+    compared = report_of(
+        tmp_path, Section(both, {name: results()["authors"] for name in results()})
+    )
+    assert "| authors' protocol | careful protocol | careful against authors' |\n" in compared
+    assert "Rows that depend on the protocol: 0 of 3." in compared

@@ -1,0 +1,156 @@
+"""What every loss head promises of its logits and its loss."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+
+from lightning_modules.heads import (
+    CrossEntropyHead,
+    HarmonicHead,
+    SphericalSoftmaxHead,
+    SupervisedContrastiveHead,
+)
+from tests.every_head import CLASSES, WIDTH, build, each, each_head, examples, loss_and_gradients
+
+
+@each_head
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 4), (2, 1, 3)], ids=str)
+def test_logits_keep_every_leading_dimension(cls, shape):
+    head = build(cls)
+    features, _ = examples(*shape)
+    logits = head(features)
+    assert logits.shape == (*shape, CLASSES)
+    assert logits.isfinite().all()
+
+
+@each_head
+def test_logits_of_an_example_do_not_depend_on_its_neighbours(cls):
+    head = build(cls)
+    features, _ = examples(3, 4)
+    for i in range(3):
+        for j in range(4):
+            torch.testing.assert_close(head(features)[i, j], head(features[i, j]))
+
+
+@each_head
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 4), (2, 1, 3)], ids=str)
+def test_loss_is_a_finite_scalar_with_finite_gradients_that_are_not_all_zero(cls, shape):
+    head = build(cls)
+    features, targets = examples(*shape)
+    loss, of_features, of_parameters = loss_and_gradients(head, features, targets)
+    assert loss.shape == ()
+    assert loss.isfinite()
+    assert of_features.shape == (*shape, WIDTH)
+    assert of_features.isfinite().all() and of_parameters["weight"].isfinite().all()
+    assert of_parameters["weight"].abs().max() > 0
+    # A head that compares examples has nothing to say where no two are of one class.
+    comparable = len(targets.unique()) < targets.numel()
+    assert (of_features.abs().max() > 0) == (comparable or not head.compares_examples)
+
+
+@each_head
+def test_loss_does_not_depend_on_how_examples_are_laid_out(cls):
+    head = build(cls)
+    features, targets = examples(12)
+    flat = head.loss(features, targets)
+    torch.testing.assert_close(head.loss(features.view(3, 4, WIDTH), targets.view(3, 4)), flat)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(head.loss(features[order], targets[order]), flat)
+
+
+@each_head
+def test_loss_is_the_mean_over_examples_unless_it_compares_them(cls):
+    head = build(cls)
+    features, targets = examples(6)
+    alone = [head.loss(features[i : i + 1], targets[i : i + 1]).item() for i in range(6)]
+    together = head.loss(features, targets).item()
+    is_mean = together == pytest.approx(sum(alone) / 6, rel=1e-5)
+    assert is_mean != head.compares_examples
+
+
+@each_head
+@pytest.mark.parametrize("ignore_index", [-100, -1, 4])
+def test_ignored_positions_change_neither_loss_nor_gradient(cls, ignore_index):
+    head = build(cls)
+    features, targets = examples(4, 5)
+    targets = torch.where(targets == ignore_index, (ignore_index + 1) % CLASSES, targets)
+    kept = torch.rand(4, 5, generator=torch.Generator().manual_seed(3)) < 0.6
+    assert 0 < kept.sum() < 20
+    masked = torch.where(kept, targets, ignore_index)
+    loss, of_features, of_parameters = loss_and_gradients(
+        head, features, masked, ignore_index=ignore_index
+    )
+    expected, of_kept, expected_of_parameters = loss_and_gradients(
+        head, features[kept], targets[kept], ignore_index=ignore_index
+    )
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(of_features[kept], of_kept)
+    assert (of_features[~kept] == 0).all()
+    for name, gradient in expected_of_parameters.items():
+        torch.testing.assert_close(of_parameters[name], gradient)
+
+
+@each_head
+def test_features_at_ignored_positions_do_not_matter(cls):
+    head = build(cls)
+    features, targets = examples(6)
+    targets[2:4] = -100
+    changed = features.clone()
+    changed[2] = 1e4
+    changed[3] = head.weight.detach()[0]  # on a class centre
+    before, after = (loss_and_gradients(head, x, targets) for x in (features, changed))
+    torch.testing.assert_close(after[0], before[0])
+    torch.testing.assert_close(after[1], before[1])
+    torch.testing.assert_close(after[2], before[2])
+
+
+@each_head
+def test_the_default_ignore_index_is_minus_100(cls):
+    head = build(cls)
+    features, targets = examples(6)
+    masked = targets.clone()
+    masked[0] = -100
+    torch.testing.assert_close(head.loss(features, masked), head.loss(features[1:], targets[1:]))
+
+
+@each_head
+def test_with_nothing_but_ignored_targets_loss_and_gradients_are_zero(cls):
+    loss, of_features, of_parameters = loss_and_gradients(
+        build(cls), examples(3, 4)[0], torch.full((3, 4), -100)
+    )
+    assert loss == 0
+    assert (of_features == 0).all()
+    assert all((gradient == 0).all() for gradient in of_parameters.values())
+
+
+@each([CrossEntropyHead, HarmonicHead, SphericalSoftmaxHead])
+@pytest.mark.parametrize("width, classes", [(WIDTH, CLASSES), (64, 300)], ids=["small", "large"])
+def test_loss_is_the_negative_log_of_the_softmax_of_the_logits(cls, width, classes):
+    head = build(cls, width, classes)
+    features, targets = examples(8, width=width, classes=classes)
+    logits = head(features).double()
+    nll = 0.0
+    for row, target in zip(logits.tolist(), targets.tolist(), strict=True):
+        largest = max(row)
+        log_sum = largest + math.log(sum(math.exp(value - largest) for value in row))
+        nll += (log_sum - row[target]) / len(targets)
+    assert head.loss(features, targets).item() == pytest.approx(nll, rel=1e-5)
+
+
+@each_head
+def test_the_fused_form_is_the_one_that_is_asked_for(cls):
+    keywords = cls.keywords if isinstance(cls, partial) else {}
+    assert build(cls).uses_fused_loss() == keywords.get("fused", False)
+
+
+@each_head
+def test_a_single_class_is_certain(cls):
+    head = build(cls, classes=1)
+    features, targets = examples(4, classes=1)
+    loss, of_features, of_parameters = loss_and_gradients(head, features, targets)
+    if not isinstance(head, SupervisedContrastiveHead):  # whose examples still share out 1
+        assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    assert loss.isfinite()
+    assert of_features.isfinite().all() and of_parameters["weight"].isfinite().all()

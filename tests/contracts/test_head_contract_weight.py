@@ -1,0 +1,167 @@
+"""What every loss head promises of its weight: sizes and start, tying, rows that are padding."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_modules import MLP, NetworkWithHead
+from lightning_modules.heads import CrossEntropyHead, HarmonicHead, LossHead
+from tests.every_head import CLASSES, HEADS, WIDTH, build, each_head, examples, loss_and_gradients
+
+# ---- sizes and start -----------------------------------------------------------------------------
+
+
+def test_the_package_exports_both_heads_of_the_paper():
+    assert CrossEntropyHead in HEADS and HarmonicHead in HEADS
+
+
+def test_the_base_class_is_abstract():
+    with pytest.raises(TypeError, match="abstract"):
+        LossHead(2, 2)
+
+
+@each_head
+def test_sizes_and_weight_are_what_was_asked_for(cls):
+    head = build(cls)
+    assert (head.in_features, head.num_classes) == (WIDTH, CLASSES)
+    assert isinstance(head.weight, torch.nn.Parameter)
+    assert head.weight.shape == (CLASSES, WIDTH)
+    assert dict(head.named_parameters())["weight"] is head.weight
+
+
+@each_head
+def test_initial_weights_fill_the_interval_of_a_linear_layer(cls):
+    weight = build(cls, width=25, classes=400).weight.detach()
+    assert weight.abs().max() <= 0.2
+    assert weight.abs().max() > 0.199
+    assert weight.std().item() == pytest.approx(0.2 / math.sqrt(3), rel=0.02)
+    assert weight.mean().item() == pytest.approx(0.0, abs=0.005)
+
+
+@each_head
+@pytest.mark.parametrize("value", [0, -3])
+@pytest.mark.parametrize("name", ["in_features", "num_classes"])
+def test_sizes_below_one_are_refused_by_name(cls, name, value):
+    sizes = {"in_features": 3, "num_classes": 3} | {name: value}
+    with pytest.raises(ValueError, match=rf"{name} is {value}"):
+        cls(**sizes)
+
+
+# ---- tying ---------------------------------------------------------------------------------------
+
+
+@each_head
+def test_tie_shares_one_parameter(cls):
+    head = build(cls)
+    embedding = torch.nn.Embedding(CLASSES, WIDTH)
+    head.tie(embedding.weight)
+    assert head.weight is embedding.weight
+    features, targets = examples(6)
+    head.loss(features, targets).backward()
+    assert embedding.weight.grad is not None and embedding.weight.grad.abs().max() > 0
+    before = head.loss(features, targets).item()
+    with torch.no_grad():
+        embedding.weight += torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(5))
+    assert head.loss(features, targets).item() != before
+
+
+@each_head
+def test_a_tied_parameter_is_counted_once(cls):
+    network = MLP(CLASSES, 2, embedding_dim=WIDTH)
+    untied = NetworkWithHead(network, build(cls))
+    count = sum(parameter.numel() for parameter in untied.parameters())
+    tied = NetworkWithHead(network, build(cls), tie_embedding=True)
+    assert sum(p.numel() for p in tied.parameters()) == count - CLASSES * WIDTH
+
+
+@each_head
+@pytest.mark.parametrize("shape", [(CLASSES + 1, WIDTH), (CLASSES, WIDTH - 1), (WIDTH, CLASSES)])
+def test_tie_refuses_another_shape_and_names_both(cls, shape):
+    head = build(cls)
+    weight = head.weight
+    with pytest.raises(ValueError) as caught:
+        head.tie(torch.nn.Parameter(torch.zeros(shape)))
+    assert str(shape) in str(caught.value)
+    assert str((CLASSES, WIDTH)) in str(caught.value)
+    assert head.weight is weight
+
+
+# ---- padding -------------------------------------------------------------------------------------
+
+
+# (width, classes) below and above the size from which the harmonic head forms matrix products.
+each_size = pytest.mark.parametrize("sizes", [(WIDTH, CLASSES), (64, 300)], ids=["small", "large"])
+
+
+def build_padded(cls, num_padding, width=WIDTH, classes=CLASSES):
+    """A head tied to an embedding with further rows, and the same head without them."""
+    plain, padded = build(cls, width, classes), build(cls, width, classes)
+    rows = torch.randn(num_padding, width, generator=torch.Generator().manual_seed(6))
+    embedding = torch.nn.Parameter(torch.cat([plain.weight.detach(), rows]))
+    padded.tie(embedding, num_padding=num_padding)
+    return padded, plain
+
+
+@each_head
+@each_size
+@pytest.mark.parametrize("num_padding", [1, 7])
+def test_padding_rows_are_no_classes(cls, sizes, num_padding):
+    head, plain = build_padded(cls, num_padding, *sizes)
+    features, _ = examples(3, 4, width=sizes[0])
+    logits = head(features)
+    assert logits.shape == (3, 4, sizes[1])
+    torch.testing.assert_close(logits, plain(features))
+    torch.testing.assert_close(head(features[1, 2]), plain(features[1, 2]))
+
+
+@each_head
+@each_size
+@pytest.mark.parametrize("num_padding", [1, 7])
+def test_padding_rows_change_no_loss_and_get_no_gradient(cls, sizes, num_padding):
+    head, plain = build_padded(cls, num_padding, *sizes)
+    features, targets = examples(3, 4, width=sizes[0], classes=sizes[1])
+    targets[1, 1] = -100
+    loss, of_features, of_parameters = loss_and_gradients(head, features, targets)
+    expected = loss_and_gradients(plain, features, targets)
+    of_weight = of_parameters["weight"]
+    assert of_weight.shape == (sizes[1] + num_padding, sizes[0])
+    assert (of_weight[sizes[1] :] == 0).all()
+    of_parameters["weight"] = of_weight[: sizes[1]]
+    torch.testing.assert_close((loss, of_features, of_parameters), expected)
+
+
+@each_head
+def test_padding_rows_may_hold_anything_finite(cls):
+    features, targets = examples(6)
+    losses = []
+    for value in (0.0, features[0], -1e10):
+        head, _ = build_padded(cls, 2)
+        with torch.no_grad():
+            head.weight[CLASSES:] = value
+        loss, _, of_parameters = loss_and_gradients(head, features, targets)
+        losses.append(loss)
+        assert (of_parameters["weight"][CLASSES:] == 0).all()
+    torch.testing.assert_close(losses[1:], losses[:1] * 2)
+
+
+@each_head
+def test_padding_rows_have_no_part_under_bfloat16_autocast_either(cls):
+    head, plain = build_padded(cls, 7)
+    features, targets = examples(40)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head(features).shape == (40, CLASSES)
+        loss, _, of_parameters = loss_and_gradients(head, features, targets)
+    expected = plain.loss(features, targets).item()
+    assert loss.item() == pytest.approx(expected, rel=0.02)
+    assert (of_parameters["weight"][CLASSES:] == 0).all()
+
+
+@each_head
+@pytest.mark.parametrize("rows", [CLASSES, CLASSES + 1, CLASSES + 3])
+def test_tie_refuses_another_number_of_padding_rows(cls, rows):
+    head = build(cls)
+    weight = head.weight
+    with pytest.raises(ValueError, match=rf"\({rows}, {WIDTH}\)"):
+        head.tie(torch.nn.Parameter(torch.zeros(rows, WIDTH)), num_padding=2)
+    assert head.weight is weight

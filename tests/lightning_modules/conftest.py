@@ -1,0 +1,15 @@
+"""How the tests of fused losses cut their few tokens into many chunks."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightning_modules.heads import chunks
+from tests.exact_losses import FLOATS
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several chunks of tokens, several blocks of rows in each, and neither comes out even."""
+    monkeypatch.setattr(chunks, "_CHUNK", dict.fromkeys(FLOATS, 5))
+    monkeypatch.setattr(chunks, "_ROWS", 2)

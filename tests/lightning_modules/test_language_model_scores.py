@@ -1,0 +1,139 @@
+"""What LanguageModel reports: losses of held-out tokens, and what is logged at which step."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.loggers import CSVLogger
+
+from tests.language_model_runs import (
+    BLOCK,
+    TINY,
+    Losses,
+    expected_warnings,
+    make_data,
+    make_model,
+    make_trainer,
+    rows_of,
+    windows,
+)
+
+pytestmark = expected_warnings
+
+
+# ---- evaluation ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("micro", [4, 2])  # seven held-out windows: the last batch is smaller
+def test_validation_loss_is_the_mean_over_all_held_out_tokens(token_folder, micro):
+    folder, model = token_folder(val=7), make_model()
+    (scores,) = make_trainer(limit_val_batches=1.0).validate(
+        model, make_data(folder, micro), verbose=False
+    )
+    model.eval()
+    losses = []
+    for window in windows(folder, "val"):  # a loop over tokens, in float64 from the logits on
+        logits = model(window[None, :-1])[0].detach().double()
+        for position, target in enumerate(window[1:].tolist()):
+            losses.append(float(logits[position].logsumexp(0) - logits[position, target]))
+    assert len(losses) == 7 * BLOCK
+    assert scores["val/loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    assert scores["val/perplexity"] == pytest.approx(math.exp(scores["val/loss"]), rel=1e-5)
+
+
+def test_targets_that_do_not_count_have_no_weight():
+    model = make_model().eval()
+    ids = torch.randint(257, (2, BLOCK + 1))
+    batches = [{"inputs": row[None, :-1], "targets": row[None, 1:].clone()} for row in ids]
+    batches[1]["targets"][0, 3:] = -100
+    trainer = make_trainer(limit_val_batches=1.0)
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    (scores,) = trainer.validate(model, dataloaders=loader, verbose=False)
+    logits = model(ids[:, :-1])
+    kept = torch.cat([logits[0], logits[1, :3]])
+    expected = F.cross_entropy(kept, torch.cat([ids[0, 1:], ids[1, 1:4]]))
+    assert scores["val/loss"] == pytest.approx(float(expected.detach()), abs=1e-5)
+
+
+def test_test_reports_under_its_own_name(token_folder):
+    trainer = make_trainer()
+    (scores,) = trainer.test(make_model(), make_data(token_folder()), verbose=False)
+    assert {"test/loss", "test/perplexity"} <= set(scores)
+
+
+def test_dropout_is_off_in_validation(token_folder):
+    folder = token_folder()
+    model = make_model(network=partial(TINY, dropout=0.5))
+    first, again = (
+        make_trainer(limit_val_batches=1.0).validate(model, make_data(folder), verbose=False)[0]
+        for _ in range(2)
+    )
+    assert first["val/loss"] == again["val/loss"]
+
+
+def test_a_sanity_check_leaves_no_score_behind(token_folder, tmp_path):
+    logger = CSVLogger(tmp_path, "run")
+    trainer = make_trainer(
+        2, num_sanity_val_steps=2, limit_val_batches=1.0, val_check_interval=100, logger=logger
+    )
+    model = make_model()
+    trainer.fit(model, make_data(token_folder()))
+    assert set(model.scores()) == {"train/loss"}
+
+
+# ---- what is logged ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("micro", [4, 2, 1])
+def test_rows_stand_at_optimizer_steps_and_average_all_since_the_last(
+    token_folder, tmp_path, micro
+):
+    logger, losses = CSVLogger(tmp_path, "run"), Losses()
+    trainer = make_trainer(
+        9, losses, logger=logger, log_every_n_steps=2, val_check_interval=3, limit_val_batches=1.0
+    )
+    trainer.fit(make_model(), make_data(token_folder(), micro))
+    rows = rows_of(logger)
+    trained = {row["step"]: row["train/loss"] for row in rows if "train/loss" in row}
+    pairs = [sum(losses.per_step[i - 2 : i]) / 2 for i in (2, 4, 6, 8)]
+    assert trained == pytest.approx(dict(zip([2, 4, 6, 8], pairs, strict=True)), abs=1e-5)
+    assert [row["step"] for row in rows if "val/loss" in row] == [3, 6, 9]
+    for row in rows:
+        if "val/loss" in row:
+            assert row["val/perplexity"] == pytest.approx(math.exp(row["val/loss"]), rel=1e-5)
+        else:
+            assert {"train/learning_rate", "train/gradient_norm"} <= set(row)
+
+
+def test_the_learning_rate_that_is_logged_is_that_of_the_step(token_folder, tmp_path):
+    logger = CSVLogger(tmp_path, "run")
+    make_trainer(3, logger=logger).fit(make_model(), make_data(token_folder()))
+    logged = {row["step"]: row["train/learning_rate"] for row in rows_of(logger)}
+    assert logged == pytest.approx({1: 1e-2 / 3, 2: 2e-2 / 3, 3: 1e-2})
+
+
+def test_scores_hold_the_last_losses_one_value_each(token_folder):
+    model = make_model()
+    trainer = make_trainer(4, val_check_interval=2, limit_val_batches=1.0)
+    trainer.fit(model, make_data(token_folder()))
+    scores = model.scores()
+    assert {name: tuple(value.shape) for name, value in scores.items()} == {
+        "train/loss": (1,), "val/loss": (1,), "val/perplexity": (1,), "val/step": (1,)
+    }  # fmt: skip
+    assert float(scores.pop("val/step")) == 4
+    for name, value in scores.items():
+        assert float(value) == float(trainer.callback_metrics[name])
+
+
+def test_logging_can_be_switched_off(token_folder):
+    make_trainer(2, log_every_n_steps=0).fit(make_model(), make_data(token_folder()))
+
+
+def test_a_fast_dev_run_goes_through(token_folder):
+    make_trainer(2, fast_dev_run=2, limit_val_batches=1.0).fit(
+        make_model(), make_data(token_folder(), micro=2)
+    )

@@ -1,0 +1,177 @@
+"""LanguageModel trains as a plain PyTorch loop does: losses, learning rate, clipping."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datamodules.batching import epoch_order
+from lightning_modules import CrossEntropyHead, HarmonicHead, LanguageModel
+from tests.language_model_runs import (
+    BATCH,
+    BLOCK,
+    Losses,
+    expected_warnings,
+    make_data,
+    make_model,
+    make_trainer,
+    windows,
+)
+
+pytestmark = expected_warnings
+
+
+def nll(model, batch: Tensor) -> Tensor:
+    """Mean negative log-likelihood of windows (B, T + 1), by way of the logits."""
+    logits = model["head"](model["network"](batch[:, :-1]))
+    return F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+
+
+def plain_loop(model: LanguageModel, folder: Path, steps: int) -> tuple[nn.Module, list[float]]:
+    """What nanoGPT does: AdamW with two groups, warm-up and cosine, clipping; the global batch."""
+    plain = nn.ModuleDict({"network": model.network, "head": model.head})
+    plain = copy.deepcopy(plain)
+    plain["head"].weight = plain["network"].embedding.weight
+    vectors = [p for p in plain.parameters() if p.dim() == 1]
+    matrices = [p for p in plain.parameters() if p.dim() == 2]
+    groups = [
+        {"params": matrices, "weight_decay": 0.1},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), fused=False, foreach=False)
+    all_windows = windows(folder, "train")
+    per_epoch = len(all_windows) // BATCH
+    losses = []
+    for step in range(steps):
+        if step < 3:
+            rate = 1e-2 * (step + 1) / 3
+        else:
+            rate = 1e-3 + 9e-3 * (1 + math.cos(math.pi * (step - 3) / (steps - 3))) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        epoch, place = divmod(step, per_epoch)
+        chosen = epoch_order(0, epoch, len(all_windows))[place * BATCH : (place + 1) * BATCH]
+        loss = nll(plain, all_windows[chosen])
+        loss.backward()
+        norm = math.sqrt(sum(float(p.grad.square().sum()) for p in plain.parameters()))
+        for parameter in plain.parameters():
+            parameter.grad *= min(1.0, 1.0 / norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    return plain, losses
+
+
+@pytest.mark.parametrize("head", [HarmonicHead, CrossEntropyHead])
+@pytest.mark.parametrize("micro", [4, 1])
+def test_training_is_that_of_a_plain_pytorch_loop(token_folder, head, micro):
+    folder = token_folder(train=22)  # five steps an epoch, and two windows left out
+    model = make_model(head=head)
+    plain, expected = plain_loop(model, folder, 7)
+    losses = Losses()
+    make_trainer(7, losses).fit(model, make_data(folder, micro))
+    assert losses.per_step == pytest.approx(expected, abs=1e-6 if micro == 4 else 1e-5)
+    assert losses.per_step[0] != pytest.approx(losses.per_step[-1], abs=1e-2)  # it moved
+    for name, parameter in plain["network"].named_parameters():
+        if name.endswith("queries_keys_values.bias"):
+            continue  # a key's bias has no effect, and AdamW makes steps of its rounding errors
+        torch.testing.assert_close(
+            model.network.get_parameter(name), parameter, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_losses_do_not_depend_on_how_a_global_batch_is_divided(token_folder):
+    found = []
+    for micro in (4, 2, 1):
+        losses = Losses()
+        make_trainer(7, losses).fit(make_model(), make_data(token_folder(name=str(micro)), micro))
+        found.append(losses.per_step)
+    assert found[1] == pytest.approx(found[0], abs=1e-5)
+    assert found[2] == pytest.approx(found[0], abs=1e-5)
+
+
+def test_learning_rate_of_every_step_follows_warm_up_and_cosine(token_folder):
+    class Rates(L.Callback):
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            self.seen.append(optimizer.param_groups[0]["lr"])
+
+    rates = Rates()
+    model = make_model(warmup_steps=2, decay_steps=6, final_learning_rate=2e-3)
+    make_trainer(8, rates).fit(model, make_data(token_folder(), micro=2))
+    cosine = [2e-3 + 8e-3 * (1 + math.cos(math.pi * i / 4)) / 2 for i in range(5)]
+    assert rates.seen == pytest.approx([5e-3, 1e-2, *cosine, 2e-3])
+
+
+@pytest.mark.parametrize(
+    ("limits", "last"), [({"max_steps": 9}, 9), ({"max_steps": -1, "max_epochs": 2}, 10),
+                         ({"max_steps": 9, "max_epochs": 1}, 5)]
+)  # fmt: skip
+def test_decay_ends_with_the_run_whether_steps_or_epochs_limit_it(token_folder, limits, last):
+    model = make_model(warmup_steps=0)
+    trainer = make_trainer(**limits)
+    trainer.fit(model, make_data(token_folder(train=22)))
+    assert trainer.global_step == last
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3)  # a tenth
+
+
+def test_a_decay_without_an_end_is_refused(token_folder):
+    with pytest.raises(ValueError, match=r"trainer.max_steps, or model.decay_steps"):
+        make_trainer(-1, max_epochs=-1).fit(make_model(), make_data(token_folder()))
+
+
+def test_gradients_are_clipped_with_fused_adamw_in_half_precision(token_folder):
+    class Norms(L.Callback):
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def on_before_zero_grad(self, trainer, pl_module, optimizer):
+            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            if gradients:
+                self.seen.append(float(torch.cat([g.flatten() for g in gradients]).norm()))
+
+    norms = Norms()
+    trainer = make_trainer(3, norms, precision="bf16-mixed")
+    model = make_model(clip_norm=0.01)
+    trainer.fit(model, make_data(token_folder()))
+    assert trainer.optimizers[0].defaults["fused"] is True
+    assert len(norms.seen) >= 2 and norms.seen == pytest.approx([0.01] * len(norms.seen), rel=1e-3)
+    assert float(model._gradient_norm) > 0.1
+
+
+def test_without_a_limit_gradients_are_measured_and_not_clipped(token_folder):
+    norms = []
+    for clip in (None, 1e6):
+        model = make_model(clip_norm=clip)
+        trainer = make_trainer(3)
+        trainer.fit(model, make_data(token_folder(name=str(clip))))
+        norms.append(float(trainer.callback_metrics["train/gradient_norm"]))
+    assert norms[0] == norms[1] > 1.0
+
+
+def test_the_trainer_s_own_limit_comes_before_the_model_s(token_folder):
+    folder, weights = token_folder(), []
+    for clip, options in ((1e-3, {}), (None, {"gradient_clip_val": 1e-3}), (None, {})):
+        model = make_model(clip_norm=clip)
+        make_trainer(3, **options).fit(model, make_data(folder))
+        weights.append(model.head.weight.detach())
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.filterwarnings("ignore:.*no `val_dataloader`.*")
+def test_a_plain_loader_will_do():
+    ids = torch.randint(257, (8, BLOCK + 1))
+    batches = [{"inputs": row[:, :-1], "targets": row[:, 1:]} for row in ids.split(2)]
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    losses = Losses()
+    make_trainer(8, losses).fit(make_model(), loader)
+    assert losses.per_step[-1] < losses.per_step[0]

@@ -1,0 +1,177 @@
+import itertools
+import statistics
+
+import numpy as np
+import pytest
+
+from callbacks.plots.colors import HARMONIC, POINT, STANDARD
+from callbacks.plots.grid_point import GridPoint
+from callbacks.plots.studies import by_category
+from callbacks.plots.style import QUIET
+
+ACCURACY, NORM, EPOCH = "test/accuracy", "val/norm", "generalization/test_epoch"
+METRICS = {ACCURACY: "accuracy on the test set", NORM: "norm", EPOCH: "epoch"}
+SCALES = {ACCURACY: "share", NORM: "log", EPOCH: "epochs"}
+HEADS = ("cross-entropy", "harmonic", "focal", "focal, harmonic")
+
+
+def point(head: str, seeds: int = 7) -> GridPoint:
+    rng = np.random.default_rng(len(head))
+    metrics = {
+        ACCURACY: rng.uniform(0.3, 0.9, seeds),
+        NORM: rng.uniform(0.1, 30, seeds),
+        EPOCH: rng.integers(2, 900, seeds).astype(float),
+    }
+    return GridPoint({"head": head}, list(range(seeds)), metrics, {})
+
+
+def draw(points, **options):
+    return by_category(points, **{"rows": "head", "metrics": METRICS, "scales": SCALES, **options})
+
+
+def row_of(axes, y: float) -> int:
+    return round(float(y))
+
+
+def medians(axes) -> dict[int, float]:
+    """The upright bars: row -> place."""
+    found = {}
+    for line in axes.lines:
+        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        assert line.get_label() == "median" and x[0] == x[1] and y[0] < y[1]
+        found[row_of(axes, y.mean())] = float(x[0])
+    return found
+
+
+def dots(axes, *, never: bool = False) -> list[np.ndarray]:
+    """Dots (dots, 2), of seeds with or without a value, a row each."""
+    kept = [c for c in axes.collections if (c.get_label() == "never") == never]
+    return [np.asarray(one.get_offsets()) for one in kept]
+
+
+def test_names_stand_on_the_left_in_the_order_of_the_study_and_metrics_above():
+    figure = draw([point(head) for head in HEADS])
+    first, *others = figure.axes
+    figure.canvas.draw()
+    assert [label.get_text() for label in first.get_yticklabels()] == list(HEADS)
+    low, high = first.get_ylim()
+    assert low > high  # the first is on top
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(METRICS.values())
+    for axes in others:
+        assert not any(label.get_visible() for label in axes.get_yticklabels())
+
+
+def test_medians_and_dots_are_those_of_the_seeds():
+    points = [point(head) for head in HEADS]
+    for axes, metric in zip(draw(points).axes, METRICS, strict=True):
+        for row, (one, drawn) in enumerate(zip(points, dots(axes), strict=True)):
+            values = one.metrics[metric].tolist()
+            assert medians(axes)[row] == pytest.approx(statistics.median(values))
+            assert sorted(drawn[:, 0]) == pytest.approx(sorted(values))
+            assert {row_of(axes, y) for y in drawn[:, 1]} == {row}
+
+
+def test_seeds_that_never_get_there_stand_hollow_in_the_strip_and_are_counted():
+    points = [point(head, seeds=3) for head in HEADS]
+    epochs = ([np.nan, np.nan, 300], [np.nan, 200, 400], [100, 200, 300], [np.nan] * 3)
+    for one, found in zip(points, epochs, strict=True):
+        one.metrics[EPOCH][:] = found
+    axes = draw(points).axes[2]
+    (never,) = [
+        tick
+        for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        if label.get_text() == "never"
+    ]
+    assert never > 400
+    assert medians(axes) == pytest.approx({0: never, 1: 400, 2: 200, 3: never})
+    hollow = dots(axes, never=True)
+    assert [len(one) for one in hollow] == [2, 1, 0, 3]
+    strip = [c for c in axes.patches if c.get_width() > 0]
+    edges = strip[-1].get_extents().transformed(axes.transData.inverted())
+    places = np.concatenate(hollow)[:, 0]
+    assert (edges.x0 < places).all() and (places < edges.x1).all() and edges.x0 > 400
+    written = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert written == {"1/3": 0, "2/3": 1, "0/3": 3}
+
+
+def test_a_metric_that_a_row_does_not_have_is_told_and_the_others_are_drawn():
+    points = [point("cross-entropy"), point("harmonic")]
+    points[1].metrics[ACCURACY][:] = np.nan
+    figure = draw(points)
+    assert set(medians(figure.axes[0])) == {0}
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0/7"]
+    assert figure.axes[1].texts[:] == [] and len(medians(figure.axes[1])) == 2
+    assert "seeds with a value" in figure.legends[0].get_texts()[-1].get_text()
+
+
+def test_where_nothing_is_missing_the_legend_does_not_tell_of_it():
+    (text,) = draw([point("harmonic")]).legends[0].get_texts()
+    assert text.get_text() == "dot: a seed, bar: median"
+
+
+def test_a_point_that_is_missing_has_no_row():
+    figure = draw([point("cross-entropy"), point("focal")])
+    figure.canvas.draw()
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["cross-entropy", "focal"]
+
+
+def test_groups_colour_the_rows_by_the_first_part_that_their_name_contains():
+    groups = {"harmonic": "harmonic readout", "": "cross-entropy readout"}
+    figure = draw([point(head) for head in HEADS], groups=groups)
+    colors = [line.get_color() for line in figure.axes[0].lines]
+    assert colors == [STANDARD, HARMONIC, STANDARD, HARMONIC]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts[:2] == ["cross-entropy readout", "harmonic readout"]
+    assert [item.get_color() for item in figure.legends[0].get_lines()][:2] == [STANDARD, HARMONIC]
+
+
+def test_rows_of_no_group_are_grey_and_without_groups_all_are_alike():
+    points = [point("cross-entropy"), point("harmonic")]
+    figure = draw(points, groups={"harmonic": "harmonic readout"})
+    assert [line.get_color() for line in figure.axes[0].lines] == [QUIET, HARMONIC]
+    assert [line.get_color() for line in draw(points).axes[0].lines] == [POINT, POINT]
+
+
+def test_no_text_runs_into_another_or_out_of_the_figure_with_long_names_and_labels():
+    heads = [f"soft nearest neighbour loss, harmonic readout {number}" for number in range(13)]
+    labels = {
+        ACCURACY: "accuracy on the test set of all of the digits",
+        NORM: "norm " * 9,
+        EPOCH: "e",
+    }
+    figure = draw([point(head) for head in heads], metrics=labels, title="title " * 40)
+    figure.canvas.draw()
+    edge = figure.get_window_extent()
+    titles = [axes._left_title.get_window_extent() for axes in figure.axes]
+    names = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    boxes = [*titles, *names, *(text.get_window_extent() for text in figure.texts)]
+    for box in boxes:
+        assert edge.x0 <= box.x0 and box.x1 <= edge.x1 and edge.y0 <= box.y0 and box.y1 <= edge.y1
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(titles))
+    legend = figure.legends[0].get_window_extent()
+    assert all(title.y1 < legend.y0 for title in titles)
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "sentence"),
+    [
+        ([], {}, "no points to draw"),
+        ([point("focal")], {"rows": "model"}, "needs an axis 'model', but the points have 'head'"),
+        ([point("focal"), point("focal")], {}, "2 points have head = focal"),
+        ([point("focal")], {"metrics": {}}, "metrics must name at least one metric"),
+        ([point("focal")], {"metrics": {"test/acc": "a"}, "scales": {}}, "no metric 'test/acc'; n"),
+        ([point("focal")], {"scales": {NORM: "ln"}}, "'val/norm' must be number, share, log, epoc"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_in_one_sentence(points, options, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        draw(points, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_log_axis_of_a_number_that_is_not_positive_is_refused():
+    one = point("focal")
+    one.metrics[NORM][2] = 0.0
+    with pytest.raises(ValueError, match="'val/norm' holds 0, which a logarithmic axis cannot sho"):
+        draw([one])

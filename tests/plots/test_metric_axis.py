@@ -1,0 +1,120 @@
+"""The axis of a metric: what its range is, and where values, never and tick labels stand."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib import rc_context
+
+from callbacks.plots.studies.captions import panel_captions
+from callbacks.plots.studies.layout import fitting_labels, panel_grid, side_by_side
+from callbacks.plots.studies.metric_axis import metric_axis
+from callbacks.plots.style import LABEL_SIZE, POINTS_PER_INCH, house_style
+from callbacks.plots.words import text_width
+
+
+def panel(scale, values, side="x"):
+    with rc_context(house_style()):
+        grid = panel_grid(rows=1, columns=1, panel=(1.6, 1.6), gap=(0, 0), left=0.5, bottom=0.4)
+        metric_axis(scale, np.asarray(values, dtype=float)).prepare(grid.axes[0][0], side)
+    return grid.axes[0][0]
+
+
+def labels(axes, side="x") -> list[str]:
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axes.figure.canvas.draw()
+    low, high = axis.get_view_interval()
+    ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
+    return [text.get_text() for tick, text in ticks if low <= tick <= high]
+
+
+def test_shares_go_from_0_to_100_percent():
+    axes = panel("share", [0.4, 0.95])
+    assert axes.get_xlim() == (-0.03, 1.04)
+    assert labels(axes) == ["0", "25 %", "50 %", "75 %", "100 %"]
+
+
+@pytest.mark.parametrize("values", [[0.962, 0.983], [0.991, 1.0], [1.0, 1.0]])
+def test_shares_above_90_percent_are_drawn_over_their_own_range(values):
+    axes = panel("share", values)
+    low, high = axes.get_xlim()
+    assert 0.9 < low < min(values) and max(values) < high < 1.03
+    written = labels(axes)
+    assert len(written) >= 2
+    assert all(90 < float(text.removesuffix(" %")) <= 100 for text in written)
+
+
+def test_shares_below_0_are_on_the_axis():
+    axes = panel("share", [-0.4, 0.3, np.nan])
+    assert axes.get_xlim()[0] < -0.4
+    assert "0" in labels(axes)
+
+
+@pytest.mark.parametrize("values", [[5, 6, 7], [90, 90], [9, 10], [0, 88]])
+def test_whole_numbers_have_whole_ticks(values):
+    written = labels(panel("number", values))
+    assert written and all(float(text).is_integer() for text in written)
+
+
+@pytest.mark.parametrize("values", [[0.02, 30], [3.1, 3.4], [1e-5, 2e-3], [7, 7]])
+def test_log_axes_have_numbers_that_fit_side_by_side(values):
+    axes = panel("log", values)
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlim()[0] < min(values) and max(values) < axes.get_xlim()[1]
+    written = labels(axes)
+    assert len(written) >= 1 + (min(values) < max(values))
+    boxes = [text.get_window_extent() for text in axes.get_xticklabels() if text.get_text()]
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("values", [[40, 700, np.nan], [1, 2000, np.nan], [np.nan, np.nan]])
+def test_epochs_have_a_strip_for_never_behind_all_numbers(values):
+    axes = panel("epochs", values)
+    assert labels(axes)[-1] == "never"
+    boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+    axis = metric_axis("epochs", np.array(values))
+    assert axis.high < axis.never < axis.end
+    assert axis.places(np.array([np.nan, 0.0, 12.0])) == pytest.approx([axis.never, 1, 12])
+
+
+def test_a_metric_that_no_seed_has_can_be_drawn():
+    for scale in ("number", "share", "log", "epochs"):
+        axes = panel(scale, [np.nan, np.nan])
+        assert np.isfinite(axes.get_xlim()).all()
+
+
+def test_quartiles_of_points_of_different_seeds_and_of_none():
+    axis = metric_axis("number", np.array([1.0, 9.0]))
+    table = axis.quartiles([np.array([1.0, 3.0, 9.0]), None, np.array([5.0, np.nan])])
+    assert table[:, 0] == pytest.approx([2, 3, 6])
+    assert np.isnan(table[:, 1]).all()
+    assert table[:, 2] == pytest.approx([5, 5, 5])
+
+
+def test_infinity_is_no_place():
+    axis = metric_axis("log", np.array([1.0, 10.0, np.inf]))
+    assert axis.high < 20
+    assert np.isnan(axis.places(np.array([np.inf]))).all()
+
+
+def test_labels_that_would_touch_an_earlier_one_are_left_out():
+    assert fitting_labels([0.0, 0.02, 0.5, 1.0], ["1", "2", "3", "4"], 2.0) == [0, 2, 3]
+    assert fitting_labels([0.02, 0.0, 0.5, 1.0], ["1", "2", "3", "4"], 2.0) == [0, 2, 3]
+    assert fitting_labels([0.0, 0.02], ["1", "2"], 20.0) == [0, 1]
+    assert fitting_labels([0.0, 0.1], ["1,000,000", "2,000,000"], 2.0) == [0]
+
+
+def test_seeds_stand_side_by_side_around_their_centre_and_one_on_it():
+    assert side_by_side(3.0, 0.5, 3) == pytest.approx([2.5, 3.0, 3.5])
+    assert side_by_side(3.0, 0.5, 1) == pytest.approx([3.0])
+
+
+def test_captions_are_wrapped_to_their_width_without_a_word_left_alone():
+    text = "total curvature of the ring where a flat circle has one"
+    ((lines,), height) = (panel_captions([text], 2.4).texts, panel_captions([text], 2.4).height)
+    rows = lines.split("\n")
+    assert " ".join(rows) == text and len(rows) == 2
+    assert all(text_width(row, LABEL_SIZE) <= 2.4 * POINTS_PER_INCH for row in rows)
+    assert len(rows[1].split()) > 2
+    assert height > panel_captions(["short"], 2.4).height
