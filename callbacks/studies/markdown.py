@@ -30,7 +30,9 @@ HOW_TO_READ = """\
 Cells are medians over seeds with [first quartile, third quartile], or counts of seeds. A seed that
 never gets there counts as later than any number, so that a quartile, or the median itself, may be
 "never"; where the table says that it is of the seeds that get there, it is left out and counted.
+"""
 
+HOW_VERDICTS = """\
 **Verdict**: the authors' protocol against the published number, by the rule above the table (the
 careful one where the table says so, or where there is no other).
 "Within quartiles" is one that would differ by it, but the published number lies between our
@@ -61,52 +63,59 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def study_table(table: Mapping[str, Any], rows: Sequence[Row], study: Study) -> str:
-    """One table of the study: heading, its rule, its rows, and how many are reproduced."""
+    """One table of the study: heading, its rule, its rows, and how many are reproduced.
+
+    Where nothing is published there are neither its column nor verdicts.
+    """
     unit = f" ({table['unit']})" if table.get("unit") else ""
     name = str(table["name"])
-    parts = [f"## {name[:1].upper()}{name[1:]}{unit}", f"{_what(table)} {rule_text(table)}"]
-    if table.get("judged") == "careful" and not study.one_protocol:
+    known = any(row.published is not None for row in rows)
+    ruled = known or any(row.protocols != NOTHING for row in rows)
+    rule = f" {rule_text(table)}" if ruled else ""
+    parts = [f"## {name[:1].upper()}{name[1:]}{unit}", f"{_what(table)}{rule}"]
+    if known and table.get("judged") == "careful" and not study.one_protocol:
         parts.append("Verdicts of this table are the careful protocol's.")
     if table.get("published_in"):
         parts.append(f"Published: {str(table['published_in']).rstrip('.')}.")
     epochs = is_epoch(table["metric"], table.get("unit"))
     num_seeds = len(study.seeds)
-    header = [*study.axes, "published", *_protocols(study), "verdict"]
+    header = [*study.axes, *["published"] * known, *_protocols(study), *["verdict"] * known]
     cells = [
         [
             *row.labels.values(),
-            published_text(table, row.published),
+            *[published_text(table, row.published)] * known,
             *([] if study.one_protocol else [statistic_text(row.authors, epochs, num_seeds)]),
             statistic_text(row.careful, epochs, num_seeds),
-            row.verdict,
+            *[row.verdict] * known,
             *([] if study.one_protocol else [row.protocols]),
         ]
         for row in rows
     ]
     header += [] if study.one_protocol else ["careful against authors'"]
     parts.append(markdown_table(header, cells))
-    parts.append(tally(rows))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *filter(None, [tally(rows)])])
 
 
 def tally(rows: Sequence[Row]) -> str:
-    """How many rows have which verdict, in a few words."""
+    """How many rows have which verdict, in a few words; none where there is nothing to compare."""
     counts = Counter(row.outcome for row in rows)
     compared = len(rows) - counts[NOTHING]
     near = counts[REPRODUCED] + counts[WITHIN_QUARTILES]
     within = f" ({counts[WITHIN_QUARTILES]} within quartiles)" * bool(counts[WITHIN_QUARTILES])
-    told = (
-        f"Published numbers compared: {compared}; reproduced: {near}{within}; "
-        f"differing: {counts[DIFFERS]}; not reproduced: {counts[NOT_REPRODUCED]}."
-    )
+    told = []
+    if any(row.published is not None for row in rows):
+        told.append(
+            f"Published numbers compared: {compared}; reproduced: {near}{within}; "
+            f"differing: {counts[DIFFERS]}; not reproduced: {counts[NOT_REPRODUCED]}."
+        )
     missing = sum(row.lacks_run for row in rows)
     if missing:
-        told += f" Published but not run under the protocol that is judged: {missing}."
+        told.append(f"Published but not run under the protocol that is judged: {missing}.")
     depending = sum(row.protocols == DEPENDS for row in rows)
     both = sum(row.protocols != NOTHING for row in rows)
     if both:
-        told += f" Rows that depend on the protocol: {depending} of {both}."
-    return told
+        told.append(f"Rows that depend on the protocol: {depending} of {both}.")
+    return " ".join(told)
 
 
 def published_text(table: Mapping[str, Any], published: Published | None) -> str:

@@ -14,6 +14,7 @@ from callbacks.studies.markdown import (
     HOW_CLAIMS,
     HOW_PROTOCOLS,
     HOW_TO_READ,
+    HOW_VERDICTS,
     claims_tables,
     claims_tally,
     protocols_text,
@@ -91,6 +92,8 @@ def write_report(
         source, *rest = _section(folder, section, "" if alone else _stem(section.study))
         parts += [source, *made, *rest] if alone else [f"# {section.study.title}", source, *rest]
     parts += ["## How to read this", HOW_TO_READ.rstrip()]
+    if any(table.get("published") for section in sections for table in section.study.tables):
+        parts.append(HOW_VERDICTS.rstrip())
     if not all(section.study.one_protocol for section in sections):
         parts.append(HOW_PROTOCOLS.rstrip())
     if any(section.study.claims for section in sections):
@@ -141,7 +144,7 @@ def _section(folder: Path, section: Section, prefix: str) -> list[str]:
 
 
 def _in_short(rows: Sequence[Row], claims: Sequence[JudgedClaim]) -> list[str]:
-    told = ([tally(rows)] if rows else []) + ([claims_tally(claims)] if claims else [])
+    told = [*filter(None, [tally(rows)]), *([claims_tally(claims)] if claims else [])]
     return ["In short:", "\n".join(f"- {line}" for line in told)] if told else []
 
 
