@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from callbacks.plots.arrays import Floats
 from callbacks.plots.feature_frame import View, project
@@ -15,7 +16,7 @@ from callbacks.plots.style import FAINT, INK, LINE, NOTE_SIZE, QUIET
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_NUMBERS, MOST_CLUSTERS = 12, 14
+MOST_NUMBERS, MOST_CLUSTERS = 12, 20
 CLUSTERED = 0.75  # share of the features in tight clusters from which on these are counted
 
 
@@ -172,11 +173,15 @@ def _draw_arrows(axes: Axes, places: Floats, colors: Floats, reach: float) -> No
             )
 
 
+def counted_clusters(rows: Floats) -> list[NDArray[np.int64]]:
+    """The rows' indices in each tight cluster of rows (N, H); none unless most are in a few."""
+    found = clusters_of(rows) if rows.any() and np.isfinite(rows).all() else []
+    few = len(found) <= MOST_CLUSTERS and sum(map(len, found)) >= CLUSTERED * len(rows)
+    return found if few else []
+
+
 def _write_counts(axes: Axes, rows: Floats, places: Floats, reach: float) -> None:
-    found = clusters_of(rows) if rows.any() else []
-    if len(found) > MOST_CLUSTERS or sum(map(len, found)) < CLUSTERED * len(rows):
-        return
-    for indices in found:
+    for indices in counted_clusters(rows):
         centre = places[indices].mean(axis=0)
         length = float(np.linalg.norm(centre))
         x, y = centre / length if length > 0.05 * reach else np.array([0.0, 1.0])

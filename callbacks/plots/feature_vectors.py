@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from callbacks.plots.feature_frame import VIEWS, View, principal_frame
 from callbacks.plots.feature_key import draw_feature_key, feature_look, name_panel
-from callbacks.plots.feature_panel import draw_features
+from callbacks.plots.feature_panel import counted_clusters, draw_features
 from callbacks.plots.feature_weights import Members, as_members, as_names
 from callbacks.plots.heading import fit_heading
 from callbacks.plots.style import NOTE_SIZE, QUIET, house_style, new_figure, place_axes
@@ -127,11 +127,9 @@ def _note(members: Members, circular: bool) -> str:
     if hidden > 3:
         notes.append(f"three principal directions of {hidden} dimensions")
     if circular:
-        notes += [
-            "each panel on its own scale",
-            "lines join consecutive features",
-            "numbers count the features of a tight cluster",
-        ]
+        notes += ["each panel on its own scale", "lines join consecutive features"]
+        if any(counted_clusters(rows) for rows in members.weights):
+            notes.append("numbers count the features of a tight cluster")
     else:
         notes.append("dotted: length 1")
     return " · ".join(notes)

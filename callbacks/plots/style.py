@@ -95,12 +95,15 @@ def shorten(text: str, width: float, size: float) -> str:
     return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Round epochs between two limits on a log axis: 1, 10, 100, or 1, 2, 5, 10 on a short one."""
+def log_ticks(low: float, high: float, least: float = 1.0) -> list[float]:
+    """Round numbers between two limits on a log axis: 1, 10, 100, or 1, 2, 5, 10 on a short one.
+
+    None is below `least`: there is no epoch before 1.
+    """
     steps = (1, 2, 5) if high < 300 * low else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in steps]
-    return [tick for tick in ticks if max(low, 1) <= tick <= high]
+    return [tick for tick in ticks if max(low, least) <= tick <= high]
 
 
 def whole_number(value: float, _position: int | None = None) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARGIN, LEFT, GAP, CAPTION = 0.15, 0.72, 0.1, 0.36  # inches
+MARGIN, LEFT, RIGHT, GAP, CAPTION = 0.15, 0.72, 0.34, 0.1, 0.36  # inches
 BRIDGE, CURVE, AXIS, KEY = 0.28, 1.35, 0.5, 0.26  # inches: panels to curve, curve, its axis, key
 MOST_PANELS = 8
 
@@ -59,7 +59,7 @@ def weights_over_time(
     shown: View = view or ("oblique" if hidden > 2 else "top")
     panel = float(np.clip(10.4 / count - GAP, 1.2, 2.0))
     across = count * (panel + GAP) - GAP
-    width = LEFT + max(across, 3.6) + MARGIN
+    width = LEFT + max(across, 3.6) + RIGHT
     notes = ["all panels on one scale", "norm: the rows' mean length"]
     heading = fit_heading(title, notes, width - 2 * MARGIN)
     top = heading.height + CAPTION
@@ -70,7 +70,7 @@ def weights_over_time(
     with rc_context(house_style()):
         figure = new_figure(width, height)
         heading.draw(figure, MARGIN)
-        axes = place_axes(figure, left=LEFT, right=MARGIN, bottom=AXIS + KEY, top=curve)
+        axes = place_axes(figure, left=LEFT, right=RIGHT, bottom=AXIS + KEY, top=curve)
         marked = course.steps[chosen]
         draw_loss(axes, course, marked)
         heights = course.loss_at(marked)

@@ -4,6 +4,7 @@ A study of `lightning reproduce` names one of them under `draw:`; `points` are i
 one protocol.
 """
 
+from callbacks.plots.studies.by_category import by_category
 from callbacks.plots.studies.case_study import case_study
 from callbacks.plots.studies.coset_null import coset_null
 from callbacks.plots.studies.data_efficiency import data_efficiency
@@ -12,10 +13,12 @@ from callbacks.plots.studies.embeddings import embeddings_by_model
 from callbacks.plots.studies.explained_variance import explained_variance_by_model
 from callbacks.plots.studies.exponents import exponents
 from callbacks.plots.studies.generalization import generalization_by_model
+from callbacks.plots.studies.sweep import sweep
 from callbacks.plots.studies.toy_points import toy_points
 from callbacks.plots.studies.weight_images import weight_images_by_head
 
 __all__ = [
+    "by_category",
     "case_study",
     "coset_null",
     "data_efficiency",
@@ -24,6 +27,7 @@ __all__ = [
     "explained_variance_by_model",
     "exponents",
     "generalization_by_model",
+    "sweep",
     "toy_points",
     "weight_images_by_head",
 ]

@@ -7,34 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from callbacks.plots.arrays import Floats, quartiles
-from callbacks.plots.colors import POINT, TEST
+from callbacks.plots.arrays import Floats
+from callbacks.plots.colors import POINT
 from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import draw_median, panel_grid, share_axis
-from callbacks.plots.studies.points import (
-    axis_values,
-    columns,
-    numbers_of,
-    numeric_values,
-    point_at,
-    quartiles_with_never,
+from callbacks.plots.studies.layout import (
+    SPREAD,
+    draw_median,
+    panel_grid,
+    share_axis,
+    side_by_side,
 )
-from callbacks.plots.style import (
-    FAINT,
-    LABEL_SIZE,
-    NOTE_SIZE,
-    QUIET,
-    house_style,
-    log_ticks,
-    whole_number,
-)
+from callbacks.plots.studies.metric_axis import MetricAxis, metric_axis
+from callbacks.plots.studies.points import axis_values, numbers_of, numeric_values, points_along
+from callbacks.plots.style import LABEL_SIZE, NOTE_SIZE, QUIET, house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STRIP = 0.13  # share of an axis of epochs that is given to seeds that never got there
-SPREAD = 0.28  # of the step between exponents, over which the seeds stand side by side
 NAMES = {
     "val/embedding/explained_variance_2": "explained variance\nof 2 components",
     "test/accuracy": "test accuracy",
@@ -94,31 +84,33 @@ def exponents(
         )
         for metric, row in zip(metrics, panels.axes, strict=True):
             everything = np.concatenate([numbers_of(point, metric) for point in points])
+            epochs = metric.endswith("_epoch")
+            share = not epochs and ("accuracy" in metric or "explained_variance" in metric)
+            place = metric_axis("epochs" if epochs else "number", everything)
             row[0].set_ylabel(NAMES.get(metric, metric))
             for task, axes in zip(tasks, row, strict=True):
                 seeds = [
                     None if point is None else numbers_of(point, metric)
-                    for point in _along(points, task, values)
+                    for point in points_along(points, {"task": task}, "exponent", values.values())
                 ]
                 _prepare(axes, list(values))
-                if metric.endswith("_epoch"):
-                    _draw_epochs(axes, list(values), seeds, everything)
+                if share:
+                    share_axis(axes)
                 else:
-                    _draw_values(axes, list(values), seeds, metric, everything)
+                    place.prepare(axes)
+                _draw_seeds(axes, list(values), seeds, place)
                 axes.tick_params(labelleft=axes is row[0], labelbottom=row is panels.axes[-1])
         for task, top, low in zip(tasks, panels.axes[0], panels.axes[-1], strict=True):
             top.set_title(task, size=LABEL_SIZE, pad=6)
             low.set_xlabel("exponent of the distance", labelpad=13)
-            _write_reached(low, list(values), _along(points, task, values), reached)
+            _write_reached(
+                low,
+                list(values),
+                points_along(points, {"task": task}, "exponent", values.values()),
+                reached,
+            )
         _write(panels.axes[-1][0], "reach 90 %:", 0.0, coordinates="axes fraction", side="right")
     return panels.figure
-
-
-def _along(
-    points: Sequence[GridPoint], task: str, values: dict[float, str]
-) -> list[GridPoint | None]:
-    """The task's points by rising exponent, None where there is none."""
-    return [point_at(points, {"task": task, "exponent": text}) for text in values.values()]
 
 
 def _prepare(axes: Axes, values: list[float]) -> None:
@@ -136,73 +128,16 @@ def _step(values: list[float]) -> float:
     return float(np.diff(np.log2(values)).min()) if len(values) > 1 else 1.0
 
 
-def _spread(values: list[float], place: int, count: int) -> Floats:
-    """Places (S,) side by side around an exponent, one for each of `count` seeds."""
-    offset = np.linspace(-1, 1, count) if count > 1 else np.zeros(1)
-    return np.asarray(values[place] * 2 ** (SPREAD * _step(values) * offset))
-
-
-def _draw_values(
-    axes: Axes, values: list[float], seeds: list[Floats | None], metric: str, everything: Floats
+def _draw_seeds(
+    axes: Axes, values: list[float], seeds: list[Floats | None], place: MetricAxis
 ) -> None:
-    if "accuracy" in metric or "explained_variance" in metric:
-        share_axis(axes)
-    else:
-        known = everything[np.isfinite(everything)]
-        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-        margin = 0.05 * (high - low) or 0.5
-        axes.set_ylim(low - margin, high + margin)
-        axes.grid(axis="y")
-    for place, found in enumerate(seeds):
+    """Every seed around its exponent, then the line of medians."""
+    reach = SPREAD * _step(values)
+    for value, found in zip(values, seeds, strict=True):
         if found is not None:
-            _dots(axes, _spread(values, place, len(found)), found)
-    draw_median(axes, values, quartiles(columns(seeds)), color=POINT, label="median")
-
-
-def _draw_epochs(
-    axes: Axes, values: list[float], seeds: list[Floats | None], everything: Floats
-) -> None:
-    """Epochs on a logarithmic axis that all tasks share, with a strip for never."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    known = np.maximum(everything[np.isfinite(everything)], 1)
-    low, high = (known.min() / 1.5, known.max() * 1.5) if len(known) else (1.0, 1000.0)
-    end = high * (high / low) ** (STRIP / (1 - STRIP))
-    never = float(np.sqrt(high * end))
-    axes.set_yscale("log")
-    axes.set_ylim(low, end)
-    ticks = [tick for tick in log_ticks(low, high) if tick < high * (low / high) ** 0.05]
-    axes.yaxis.set_major_locator(FixedLocator([*ticks, never]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda tick, _: whole_number(tick) if tick <= high else "never")
-    )
-    axes.grid(axis="y")
-    axes.axhspan(high, end, color=FAINT, zorder=0, linewidth=0)
-    table = np.full((3, len(values)), np.nan)
-    for place, found in enumerate(seeds):
-        if found is None or len(found) == 0:
-            continue
-        later = quartiles_with_never(found)
-        table[:, place] = np.where(np.isfinite(later), np.maximum(later, 1), never)
-        x = _spread(values, place, len(found))
-        got = np.isfinite(found)
-        _dots(axes, x[got], np.maximum(found[got], 1))
-        axes.scatter(
-            x[~got],
-            np.full(int((~got).sum()), never),
-            s=11,
-            facecolors="none",
-            edgecolors=TEST,
-            linewidths=0.7,
-            zorder=2.5,
-            label="never",
-        )
-    draw_median(axes, values, table, color=POINT, label="median")
-
-
-def _dots(axes: Axes, x: Floats, y: Floats) -> None:
-    axes.scatter(x, y, s=11, color=POINT, alpha=0.35, linewidths=0, zorder=2.5, clip_on=False)
+            x = np.exp2(side_by_side(np.log2(value), reach, len(found)))
+            place.draw_seeds(axes, x, found, color=POINT)
+    draw_median(axes, values, place.quartiles(seeds), color=POINT, label="median")
 
 
 def _write_reached(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from callbacks.plots.arrays import Floats
 from callbacks.plots.style import (
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARGIN, HEADING_LINE, LEGEND_LINE = 0.15, 0.19, 0.15  # inches
+SPREAD = 0.28  # of the step between neighbours, over which dots stand to each side
 LEGEND_HANDLE = 0.42  # inches of a legend entry that are not text: line, gaps
 
 
@@ -122,13 +125,40 @@ def _legend_columns(labels: Sequence[str], width: float) -> int:
     return 1
 
 
-def share_axis(axes: Axes, *, labels: bool = True) -> None:
-    """A y axis from 0 to 100 %, with its numbers only where `labels`."""
-    axes.set_ylim(-0.03, 1.04)
+def share_axis(axes: Axes, *, labels: bool = True, side: Literal["x", "y"] = "y") -> None:
+    """An axis from 0 to 100 %, with its numbers only where `labels`."""
+    axes.set(**{f"{side}lim": (-0.03, 1.04)})
     ticks = [0, 0.25, 0.5, 0.75, 1.0]
-    axes.set_yticks(ticks, [f"{100 * tick:.0f} %" if tick else "0" for tick in ticks])
-    axes.tick_params(labelleft=labels)
-    axes.grid(axis="y")
+    texts = [f"{100 * tick:.0f} %" if tick else "0" for tick in ticks]
+    (axes.set_xticks if side == "x" else axes.set_yticks)(ticks, texts)
+    if side == "x":
+        axes.tick_params(labelbottom=labels)
+    else:
+        axes.tick_params(labelleft=labels)
+    axes.grid(axis=side)
+
+
+def fitting_labels(shares: Sequence[float], texts: Sequence[str], inches: float) -> list[int]:
+    """Which tick labels can stand side by side along an axis, by index; earlier ones come first.
+
+    Args:
+        shares: Their places, from 0 to 1 along the axis.
+        texts: The labels.
+        inches: Length of the axis.
+    """
+    letter = CHARACTER_WIDTH * TICK_SIZE / POINTS_PER_INCH
+    kept: list[int] = []
+    for index, (share, text) in enumerate(zip(shares, texts, strict=True)):
+        needed = [letter * (len(text) + len(texts[other]) + 1) / 2 for other in kept]
+        gaps = [abs(share - shares[other]) * inches for other in kept]
+        if all(gap >= need for gap, need in zip(gaps, needed, strict=True)):
+            kept.append(index)
+    return kept
+
+
+def side_by_side(center: float, reach: float, count: int) -> Floats:
+    """Places (S,) of `count` dots from one side of a centre to the other, `reach` to each."""
+    return np.asarray(center + reach * (np.linspace(-1, 1, count) if count > 1 else np.zeros(1)))
 
 
 def draw_median(

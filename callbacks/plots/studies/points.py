@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,17 @@ def point_at(points: Sequence[GridPoint], labels: Mapping[str, str]) -> GridPoin
             f"by a study of its own."
         )
     return found[0] if found else None
+
+
+def points_along(
+    points: Sequence[GridPoint], labels: Mapping[str, str], axis: str, values: Iterable[str]
+) -> list[GridPoint | None]:
+    """The points with these labels at each value of an axis, None where there is none.
+
+    Raises:
+        ValueError: As :func:`point_at`.
+    """
+    return [point_at(points, {**labels, axis: value}) for value in values]
 
 
 def numbers_of(point: GridPoint, metric: str) -> Floats:
