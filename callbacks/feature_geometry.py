@@ -124,7 +124,8 @@ class FeatureGeometry(Probe):
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
         weights: Tensor = module.feature_weights()  # type: ignore[operator]  # (M, N, H)
         biases: Tensor = module.feature_biases()  # type: ignore[operator]  # (M, N)
-        if not self.steps or self.steps[-1] != trainer.global_step:
+        # `lightning validate` brings a checkpoint's history with it, and counts from 0 again.
+        if not self.steps or self.steps[-1] < trainer.global_step:
             self._keep(trainer.global_step, module)
         norms, interference = feature_norms(weights), feature_interference(weights)
         limit = norms.amax(dim=-1, keepdim=True) / 2 if self.threshold is None else self.threshold

@@ -107,6 +107,18 @@ def test_a_sweep_is_logged_value_by_value_and_its_history_kept(tmp_path):
     assert torch.equal(history[:, -1], model.feature_weights())
 
 
+def test_a_checkpoint_that_is_measured_again_keeps_the_history_of_its_training(lightning_command):
+    config = ["--config", "configs/circular_features.yaml", "--data.scale", "[1.0, 0.02]"]
+    few = ["--data.steps_per_epoch", "2", "--data.batch_size", "8", "--trainer.accelerator", "cpu"]
+    run = lightning_command("fit", *config, *few, "--trainer.max_epochs", "3")
+    last = str(run / "checkpoints" / "last.ckpt")
+    again = lightning_command("validate", *config, *few, "--ckpt_path", last)
+    for name in ("rings", "weights_over_time"):
+        assert (again / "figures" / f"{name}.png").exists()
+    saved = torch.load(last, weights_only=False)["callbacks"]["FeatureGeometry"]["steps"]
+    assert saved[0] == 0 and saved[-1] == 6
+
+
 def test_members_are_grouped_by_all_settings_in_which_they_differ():
     settings = {"sparsity": [0.5, 0.5, 0.9, 0.9], "importance": [1.0, (0.5, 0.1), 1.0, 1.0]}
     assert members_of_values(settings) == {
