@@ -15,6 +15,7 @@ from callbacks.plots.heading import fit_heading
 from callbacks.plots.style import house_style, new_figure, place_axes
 
 MARGIN, PANEL, LEFT, CURVE, CAPTION, AXIS = 0.15, 2.6, 0.75, 2.7, 0.34, 0.5  # inches
+RIGHT = 0.34  # of the curve, for half of its last tick's number
 
 
 def weight_frames(
@@ -66,7 +67,7 @@ def weight_frames(
         )
     size, hidden = course.weights.shape[1:]
     chosen: tuple[View, ...] = views or (("top",) if hidden < 3 else ("oblique", "top"))
-    width = MARGIN + len(chosen) * PANEL + LEFT + CURVE + MARGIN
+    width = MARGIN + len(chosen) * PANEL + LEFT + CURVE + RIGHT
     heading = fit_heading(title, [], width - 2 * MARGIN)
     top = heading.height + CAPTION
     height = top + PANEL + MARGIN
@@ -80,7 +81,7 @@ def weight_frames(
         heading.draw(figure, MARGIN)
         left = MARGIN + len(chosen) * PANEL + LEFT
         curve = place_axes(
-            figure, left=left, right=MARGIN, top=top + 0.1, bottom=AXIS + MARGIN - 0.05
+            figure, left=left, right=RIGHT, top=top + 0.1, bottom=AXIS + MARGIN - 0.05
         )
         draw_loss(curve, course, course.steps[indices])
         (dot,) = curve.plot([], [], "o", color=LOSS_COLOR, markersize=6, clip_on=False, zorder=4)

@@ -13,6 +13,8 @@ from callbacks.plots.studies.points import array_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TEXTS = "test/deletion/swept_texts"
+
 
 def deletion_curves(
     points: Sequence[GridPoint],
@@ -26,7 +28,8 @@ def deletion_curves(
 
     Args:
         points: With arrays ``percents`` (S, K), ``accuracy_highest`` and ``accuracy_lowest``
-            (S, K) and ``accuracy_random`` (S, draws, K); one model each, named by its labels.
+            (S, K) and ``accuracy_random`` (S, draws, K); one model each, named by its labels. The
+            metric ``test/deletion/swept_texts``, how many texts that is of, joins the title.
         title: Of the figure.
         marked_percent: Share of deleted words at which the key tells the loss of accuracy.
         score: What ranks the words, for the key.
@@ -47,4 +50,7 @@ def deletion_curves(
         )
         for name, point in shown.items()
     }
+    counts = {float(n) for point in shown.values() for n in point.metrics.get(TEXTS, [])}
+    if len(counts) == 1:  # fewer than a table's, of a large test set
+        title = " · ".join(filter(None, [title, f"{counts.pop():,.0f} texts"]))
     return deletion_curve(percents, curves, marked_percent=marked_percent, score=score, title=title)
