@@ -15,6 +15,7 @@ SMALL = (
     "--model.network.mask_dim", "16", "--model.learning_rate", "0.002",
     "--trainer.precision", "32-true", "--trainer.log_every_n_steps", "1",
 )  # fmt: skip
+DELETE_ALL = '[{"class_path": "WordDeletion", "init_args": {"percent": 100}}]'
 
 
 def arguments(text_folder: Path, command: str = "fit") -> list[str]:
@@ -62,11 +63,12 @@ def test_parts_of_the_loss_are_logged_and_add_up(lightning_command, text_folder)
     [
         (["--model.network.pooling", "all"], "set data.pad_to to max_length"),
         (["--model.importance_form", "code"], "set data.pad_to to max_length"),
-        (["--model.interaction_form", "cod"], "interaction_form"),
+        (["--model.interaction_form", "cod"], "it must be one of 'masked', 'paper', 'code'"),
         (["--model.network", "MLP"], "it is no TextTransformer"),
         (["--data.variant", "glu"], "did you mean 'glue'?"),
-        (["--data.data_dir", "nowhere"], "nowhere"),
-        (["--trainer.callbacks.percent", "100"], "percent"),
+        (["--data.data_dir", "nowhere"], "there is no folder nowhere; name the one"),
+        (["--trainer.callbacks.percent", "100"], "NeuronAllocation: percent is 100.0; it must be"),
+        (["--trainer.callbacks", DELETE_ALL], "WordDeletion: percent is 100.0; it must be"),
     ],
 )
 def test_a_setting_that_cannot_be_is_one_sentence(extra, sentence, text_folder, in_root, capsys):

@@ -273,4 +273,4 @@ def test_imdb_has_its_published_sizes_and_known_oddities():
         assert Counter(pair for part in parts for pair in pairs_of(part)) == expected
     said = module.describe()
     assert said["cleaned"].startswith("201,948 HTML line breaks")
-    assert sum(module.repeats.values()) > 100
+    assert module.repeats == {"train_in_train": 64, "val_in_train": 29, "test_in_train": 96}
