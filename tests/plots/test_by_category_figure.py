@@ -116,6 +116,23 @@ def test_a_point_that_is_missing_has_no_row():
     assert names == ["cross-entropy", "focal"]
 
 
+def test_points_of_one_value_of_another_axis_are_drawn_alone_and_the_title_tells_it():
+    of_scale = [
+        GridPoint({**point(head).labels, "scale": scale}, range(7), point(head + scale).metrics, {})
+        for head in HEADS
+        for scale in ("0.02", "0.05")
+    ]
+    figure = draw(of_scale, where={"scale": "0.05"}, title="Heads")
+    assert "Heads, scale 0.05" in [text.get_text() for text in figure.texts]
+    found = medians(figure.axes[0])
+    assert len(found) == len(HEADS)
+    for row, head in enumerate(HEADS):
+        expected = statistics.median(point(head + "0.05").metrics[ACCURACY].tolist())
+        assert found[row] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="no points to draw"):
+        draw(of_scale, where={"scale": "0.3"})
+
+
 def test_groups_colour_the_rows_by_the_first_part_that_their_name_contains():
     groups = {"harmonic": "harmonic readout", "": "cross-entropy readout"}
     figure = draw([point(head) for head in HEADS], groups=groups)

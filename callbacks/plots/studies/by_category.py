@@ -41,6 +41,7 @@ def by_category(
     title: str = "",
     scales: Mapping[str, str] | None = None,
     groups: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw metrics of named settings side by side, a panel for each metric and a row for each name.
 
@@ -57,13 +58,18 @@ def by_category(
             ``log`` or ``epochs``, for metrics that are no plain numbers.
         groups: Part of a row's name -> what the legend calls such rows. The first that a name
             contains gives the row its colour; an empty part is in every name. Other rows are grey.
+        where: Axis -> the value of the points that are drawn, of all if there is none; told beside
+            the title.
 
     Raises:
-        ValueError: The axis or a metric is missing, several points have the same name, or an option
-            cannot be.
+        ValueError: The axis or a metric is missing, several points have the same name, no point is
+            left, or an option cannot be.
     """
     from matplotlib import rc_context
 
+    where = where or {}
+    points = [point for point in points if where.items() <= point.labels.items()]
+    title = ", ".join(filter(None, [title, *(f"{axis} {value}" for axis, value in where.items())]))
     names = axis_values(points, rows)
     found = [point for name in names if (point := point_at(points, {rows: name})) is not None]
     axes_of = metric_axes(points, metrics, scales)
