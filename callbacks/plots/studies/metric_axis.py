@@ -87,8 +87,13 @@ class MetricAxis:
             ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.end)
             inside = [tick for tick in ticks if self.low <= tick <= min(self.end, 1 + 1e-9)]
             axis.set_ticks(inside, [f"{100 * t:.5g} %" if abs(t) > 1e-9 else "0" for t in inside])
-        elif self.whole:
-            axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        else:
+            from matplotlib.ticker import MaxNLocator
+
+            # matplotlib's own choice leaves a narrow panel with one number.
+            most, steps = (4 if side == "x" else 5), [1, 2, 2.5, 5, 10]
+            locator = MaxNLocator(most, steps=steps, integer=self.whole, min_n_ticks=1)
+            axis.set_major_locator(locator)
         if self.end > self.high:
             span = axes.axvspan if side == "x" else axes.axhspan
             span(self.high, self.end, color=FAINT, zorder=0, linewidth=0)
