@@ -79,6 +79,9 @@ examples:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 2 and one sentence where the user can mend the matter."""
     arguments = list(sys.argv[1:] if args is None else args)
+    # Before torch reads them: of 1,024 kernels each, texts of many lengths fill gigabytes.
+    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, "64")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         lines = (f"  {name:<16} {text}" for name, text in SUBCOMMANDS.items())
         print(OVERVIEW.format(subcommands="\n".join(lines)), end="")
@@ -90,10 +93,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if arguments[0] not in SUBCOMMANDS:
             raise UsageError(_unknown_subcommand(arguments))
-        if arguments[0] in FUNCTIONS:
-            run_function(arguments)
-        else:
-            run(arguments)
+        (run_function if arguments[0] in FUNCTIONS else run)(arguments)
     except UsageError as error:
         _exit_with(str(error))
     except KeyboardInterrupt:

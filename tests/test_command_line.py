@@ -360,3 +360,10 @@ def test_help_describes_every_option_of_ours(in_root, capsys):
                 continue
             words = [word for word in text[1:] if word.lower() == word and "--" not in word]
             assert len(words) >= 3, f"{text} describes nothing"
+
+
+def test_torch_keeps_few_kernels_unless_the_user_says_otherwise(monkeypatch):
+    environment = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "9"}
+    monkeypatch.setattr(os, "environ", environment)
+    main(["--version"])
+    assert environment == {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "9", "LRU_CACHE_CAPACITY": "64"}
