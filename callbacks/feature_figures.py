@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Numbers = NDArray[np.floating]
 
 PAPER_SCALE = 0.8  # of the feature-geometry paper's Figure 4
+PAPER_TRAINING = 0.05  # of the lower half of its Figure 7
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def ring_figures(
     *,
     captions: list[str] | None,
     scales: Sequence[float],
-    history: MemberHistory | None,
+    histories: Sequence[MemberHistory],
     title: str,
 ) -> dict[str, Figure]:
     """Figures of features on a circle, by file name.
@@ -89,7 +91,8 @@ def ring_figures(
         names: Of the values.
         captions: Below the rings.
         scales: (V,); the first features are shown of the value that is closest to the paper's.
-        history: Of the member whose training is shown; None before there is any.
+        histories: Of these members, from the last of which the training is shown, and from that of
+            the other scale of the paper's Figure 7 if there is one near; empty before there is any.
         title: Of the figures.
     """
     from callbacks.plots import (
@@ -111,8 +114,13 @@ def ring_figures(
             weights[nearest], title=f"{title}, scale={scales[nearest]:g}"
         ),
     }
-    if history is not None:
-        found["weights_over_time"] = weights_over_time(
+    shown = {"weights_over_time": len(scales) - 1} if histories else {}
+    near = min(range(len(scales)), key=lambda i: abs(math.log(scales[i] / PAPER_TRAINING)))
+    if histories and near != len(scales) - 1 and 0.8 < scales[near] / PAPER_TRAINING < 1.25:
+        shown[f"weights_over_time_{scales[near]:g}"] = near
+    for name, index in shown.items():
+        history = histories[index]
+        found[name] = weights_over_time(
             history.weights,
             history.steps,
             losses=history.losses,

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Log a sweep value by value up to so many; more would bury the loggers.
+OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with momentum"}
 _MOST_VALUES = 12
 
 
@@ -116,8 +117,14 @@ class FeatureGeometry(Probe):
         self.steps.append(step)
         weights = module.feature_weights().cpu().clone()
         self._history.append(weights)
-        unknown = torch.full((len(weights),), torch.nan)
-        self._losses.append(module.scores().get("val/loss", unknown).cpu().clone())
+        self._losses.append(torch.full((len(weights),), torch.nan))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # The module has its scores of this validation only now, after every callback's epoch end.
+        loss = pl_module.scores().get("val/loss")  # type: ignore[operator]
+        if loss is not None and self.steps[-1:] == [trainer.global_step]:
+            self._losses[-1] = loss.cpu().clone()
+        super().on_validation_end(trainer, pl_module)
 
     # ---- measuring -----------------------------------------------------------------------------
 
@@ -166,7 +173,7 @@ class FeatureGeometry(Probe):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "member_priority"):  # importance times activity
             priority = data.member_priority().to(weights.device)  # (M, N)
-            found["priority_correlation"] = priority_correlation(weights, priority)
+            found["priority_correlation"] = priority_correlation(weights, priority, represented)
             found["most_important"] = most_important_share(represented, priority)
         if self._in_pairs:
             cosine = pair_cosine(weights)  # (M, N/2)
@@ -211,6 +218,7 @@ class FeatureGeometry(Probe):
         weights = self.arrays["weights"].cpu().numpy()
         biases = self.arrays["biases"].cpu().numpy()[chosen]
         size, hidden = weights.shape[1:]
+        which = self._chosen(module, shown)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         settings = getattr(data, "member_settings", [])
         if self._on_circle:
@@ -224,8 +232,10 @@ class FeatureGeometry(Probe):
                 names,
                 captions=captions,
                 scales=[float(settings[member]["scale"]) for member in chosen],
-                history=self._member_history(shown),
-                title=f"{size} features on a circle in {hidden} dimensions",
+                histories=[self._member_history(module, *one) for one in shown.items()]
+                if len(self.steps) > 1
+                else [],
+                title=f"{size} features on a circle in {hidden} dimensions{which}",
             )
         sparsity = [value.get("sparsity") for value in settings]
         sweep = None
@@ -238,31 +248,39 @@ class FeatureGeometry(Probe):
             threshold=0.5 if self.threshold is None else self.threshold,
             sweep=sweep,
             hidden_relu=module.hparams.get("kind") == "relu_hidden",
-            title=f"{size} features in {hidden} dimensions{when(trainer)}",
+            title=f"{size} features in {hidden} dimensions{when(trainer)}{which}",
         )
 
     def animations(
         self, trainer: L.Trainer, module: L.LightningModule
     ) -> Mapping[str, list[NDArray[np.uint8]]]:
-        history = self._member_history(self._shown(trainer, module)) if self._on_circle else None
-        return {} if history is None else {"training": ring_animation(history)}
+        if not self._on_circle or len(self.steps) < 2:
+            return {}
+        label, member = list(self._shown(trainer, module).items())[-1]  # the smallest, by habit
+        return {"training": ring_animation(self._member_history(module, label, member))}
 
     def _shown(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, int]:
-        """The member that figures show of each value: its first seed."""
+        """The member that figures show of each value: the seed with the least held-out loss."""
         groups = members_of_values(differing_settings(trainer, module))
-        return {label: members[0] for label, members in groups.items()} or {"": 0}
+        everyone = list(range(len(self.arrays["weights"])))
+        loss = module.scores().get("val/loss")  # type: ignore[operator]
+        order = everyone if loss is None else loss.nan_to_num(nan=torch.inf).tolist()
+        groups = groups or {"": everyone}
+        return {label: min(members, key=order.__getitem__) for label, members in groups.items()}
 
-    def _member_history(self, shown: Mapping[str, int]) -> MemberHistory | None:
-        """Of the last value of the sweep, of scales the smallest, by habit; None of one step."""
-        if len(self.steps) < 2:
-            return None
-        label, member = list(shown.items())[-1]
+    def _chosen(self, module: Any, shown: Mapping[str, int]) -> str:
+        """For a title: which of several seeds is shown."""
+        seeds = len(self.arrays["weights"]) // len(shown)
+        return f" · of {seeds} seeds the one with the least loss" if seeds > 1 else ""
+
+    def _member_history(self, module: Any, label: str, member: int) -> MemberHistory:
         steps = np.array(self.steps)
         losses = torch.stack([kept[member] for kept in self._losses]).numpy()
         known = np.isfinite(losses)
         weights = torch.stack([kept[member] for kept in self._history]).numpy()
-        title = "{} features on a circle in {} dimensions".format(*weights.shape[1:])
-        title = f"{title}, {label}" if label else title
+        optimizer = OPTIMIZERS.get(module.hparams.get("optimizer"), "")
+        where = "{} features on a circle in {} dimensions".format(*weights.shape[1:])
+        title = ", ".join(filter(None, [where, label, optimizer]))
         return MemberHistory(weights, steps, losses[known], steps[known], title)
 
     # ---- resume --------------------------------------------------------------------------------

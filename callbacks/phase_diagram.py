@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.metrics import phase_diagram, trained_phase, two_feature_loss
+from callbacks.metrics import phase_diagram, trained_phase, two_feature_loss, widest_gap
 from callbacks.probe import Probe, when
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class PhaseDiagram(Probe):
     expected loss counts; that loss is an integral, since a held-out batch holds too few features at
     small activities. Logged are the share of cells whose phase is the closed form's
     (``agreement``), the share that agrees or has found a lower loss than the closed form knows
-    (``agreement_or_lower``), and of every cell its loss divided by the closed form's.
+    (``agreement_or_lower``), of every cell its loss divided by the closed form's, and the gap
+    between weights that no model has (``gap_from``, ``gap_to``): how sudden the changes are.
 
     Args:
         threshold: A feature counts as represented if its weight is larger than this.
@@ -47,7 +48,8 @@ class PhaseDiagram(Probe):
         if not threshold >= 0:
             raise ValueError(f"PhaseDiagram: threshold is {threshold}; it must be at least 0")
         self.threshold = threshold
-        self.headlines = [f"val/{self.name}/{key}" for key in ("agreement", "agreement_or_lower")]
+        shown = ("agreement", "agreement_or_lower", "gap_from", "gap_to")
+        self.headlines = [f"val/{self.name}/{key}" for key in shown]
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -104,7 +106,10 @@ class PhaseDiagram(Probe):
             "activity": activity,
             "loss_ratio": ratio,
         }
+        gap = widest_gap(weights).float()
         return {
+            "gap_from": gap[:1],
+            "gap_to": gap[1:],
             "agreement": agrees.float().mean().view(1),
             "agreement_or_lower": lower.float().mean().view(1),
             "loss_ratio": ratio.flatten().float(),

@@ -53,7 +53,12 @@ from callbacks.metrics.parallelograms import (
     parallelogram_scores,
     ranked_quadruples,
 )
-from callbacks.metrics.phase_diagram import PhaseDiagram, phase_diagram, trained_phase
+from callbacks.metrics.phase_diagram import (
+    PhaseDiagram,
+    phase_diagram,
+    trained_phase,
+    widest_gap,
+)
 from callbacks.metrics.received_attention import received_attention
 from callbacks.metrics.ring import (
     ring_correlation,
@@ -147,6 +152,7 @@ __all__ = [
     "trained_phase",
     "two_feature_loss",
     "weight_norm",
+    "widest_gap",
     "without_words",
     "word_scores",
 ]

@@ -9,22 +9,33 @@ from callbacks.metrics._rank_correlation import spearman
 from callbacks.metrics.feature_directions import feature_dimensionality
 
 
-def priority_correlation(weights: Tensor, priority: Tensor) -> Tensor:
+def priority_correlation(
+    weights: Tensor, priority: Tensor, represented: Tensor | None = None
+) -> Tensor:
     """Rank correlation of the features' dimensionality with their priority.
 
-    1 where a feature that matters more always has more of a dimension to itself; a feature that is
-    not represented has dimensionality near 0.
+    1 where a feature that matters more always has more of a dimension to itself. A feature that is
+    not represented has dimensionality near 0; with such features the number says above all which
+    are represented, without them how clean the directions of those are that are.
 
     Args:
         weights: (M, N, H), one row a feature.
         priority: (M, N), such as importance times the probability of being active.
+        represented: (M, N) bool, the features that count; all by default.
 
     Returns:
-        (M,) in [-1, 1]; nan where all features have the same priority.
+        (M,) in [-1, 1]; nan where all features that count have the same priority.
 
     Source: Bowcott §6, observation 3; Toy Models of Superposition (Elhage et al. 2022).
     """
-    return spearman(priority.double(), feature_dimensionality(weights).double())
+    dimensionality = feature_dimensionality(weights).double()
+    if represented is None:
+        return spearman(priority.double(), dimensionality)
+    of_members = [
+        spearman(matters[counts].double(), own[counts])
+        for matters, own, counts in zip(priority, dimensionality, represented, strict=True)
+    ]
+    return torch.stack(of_members)
 
 
 def most_important_share(represented: Tensor, priority: Tensor) -> Tensor:

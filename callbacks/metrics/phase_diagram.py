@@ -88,3 +88,26 @@ def trained_phase(weights: Tensor, threshold: float = 0.5) -> Tensor:
     phase = phase.masked_fill(has_first & ~has_second, 0).masked_fill(has_second & ~has_first, 1)
     opposite = has_first & has_second & (first * second < 0)
     return phase.masked_fill(opposite, 2).to(weights.device)
+
+
+def widest_gap(weights: Tensor) -> Tensor:
+    """Between which two norms of features no model has any: how sudden the change of phase is.
+
+    Where a feature's norm grows gradually as it comes to matter, models on a grid of settings have
+    norms everywhere between 0 and 1; where it jumps, there is a gap.
+
+    Args:
+        weights: (M, N, H), of models on a grid; those that are not finite are left out.
+
+    Returns:
+        (2,): lower and upper end of the widest gap between the norms of all features. nan where
+        there are fewer than two.
+
+    Source: ours, for Bowcott §6, observation 4.
+    """
+    norms = weights.norm(dim=-1).flatten()
+    norms = norms[norms.isfinite()].sort().values
+    if len(norms) < 2:
+        return torch.full((2,), torch.nan, dtype=norms.dtype)
+    place = int(norms.diff().argmax())
+    return norms[place : place + 2]

@@ -99,7 +99,9 @@ def draw_loss(axes: Axes, course: Course, marked: Floats) -> None:
         ticks = [0.0, *powers[(powers >= positive[0]) & (powers <= last)]]
         axes.set_xticks(ticks)
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(f"optimizer step (logarithmic from {positive[0]:,.0f} on)")
     else:
+        axes.set_xlabel("optimizer step")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlim(0, last)
     axes.xaxis.set_major_formatter(FuncFormatter(whole_number))
@@ -109,10 +111,13 @@ def draw_loss(axes: Axes, course: Course, marked: Floats) -> None:
         axes.set_ylim(0, 1)
         axes.annotate("no finite loss", (0.5, 0.5), xycoords="axes fraction", ha="center")
     elif axes.get_yscale() == "linear":
-        axes.set_ylim(0 if values.min() >= 0 else None, 1.06 * values.max() or 1.0)
+        low, high = float(values.min()), float(values.max())
+        if low > 0.5 * high:  # from 0 on, such a curve would be a flat line
+            axes.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low) or 1.0)
+        else:
+            axes.set_ylim(0 if low >= 0 else None, 1.06 * high or 1.0)
         axes.locator_params(axis="y", nbins=4)
     else:
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y")
-    axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss")

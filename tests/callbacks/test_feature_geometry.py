@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import FeatureGeometry
-from callbacks.feature_figures import ring_figures
+from callbacks.feature_figures import MemberHistory, ring_figures
 from callbacks.feature_geometry import members_of_values
 from datamodules import CircularFeatures, SparseFeatures
 from lightning_modules import FeatureAutoencoder
@@ -101,6 +101,13 @@ def test_a_sweep_is_logged_value_by_value_and_its_history_kept(tmp_path):
         assert {f"val/features/norm/{value}", f"val/features/norm/{value}_q25"} <= set(header)
     assert "val/features/norm" not in header
     assert probe.steps == [0, 6, 12]
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/loss"]]
+    median = {int(row["step"]) + 1: float(row["val/loss"]) for row in rows}
+    losses = probe.state_dict()["losses"]  # each of the validation at its own step
+    assert losses[0].isnan().all()
+    for step, of_members in zip(probe.steps[1:], losses[1:], strict=True):
+        assert of_members.double().quantile(0.5).item() == pytest.approx(median[step], rel=1e-5)
     history = probe.arrays["history"]
     assert history.shape == (6, 3, 4, 2)
     assert torch.equal(history[:, 0], start)
@@ -140,10 +147,46 @@ def test_the_first_features_are_those_of_the_scale_nearest_to_the_papers(monkeyp
     for scales, expected in (([0.3, 1.0, 0.6, 0.1], 1), ([0.3, 0.6, 0.9, 0.75], 3)):
         ring_figures(
             weights, weights[..., 0], [f"scale={scale}" for scale in scales], captions=None,
-            scales=scales, history=None, title="rings",
+            scales=scales, histories=[], title="rings",
         )  # fmt: skip
         assert shown["weights"].tolist() == weights[expected].tolist()
         assert shown["title"] == f"rings, scale={scales[expected]:g}"
+
+
+def test_training_is_shown_of_the_last_scale_and_of_the_one_near_a_twentieth(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "callbacks.plots.weights_over_time",
+        lambda weights, steps, *, losses, loss_steps, title: drawn.append(title),
+    )
+    weights = torch.randn(3, 6, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    for scales, extra in (([1.0, 0.05, 0.02], "0.05"), ([1.0, 0.3, 0.05], None)):
+        drawn.clear()
+        steps = torch.arange(2).numpy()
+        histories = [
+            MemberHistory(weights[:2], steps, steps, steps, f"scale={scale}") for scale in scales
+        ]
+        found = ring_figures(
+            weights, weights[..., 0], [f"scale={scale}" for scale in scales], captions=None,
+            scales=scales, histories=histories, title="rings",
+        )  # fmt: skip
+        names = {name for name in found if name.startswith("weights_over_time")}
+        assert names == {"weights_over_time"} | ({f"weights_over_time_{extra}"} if extra else set())
+        assert drawn == [f"scale={scales[-1]}"] + [f"scale={extra}"] * (extra is not None)
+
+
+def test_figures_show_the_seed_with_the_least_loss_of_each_value_and_say_so():
+    model = FeatureAutoencoder(4, num_values=2, hidden_dim=2, num_seeds=3, compile="never")
+    data = SparseFeatures(4, [0.0, 0.9], batch_size=8, steps_per_epoch=3, val_steps=1)
+    probe = FeatureGeometry()
+    trainer = trainer_with(probe, 1)
+    trainer.fit(model, datamodule=data)
+    model._scores["val/loss"] = torch.tensor([3.0, 1.0, 2.0, math.nan, 5.0, 4.0])
+    shown = probe._shown(trainer, model)
+    assert shown == {"sparsity=0": 1, "sparsity=0.9": 5}
+    (sheet,) = [f for name, f in probe.figures(trainer, model).items() if name == "superposition"]
+    titles = " ".join(text.get_text() for text in sheet.texts)
+    assert "of 3 seeds the one with the least loss" in " ".join(titles.split())
 
 
 def test_a_module_without_features_is_refused():

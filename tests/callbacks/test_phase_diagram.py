@@ -46,6 +46,8 @@ def test_of_each_cell_the_seed_with_the_least_loss_counts():
     assert probe.arrays["phase"].tolist() == [[2], [0]]
     assert float(probe.results["val/phase/agreement"]) == 0.5
     assert float(probe.results["val/phase/agreement_or_lower"]) == 0.5
+    gap = [float(probe.results[f"val/phase/gap_{end}"]) for end in ("from", "to")]
+    assert gap == [0.0, 1.0]  # weights are 0, 1 and -1
     ratio = probe.results["val/phase/loss_ratio"]
     assert float(ratio[0]) == pytest.approx(1.0, rel=1e-3)
     # First alone: r (p/3 - p²/4); the pair: p² (1 + r)/6.

@@ -19,6 +19,19 @@ def test_correlation_is_scipys_of_the_dimensionalities():
         assert found[member].item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_features_that_do_not_count_have_no_part_in_the_correlation():
+    torch.manual_seed(1)
+    weights, priority = torch.randn(4, 9, 3), torch.rand(4, 9)
+    counts = torch.rand(4, 9) < 0.6
+    counts[3] = False
+    found = priority_correlation(weights, priority, counts)
+    for member in range(3):
+        own = feature_dimensionality(weights)[member][counts[member]]
+        expected = spearmanr(priority[member][counts[member]], own).statistic
+        assert found[member].item() == pytest.approx(expected, abs=1e-6)
+    assert found[3].isnan()
+
+
 def test_it_is_one_for_clean_directions_in_order_and_nan_without_an_order():
     # Alone; in a pair that leans together; in one that is the same direction; not there.
     weights = torch.tensor([[[1.0, 0, 0], [0, 1, 0.2], [0, 0.2, 1], [0, 0.2, 0.8], [0, 0, 0]]])

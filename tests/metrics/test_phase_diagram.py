@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics import phase_diagram, trained_phase
+from callbacks.metrics import phase_diagram, trained_phase, widest_gap
 from callbacks.metrics.phase_diagram import PHASES
 
 # Weights and biases of the three ways, given the mean p/2 of a feature.
@@ -88,3 +90,17 @@ def test_other_models_than_two_features_in_one_dimension_are_refused():
         trained_phase(torch.zeros(5, 3, 1))
     with pytest.raises(ValueError, match="at least 0, got -1"):
         trained_phase(torch.zeros(2, 1), -1)
+
+
+def test_the_widest_gap_is_found_between_neighbouring_norms():
+    torch.manual_seed(0)
+    weights = torch.randn(30, 2, 1)
+    weights[3] = torch.nan
+    norms = sorted(
+        abs(w) for pair in weights[weights.isfinite().all((1, 2))].tolist() for (w,) in pair
+    )
+    gaps = [(b - a, a, b) for a, b in pairwise(norms)]
+    assert widest_gap(weights).tolist() == pytest.approx(max(gaps)[1:])
+    in_two = torch.tensor([[[3.0, 4.0], [0.0, 1.0]], [[0.6, 0.8], [0.0, 2.0]]])
+    assert widest_gap(in_two).tolist() == pytest.approx([2.0, 5.0])
+    assert widest_gap(weights[3:4]).isnan().all()
