@@ -9,10 +9,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.embedding_geometry import describe
+from callbacks.head_name import head_name
 from callbacks.metrics import center_distance, weight_norm
 from callbacks.plane import decision_regions, losses_and_correct, points_of, window_around
-from callbacks.probe import Probe, is_fitting, when
+from callbacks.probe import Probe, is_fitting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,7 +165,7 @@ class DecisionMap(Probe):
 
         shown = {name: array[:_MOST_SEEDS].cpu().numpy() for name, array in self.arrays.items()}
         accuracy = self.results[f"{self._prefix()}/accuracy"]
-        title = describe(module, None).removeprefix("training · ")
+        steps = f" · {trainer.global_step:,} steps" if is_fitting(trainer) else ""
         return {
             "decision_map": decision_maps(
                 shown["regions"],
@@ -176,7 +176,7 @@ class DecisionMap(Probe):
                 by_distance=bool(shown["by_distance"][0]),
                 seeds=list(module.seeds)[:_MOST_SEEDS],
                 accuracy=torch.as_tensor(accuracy)[:_MOST_SEEDS].cpu().numpy(),
-                title=f"decision regions · {title}{when(trainer)}",
+                title=f"decision regions · {head_name(module.member(0))}{steps}",
             )
         }
 
