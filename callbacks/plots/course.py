@@ -112,8 +112,8 @@ def draw_loss(axes: Axes, course: Course, marked: Floats) -> None:
         axes.annotate("no finite loss", (0.5, 0.5), xycoords="axes fraction", ha="center")
     elif axes.get_yscale() == "linear":
         low, high = float(values.min()), float(values.max())
-        if low > 0.5 * high:  # from 0 on, such a curve would be a flat line
-            axes.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low) or 1.0)
+        if 0.5 * high < low < high:  # from 0 on, such a curve would be a flat line
+            axes.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low))
         else:
             axes.set_ylim(0 if low >= 0 else None, 1.06 * high or 1.0)
         axes.locator_params(axis="y", nbins=4)

@@ -67,6 +67,20 @@ def test_all_panels_have_one_scale_and_the_frame_of_the_last_weights():
     assert reach == pytest.approx(list(shown / 1000), abs=1e-9)
 
 
+def limits_of_the_loss(values):
+    loss = {"losses": values, "loss_steps": 500.0 * np.arange(len(values))}
+    figure = weights_over_time(growing(), STEPS, **loss)
+    (axes,) = (a for a in figure.axes if a.get_ylabel() == "loss")
+    return axes.get_ylim()
+
+
+def test_a_loss_that_falls_by_a_little_fills_its_axis_and_others_start_at_zero():
+    low, high = limits_of_the_loss([1.0, 0.95, 0.9])
+    assert low == pytest.approx(0.885) and high == pytest.approx(1.015)
+    assert limits_of_the_loss([1.0, 0.6, 0.4]) == pytest.approx((0.0, 1.06))
+    assert limits_of_the_loss([0.5]) == pytest.approx((0.0, 0.53))
+
+
 def test_losses_that_are_not_finite_are_left_out():
     given = losses(20)
     given["losses"][3:6] = np.nan
