@@ -37,11 +37,14 @@ class Course(NamedTuple):
         return 1.16 * float(norms[np.isfinite(norms)].max(initial=0.0)) or 1.0
 
     def loss_at(self, steps: Floats) -> Floats:
-        """Losses at the steps, on straight lines between those that are finite; nan if none is."""
+        """Losses at the steps, on straight lines between those that are finite.
+
+        Before the first of these there is none, nan; behind the last it is that one.
+        """
         known = np.isfinite(self.losses)
         if not known.any():
             return np.full(len(steps), np.nan)
-        return np.asarray(np.interp(steps, self.loss_steps[known], self.losses[known]))
+        return np.asarray(np.interp(steps, self.loss_steps[known], self.losses[known], np.nan))
 
     def choose(self, count: int) -> NDArray[np.int64]:
         """Indices of at most `count` recorded steps: the first, and others evenly in logarithms.

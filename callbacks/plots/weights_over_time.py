@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARGIN, LEFT, RIGHT, GAP, CAPTION = 0.15, 0.72, 0.34, 0.1, 0.36  # inches
+MARGIN, LEFT, RIGHT, GAP, CAPTION = 0.15, 0.82, 0.34, 0.1, 0.36  # inches
 BRIDGE, CURVE, AXIS, KEY = 0.28, 1.35, 0.5, 0.26  # inches: panels to curve, curve, its axis, key
 MOST_PANELS = 8
 

@@ -67,6 +67,12 @@ def test_all_panels_have_one_scale_and_the_frame_of_the_last_weights():
     assert reach == pytest.approx(list(shown / 1000), abs=1e-9)
 
 
+def test_there_is_no_mark_before_the_first_loss():
+    course = as_course(growing()[:3], [0, 5, 9], [np.nan, 2.0, 1.0], [0, 5, 7])
+    heights = course.loss_at(np.array([0.0, 5.0, 6.0, 9.0]))
+    assert np.isnan(heights[0]) and heights[1:] == pytest.approx([2.0, 1.5, 1.0])
+
+
 def limits_of_the_loss(values):
     loss = {"losses": values, "loss_steps": 500.0 * np.arange(len(values))}
     figure = weights_over_time(growing(), STEPS, **loss)
