@@ -78,3 +78,21 @@ def test_command_line_imports_only_the_standard_library_at_first():
 def test_no_file_is_longer_than_400_lines():
     for path in [*ROOT.glob("*.py"), *(p for f in [*PACKAGES, "tests"] for p in files(f))]:
         assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_a_plain_install_has_everything_that_is_imported():
+    """What `pip install -e .` does not bring, tests would not miss: extras bring it for them."""
+    import re
+    import sys
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[\[<>=;]", line)[0] for line in project["dependencies"]}
+    modules = {"pillow": "PIL", "pyyaml": "yaml"}
+    brought = {"huggingface_hub", "pyarrow"}  # by transformers and datasets, as is said there
+    allowed = {modules.get(name, name) for name in declared} | brought | {*PACKAGES}
+    allowed |= {"train", "reproduce", *sys.stdlib_module_names}
+    sources = [*ROOT.glob("*.py"), *(path for folder in PACKAGES for path in files(folder))]
+    for path in sources:
+        missing = {name.split(".")[0] for name in imported(path)} - allowed
+        assert not missing, f"{path} imports {missing}, which pyproject.toml does not list"
