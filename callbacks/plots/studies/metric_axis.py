@@ -72,6 +72,8 @@ class MetricAxis:
 
     def prepare(self, axes: Axes, side: Side = "y") -> None:
         """Set scale, limits, ticks and grid of one side of a panel, and draw its strip."""
+        from matplotlib.ticker import MaxNLocator
+
         if self.scale == "share" and (self.low, self.end) == (0, 1):
             share_axis(axes, side=side)
             return
@@ -82,14 +84,10 @@ class MetricAxis:
         if log:
             self._set_log_ticks(axes, axis, side)
         elif self.scale == "share":
-            from matplotlib.ticker import MaxNLocator
-
             ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.end)
             inside = [tick for tick in ticks if self.low <= tick <= min(self.end, 1 + 1e-9)]
             axis.set_ticks(inside, [f"{100 * t:.5g} %" if abs(t) > 1e-9 else "0" for t in inside])
         else:
-            from matplotlib.ticker import MaxNLocator
-
             # matplotlib's own choice leaves a narrow panel with one number.
             most, steps = (4 if side == "x" else 5), [1, 2, 2.5, 5, 10]
             locator = MaxNLocator(most, steps=steps, integer=self.whole, min_n_ticks=1)
