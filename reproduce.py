@@ -394,5 +394,5 @@ def _overview(name: str, store: Store) -> str:
         title = title_of(path) or ", ".join(s.title for s in studies)
         shown = f"{study_name(path, STUDIES):<30}{f'{done:,} of {wanted:,}':>20}"
         lines.append(f"{shown}{cost:>9}{left:>7}  {title}")
-    lines.append("Minutes on two CPU cores with --jobs 2; runs that studies share count in each.")
+    lines.append("Minutes as measured on two shared CPU cores; runs that studies share count in each.")
     return "\n".join(lines)

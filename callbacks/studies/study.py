@@ -42,7 +42,7 @@ class Study:
         claims: Statements of the paper that are judged.
         arrays: Arrays for the figure that no run makes: name -> function and options.
         figures: What is drawn: name, function, options.
-        minutes: Measured duration of all runs, two processes on two cores.
+        minutes: Measured duration of all runs on two CPU cores.
         quick: How the quick version differs; applied by ``quickened``.
         is_quick: Whether it has been.
         one_protocol: Whether the study has one protocol, whatever ``only`` leaves of two.

@@ -1,6 +1,6 @@
 """Speed of an epoch of MNIST against a DataLoader over single images; a script, run by hand.
 
-    python tests/benchmarks/mnist.py --data_dir ../shared/data/mnist
+    python tests/benchmarks/mnist.py --data_dir data/mnist
 
 An epoch of `lightning fit`'s training (one seed, images gathered on the device) and one of plain
 PyTorch, in turn, as a ratio of medians: the same head on the pixels, batches of 64, fused AdamW.

@@ -1,6 +1,6 @@
 """Speed of text classifiers against SAFR's authors' way; a script, run by hand.
 
-    python tests/benchmarks/texts.py --data_dir ../shared/data/sst
+    python tests/benchmarks/texts.py --data_dir data/sst
 
 Two comparisons, each in turn, as ratios of medians:
 - an epoch of SST-2, the SAFR transformer with both terms, batches of 32: every text padded to 128,
