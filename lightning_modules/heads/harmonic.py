@@ -147,6 +147,8 @@ def squared_distances(x: Tensor, centers: Tensor) -> Tensor:
 
 def _with_exact_distance(squared: Tensor, x: Tensor, centers: Tensor, index: Tensor) -> Tensor:
     """``squared`` (..., C) with the entries at ``index`` (..., 1) recomputed as sum (w - x)^2."""
-    exact = (x - centers[index.squeeze(-1)]).square().sum(dim=-1, keepdim=True)  # (..., 1)
+    # Not centers[index], whose gradient takes longer: 0.58 ms a loss of MNIST's pixels, 0.51 so.
+    own = F.embedding(index.squeeze(-1), centers)  # (..., E)
+    exact = (x - own).square().sum(dim=-1, keepdim=True)  # (..., 1)
     chosen = torch.arange(centers.shape[0], device=x.device) == index  # (..., C)
     return torch.where(chosen, exact, squared)
