@@ -19,6 +19,7 @@ from callbacks.studies.verdicts import (
     WITHIN_QUARTILES,
     Published,
     Row,
+    agreement_text,
     published_seeds,
     rule_text,
 )
@@ -70,9 +71,10 @@ def study_table(table: Mapping[str, Any], rows: Sequence[Row], study: Study) -> 
     unit = f" ({table['unit']})" if table.get("unit") else ""
     name = str(table["name"])
     known = any(row.published is not None for row in rows)
-    ruled = known or any(row.protocols != NOTHING for row in rows)
-    rule = f" {rule_text(table)}" if ruled else ""
-    parts = [f"## {name[:1].upper()}{name[1:]}{unit}", f"{_what(table)}{rule}"]
+    rules = [rule_text(table)] if known else []
+    if not known and any(row.protocols != NOTHING for row in rows):
+        rules = [agreement_text(table)]
+    parts = [f"## {name[:1].upper()}{name[1:]}{unit}", " ".join([_what(table), *rules])]
     if known and table.get("judged") == "careful" and not study.one_protocol:
         parts.append("Verdicts of this table are the careful protocol's.")
     if table.get("published_in"):

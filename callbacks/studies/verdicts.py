@@ -179,17 +179,25 @@ def published_seeds(table: Mapping[str, Any]) -> int:
 
 
 def rule_text(table: Mapping[str, Any]) -> str:
-    """The table's rule in one sentence."""
+    """The table's rule in one sentence, for numbers that are compared with published ones."""
     rule = Rule.of(table)
-    if rule.kind == "ratio":
-        near, far = f"{rule.reproduced:g}", f"{rule.differs:g}"
-        return f"Reproduced: within a factor of {near}; differs: within a factor of {far}."
+    near, far = _limit_text(table, rule.reproduced), _limit_text(table, rule.differs)
+    of = "" if rule.kind == "ratio" else " of the published value"
+    return f"Reproduced: within {near}{of}; differs: within {far}."
+
+
+def agreement_text(table: Mapping[str, Any]) -> str:
+    """The table's rule in one sentence, where two protocols are all that there is to compare."""
+    near = _limit_text(table, Rule.of(table).reproduced)
+    return f"The protocols agree: within {near} of each other, or not clearly apart."
+
+
+def _limit_text(table: Mapping[str, Any], limit: float) -> str:
+    if Rule.of(table).kind == "ratio":
+        return f"a factor of {limit:g}"
     if counts_seeds(table):
-        near, far = f"{rule.reproduced:g} {_seeds(table)}", f"{rule.differs:g}"
-    else:
-        epochs = is_epoch(table["metric"], table.get("unit"))
-        near, far = number_text(rule.reproduced, epochs), number_text(rule.differs, epochs)
-    return f"Reproduced: within {near} of the published value; differs: within {far}."
+        return f"{limit:g} {_seeds(table)}"
+    return number_text(limit, is_epoch(table["metric"], table.get("unit")))
 
 
 def _within(distance: float, limit: float) -> bool:

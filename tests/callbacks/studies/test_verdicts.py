@@ -13,7 +13,7 @@ from callbacks.studies.markdown import published_text, tally
 from callbacks.studies.number_text import difference_text, number_text, statistic_text
 from callbacks.studies.seed_statistics import statistic_of
 from callbacks.studies.study import Study
-from callbacks.studies.verdicts import Published, rule_text, table_rows
+from callbacks.studies.verdicts import Published, agreement_text, rule_text, table_rows
 
 NEVER = math.nan
 MEDIAN = {"name": "t", "metric": "m", "verdict": {"absolute": [0.05, 0.2]}}
@@ -269,6 +269,14 @@ def test_rules_are_told_in_their_own_unit():
     assert "within 0.05 of the published value; differs: within 0.20" in rule_text(MEDIAN)
     assert "within a factor of 1.5; differs: within a factor of 3" in rule_text(EPOCHS)
     assert "within 2 of 20 seeds of the published value; differs: within 5" in rule_text(COUNT)
+
+
+def test_where_nothing_is_published_the_rule_speaks_of_the_protocols() -> None:
+    assert "protocols agree: within 0.05 of each other" in agreement_text(MEDIAN)
+    assert "protocols agree: within a factor of 1.5 of each other" in agreement_text(EPOCHS)
+    assert "protocols agree: within 2 of 20 seeds of each other" in agreement_text(COUNT)
+    for table in (MEDIAN, EPOCHS, COUNT):
+        assert "ublished" not in agreement_text(table) and "eproduced" not in agreement_text(table)
 
 
 def test_seeds_are_counted_by_the_names_that_their_metric_holds():
