@@ -15,6 +15,7 @@ import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from callbacks.closing_table import closing_table
 from callbacks.member_settings import differing_settings
 from callbacks.probe import is_fitting
 from callbacks.quartiles import quantile_with_never
@@ -28,7 +29,8 @@ class RunSummary(L.Callback):
 
     It collects the module's ``scores()`` and every callback's ``results``, so that a new probe
     appears in both by itself. Settings in which members differ beside their seed (train fraction,
-    sampling, exponent) stand in ``results.json`` under ``member_settings``, a value for each.
+    sampling, exponent) stand in ``results.json`` under ``member_settings``, a value for each, and
+    of one such setting the table has a column for every value.
 
     Args:
         table: Print the table.
@@ -105,7 +107,7 @@ class RunSummary(L.Callback):
             write_json(folder / name, plain(results))
             _fill_hyperparameter_tab(trainer, config, metrics, headlines)
         if self.table:
-            print(table(metrics, headlines, len(results["seeds"])))
+            print(closing_table(metrics, headlines, len(results["seeds"]), differing))
             if seconds is not None:
                 print(f"{seconds:,.0f} s, {steps / seconds:,.3g} optimizer steps per second")
             if folder is not None:
@@ -117,41 +119,6 @@ def as_list(values: Tensor | list[str]) -> list[float | None] | list[str]:
     if not isinstance(values, Tensor):
         return list(values)
     return [value if math.isfinite(value) else None for value in values.flatten().tolist()]
-
-
-def table(metrics: dict[str, list[Any]], names: list[str], num_seeds: int) -> str:
-    """Median and quartiles over seeds, one line a metric; counts for metrics that are names.
-
-    Of a module without seeds (0) the one value.
-    """
-    if num_seeds == 0:
-        width = max((len(name) for name in names), default=0) + 2
-        ends = {name: _cell(quantile_with_never(metrics[name], 0.5), "none") for name in names}
-        return "\n".join(["", *(f"{name:<{width}}{end:>12}" for name, end in ends.items())])
-    seeds = f"{num_seeds} seed" + ("s" if num_seeds != 1 else "")
-    width = max(map(len, [seeds, *names])) + 2
-    lines = ["", f"{seeds:<{width}}{'median':>12}{'25 %':>12}{'75 %':>12}   without"]
-    lines.append("─" * (width + 46))
-    for name in names:
-        values = metrics[name]
-        if values and isinstance(values[0], str):
-            counts = {value: values.count(value) for value in sorted(set(values))}
-            common = sorted(counts.items(), key=lambda item: -item[1])[:3]
-            text = ", ".join(f"{value} ({count})" for value, count in common)
-            lines.append(f"{name:<{width}}  {text}")
-            continue
-        without = "never" if name.endswith("_epoch") else "none"
-        cells = [_cell(quantile_with_never(values, q), without) for q in (0.5, 0.25, 0.75)]
-        missing = sum(value is None for value in values)
-        numbers = "".join(f"{cell:>12}" for cell in cells)
-        lines.append(f"{name:<{width}}{numbers}   {missing or ''}".rstrip())
-    return "\n".join(lines)
-
-
-def _cell(value: float, without: str) -> str:
-    if math.isinf(value):
-        return without
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
 def versions() -> dict[str, str]:

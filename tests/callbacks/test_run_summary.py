@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from importlib import metadata
 
 import lightning as L
@@ -16,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from callbacks import EmbeddingGeometry, Generalization, RunSummary, run_summary
 from callbacks.quartiles import quantile_with_never, quartiles
-from callbacks.run_summary import as_list, flatten, table, versions, write_json
+from callbacks.run_summary import as_list, flatten, versions, write_json
 from datamodules import AlgorithmicData, LatticeCompletion
 from lightning_modules import Classifier
 
@@ -71,47 +70,6 @@ def test_a_quantile_of_nothing_is_refused():
 def test_logged_quartiles_leave_nan_out():
     assert quartiles("x", torch.tensor([torch.nan, 4.0, 2.0]))["x"] == 3.0
     assert quartiles("x", torch.tensor([torch.nan, torch.nan])) == {}
-
-
-# ---- the table -------------------------------------------------------------------------------
-
-
-def rows_of(text: str) -> dict[str, str]:
-    return {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line}
-
-
-def test_table_shows_median_quartiles_never_or_none_and_how_many_seeds_have_no_value():
-    metrics = {
-        "test/accuracy": [0.5, 1.0, 0.75, 0.25, 0.0],
-        "test_epoch": [1000.0, None, 2000.0, 3000.0, None],
-        "train_epoch": [None] * 5,
-        "score": [0.5, None, None, 0.25, 0.125],
-        "unused": [1.0] * 5,
-        "best": ["D4", "A4", "V4", "A4", "S3"],
-    }
-    text = table(metrics, ["test/accuracy", "test_epoch", "train_epoch", "score", "best"], 5)
-    rows = rows_of(text)
-    assert rows["5"] == "seeds median 25 % 75 % without"
-    assert rows["test/accuracy"] == "0.5 0.25 0.75"
-    assert rows["test_epoch"] == "3,000 2,000 never 2"
-    assert rows["train_epoch"] == "never never never 5"
-    assert rows["score"] == "0.5 0.25 none 2"  # only an epoch can be never
-    assert rows["best"] == "A4 (2), D4 (1), S3 (1)"  # the three most common
-    assert "unused" not in text
-
-
-def test_table_columns_stand_below_their_headings():
-    metrics = {"a": [0.123456, 0.2], "a/much/longer/name": [123456.0, None]}
-    lines = table(metrics, list(metrics), 2).splitlines()[1:]
-    ends = [[m.end() for m in re.finditer(r"median|25 %|75 %", lines[0])]]
-    for line in lines[2:]:
-        ends.append([m.end() for m in re.finditer(r"\S+", line)][1:4])
-    assert ends[0] == ends[1] == ends[2]
-    assert len(lines[1]) >= max(map(len, lines))
-
-
-def test_table_of_one_seed_says_seed():
-    assert table({"a": [1.0]}, ["a"], 1).splitlines()[1].startswith("1 seed ")
 
 
 # ---- plain values ----------------------------------------------------------------------------
@@ -236,7 +194,8 @@ def test_results_hold_scores_probes_config_and_versions(tmp_path, capsys):
     assert steps == pytest.approx(2 * 2)
     assert not list(tmp_path.rglob("*.partial"))
 
-    said = rows_of(capsys.readouterr().out)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    said = {first: " ".join(rest) for first, *rest in lines}
     assert set(said) >= {"train/accuracy", "test/accuracy", "toy/value", "toy/name"}
     assert "toy/hidden" not in said
     assert said["toy/value"] == "none none none 1"  # every quantile lies between 2 and none
@@ -276,8 +235,8 @@ def test_leaking_test_inputs_are_shown(tmp_path, capsys):
     # 1,280 of 7,225 inputs are trained on: about 160 of each 1,000 test inputs are among them.
     data = AlgorithmicData(LatticeCompletion(), "with_replacement", 1600, batch_size=1600)
     trainer.fit(module, datamodule=data)
-    said = rows_of(capsys.readouterr().out)
-    assert {"data/test_inputs_in_train", "test/accuracy_clean"} <= set(said)
+    said = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line}
+    assert {"data/test_inputs_in_train", "test/accuracy_clean"} <= said
     expected = [split.leaked.float().mean().item() for split in data.splits]
     assert read(tmp_path)["metrics"]["data/test_inputs_in_train"] == pytest.approx(expected)
     assert min(expected) > 0.05
