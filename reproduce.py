@@ -47,7 +47,7 @@ def reproduce(
     data_dir: str | None = None,
     output: str = "reports",
     runs: str = "runs/reproduce",
-) -> str | None:
+) -> None:
     """Run what a study still lacks, then write its report: published beside measured.
 
     Args:
@@ -63,9 +63,6 @@ def reproduce(
         output: Folder of the reports.
         runs: Folder of finished runs, which all studies share.
 
-    Returns:
-        The list, if it was asked for.
-
     Raises:
         ValueError: The study, or one of these options, cannot be.
     """
@@ -73,7 +70,8 @@ def reproduce(
         sys.path.insert(0, os.getcwd())
     store = Store(Path(runs))
     if list:
-        return _overview(study, store)
+        _list(study, store)
+        return
     if not study:
         raise ValueError("name a study, such as harmonic_loss/figure_7; --list shows them all")
     for option, number in (("jobs", jobs), ("seeds", seeds)):
@@ -123,7 +121,6 @@ def reproduce(
         for name, sentence in failed.items():
             print(f"failed: {name}: {sentence}", file=sys.stderr)
         raise SystemExit(1)
-    return None
 
 
 # ---- from a study to runs ----------------------------------------------------------------------
@@ -372,10 +369,13 @@ def _duration(seconds: float) -> str:
 # ---- listing -----------------------------------------------------------------------------------
 
 
-def _overview(name: str, store: Store) -> str:
-    """Every study with its title, how much of it is finished, and what it costs."""
+def _list(name: str, store: Store) -> None:
+    """Every study with its title, how much of it is finished, and what it costs.
+
+    A line at a time: to know what is finished, every point's config has to be resolved.
+    """
     paths = find_studies(name, STUDIES) if name else sorted(STUDIES.rglob("*.yaml"))
-    lines = [f"{'study':<30}{'networks done':>20}{'minutes':>9}{'left':>7}  what it shows"]
+    print(f"{'study':<30}{'networks done':>20}{'minutes':>9}{'left':>7}  what it shows", flush=True)
     for path in paths:
         studies = load_studies(path, STUDIES)
         # Studies of one report share runs, which are told once.
@@ -393,6 +393,5 @@ def _overview(name: str, store: Store) -> str:
             cost, left = f"{whole:.0f}", f"{whole * (1 - done / wanted):.0f}"
         title = title_of(path) or ", ".join(s.title for s in studies)
         shown = f"{study_name(path, STUDIES):<30}{f'{done:,} of {wanted:,}':>20}"
-        lines.append(f"{shown}{cost:>9}{left:>7}  {title}")
-    lines.append("Minutes as measured on two shared CPU cores; runs that studies share count in each.")
-    return "\n".join(lines)
+        print(f"{shown}{cost:>9}{left:>7}  {title}", flush=True)
+    print("Minutes as measured on two shared CPU cores; runs that studies share count in each.")
