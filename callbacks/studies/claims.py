@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.number_text import number_text, statistic_text
-from callbacks.studies.permutation_test import CLEAR, rank_difference_p
+from callbacks.studies.permutation_test import CLEAR, least_p, rank_difference_p
 from callbacks.studies.seed_statistics import Statistic, finite_or_none, is_epoch, spread
 from callbacks.studies.study import matches
+from callbacks.studies.verdicts import TOO_FEW
 
 if TYPE_CHECKING:
     from callbacks.studies.study import Study
@@ -40,12 +41,14 @@ class Finding:
     Attributes:
         outcome: Of two groups ``holds``, ``no difference seen`` or ``the reverse holds``; against
             a number ``holds``, ``just missed`` (by three seeds of twenty at most) or ``does not
-            hold``.
+            hold``. Of either ``too few seeds to tell``: where no two groups of these sizes could be
+            clearly apart, or where fewer than half of the seeds have a value of ``among``.
         first: Of the seeds that should be beyond.
         second: Of those, or the number, that they should be beyond.
         share: Probability of superiority: share of the pairs of seeds in the claimed order, ties
             counting half. Against a number the share of seeds beyond it.
         p: How often chance alone sets two such groups as far apart; None against a number.
+        left_out: Seeds without a value of the claim's ``among``, which do not count.
     """
 
     outcome: str
@@ -53,6 +56,7 @@ class Finding:
     second: Statistic | float
     share: float
     p: float | None = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,9 @@ def compare_groups(first: Values, second: Values, greater: bool, or_equal: bool 
     one, two = spread(first), spread(second)
     share = superiority(first, second, greater)
     p = rank_difference_p(one.values, two.values)
-    if p >= CLEAR:
+    if least_p(len(first), len(second)) >= CLEAR:  # nothing seen would mean nothing, either way
+        outcome = TOO_FEW
+    elif p >= CLEAR:
         outcome = HOLDS if or_equal else NO_DIFFERENCE
     else:
         outcome = HOLDS if share > 0.5 else REVERSE
@@ -202,6 +208,9 @@ def over_protocols(authors: Finding | None, careful: Finding | None) -> str:
     outcomes = (authors.outcome, careful.outcome)
     if outcomes[0] == outcomes[1]:
         return outcomes[0]
+    if TOO_FEW in outcomes:
+        told, few = (1, "authors'") if outcomes[0] == TOO_FEW else (0, "careful")
+        return f"{outcomes[told]} (too few seeds under the {few} protocol)"
     if HOLDS not in outcomes:  # the reverse under one of them, or far from enough seeds
         return NOT
     if MISSED in outcomes:
@@ -220,7 +229,7 @@ def over_cases(verdicts: Sequence[str]) -> str:
 def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Verdicts and how many there are of each, from those that hold to those not run."""
     order = [HOLDS, MISSED_CAREFUL, MISSED_AUTHORS, AUTHORS_ONLY, CAREFUL_ONLY]
-    order += [MISSED, NO_DIFFERENCE, NOT, REVERSE]
+    order += [MISSED, NO_DIFFERENCE, NOT, REVERSE, TOO_FEW]
     known = [verdict for verdict in order if verdict in counts]
     rest = [verdict for verdict in counts if verdict not in (*order, NOT_RUN)]
     named = [(verdict, counts[verdict]) for verdict in known + rest]
@@ -232,20 +241,26 @@ def finding_text(finding: Finding | None, claim: Mapping[str, Any], expected_see
     if finding is None:
         return NOT_RUN
     epochs = is_epoch(claim["metric"], claim.get("unit"))
+    left_out = f" ({finding.left_out} seeds left out)" if finding.left_out else ""
     if not isinstance(finding.second, Statistic):
         seeds = finding.first.num_seeds
         side = "above" if "greater" in claim else "below"
         number = number_text(finding.second, epochs)
-        return f"{round(finding.share * seeds)} of {seeds} {side} {number}: {finding.outcome}"
+        beyond = f"{round(finding.share * seeds)} of {seeds} {side} {number}"
+        return f"{beyond}{left_out}: {finding.outcome}"
     return (
         f"{statistic_text(finding.first, epochs, expected_seeds)} against "
-        f"{statistic_text(finding.second, epochs, expected_seeds)}, "
+        f"{statistic_text(finding.second, epochs, expected_seeds)}{left_out}, "
         f"P = {finding.share:.2f}, {_p_text(finding.p)}: {finding.outcome}"
     )
 
 
 def _p_text(p: float | None) -> str:
-    return "p < 0.001" if p is not None and p < 0.001 else f"p = {p:.2g}"
+    if p is None or p < 0.001:
+        return "p < 0.001"
+    two = f"{p:.2g}"
+    # Not "p = 0.05" of 0.0497, which is on the other side of the limit.
+    return f"p = {p:.3g}" if (float(two) < CLEAR) != (p < CLEAR) else f"p = {two}"
 
 
 def _inside(point: GridPoint, labels: Mapping[str, str], where: Mapping[str, Any]) -> bool:
@@ -254,39 +269,41 @@ def _inside(point: GridPoint, labels: Mapping[str, str], where: Mapping[str, Any
 
 def _find(claim: Mapping[str, Any], points: Sequence[GridPoint]) -> Finding | None:
     """The finding of one protocol in one case; None where seeds of either side are missing."""
-    greater = "greater" in claim
-    first = _values(claim, points, claim["greater" if greater else "less"])
-    if not first:
+    greater, than = "greater" in claim, claim["than"]
+    first, dropped = _values(claim, points, claim["greater" if greater else "less"])
+    second, of_second = _values(claim, points, than) if isinstance(than, Mapping) else ([], 0)
+    if not first or (isinstance(than, Mapping) and not second):
         return None
-    if not isinstance(claim["than"], Mapping):
+    if isinstance(than, Mapping):
+        finding = compare_groups(first, second, greater, claim.get("or_equal", False))
+    else:
         never_counts = is_epoch(claim["metric"], claim.get("unit"))
-        number, share = float(claim["than"]), claim.get("share", 0.75)
-        return compare_number(first, number, greater, share, never_counts)
-    second = _values(claim, points, claim["than"])
-    if not second:
-        return None
-    return compare_groups(first, second, greater, claim.get("or_equal", False))
+        share = claim.get("share", 0.75)
+        finding = compare_number(first, float(than), greater, share, never_counts)
+    few = dropped > len(first) or of_second > len(second)
+    outcome = TOO_FEW if few else finding.outcome
+    return replace(finding, outcome=outcome, left_out=dropped + of_second)
 
 
 def _values(
     claim: Mapping[str, Any], points: Sequence[GridPoint], chosen: Mapping[str, Any]
-) -> Values:
-    """The seeds of all chosen points.
+) -> tuple[Values, int]:
+    """The seeds of all chosen points, and how many more have no value of ``among``.
 
     A missing value is an epoch never reached; of other metrics it is left out where groups are
     compared, and kept where their share beyond a number counts.
     """
     metric, among = claim["metric"], claim.get("among", claim["metric"])
-    of_number = not isinstance(claim["than"], Mapping)
-    never_counts = is_epoch(metric, claim.get("unit"))
+    kept = is_epoch(metric, claim.get("unit")) or not isinstance(claim["than"], Mapping)
     found: Values = []
+    dropped = 0
     for point in points:
         if matches(point.labels, chosen) and {metric, among} <= set(point.metrics):
             values = finite_or_none(point.metrics[metric], metric)
             others = finite_or_none(point.metrics[among], among)
             for value, other in zip(values, others, strict=True):
-                kept = never_counts or of_number
-                left_out = other is None and ("among" in claim or not kept)
-                if not left_out and (kept or value is not None):
+                if "among" in claim and other is None:
+                    dropped += 1
+                elif kept or value is not None:
                     found.append(value)
-    return found
+    return found, dropped

@@ -42,18 +42,21 @@ minus theirs, a factor ours over theirs.
 """
 
 HOW_PROTOCOLS = """\
-**Careful against authors'**: whether both protocols give the same, by the same rule, or since
-chance could bring the difference about (p of 0.05 or more, by exchanging seeds at random). Where
-they do not, the published number is one of its protocol.
+**Careful against authors'**: whether both protocols give the same by the same rule. Where they do
+not, exchanging seeds between them at random tells whether chance could bring the difference about:
+"depends on the protocol" (p below 0.05: the published number is one of its protocol), or "not
+clearly apart".
 """
 
 HOW_CLAIMS = """\
 **Claims** compare two groups of seeds. P is the probability that a seed of the first is beyond one
-of the second (0.5: no difference; ties count half), p how often exchanging the seeds at random sets
-the groups as far apart. A claim "holds" where p is below 0.05 and P above 0.5; "the reverse holds"
-where P is below; else there is "no difference seen", which is enough for a claim that says so.
-Of many such tests one in twenty is clear by chance. A claim about a number holds where enough of
-the seeds are beyond it, and is "just missed" where up to 3 of 20 are lacking.
+of the second (0.5: no difference; ties count half), p how often exchanging the seeds sets the
+groups as far apart, over all ways of exchanging them. A claim "holds" where p is below 0.05 and P
+above 0.5; "the reverse holds" where P is below; else there is "no difference seen", which is enough
+for a claim that says so. "Too few seeds to tell": no two groups of these sizes could be clearly
+apart (up to three seeds against three), or more seeds are left out than count. Of many such
+tests one in twenty is clear by chance. A claim about a number holds where enough of the seeds are
+beyond it, and is "just missed" where up to 3 of 20 are lacking.
 """
 
 
@@ -243,7 +246,7 @@ def _compared(claim: Mapping[str, Any]) -> str:
     if claim.get("or_equal"):
         what = what.replace(f"{side} than", f"{side} than or no different from")
     if "among" in claim:
-        what = f"Among seeds with a value of `{claim['among']}`: {what}"
+        what = f"Among seeds with a value of `{claim['among']}`, the others left out: {what}"
     if isinstance(than, Mapping):
         return f"{what} of {_labels(than)}"
     number = number_text(float(than), is_epoch(claim["metric"], claim.get("unit")))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.number_text import difference_text, number_text
-from callbacks.studies.permutation_test import CLEAR, rank_difference_p
+from callbacks.studies.permutation_test import CLEAR, least_p, rank_difference_p
 from callbacks.studies.seed_statistics import Statistic, counts_seeds, is_epoch, statistic_of
 from callbacks.studies.study import matches, published_value
 
@@ -24,6 +24,8 @@ DIFFERS = "differs"
 NOT_REPRODUCED = "not reproduced"
 OUTCOMES = (REPRODUCED, WITHIN_QUARTILES, DIFFERS, NOT_REPRODUCED, NOTHING)
 AGREES = "agrees"
+NOT_APART = "not clearly apart"
+TOO_FEW = "too few seeds to tell"
 DEPENDS = "depends on the protocol"
 
 
@@ -162,7 +164,7 @@ def judge(
 def compare_protocols(
     table: Mapping[str, Any], authors: Statistic | None, careful: Statistic | None
 ) -> str:
-    """Whether both protocols give the same: within the table's rule, or no clear difference."""
+    """Whether both protocols give the same by the table's rule, or how far their seeds differ."""
     if authors is None or careful is None:
         return NOTHING
     of = published_seeds(table)
@@ -170,7 +172,9 @@ def compare_protocols(
     rule = Rule.of(table)
     if _within(rule.distance(first, second), rule.reproduced):
         return AGREES
-    return DEPENDS if rank_difference_p(authors.values, careful.values) < CLEAR else AGREES
+    if least_p(len(authors.values), len(careful.values)) >= CLEAR:
+        return TOO_FEW
+    return DEPENDS if rank_difference_p(authors.values, careful.values) < CLEAR else NOT_APART
 
 
 def published_seeds(table: Mapping[str, Any]) -> int:
@@ -189,7 +193,7 @@ def rule_text(table: Mapping[str, Any]) -> str:
 def agreement_text(table: Mapping[str, Any]) -> str:
     """The table's rule in one sentence, where two protocols are all that there is to compare."""
     near = _limit_text(table, Rule.of(table).reproduced)
-    return f"The protocols agree: within {near} of each other, or not clearly apart."
+    return f"The protocols agree: within {near} of each other."
 
 
 def _limit_text(table: Mapping[str, Any], limit: float) -> str:

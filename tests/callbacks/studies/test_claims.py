@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, rankdata
 
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.claims import (
@@ -18,7 +20,7 @@ from callbacks.studies.claims import (
     superiority,
 )
 from callbacks.studies.markdown import claims_tally
-from callbacks.studies.permutation_test import rank_difference_p
+from callbacks.studies.permutation_test import least_p, rank_difference_p
 from callbacks.studies.study import Study
 
 TASKS = ("x", "y", "z")
@@ -67,10 +69,12 @@ def points(metric="m", **of_task):
         (LOW, LOW, "no difference seen"),
         ([5] * 6, [5] * 6, "no difference seen"),
         ([None] * 6, HIGH, "holds"),
-        ([1, None, None], [2, 3, None], "no difference seen"),
+        ([1, None, None, None], [2, 3, None, None], "no difference seen"),
         ([None] * 6, [None] * 6, "no difference seen"),
-        # Three against three are never clear: one division of twenty has this order by chance.
-        (HIGH[:3], LOW[:3], "no difference seen"),
+        # Three against three are never clear: two divisions of twenty are in order by chance.
+        (HIGH[:3], LOW[:3], "too few seeds to tell"),
+        (LOW[:1], LOW[:20], "too few seeds to tell"),
+        (HIGH[:4], LOW[:4], "holds"),
     ],
 )
 def test_a_group_is_greater_where_chance_would_hardly_set_it_apart(first, second, outcome):
@@ -84,6 +88,8 @@ def test_comparable_or_greater_fails_where_the_reverse_is_clear():
         (HIGH, LOW, "holds"),
         (MIDDLE, LOW, "holds"),
         (LOW, HIGH, "the reverse holds"),
+        (LOW[:3], HIGH[:3], "too few seeds to tell"),  # or any three seeds would make it hold
+        (HIGH[:3], LOW[:3], "too few seeds to tell"),
     ):
         assert compare_groups(first, second, True, or_equal=True).outcome == outcome
 
@@ -97,10 +103,49 @@ def test_p_agrees_with_mann_and_whitneys(shift):
     assert rank_difference_p(first, second) == pytest.approx(exact, abs=0.01)
 
 
-def test_p_of_small_groups_is_the_share_of_divisions_as_extreme():
-    # All 70 divisions of 8 values; 2 have the four smallest on one side.
-    assert rank_difference_p([1, 2, 3, 4], [5, 6, 7, math.inf]) == pytest.approx(2 / 70, abs=0.006)
+@pytest.mark.parametrize(("size", "other"), [(1, 5), (3, 3), (4, 6), (7, 5)])
+def test_p_is_the_share_of_all_divisions_that_are_as_extreme(size, other):
+    generator = np.random.default_rng(size)
+    values = generator.integers(0, 5, size + other).astype(float)  # with ties
+    values[-1] = math.inf
+    ranks, mean = rankdata(values), size * (size + other + 1) / 2
+    distances = [
+        abs(ranks[list(chosen)].sum() - mean)
+        for chosen in itertools.combinations(range(size + other), size)
+    ]
+    expected = np.mean(np.array(distances) >= distances[0])
+    assert rank_difference_p(values[:size], values[size:]) == pytest.approx(expected)
+    assert least_p(size, other) == pytest.approx(2 / len(distances))
+
+
+def test_p_of_large_groups_goes_over_to_scipys_without_a_step():
+    generator = np.random.default_rng(5)
+    first, second = generator.normal(0.3, 1, 60), generator.normal(0, 1, 60)
+    counted = rank_difference_p(first, second)
+    assert counted == pytest.approx(mannwhitneyu(first, second, method="exact").pvalue)
+    assert rank_difference_p([*first, 0.2], second) == pytest.approx(counted, rel=0.1)
     assert rank_difference_p([math.inf] * 3, [math.inf] * 3) == 1.0
+
+
+def test_a_p_just_below_the_limit_is_not_written_as_the_limit():
+    claim = {"metric": "m", "greater": {}}
+    finding = compare_groups(HIGH, LOW, True)
+    for p, words in ((0.0496, "p = 0.0496"), (0.0504, "p = 0.05,"), (0.031, "p = 0.031")):
+        assert words in finding_text(replace(finding, p=p), claim, 6).replace(":", ",")
+
+
+def test_a_claim_among_fewer_than_half_of_the_seeds_is_not_judged():
+    def results(num_fitted):
+        fitted = np.array([10.0] * num_fitted + [math.nan] * (20 - num_fitted))
+        metrics = {"train": fitted, "m": np.full(20, 5.0)}
+        return {"careful": [GridPoint({"task": "x", "model": "new"}, [*range(20)], metrics, {})]}
+
+    claim = {**CLAIM, "among": "train", "than": 1, "where": {"task": "x"}, "share": 0.9}
+    for num_fitted, outcome in ((4, "too few seeds to tell"), (10, "holds"), (20, "holds")):
+        (case,) = judge_claim(claim, STUDY, results(num_fitted)).cases
+        assert (case.careful.outcome, case.careful.left_out) == (outcome, 20 - num_fitted)
+        told = finding_text(case.careful, claim, 20)
+        assert ("seeds left out" in told) == (num_fitted < 20)
 
 
 def test_only_seeds_with_a_value_of_another_metric_can_be_asked():
@@ -264,7 +309,7 @@ def test_findings_are_told_with_their_numbers():
     # Of nine pairs new is earlier in six: all against 2,000 and never, none against 100.
     assert finding_text(case.authors, claim, expected_seeds=3) == (
         "1,200 [1,100, 1,300] against 2,000 [1,050, never], 1 of 3 never, P = 0.67, p = 0.7: "
-        "no difference seen"
+        "too few seeds to tell"
     )
     number = {**claim, "than": 1300}
     (case, *_) = judge_claim(number, STUDY, results).cases

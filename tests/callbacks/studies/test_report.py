@@ -96,12 +96,12 @@ def rows_of(path):
 
 def test_every_row_shows_published_both_protocols_and_the_verdict(tmp_path):
     lines = report_of(tmp_path, Section(STUDY, results())).splitlines()
-    assert "| lattice | old | 0.455 (0.35–0.63) | 0.45 [0.425, 0.475] | 0.95 [0.925, 0.955] | reproduced | agrees |" in lines  # fmt: skip  # noqa: E501
+    assert "| lattice | old | 0.455 (0.35–0.63) | 0.45 [0.425, 0.475] | 0.95 [0.925, 0.955] | reproduced | too few seeds to tell |" in lines  # fmt: skip  # noqa: E501
     assert "| lattice | new | 1.00 | 0.90 [0.90, 0.90] | – | differs by −0.10 | – |" in lines
     # A point that has fewer seeds, one that has not been run, and a bar that ends no cell.
     assert r"| a\|b | old | 0.50 | 0.90 [0.90, 0.90] (2 seeds) | – | not reproduced | – |" in lines
     assert r"| a\|b | new | – | – | – | – | – |" in lines
-    assert "| lattice | old | 1,032 | 1,100 [1,000, 1,550] | 110 [105, 115] | reproduced | agrees |" in lines  # fmt: skip  # noqa: E501
+    assert "| lattice | old | 1,032 | 1,100 [1,000, 1,550] | 110 [105, 115] | reproduced | too few seeds to tell |" in lines  # fmt: skip  # noqa: E501
     assert (
         "| lattice | new | never | never [never, never], 2 of 3 never | – | reproduced | – |"
         in lines
@@ -119,7 +119,7 @@ def test_a_report_says_what_was_run_and_by_which_command(tmp_path):
     assert f"{careful}- Both: `trainer.max_epochs: 9` (lattice)." in text
     assert "Published: Figure 3(a)." in text
     assert "compared: 5; reproduced: 3; differing: 1; not reproduced: 1" in text
-    assert "| 1 | new is more compact | no difference seen | – |" in text
+    assert "| 1 | new is more compact | too few seeds to tell | – |" in text
     assert "Quick" not in text
 
 
@@ -131,7 +131,7 @@ def test_a_verdict_turns_when_the_numbers_do(tmp_path):
     assert "| lattice | new | never | 10 [10, never], 1 of 3 never | – | not reproduced | – |" in (
         text
     )
-    assert "| 1 | new is more compact | no difference seen | – |" in text
+    assert "| 1 | new is more compact | too few seeds to tell | – |" in text
     for better, outcome in ((0.9, "holds"), (0.3, "the reverse holds")):
         changed["authors"][0] = point("lattice", "old", [0.4, 0.45, 0.5] * 3, [10] * 9)
         changed["authors"][1] = point("lattice", "new", [better] * 9, [10] * 9)
@@ -200,7 +200,7 @@ def test_summary_has_a_line_per_row_and_protocol(tmp_path):
     assert (first["task"], first["model"], first["protocol"]) == ("lattice", "old", "authors")
     assert [float(first[k]) for k in ("q25", "value", "q75")] == [0.425, 0.45, 0.475]
     assert (first["published"], first["published_low"]) == ("0.455", "0.35")
-    assert (first["verdict"], second["verdict"]) == ("reproduced", "agrees")
+    assert (first["verdict"], second["verdict"]) == ("reproduced", "too few seeds to tell")
     never = rows[-2]
     assert (never["value"], never["published"], never["seeds_without_value"]) == (
         "never",
@@ -229,8 +229,8 @@ def test_seeds_have_a_line_each_with_every_metric_and_an_empty_cell_for_never(tm
 def test_numbers_behind_claims_are_kept(tmp_path):
     report_of(tmp_path, Section(STUDY, results()))
     authors, careful = rows_of(tmp_path / "claims.csv")
-    assert (authors["outcome"], authors["share"]) == ("no difference seen", "1")
-    assert float(authors["p"]) == pytest.approx(0.1, abs=0.02)  # 2 of 20 divisions
+    assert (authors["outcome"], authors["share"]) == ("too few seeds to tell", "1")
+    assert float(authors["p"]) == pytest.approx(0.1)  # 2 of 20 divisions
     assert (authors["first_value"], authors["second_q75"]) == ("0.9", "0.475")
     assert careful["outcome"] == ""
 
@@ -281,7 +281,7 @@ def test_a_study_of_one_protocol_has_one_column_of_what_was_measured(tmp_path):
     assert "| task | model | published | measured | verdict |" in text
     assert "| lattice | old | 0.455 (0.35–0.63) | 0.45 [0.425, 0.475] | reproduced |" in text
     assert "|  | claim | verdict |" in text
-    assert "| 1 | new is more compact | no difference seen |" in text
+    assert "| 1 | new is more compact | too few seeds to tell |" in text
     assert "compared: 5; reproduced: 3; differing: 1; not reproduced: 1" in text
     assert "rotocol " not in text.split("## How to read this")[0]
     assert "Careful against" not in text
