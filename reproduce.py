@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import json
-import logging
 import os
 import shlex
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 from filelock import FileLock
@@ -25,7 +23,14 @@ from callbacks.error_sentences import user_sentence
 from callbacks.null_options import spell_nulls
 from callbacks.run_summary import as_list, versions
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
-from callbacks.studies.report_origin import Identities, refuse_other_report, report_origin
+from callbacks.studies.output_file import output_to
+from callbacks.studies.overview import print_overview
+from callbacks.studies.report_origin import (
+    FewerNetworks,
+    Identities,
+    refuse_other_report,
+    report_origin,
+)
 from callbacks.studies.sections import write_sections
 from callbacks.studies.store import Store, Trained, identity_hash, seed_ranges
 from callbacks.studies.study import Labels, Study, find_studies, load_studies, study_name
@@ -70,7 +75,7 @@ def reproduce(
         sys.path.insert(0, os.getcwd())
     store = Store(Path(runs))
     if list:
-        _list(study, store)
+        print_overview(find_studies(study, STUDIES) if study else None, STUDIES, store, _identities)
         return
     if not study:
         raise ValueError("name a study, such as harmonic_loss/figure_7; --list shows them all")
@@ -78,13 +83,19 @@ def reproduce(
         if number is not None and number < 1:
             raise ValueError(f"{option} is {number}; it must be at least 1")
     (first, shards), plans = _parse_shard(shard), []
-    for path in find_studies(study, STUDIES):
-        studies = [
-            _narrowed(s, quick, seeds, only or {}, data_dir) for s in load_studies(path, STUDIES)
-        ]
+    if shards > 1 and report_only:
+        raise ValueError(
+            f"shard is {shard}, which runs a part; leave it out to report what is done"
+        )
+    loaded = [(path, load_studies(path, STUDIES)) for path in find_studies(study, STUDIES)]
+    if data_dir is not None and not any(_reads_data(one) for _, of in loaded for one in of):
+        raise ValueError(f"{study} reads no data from a folder; leave out data_dir")
+    for path, of_file in loaded:
+        studies = [_narrowed(one, quick, seeds, only or {}, data_dir) for one in of_file]
         name = study_name(path, STUDIES)
         # A part of a study is no reason to overwrite the report of the whole.
-        part = "_part" if only or seeds is not None else ""
+        fewer = seeds is not None and any(seeds < len(one.seeds) for one in of_file)
+        part = "_part" if only or fewer else ""
         folder = Path(output) / f"{name}{'_quick' if quick else ''}{part}"
         identities = {s.name: _identities(s) for s in studies}
         origin = report_origin(folder, path, name, studies, title_of(path))
@@ -92,34 +103,47 @@ def reproduce(
         for identity in (i for of_study in identities.values() for i in of_study.values()):
             store.seeds_done(identity)  # or refuse what lies there, before hours of runs
         plans.append((path, folder, origin, studies, identities))
-    for folder in (Path(output), Path(runs)):
+    for folder in (Path(output), *([] if report_only else [Path(runs)])):
         folder.mkdir(parents=True, exist_ok=True)  # or find out now that it cannot be written
-    failed: dict[str, str] = {}
+    failed: dict[str, str] = {}  # runs
+    left_out: dict[str, str] = {}  # studies
     if not report_only:
-        wanted = [
-            (_config_of(one, point), one.seeds)
-            for *_, studies, _ in plans
-            for one in studies
-            for point in one.points()
+        for plan in plans[:]:
+            if lacking := _lacking_folder(plan[3]):
+                sentence = f"there is no folder {lacking}; name the data's with --data_dir"
+                if len(plans) == 1:
+                    raise ValueError(sentence)
+                left_out[study_name(plan[0], STUDIES)] = sentence  # the others do without
+                plans.remove(plan)
+        points = [
+            (one, point) for *_, studies, _ in plans for one in studies for point in one.points()
         ]
-        for folder in {config["data"]["init_args"].get("data_dir") for config, _ in wanted}:
-            if isinstance(folder, str) and not Path(folder).expanduser().is_dir():
-                raise ValueError(f"there is no folder {folder}; name the data's with --data_dir")
-        by_work = sorted(group(wanted), key=lambda run: -run.work)  # shards of equal weight
-        failed = run_grid(by_work[first - 1 :: shards], store, jobs)
+        labels = {identity_hash(identity_of(_config_of(*p))): _text(p[1]) for p in points}
+        runs_of_all = group((_config_of(one, point), one.seeds) for one, point in points)
+        by_work = sorted(runs_of_all, key=lambda run: -run.work)  # shards of equal weight
+        failed = run_grid(by_work[first - 1 :: shards], store, jobs, labels)
     told = {"quick": quick, "seeds": seeds, "only": only, "runs": runs}
     command = _typed(study, {**told, "data_dir": data_dir and "DATA"})
     if shards > 1:
-        print(f"when all {shards} parts are done: {command} --report_only")
+        merged = command if output == "reports" else f"{command} --output {shlex.quote(output)}"
+        print(f"when all {shards} parts are done: {merged} --report_only")
     for path, folder, origin, studies, identities in plans if shards == 1 else []:
-        report, told = write_sections(
-            folder, studies, identities, store,
-            origin=origin, command=command, failed=failed, title=title_of(path),
-        )  # fmt: skip
-        print(f"report: {report} ({told})")
-    if failed:
-        for name, sentence in failed.items():
-            print(f"failed: {name}: {sentence}", file=sys.stderr)
+        try:
+            report, words = write_sections(
+                folder, studies, identities, store,
+                origin=origin, command=command, failed=failed, title=title_of(path),
+                keep_richer=report_only,
+            )  # fmt: skip
+        except FewerNetworks as error:
+            if len(plans) == 1:
+                raise
+            left_out[study_name(path, STUDIES)] = str(error)
+        else:
+            print(f"report: {report} ({words})")
+    for what, sentences in (("failed", failed), ("left out", left_out)):
+        for name, sentence in sentences.items():
+            print(f"{what}: {name}: {sentence}", file=sys.stderr)
+    if failed or left_out:
         raise SystemExit(1)
 
 
@@ -129,16 +153,33 @@ def reproduce(
 def _narrowed(
     study: Study, quick: bool, seeds: int | None, only: dict[str, Any], data_dir: str | None
 ) -> Study:
-    if seeds is not None and seeds > len(study.seeds):
-        raise ValueError(
-            f"seeds is {seeds}, of which the first are taken; {study.name} has {len(study.seeds)}"
-        )
-    if data_dir is not None:  # where data lie is no part of what a run is known by
+    if data_dir is not None and _reads_data(study):
+        # Where data lie is no part of what a run is known by.
         everywhere = {"when": {}, "set": {"data.data_dir": data_dir}}
         study = dataclasses.replace(study, settings=[*study.settings, everywhere])
     narrowed = study.restricted(only)
     narrowed = narrowed.quickened() if quick else narrowed
+    if seeds is not None and seeds > len(narrowed.seeds):
+        which = f"{study.name}{' (quick)' if quick else ''}"
+        raise ValueError(
+            f"seeds is {seeds}, of which the first are taken; {which} has {len(narrowed.seeds)}"
+        )
     return dataclasses.replace(narrowed, seeds=narrowed.seeds[:seeds])
+
+
+def _reads_data(study: Study) -> bool:
+    """Whether the data of a study lie in a folder."""
+    return "data_dir" in _resolved(str(study.config), ())["data"]["init_args"]
+
+
+def _lacking_folder(studies: Sequence[Study]) -> str | None:
+    """A folder of data that one of the studies reads, and that is not there."""
+    for one in studies:
+        for point in one.points():
+            folder = _config_of(one, point)["data"]["init_args"].get("data_dir")
+            if isinstance(folder, str) and not Path(folder).expanduser().is_dir():
+                return folder
+    return None
 
 
 def _flags(keys: dict[str, Any]) -> tuple[str, ...]:
@@ -162,7 +203,7 @@ def _typed(study: str, options: dict[str, Any]) -> str:
 def _parser() -> Any:
     """The command line's parser, which takes a while to build."""
     config = next((STUDIES.parent).glob("*.yaml"))
-    with open(os.devnull, "w") as nowhere, _output_to(nowhere):  # it tells of a seed
+    with open(os.devnull, "w") as nowhere, output_to(nowhere):  # it tells of a seed
         return train.run(["resolve", "--config", str(config)]).parser
 
 
@@ -211,13 +252,16 @@ def _parse_shard(shard: str) -> tuple[int, int]:
 # ---- running -----------------------------------------------------------------------------------
 
 
-def run_grid(grid: Sequence[GroupedRun], store: Store, jobs: int) -> dict[str, str]:
+def run_grid(
+    grid: Sequence[GroupedRun], store: Store, jobs: int, labels: Mapping[str, str]
+) -> dict[str, str]:
     """Run what is missing, and tell on the terminal how far it has come.
 
     Args:
         grid: The runs; of each only the members that are not finished are trained.
         store: Where finished ones are.
         jobs: Worker processes; with 1 everything runs in this one.
+        labels: What a failure calls a point, by the hash of its identity.
 
     Returns:
         A sentence for each run that failed, by its name.
@@ -231,7 +275,7 @@ def run_grid(grid: Sequence[GroupedRun], store: Store, jobs: int) -> dict[str, s
     started, finished_work = time.monotonic(), 0.0
     all_work = sum(run.work for run in missing)
     failed: dict[str, str] = {}
-    for number, (run, error) in enumerate(_outcomes(missing, store, jobs), start=1):
+    for number, (run, error) in enumerate(_outcomes(missing, store, jobs, labels), start=1):
         finished_work += run.work
         seconds = time.monotonic() - started
         left = seconds / finished_work * max(0.0, all_work - finished_work)
@@ -251,21 +295,20 @@ def _missing(run: GroupedRun, store: Store) -> GroupedRun:
 
 
 def _outcomes(
-    runs: Sequence[GroupedRun], store: Store, jobs: int
+    runs: Sequence[GroupedRun], store: Store, jobs: int, labels: Mapping[str, str]
 ) -> Iterator[tuple[GroupedRun, str | None]]:
     """Each run with None, or with the sentence why it failed."""
+    attempt = functools.partial(_attempt, folder=store.folder, labels=labels)
     if jobs == 1:
         for run in runs:
-            yield run, _attempt(run, store.folder)
+            yield run, attempt(run)
         return
     named = {_name(run): run for run in runs}
-
-    attempt = functools.partial(_attempt, folder=store.folder)
     for name, error in run_in_processes(named, attempt, jobs):
         yield named[name], error
 
 
-def _attempt(run: GroupedRun, folder: Path) -> str | None:
+def _attempt(run: GroupedRun, folder: Path, labels: Mapping[str, str]) -> str | None:
     """Train a run in this process; None, or why it failed."""
     store = Store(folder)
     log = _log(store, run)
@@ -273,12 +316,14 @@ def _attempt(run: GroupedRun, folder: Path) -> str | None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(log.with_suffix(".lock")):  # of another runner on this folder
             log.unlink(missing_ok=True)  # of a run that failed before
-            return _train_what_is_left(_missing(run, store), store, log)
+            return _train_what_is_left(_missing(run, store), store, log, labels)
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
 
 
-def _train_what_is_left(run: GroupedRun, store: Store, log: Path) -> str | None:
+def _train_what_is_left(
+    run: GroupedRun, store: Store, log: Path, labels: Mapping[str, str]
+) -> str | None:
     """Train a run; where it fails, its points one by one: a bad one costs only itself."""
     if not run.parts:
         return None
@@ -291,12 +336,13 @@ def _train_what_is_left(run: GroupedRun, store: Store, log: Path) -> str | None:
             traceback.print_exc(file=file)
         if len(run.parts) > 1:
             alone = [GroupedRun(run.config, (part,)) for part in run.parts]
-            found = [_train_what_is_left(one, store, log) for one in alone]
+            found = [_train_what_is_left(one, store, log, labels) for one in alone]
             told = [sentence for sentence in found if sentence is not None]
-            return f"{len(told)} of {len(found)} points: {told[0]}" if told else None
+            return f"{len(told)} of {len(found)} points: {'; '.join(told)}" if told else None
         sentence = user_sentence(error, (), train._known_classes, train._known_keys("fit"))
         words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return f"{sentence or words} (see {log})"
+        label = labels.get(identity_hash(run.parts[0].identity))
+        return f"{f'{label}: ' if label else ''}{sentence or words} (see {log})"
     log.unlink(missing_ok=True)  # kept only of runs that fail
     return None
 
@@ -307,7 +353,7 @@ def _train(run: GroupedRun, store: Store, log: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "config.yaml"
         path.write_text(yaml.safe_dump(config))
-        with open(log, "a") as file, _output_to(file):
+        with open(log, "a") as file, output_to(file):
             cli = train.run(["fit", "--config", str(path)])
     seconds = time.monotonic() - started
     metrics = {k: as_list(v) for k, v in getattr(cli.model, "scores", dict)().items()}
@@ -335,21 +381,6 @@ def _train(run: GroupedRun, store: Store, log: Path) -> None:
     store.write(trained, {**versions(), **({"data": data} if data else {})})
 
 
-@contextlib.contextmanager
-def _output_to(file: TextIO) -> Iterator[None]:
-    """Send what is printed and logged to a file; Lightning speaks through its logger."""
-    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
-    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [logging.StreamHandler(file)], False
-    try:
-        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-            yield
-    finally:
-        for logger, handlers, propagates in before:
-            logger.handlers, logger.propagate = handlers, propagates
-
-
 def _log(store: Store, run: GroupedRun) -> Path:
     return store.folder / "logs" / f"{_name(run)}.log"
 
@@ -364,34 +395,3 @@ def _name(run: GroupedRun) -> str:
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-# ---- listing -----------------------------------------------------------------------------------
-
-
-def _list(name: str, store: Store) -> None:
-    """Every study with its title, how much of it is finished, and what it costs.
-
-    A line at a time: to know what is finished, every point's config has to be resolved.
-    """
-    paths = find_studies(name, STUDIES) if name else sorted(STUDIES.rglob("*.yaml"))
-    print(f"{'study':<30}{'networks done':>20}{'minutes':>9}{'left':>7}  what it shows", flush=True)
-    for path in paths:
-        studies = load_studies(path, STUDIES)
-        # Studies of one report share runs, which are told once.
-        points = {
-            store.place(identity): (identity, study.seeds)
-            for study in studies
-            for identity in _identities(study).values()
-        }
-        done = sum(len({*store.seeds_done(i)} & {*seeds}) for i, seeds in points.values())
-        wanted = sum(len(seeds) for _, seeds in points.values())
-        minutes = [study.minutes for study in studies]
-        cost = left = "–"
-        if all(minute is not None for minute in minutes):
-            whole = sum(minute or 0 for minute in minutes)
-            cost, left = f"{whole:.0f}", f"{whole * (1 - done / wanted):.0f}"
-        title = title_of(path) or ", ".join(s.title for s in studies)
-        shown = f"{study_name(path, STUDIES):<30}{f'{done:,} of {wanted:,}':>20}"
-        print(f"{shown}{cost:>9}{left:>7}  {title}", flush=True)
-    print("Minutes as measured on two shared CPU cores; runs that studies share count in each.")

@@ -25,6 +25,21 @@ pytest.register_assert_rewrite(
 
 ROOT = Path(__file__).parent.parent
 
+# A module of figure functions of a user's own.
+FIGURES = """
+from matplotlib.figure import Figure
+
+def draw(points, *, title, sides=4):
+    if len(points) < 2:
+        raise ValueError("one point is no figure")
+    if sides < 3:
+        raise KeyError(sides)
+    figure = Figure(figsize=(2, 2))
+    figure.suptitle(title)
+    figure.subplots().plot([len(point.seeds) for point in points])
+    return figure
+"""
+
 
 @pytest.fixture
 def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -137,6 +152,30 @@ def small_study(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def reproduce(tmp_path, monkeypatch, capsys) -> Callable[..., str]:
+    """Run the command in this process, in a folder with a figure function; returns what it says."""
+    (tmp_path / "figures_of_mine.py").write_text(FIGURES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    from train import main
+
+    def call(*arguments: str | Path, code: int | None = None) -> str:
+        capsys.readouterr()
+        words = ["reproduce", *map(str, arguments)]
+        if code is None:
+            main(words)
+        else:
+            with pytest.raises(SystemExit) as exit:
+                main(words)
+            assert exit.value.code == code
+        said = capsys.readouterr()
+        return said.out if code is None else said.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

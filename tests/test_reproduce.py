@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from train import main
-
 # Of the small study: two tasks under two protocols, two seeds each; tasks are runs of their own.
 POINTS, NETWORKS, RUNS = 4, 8, 2
-FIGURES = """
-from matplotlib.figure import Figure
-
-def draw(points, *, title, sides=4):
-    if len(points) < 2:
-        raise ValueError("one point is no figure")
-    if sides < 3:
-        raise KeyError(sides)
-    figure = Figure(figsize=(2, 2))
-    figure.suptitle(title)
-    figure.subplots().plot([len(point.seeds) for point in points])
-    return figure
-"""
 FIGURE: dict[str, Any] = {"name": "own", "draw": "figures_of_mine.draw"}
-
-
-@pytest.fixture
-def reproduce(tmp_path, monkeypatch, capsys) -> Callable[..., str]:
-    """Run the command in this process, in a folder with a figure function; returns what it says."""
-    (tmp_path / "figures_of_mine.py").write_text(FIGURES)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def call(*arguments: str | Path, code: int | None = None) -> str:
-        capsys.readouterr()
-        words = ["reproduce", *map(str, arguments)]
-        if code is None:
-            main(words)
-        else:
-            with pytest.raises(SystemExit) as exit:
-                main(words)
-            assert exit.value.code == code
-        said = capsys.readouterr()
-        return said.out if code is None else said.err
-
-    return call
 
 
 def written(runs: Path) -> dict[str, int]:
@@ -194,144 +156,6 @@ def test_two_studies_in_a_collection_share_runs_and_one_report(reproduce, small_
     report = Path("reports/both/report.md").read_text()
     assert "# Both together" in report and "# First" in report and "# Second" in report
     assert "Not complete" not in report
-
-
-# ---- what goes wrong -----------------------------------------------------------------------------
-
-
-def test_a_run_that_fails_is_reported_the_others_are_done_and_the_code_is_1(
-    finished, reproduce, small_study
-):
-    grid = {
-        "task": {
-            "broken": {"data.batch_size": -3},
-            "lattice": {},
-        }
-    }
-    study = small_study(grid=grid, tables=[], claims=[], quick=None)
-    said = reproduce(study, code=1)
-    assert "failed: " in said and "batch_size" in said and "Traceback" not in said
-    assert len(finished(RUNS_FOLDER)) == 4
-    report = Path("reports/small/report.md").read_text()
-    assert "Not complete" in report and "batch_size" in report
-    assert "4 of 8 networks are not run" in report
-    (log,) = RUNS_FOLDER.glob("logs/*.log")
-    assert str(log) in said and "Traceback" in log.read_text()
-
-
-def test_a_figure_that_cannot_be_drawn_does_not_lose_the_report(reproduce, small_study):
-    figures = [FIGURE, {**FIGURE, "name": "odd", "options": {"sides": 2}}]
-    study = small_study(figures=figures)
-    said = reproduce(study, "--only", "{task: addition}")
-    report = Path("reports/small_part/report.md").read_text()
-    for text in (said, report):
-        assert "own_authors is not drawn: one point is no figure" in text
-    assert "![own" not in report and "## Explained variance" in report
-    said = reproduce(study)
-    assert "odd_careful is not drawn: KeyError: 2" in said and "own_" not in said
-    assert Path("reports/small/own_careful.png").is_file()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ([], "name a study, such as harmonic_loss/figure_7; --list shows them all"),
-        (["harmonic_loss/figur_7"], "did you mean harmonic_loss/figure_7?"),
-        (["gone.yaml"], "there is no study 'gone.yaml'"),
-        (["--list", "nothing"], "there is no study 'nothing'"),
-        (["--quick", "nothing", "--jobs", "2"], "there is no study 'nothing'"),
-        (["small.yaml", "--seeds", "0"], "seeds is 0; it must be at least 1"),
-        (["small.yaml", "--seeds", "3"], "seeds is 3, of which the first are taken; small has 2"),
-        (["small.yaml", "--jobs", "0"], "jobs is 0"),
-        (["small.yaml", "--jobs", "two"], "jobs is 'two'; it must be int"),
-        *(
-            (["small.yaml", "--shard", shard], f"shard is '{shard}'; it must be i/n with i from 1")
-            for shard in ("0/2", "3/2", "1", "1/2/3", "a/b", "/2")
-        ),
-        (["small.yaml", "--only", "{model: [MLP]}"], "small: only: there is no axis 'model'; axes"),
-        (["small.yaml", "--only", "{task: latice}"], "has no value 'latice'; it has lattice, add"),
-        (["small.yaml", "--only", "{task: []}"], "only leaves no value of the axis 'task'"),
-        (["small.yaml", "--only", "lattice"], "only is 'lattice'; it must be"),
-        (["small.yaml", "--seed", "1"], "there is no key 'seed'; did you mean 'seeds'?"),
-        (["small.yaml", "figure_7"], "'figure_7' stands alone"),
-    ],
-)
-def test_options_that_cannot_be(reproduce, small_study, arguments, sentence):
-    small_study()
-    said = reproduce(*arguments, code=2)
-    assert said.startswith("error: ") and said.count("\n") == 1
-    assert sentence in said
-    assert not Path("runs").exists() and not Path("reports").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (
-            {"data.tsak": "ModularAddition"},
-            ["data: AlgorithmicData has no option 'tsak'", "small, at broken"],
-        ),
-        ({"modle.head": "HarmonicHead"}, ["modle.head", "small, at broken, authors"]),
-        ({"data.task": "Latice"}, ["data.task: there is no class 'Latice'", "small, at broken"]),
-        ({"model.head.exponnt": 2}, ["exponnt", "did you mean 'exponent'?"]),
-        ({"trainer.max_epochs": "many"}, ["trainer.max_epochs is 'many'", "small, at broken"]),
-    ],
-)
-def test_an_axis_that_names_no_config_key_is_refused_before_anything_runs(
-    reproduce, small_study, changes, words
-):
-    grid = {"task": {"lattice": {}, "broken": changes}}
-    study = small_study(grid=grid, settings=[], tables=[], claims=[], quick=None)
-    said = reproduce(study, code=2)
-    assert said.startswith("error: ") and said.count("\n") == 1
-    assert all(word in said for word in words), said
-    assert not Path("runs").exists() and not Path("reports").exists()
-
-
-def test_what_a_folder_holds_is_looked_at_before_anything_runs(reproduce, small_study):
-    study = small_study()
-    reproduce(study, "--only", "{task: addition}")
-    before = written(RUNS_FOLDER)
-    record = next(RUNS_FOLDER.glob("*/seeds_*.json"))
-    for path in (record, record.with_suffix(".npz")):
-        whole = path.read_bytes()
-        path.write_bytes(whole[:-20])
-        assert f"{path} is damaged" in reproduce(study, code=2)
-        path.write_bytes(whole)
-    assert written(RUNS_FOLDER).keys() == before.keys()
-
-
-def test_a_report_of_another_version_of_the_study_is_not_overwritten(
-    finished, reproduce, small_study
-):
-    study = small_study()
-    reproduce(study)
-    report, networks = Path("reports/small/report.md"), len(finished(RUNS_FOLDER))
-    text = report.read_text()
-    content = yaml.safe_load(study.read_text())
-    content["settings"][0]["set"]["trainer.max_epochs"] = 5
-    study.write_text(yaml.safe_dump(content))
-    said = reproduce(study, code=2)
-    assert "holds the report of another version of this study (" in said
-    assert report.read_text() == text and len(finished(RUNS_FOLDER)) == networks
-    (report.parent / "study.json").write_text("{}")
-    assert "study.json is damaged; delete it" in reproduce(study, code=2)
-
-
-def test_another_study_of_the_same_file_name_does_not_overwrite_a_report(
-    reproduce, small_study, tmp_path
-):
-    study, other = small_study(), tmp_path / "elsewhere" / "small.yaml"
-    reproduce(study, "--quick")
-    text = Path("reports/small_quick/report.md").read_text()
-    other.parent.mkdir()
-    other.write_text(study.read_text().replace("A small grid", "Another grid"))
-    said = reproduce(other, "--quick", code=2)
-    assert "holds the report of another study (title 'A small grid', and here 'Another " in said
-    assert Path("reports/small_quick/report.md").read_text() == text
-    study.write_text(other.read_text())  # one's own may be given another title
-    reproduce(study, "--quick", "--report_only")
-    assert "# Another grid" in Path("reports/small_quick/report.md").read_text()
 
 
 def test_networks_of_several_versions_are_told_in_the_report(reproduce, small_study):

@@ -183,16 +183,20 @@ def claims_tally(judged: Sequence[JudgedClaim]) -> str:
 
 
 def protocols_text(study: Study) -> str:
-    """What the protocols set on top of the base configuration, as a list."""
+    """What the grid's values and the protocols set on top of the base configuration, as a list."""
     lines = []
+    for axis, values in study.axes.items():
+        told = [f"{value} ({_keys(keys)})" for value, keys in values.items() if keys]
+        plain = [value for value, keys in values.items() if not keys]
+        as_base = [f"{', '.join(plain)} (as in the base configuration)"] if plain else []
+        lines.append(f"- {axis[:1].upper()}{axis[1:]}: {'; '.join([*told, *as_base])}.")
     for protocol, name in (("authors", "Authors' protocol"), ("careful", "Careful protocol")):
         if protocol not in study.protocols:  # left out by `only`
             continue
         keys = study.protocols[protocol]
         told = ([_keys(keys)] if keys else []) + _settings(study, protocol)
-        as_it_is = "the base configuration as it is"
         if not study.one_protocol:
-            lines.append(f"- {name}: {'; '.join(told) or as_it_is}.")
+            lines.append(f"- {name}: {'; '.join(told) or 'nothing more'}.")
         elif told:
             lines.append(f"- {'; '.join(told)}.")
     both = _settings(study, None)
@@ -200,7 +204,7 @@ def protocols_text(study: Study) -> str:
         both.append(f"{_keys(changed)} (quick version, in place of the same key elsewhere)")
     if both:
         lines.append(f"- {'' if study.one_protocol else 'Both: '}{'; '.join(both)}.")
-    return "\n".join(lines or ["- nothing but the values of the grid."])
+    return "\n".join(lines or ["- nothing."])
 
 
 def _settings(study: Study, protocol: str | None) -> list[str]:

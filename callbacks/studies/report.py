@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.atomic_files import write_figure, write_text
@@ -135,7 +135,12 @@ def _section(folder: Path, section: Section, prefix: str) -> list[str]:
         shown = name(file)
         parts.append(f"![{file.replace('_', ' ')}]({shown}.png)\n\n[{shown}.pdf]({shown}.pdf)")
     parts += [study_table(table, of_table, study) for table, of_table in tables]
-    parts += [line for table in study.tables if (line := _unmeasured(table, results))]
+    asked = [("table", table["name"], table["metric"]) for table in study.tables]
+    for claim in study.claims:
+        asked += [
+            ("claim", claim["says"], claim[key]) for key in ("metric", "among") if key in claim
+        ]
+    parts += [line for entry in asked if (line := _unmeasured(*entry, results))]
     if claims:
         parts.append(claims_tables(claims, study))
     links = ", ".join(f"[{file}]({file})" for file in files.values())
@@ -176,12 +181,14 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"{len(seeds)} seeds: {', '.join(map(str, seeds))}."
 
 
-def _unmeasured(table: Mapping[str, Any], results: Mapping[str, Sequence[GridPoint]]) -> str:
-    """A line where runs exist and none has the table's metric, which is then likely misspelt."""
+def _unmeasured(
+    kind: str, name: str, metric: str, results: Mapping[str, Sequence[GridPoint]]
+) -> str:
+    """A line where runs exist and none has the metric asked for, which is then likely misspelt."""
     points = [point for found in results.values() for point in found]
-    if not points or any(table["metric"] in point.metrics for point in points):
+    if not points or any(metric in point.metrics for point in points):
         return ""
-    return f'**No run has the metric `{table["metric"]}`** of the table "{table["name"]}".'
+    return f'**No run has the metric `{metric}`** of the {kind} "{name}".'
 
 
 def _stem(study: Study) -> str:

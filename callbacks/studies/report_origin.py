@@ -18,6 +18,10 @@ Identities = dict[str, dict[str, Any]]  # a point's labels as text -> what it is
 _TOLD = ("title", "source", "tables")  # by which studies are told apart
 
 
+class FewerNetworks(ValueError):
+    """A report that would say less than the one it replaces."""
+
+
 def report_origin(
     folder: Path, path: Path, name: str, studies: Sequence[Study], title: str | None = None
 ) -> dict[str, Any]:
@@ -90,11 +94,37 @@ def refuse_other_report(
                 )
 
 
+def refuse_poorer_report(folder: Path, networks: int, runs: Path) -> None:
+    """Refuse to replace a report by one of fewer networks, as with the wrong folder of runs.
+
+    Args:
+        folder: Of the report.
+        networks: That the new one would have.
+        runs: Where they were looked for.
+
+    Raises:
+        FewerNetworks: There is none, or the report that lies there has more.
+    """
+    path = folder / "study.json"
+    before = json.loads(path.read_text()).get("networks", 0) if path.is_file() else 0
+    if networks == 0:
+        raise FewerNetworks(f"nothing of it is finished in {runs}; name the runs with --runs")
+    if networks < before:
+        raise FewerNetworks(
+            f"{folder} holds a report of {before:,} networks, of which {runs} has {networks:,}; "
+            f"name the runs with --runs, or give --output another folder"
+        )
+
+
 def write_origin(
-    folder: Path, origin: Mapping[str, Any], identities: Mapping[str, Identities]
+    folder: Path,
+    origin: Mapping[str, Any],
+    identities: Mapping[str, Identities],
+    networks: int,
 ) -> None:
-    """Keep what :func:`refuse_other_report` compares, and the versions that wrote the report."""
-    content = {**origin, "points": _hashes(identities), "versions": versions()}
+    """Keep what is compared before a report is replaced, and the versions that wrote it."""
+    content = {**origin, "networks": networks, "points": _hashes(identities)}
+    content |= {"versions": versions()}
     write_text(folder / "study.json", json.dumps(content, indent=1) + "\n")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.mixed_versions import mixed_versions
 from callbacks.studies.report import Section, write_report
-from callbacks.studies.report_origin import Identities, write_origin
+from callbacks.studies.report_origin import Identities, refuse_poorer_report, write_origin
 from callbacks.studies.store import Store, identity_hash
 from callbacks.studies.study import PROTOCOLS, Study
 from callbacks.studies.study_checks import found
@@ -28,6 +28,7 @@ def write_sections(
     command: str,
     failed: Mapping[str, str],
     title: str | None = None,
+    keep_richer: bool = False,
 ) -> tuple[Path, str]:
     """Write the report of one study, or of several that belong together.
 
@@ -40,12 +41,16 @@ def write_sections(
         command: How to make it again.
         failed: Why runs failed, by their name.
         title: Of a collection; those of its studies if it has none.
+        keep_richer: Rather than replace a report of more networks, or write one of none, raise.
 
     Returns:
         The file ``report.md``, and in a few words what it is made of and what it lacks.
+
+    Raises:
+        FewerNetworks: As ``keep_richer`` says.
     """
     sections, notes = [], [f"Failed: {name}: {sentence}" for name, sentence in failed.items()]
-    networks = seconds = 0.0
+    networks, seconds = 0, 0.0
     versions: dict[tuple[str, int], dict[str, str]] = {}  # of a network that studies share once
     for study in studies:
         results, of_study = _results(study, identities[study.name], store, versions)
@@ -57,13 +62,15 @@ def write_sections(
         notes += [f"{study.name}: {sentence}" for sentence in lost]
         sections.append(Section(study, results, figures))
         networks, seconds = networks + there, seconds + of_study
+    if keep_richer:
+        refuse_poorer_report(folder, networks, store.folder)
     mixed = mixed_versions(versions.values())
     remarks = [mixed] if mixed else []
     report = write_report(
         folder, sections, command=command, notes=notes, remarks=remarks, title=title
     )
-    write_origin(folder, origin, identities)
-    told = [f"{networks:,.0f} networks, {seconds / 60:,.1f} minutes of training", *notes, *remarks]
+    write_origin(folder, origin, identities, networks)
+    told = [f"{networks:,} networks, {seconds / 60:,.1f} minutes of training", *notes, *remarks]
     return report, "; ".join(told)
 
 
@@ -116,7 +123,11 @@ def _figures(study: Study, results: dict[str, list[GridPoint]]) -> tuple[dict[st
             title += " (quick version)" * study.is_quick
             options = {**given, **entry.get("options", {})}
             try:
-                figures[name] = found(entry["draw"])(results[protocol], title=title, **options)
+                figure = found(entry["draw"])(results[protocol], title=title, **options)
+                if not hasattr(figure, "savefig"):
+                    raise ValueError(f"{entry['draw']} returned {figure!r}, which is no figure")
+                figure.draw_without_rendering()  # bad math text is found when it is laid out
+                figures[name] = figure
             except Exception as error:
                 if os.environ.get("GLASSBOX_DEBUG"):
                     raise

@@ -105,6 +105,9 @@ def check_content(content: Any, path: Path) -> None:
             levels = {axis: values} if name == "grid" else {"protocols": {axis: values}}
             for level, entries in levels.items():
                 _expect(entries, (_KEYS,), f"{path}: {level}")
+                if len(set(map(str, entries))) < len(entries):  # 1 and "1"
+                    told = ", ".join(map(repr, entries))
+                    raise ValueError(f"{path}: {level}: values read the same as text: {told}")
                 for value, keys in entries.items():
                     if keys is not None:
                         _expect(keys, (_KEYS,), f"{path}: {level}: {value}")
@@ -154,8 +157,12 @@ def check_study(study: Study, path: Path) -> None:
         check_labels(setting["when"], with_protocol, f"{path}: settings")
     check_labels(study.quick.get("keep", {}), study.axes, f"{path}: quick.keep")
     points = study.points()
+    called = [table["name"] for table in study.tables]
     for table in study.tables:
-        _check_table(study, table, points, _named(path, "table", table, "name"))
+        here = _named(path, "table", table, "name")
+        if called.count(table["name"]) > 1:
+            raise ValueError(f"{here}: another table has this name; summary.csv tells them by it")
+        _check_table(study, table, points, here)
     for claim in study.claims:
         _check_claim(study, claim, points, _named(path, "claim", claim, "says"))
     given: dict[str, Any] = {}
@@ -258,11 +265,28 @@ def _check_table(study: Study, table: dict[str, Any], points: Sequence[Labels], 
             ) from None
         numbers = entry if isinstance(entry, list) else [entry]
         written = all(item == "never" or _finite(item) for item in numbers)
-        if entry is not None and not (written and len(numbers) in (1, 3)):
+        rises = not (written and len(numbers) == 3) or _size(numbers[1]) <= _size(numbers[2])
+        if entry is not None and not (written and rises and len(numbers) in (1, 3)):
             raise ValueError(
                 f"{here}: published of {words} is {entry!r}; give a number, [value, low, high], "
                 f"never or null"
             )
+    _check_published(table["published"], [*study.axes.items()], here)
+
+
+def _check_published(
+    published: Any, axes: Sequence[tuple[str, Mapping[str, Any]]], here: str
+) -> None:
+    """Refuse labels that the grid does not have, which would be read by nobody."""
+    if axes and isinstance(published, dict):
+        (axis, values), *rest = axes
+        check_labels({axis: [*published]}, {axis: values}, f"{here}: published")
+        for below in published.values():
+            _check_published(below, rest, here)
+
+
+def _size(number: float | str) -> float:
+    return math.inf if number == "never" else float(number)
 
 
 def _check_rule(rule: dict[str, Any], here: str) -> None:
@@ -298,6 +322,10 @@ def _check_claim(study: Study, claim: dict[str, Any], points: Sequence[Labels], 
     for key, labels in groups.items():
         if not any(matches(point, labels) and matches(point, where) for point in points):
             raise ValueError(f"{here}: {key} and where have no grid point in common")
+    shared = [p for p in points if all(matches(p, labels) for labels in (where, *groups.values()))]
+    if isinstance(than, dict) and shared:
+        words = ", ".join(value for axis, value in shared[0].items() if axis != "protocol")
+        raise ValueError(f"{here}: {words or 'the grid point'} is in {side} and in than")
     if not isinstance(than, dict) and not _finite(than):
         raise ValueError(f"{here}: than is {than}; give labels of points, or a number")
     if share is not None and (isinstance(than, dict) or not 0 < share <= 1):

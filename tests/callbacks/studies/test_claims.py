@@ -118,13 +118,17 @@ def test_p_is_the_share_of_all_divisions_that_are_as_extreme(size, other):
     assert least_p(size, other) == pytest.approx(2 / len(distances))
 
 
-def test_p_of_large_groups_goes_over_to_scipys_without_a_step():
+def test_p_of_large_groups_is_the_normal_one_without_a_step():
     generator = np.random.default_rng(5)
     first, second = generator.normal(0.3, 1, 60), generator.normal(0, 1, 60)
     counted = rank_difference_p(first, second)
     assert counted == pytest.approx(mannwhitneyu(first, second, method="exact").pvalue)
     assert rank_difference_p([*first, 0.2], second) == pytest.approx(counted, rel=0.1)
+    tied = np.round(first, 1), np.round(second, 1)
+    many = [*tied[0], 0.2], tied[1]
+    assert rank_difference_p(*many) == pytest.approx(mannwhitneyu(*many).pvalue)
     assert rank_difference_p([math.inf] * 3, [math.inf] * 3) == 1.0
+    assert rank_difference_p([1.0] * 80, [1.0] * 80) == 1.0
 
 
 def test_a_p_just_below_the_limit_is_not_written_as_the_limit():

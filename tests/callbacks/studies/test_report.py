@@ -115,8 +115,8 @@ def test_a_report_says_what_was_run_and_by_which_command(tmp_path):
     assert "```bash\nlightning reproduce x\n```" in text
     assert "- 3 networks are not run" in text
     assert "`data.sampling: with_replacement`; `model.head.bias: true` (old)." in text
-    careful = "- Careful protocol: the base configuration as it is.\n"
-    assert f"{careful}- Both: `trainer.max_epochs: 9` (lattice)." in text
+    assert "- Careful protocol: nothing more.\n- Both: `trainer.max_epochs: 9` (lattice)." in text
+    assert "- Model: " in text  # what each value of an axis sets
     assert "Published: Figure 3(a)." in text
     assert "compared: 5; reproduced: 3; differing: 1; not reproduced: 1" in text
     assert "| 1 | new is more compact | too few seeds to tell | – |" in text

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.studies.report_origin import refuse_other_report, report_origin, write_origin
+from callbacks.studies.report_origin import (
+    FewerNetworks,
+    refuse_other_report,
+    refuse_poorer_report,
+    report_origin,
+    write_origin,
+)
 from callbacks.studies.study import Study
 
 STUDY = Study(
@@ -55,7 +61,7 @@ def refused(place, of, identities) -> str:
 
 def test_a_folder_without_a_report_is_free_and_its_own_study_writes_it_again(place):
     refuse_other_report(place, origin(place), points())
-    write_origin(place, origin(place), points())
+    write_origin(place, origin(place), points(), networks=1)
     refuse_other_report(place, origin(place), points())
 
 
@@ -68,14 +74,14 @@ def test_a_folder_without_a_report_is_free_and_its_own_study_writes_it_again(pla
     ],
 )
 def test_another_file_that_differs_in_what_it_shows_is_another_study(place, what, told):
-    write_origin(place, origin(place), points())
+    write_origin(place, origin(place), points(), networks=1)
     other = origin(place, OTHERS[what], "yours/sweep.yaml")
     assert f"the report of another study {told}" in refused(place, other, points())
 
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_one_s_own_file_may_be_given_new_words_and_tables(place, what):
-    write_origin(place, origin(place), points())
+    write_origin(place, origin(place), points(), networks=1)
     refuse_other_report(place, origin(place, OTHERS[what]), points())
     # But not new words and only new points, which is what it takes to be another study.
     other = points(steps=7)
@@ -83,12 +89,12 @@ def test_one_s_own_file_may_be_given_new_words_and_tables(place, what):
 
 
 def test_a_copy_of_the_file_elsewhere_is_the_same_study(place):
-    write_origin(place, origin(place), points())
+    write_origin(place, origin(place), points(), networks=1)
     refuse_other_report(place, origin(place, path="yours/sweep.yaml"), points())
 
 
 def test_a_project_that_is_moved_keeps_its_studies(place, tmp_path):
-    write_origin(place, origin(place), points())
+    write_origin(place, origin(place), points(), networks=1)
     (tmp_path / "moved").mkdir()
     moved = (tmp_path / "reports").rename(tmp_path / "moved" / "reports") / "sweep"
     refuse_other_report(moved, origin(moved, OTHERS["title"]), points())
@@ -102,13 +108,13 @@ def test_a_shipped_study_is_known_by_its_name_and_a_collection_by_its_title(plac
 
 
 def test_points_of_the_same_labels_run_with_other_settings_are_another_version(place):
-    write_origin(place, origin(place), points())
+    write_origin(place, origin(place), points(), networks=1)
     message = refused(place, origin(place), points(steps=7))
     assert "another version of this study (lattice, authors was run with other settings)" in message
 
 
 def test_a_report_of_an_older_version_says_its_points_only(place):
-    write_origin(place, origin(place), points())
+    write_origin(place, origin(place), points(), networks=1)
     stored = json.loads((place / "study.json").read_text())
     (place / "study.json").write_text(json.dumps({"points": stored["points"], "versions": {}}))
     refuse_other_report(place, origin(place, OTHERS["title"], "yours/sweep.yaml"), points())
@@ -120,3 +126,15 @@ def test_a_damaged_file_is_named(place, content):
     (place / "study.json").write_text(content)
     with pytest.raises(ValueError, match=r"study\.json is damaged; delete it"):
         refuse_other_report(place, origin(place), points())
+
+
+def test_a_report_is_not_replaced_by_one_of_fewer_networks(tmp_path):
+    place, runs = tmp_path / "reports", tmp_path / "typo"
+    with pytest.raises(FewerNetworks, match=r"nothing of it is finished in .*typo; name the runs"):
+        refuse_poorer_report(place, 0, runs)
+    refuse_poorer_report(place, 1, runs)
+    place.mkdir()
+    write_origin(place, origin(place), points(), networks=8)
+    with pytest.raises(FewerNetworks, match=r"report of 8 networks, of which .*typo has 7"):
+        refuse_poorer_report(place, 7, runs)
+    refuse_poorer_report(place, 8, runs)

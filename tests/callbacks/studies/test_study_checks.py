@@ -52,6 +52,7 @@ def refused(path: Path) -> str:
         ({"grid": {"task": {"a": "data.task"}}}, "task: a is 'data.task'; it must be keys with"),
         ({"grid": {"protocol": {"a": {}}}}, "an axis may not be called protocol"),
         ({"grid": {"seed": {"a": {"model.seeds": [1]}}}}, "a study does not set model.seeds"),
+        ({"grid": {"n": {1: {}, "1": {}}}}, "n: values read the same as text: 1, '1'"),
         ({"protocols": {"authors": {}}}, "protocols are authors; they must be authors and careful"),
         ({"settings": [{"when": {}}]}, "settings lacks the key 'set'"),
         ({"settings": [{"when": {"tsak": "a"}, "set": {}}]}, "settings: there is no axis 'tsak'"),
@@ -88,6 +89,8 @@ def test_grids_that_cannot_be(small_study, changes, sentence):
         (without(TABLE, published=0.9), "lacks the grid point lattice under published"),
         (without(TABLE, published={"lattice": "nver", "addition": 1}), "lattice is 'nver'; give a"),
         (without(TABLE, published={"lattice": [1, 2], "addition": 1}), "is [1, 2]; give a number"),
+        (without(TABLE, published={"lattice": [1, 2, 0], "addition": 1}), "is [1, 2, 0]; give a "),
+        (without(TABLE, published={"lattice": 1, "addition": 1, "tree": 1}), "no value 'tree'"),
         *(
             (without(TABLE, verdict=rule), "give absolute or ratio (above 1), two rising numbers")
             for rule in (
@@ -122,6 +125,7 @@ def test_tables_that_cannot_be(small_study, table, sentence):
             for key in ("greater", "than", "where")
         ),
         (without(CLAIM, where={"task": "addition"}), "greater and where have no grid point in "),
+        (without(CLAIM, greater={}), "addition is in greater and in than"),
         (without(CLAIM, than="much"), "than is 'much'; it must be keys with values or a number"),
         (without(CLAIM, than=float("nan")), "than is nan; give labels of points, or a number"),
         (without(CLAIM, than=0.5, share=1.5), "share is 1.5; it is the share of seeds, above 0"),
@@ -152,12 +156,18 @@ def test_figures_that_cannot_be(small_study, changes, sentence):
     assert sentence in refused(small_study(**changes))
 
 
+def test_two_tables_of_one_name_are_refused(small_study):
+    assert "another table has this name" in refused(small_study(tables=[TABLE, TABLE]))
+
+
 def test_what_the_mistakes_above_were_made_in_is_accepted(small_study):
     """Or they would be refused for something else."""
     number = without(CLAIM, than=0.5, share=0.9, for_each="task")
-    counted = without(TABLE, statistic="count_above", threshold=0.5, where={"task": "lattice"})
+    counted = without(
+        TABLE, name="counted", statistic="count_above", threshold=0.5, where={"task": "lattice"}
+    )
     path = small_study(
-        tables=[TABLE, counted, without(TABLE, verdict={"ratio": [1.5, 3]})],
+        tables=[TABLE, counted, without(TABLE, verdict={"ratio": [1.5, 3]}, name="a third")],
         claims=[CLAIM, number, without(number, for_each=["task"], where={"task": "lattice"})],
         figures=[FIGURE],
         arrays={},
