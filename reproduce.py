@@ -19,8 +19,8 @@ import yaml
 from filelock import FileLock
 
 import train
+from callbacks.class_choices import spell_out
 from callbacks.error_sentences import user_sentence
-from callbacks.null_options import spell_nulls
 from callbacks.run_summary import as_list, versions
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
 from callbacks.studies.output_file import output_to
@@ -185,7 +185,7 @@ def _lacking_folder(studies: Sequence[Study]) -> str | None:
 def _flags(keys: dict[str, Any]) -> tuple[str, ...]:
     """Config keys as one would type them."""
     typed = {k: v if isinstance(v, str) else json.dumps(v) for k, v in keys.items()}
-    return tuple(spell_nulls([word for key, v in typed.items() for word in (f"--{key}", v)]))
+    return tuple(word for key, v in typed.items() for word in (f"--{key}", v))
 
 
 def _typed(study: str, options: dict[str, Any]) -> str:
@@ -210,7 +210,8 @@ def _parser() -> Any:
 @functools.cache
 def _resolved(config: str, flags: tuple[str, ...]) -> dict[str, Any]:
     """Every setting of a run, defaults included, as the command line would resolve it."""
-    return _parser().parse_args(["fit", "--config", config, *flags]).fit.as_dict()
+    words = spell_out(["fit", "--config", config, *flags])
+    return _parser().parse_args(words).fit.as_dict()
 
 
 def _config_of(study: Study, point: Labels) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def run(arguments: Sequence[str]) -> LightningCLI:
     cli_class = command_line_class()
     _silence_harmless_warnings()
     cli_class.command = command
-    return cli_class(args=found("callbacks.null_options.spell_nulls")(arguments))
+    return cli_class(args=found("callbacks.class_choices.spell_out")(arguments))
 
 
 def _silence_harmless_warnings() -> None:

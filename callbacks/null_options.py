@@ -26,12 +26,22 @@ def spell_nulls(words: Sequence[str]) -> list[str]:
         word = pending.pop(0)
         nested = _NESTED.fullmatch(word)
         if nested and pending and pending[0] == "null":
-            value: dict[str, Any] | None = None
-            for name in reversed(nested[3].removeprefix(".").split(".")):
-                value = value if name == "init_args" else {"init_args": {name: value}}
-            word, pending[0] = f"--{nested[1]}.{nested[2]}", json.dumps(value)
+            word, pending[0] = as_one_option(word, None)
         spelled.append(word)
     return spelled
+
+
+def as_one_option(option: str, value: Any) -> tuple[str, str]:
+    """``--model.head.exponent`` and its value as ``--model.head`` and what it sets of that class.
+
+    Args:
+        option: Of a class within the model or the data, or of one within that.
+        value: Anything that JSON can hold.
+    """
+    section, name, *below = [word for word in option[2:].split(".") if word != "init_args"]
+    for inner in reversed(below):
+        value = {"init_args": {inner: value}}
+    return f"--{section}.{name}", json.dumps(value)
 
 
 def _apart(word: str) -> list[str]:

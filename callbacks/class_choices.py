@@ -1,0 +1,93 @@
+"""Classes that are chosen on the command line, with their own defaults."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from callbacks.null_options import as_one_option, spell_nulls
+from callbacks.option_classes import class_called
+
+# A class within the model or the data: --model.head, --model.init_args.head.init_args.geometry.
+# Not the help of one.
+_NESTED = re.compile(r"--(?:model|data)(?:\.\w+)+(?<!\.help)")
+
+
+def spell_out(words: Sequence[str]) -> list[str]:
+    """The words of a command line as jsonargparse reads what they mean: classes, then nulls."""
+    return spell_nulls(spell_classes(words))
+
+
+def spell_classes(words: Sequence[str]) -> list[str]:
+    """The words of a command line, with the defaults of every class that is chosen within another.
+
+    Where a class takes the place of another, jsonargparse keeps the options that both have, those
+    included that nobody set: ``--model.network PixelMLP`` would have the 100 hidden units of an
+    ``MLP``, the default, and not its own 128. So that a class means what its help says, its
+    defaults are put beside its name. Options of it that stand before its name count as after it.
+    A class that a config names already keeps what the config sets.
+
+    Args:
+        words: As typed; ``--option=Name`` and ``--option Name`` mean the same.
+    """
+    spelled = [part for word in words for part in _apart(word)]
+    configs = [_read(spelled[i + 1]) for i, word in enumerate(spelled[:-1]) if word == "--config"]
+    index = 0
+    while index < len(spelled) - 1:
+        option, name = spelled[index : index + 2]
+        defaults = _defaults_of(name) if _NESTED.fullmatch(option) else {}
+        if defaults and not any(_names(config, option, name) for config in configs):
+            del spelled[index : index + 2]
+            earlier = (i for i, w in enumerate(spelled[:index]) if w.startswith(f"{option}."))
+            first = next(earlier, index)
+            spec = {"class_path": name, "init_args": defaults}
+            spelled[first:first] = as_one_option(option, spec)
+            index += 1
+        index += 1
+    return spelled
+
+
+def _read(path: str) -> Any:
+    """A config as it is written; nothing where it cannot be read, which the parser tells."""
+    try:
+        return yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+
+
+def _names(config: Any, option: str, name: str) -> bool:
+    """Whether a config has this class at an option."""
+    node = config
+    for key in option[2:].split("."):
+        if key != "init_args":
+            node = node.get("init_args", node) if isinstance(node, dict) else None
+            node = node.get(key) if isinstance(node, dict) else None
+    there = node.get("class_path") if isinstance(node, dict) else node
+    return str(there).rpartition(".")[2] == name.rpartition(".")[2]
+
+
+def _defaults_of(name: str) -> dict[str, Any]:
+    """The plain defaults of a class of that name; none where there is no such class."""
+    if not re.fullmatch(r"[\w.]+", name) or not name.rpartition(".")[2][:1].isupper():
+        return {}
+    try:
+        cls = class_called(name)
+        parameters = inspect.signature(cls).parameters if cls is not None else {}
+    except Exception:  # of a user's own module; the parser tells what is wrong with it
+        return {}
+    return {
+        key: parameter.default
+        for key, parameter in parameters.items()
+        if isinstance(parameter.default, bool | int | float | str | None)
+    }
+
+
+def _apart(word: str) -> list[str]:
+    option, equals, value = word.partition("=")
+    chosen = option == "--config" or (_NESTED.fullmatch(option) and _defaults_of(value))
+    return [option, value] if equals and chosen else [word]
