@@ -32,6 +32,7 @@ from callbacks.metrics.explained_variance import (
 )
 from callbacks.metrics.feature_directions import (
     basis_alignment,
+    basis_sparsity,
     dimensions_per_feature,
     feature_count,
     feature_dimensionality,
@@ -95,6 +96,7 @@ __all__ = [
     "analogy_ranks",
     "analogy_scores",
     "basis_alignment",
+    "basis_sparsity",
     "best_coset",
     "bias_profile",
     "border_pixels",

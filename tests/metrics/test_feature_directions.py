@@ -10,6 +10,7 @@ from torch import Tensor
 
 from callbacks.metrics import (
     basis_alignment,
+    basis_sparsity,
     dimensions_per_feature,
     feature_count,
     feature_dimensionality,
@@ -130,6 +131,19 @@ def test_alignment_is_one_on_a_neuron_and_least_on_all_alike():
     weights = torch.tensor([[0.0, -3.0, 0.0], [1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [2.0, 1.0, 1.0]])
     torch.testing.assert_close(basis_alignment(weights), torch.tensor([1, 1 / 3, 1 / 2, 2 / 3]))
     torch.testing.assert_close(basis_alignment(1e-30 * weights), basis_alignment(weights))
+
+
+def test_sparsity_is_the_share_of_neurons_that_a_feature_leaves_alone():
+    rows = [[0.0, -3.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], [1.0, -1.0, 0.04, 0.0], [0.0] * 4]
+    weights = torch.tensor(rows)
+    expected = torch.tensor([3 / 4, 0.0, 1 / 2, 0.0])
+    torch.testing.assert_close(basis_sparsity(weights), expected)
+    torch.testing.assert_close(basis_sparsity(1e-30 * weights), expected)
+    assert basis_sparsity(weights, small=0.01)[2] == 1 / 4
+    # An entry of a random direction in 5 dimensions has the density (3/4)(1 - x²), whose integral
+    # from -0.05 to 0.05 this is.
+    random = basis_sparsity(torch.randn(100_000, 5, generator=torch.Generator().manual_seed(0)))
+    assert random.mean().item() == pytest.approx(1.5 * (0.05 - 0.05**3 / 3), abs=1e-3)
 
 
 def test_only_alignment_sees_a_rotation_of_the_hidden_space():
