@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock
 
 import train
-from callbacks.class_choices import spell_out
+from callbacks.class_choices import parse
 from callbacks.error_sentences import user_sentence
 from callbacks.run_summary import as_list, versions
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
@@ -71,8 +71,6 @@ def reproduce(
     Raises:
         ValueError: The study, or one of these options, cannot be.
     """
-    if os.getcwd() not in sys.path:  # for figure functions and classes of the user's own
-        sys.path.insert(0, os.getcwd())
     store = Store(Path(runs))
     if list:
         print_overview(find_studies(study, STUDIES) if study else None, STUDIES, store, _identities)
@@ -210,8 +208,8 @@ def _parser() -> Any:
 @functools.cache
 def _resolved(config: str, flags: tuple[str, ...]) -> dict[str, Any]:
     """Every setting of a run, defaults included, as the command line would resolve it."""
-    words = spell_out(["fit", "--config", config, *flags])
-    return _parser().parse_args(words).fit.as_dict()
+    words = ["fit", "--config", config, *flags]
+    return parse(_parser().parse_args, words).fit.as_dict()
 
 
 def _config_of(study: Study, point: Labels) -> dict[str, Any]:

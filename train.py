@@ -90,6 +90,8 @@ def main(args: Sequence[str] | None = None) -> None:
         versions = ", ".join(f"{name} {_version(name)}" for name in ("lightning", "torch"))
         print(f"glassbox {_version('glassbox')} ({versions})")
         return
+    if os.getcwd() not in sys.path:  # for classes of the user's own, by their full path
+        sys.path.insert(0, os.getcwd())
     try:
         if arguments[0] not in SUBCOMMANDS:
             raise UsageError(_unknown_subcommand(arguments))
@@ -173,15 +175,13 @@ def found(path: str) -> Any:
 def run(arguments: Sequence[str]) -> LightningCLI:
     """Parse, build and run one subcommand; returns the command line object, for tests."""
     arguments = list(arguments)
-    if os.getcwd() not in sys.path:  # for classes of the user's own, by their full path
-        sys.path.insert(0, os.getcwd())
     command = arguments[0]
     if command in ("check", "prepare", "resolve"):  # resolve parses, for reproduce.py
         arguments[0] = "fit"
     cli_class = command_line_class()
     _silence_harmless_warnings()
     cli_class.command = command
-    return cli_class(args=found("callbacks.class_choices.spell_out")(arguments))
+    return cli_class(args=arguments)
 
 
 def _silence_harmless_warnings() -> None:
@@ -243,7 +243,7 @@ def command_line_class() -> Any:
 
         def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
             # Lightning warns when args are given beside sys.argv; main() always gives them.
-            self.config = parser.parse_args(args)
+            self.config = found("callbacks.class_choices.parse")(parser.parse_args, args)
             seed = self.config[self.config.subcommand].seed_everything
             if isinstance(seed, bool) or not 0 <= seed < 2**32:  # true would mean 0, not random
                 raise UsageError(f"seed_everything is {seed}; it must be from 0 to {2**32 - 1}")

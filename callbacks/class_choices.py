@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from callbacks.null_options import as_one_option, spell_nulls
 from callbacks.option_classes import class_called
 
+T = TypeVar("T")
+
 # A class within the model or the data: --model.head, --model.init_args.head.init_args.geometry.
 # Not the help of one.
 _NESTED = re.compile(r"--(?:model|data)(?:\.\w+)+(?<!\.help)")
 
 
-def spell_out(words: Sequence[str]) -> list[str]:
-    """The words of a command line as jsonargparse reads what they mean: classes, then nulls."""
-    return spell_nulls(spell_classes(words))
+def parse(parse_args: Callable[[Sequence[str]], T], words: Sequence[str]) -> T:
+    """What a command line means, its classes with their own defaults and its nulls as nulls.
+
+    Args:
+        parse_args: Of jsonargparse's parser.
+        words: As typed.
+
+    Raises:
+        Exception: As the parser has it of the words that were typed.
+    """
+    nulls = spell_nulls(words)
+    try:
+        return parse_args(spell_classes(nulls))
+    except Exception:
+        parse_args(nulls)  # which tells of a class that does not fit by its name alone
+        raise
 
 
 def spell_classes(words: Sequence[str]) -> list[str]:

@@ -27,10 +27,11 @@ _PACKAGES = ("glassbox", "torch", "lightning", "torchmetrics", "numpy")
 class RunSummary(L.Callback):
     """Closes a run: a table on the terminal, ``results.json``, TensorBoard's hyper-parameter tab.
 
-    It collects the module's ``scores()`` and every callback's ``results``, so that a new probe
-    appears in both by itself. Settings in which members differ beside their seed (train fraction,
-    sampling, exponent) stand in ``results.json`` under ``member_settings``, a value for each, and
-    of one such setting the table has a column for every value.
+    It collects the module's ``scores()`` and every callback's ``results``: all of them stand in
+    ``results.json``, and a callback's ``headlines`` in the table. Settings in which members differ
+    beside their seed (train fraction, sampling, exponent) stand in ``results.json`` under
+    ``member_settings``, a value for each, and of one such setting the table has a column for every
+    value.
 
     Args:
         table: Print the table.

@@ -3,7 +3,7 @@
 import pytest
 
 import train
-from callbacks.class_choices import spell_classes, spell_out
+from callbacks.class_choices import spell_classes
 
 MNIST = "configs/mnist_harmonic.yaml"
 ADDITION = "configs/modular_addition.yaml"
@@ -80,5 +80,9 @@ def test_other_words_stay_as_they_are(words):
 
 def test_an_option_that_is_null_after_its_class_is_null(in_root):
     words = ["--config", MNIST, "--model.head", "HarmonicHead", "--model.head.exponent", "null"]
-    assert spell_out(words)[2:4] == ["--model.head", "HarmonicHead"]
+    assert spell_classes(words)[2:4] == ["--model.head", "HarmonicHead"]
     assert resolved(*words).head.init_args.exponent is None
+    other = ["--config", ADDITION, "--model.head", "FocalHead", "--model.head.gamma", "3"]
+    nested = ["--model.head.geometry", "HarmonicHead", "--model.head.geometry.exponent", "null"]
+    head = resolved(*other, *nested).head.init_args
+    assert (head.gamma, head.geometry.init_args.exponent) == (3, None)
