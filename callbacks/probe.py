@@ -26,7 +26,8 @@ class Probe(L.Callback):
     A probe says what to measure (``measure``) and what to draw (``figures``); when to do so,
     logging and files are this class's. Scalars go to every logger as ``val/<name>/<key>`` (median
     over seeds, with ``_q25`` and ``_q75`` where there are several), every seed's last values into
-    ``results.json``, figures to TensorBoard and as PNG into ``figures/`` of the run's folder.
+    ``results.json``, figures to TensorBoard and as PNG into ``figures/`` of the run's folder. The
+    run's closing table shows what a probe names in ``self.headlines``, and nothing else of it.
     Nothing is measured during Lightning's sanity check.
 
     Args:
@@ -41,7 +42,8 @@ class Probe(L.Callback):
         results: Last measured values by full name: a tensor (S,), or a list with one entry a seed.
         arrays: What figures over several runs need, by name (S, ...); `lightning reproduce` keeps
             it beside the results.
-        headlines: Full names of the results that belong into a run's closing table.
+        headlines: Full names of the results that belong into a run's closing table, such as
+            ``["val/weights/center_distance"]``; empty, so that none does, unless a probe sets it.
     """
 
     name: ClassVar[str]

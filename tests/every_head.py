@@ -1,4 +1,6 @@
-"""Every head that lightning_modules.heads exports, built and evaluated in the same way.
+"""Every head that a file of lightning_modules/heads defines, built and evaluated in the same way.
+
+So are the examples of docs/architecture.md.
 
 A head that takes ``fused`` is checked with fused=True as well: small sizes would not use it. One
 that takes a ``geometry`` is checked with the harmonic one as well.
@@ -7,8 +9,12 @@ that takes a ``geometry`` is checked with the harmonic one as well.
 from __future__ import annotations
 
 import inspect
+import re
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,13 +22,26 @@ from torch import Tensor
 
 import lightning_modules.heads
 from lightning_modules.heads import HarmonicHead, LossHead
+from tests.package_files import classes
 
-HEADS = [
-    cls
-    for name in lightning_modules.heads.__all__
-    for cls in [getattr(lightning_modules.heads, name)]
-    if inspect.isclass(cls) and issubclass(cls, LossHead) and not inspect.isabstract(cls)
-]
+HEADS = classes(lightning_modules.heads, LossHead)
+
+
+def documented_heads() -> list[type[LossHead]]:
+    """The heads in the Python blocks of docs/architecture.md."""
+    page = Path(__file__).parent.parent / "docs" / "architecture.md"
+    module = ModuleType("documented_heads")
+    sys.modules[module.__name__] = module  # where the compiler looks for their globals
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        exec(block, vars(module))
+    return [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and value.__module__ == module.__name__
+    ]
+
+
+DOCUMENTED = documented_heads()
 WIDTH, CLASSES = 12, 9
 
 
@@ -39,7 +58,7 @@ def each(heads: Iterable[type[LossHead]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("cls", forms)
 
 
-each_head = each(HEADS)
+each_head = each([*HEADS, *DOCUMENTED])
 
 
 def build(cls: Callable[..., LossHead], width: int = WIDTH, classes: int = CLASSES) -> LossHead:

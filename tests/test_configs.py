@@ -58,7 +58,17 @@ def tokens(tmp_path_factory) -> Path:
 
 def test_there_are_configs():
     assert len(CONFIGS) >= 21
-    assert {*CONFIGS} == {*TEXT, *REVIEWS, *FEATURES, *IMAGES, *POINTS, *OTHERS}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_is_trained_by_a_test_of_this_file(path):
+    config = yaml.safe_load(path.read_text())
+    model, data = config["model"]["class_path"], config["data"]["class_path"]
+    assert path in {*TEXT, *REVIEWS, *FEATURES, *IMAGES, *POINTS, *OTHERS}, (
+        f"no test trains configs/{path.name}: {model} on {data} is new here; add a group "
+        f"of({model!r}, {data!r}) beside POINTS, and a test that trains its configs for an epoch, "
+        f"as test_config_of_toy_points_trains_and_draws_its_plane does, at a size of seconds"
+    )
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

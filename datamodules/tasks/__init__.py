@@ -1,7 +1,8 @@
 """Algorithmic tasks: for each, the rule, the vocabulary, and the shape its embedding should take.
 
-A new task is a new file beside this one and one import line below; the contract tests pick it up
-from here. ``X as X`` marks a deliberate re-export, so that no second list has to be kept.
+A new task is a new file beside this one, one import line below and one in ``datamodules``; the
+contract tests find it by its file. ``X as X`` marks a deliberate re-export, so that no second list
+has to be kept.
 """
 
 from datamodules.tasks.equivalence_classes import EquivalenceClasses as EquivalenceClasses

@@ -22,13 +22,16 @@ class Task(ABC):
 
     A subclass states the class attributes below and implements ``vocab_size``, ``examples``,
     ``token_labels`` and ``token_groups``. The rest has defaults. A subclass keeps each constructor
-    argument as an attribute of the same name, which is where ``repr`` finds it.
+    argument as an attribute of the same name, which is where ``repr`` finds it. Its docstring has
+    paragraphs that begin with ``Rule:``, ``Vocabulary:``, ``Structure:``, ``Source:``, ``Args:``.
 
     Attributes:
         name: Short name for metric keys and folders, such as ``"modular_addition"``.
         num_tokens: Input tokens of one example, K.
         symmetric: Whether some distinct inputs state the same fact (see ``equivalent_inputs``).
-        structure: The shape an interpretable embedding takes; a probe chooses its metric by it.
+        structure: The shape an interpretable embedding takes; a probe chooses its metric by it. A
+            further shape is a word more in ``Structure`` and a case in ``callbacks/structure.py``;
+            a "lattice" has an attribute ``side``, and "cosets" are of 24 tokens.
         group_kind: What ``token_groups`` count, for the choice of a colour map: values that wrap
             around ("cyclic"), ordered values ("sequential") or plain classes ("categorical").
     """

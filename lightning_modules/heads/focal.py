@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.heads.cross_entropy import CrossEntropyHead
-from lightning_modules.heads.head import LossHead
-from lightning_modules.heads.objective_head import LogitObjectiveHead, log_odds
+from lightning_modules.heads.head import LossHead, log_odds
+from lightning_modules.heads.objective_head import LogitObjectiveHead
 
 # Below e to this, 1 - p_c is taken for 0. A number, since 0 times infinity is none.
 _LOG_LEAST = -1e4

@@ -68,7 +68,7 @@ class HarmonicHead(LossHead):
 
     def forward(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            x, centers = self._in_float32(features)
+            x, centers = self.in_float32(features)
             squared = squared_distances(x, centers)  # (..., C)
             if not forms_differences(centers):
                 nearest = squared.argmin(dim=-1, keepdim=True)  # (..., 1)
@@ -89,7 +89,7 @@ class HarmonicHead(LossHead):
         counted = targets != ignore_index
         target = torch.where(counted, targets, 0).unsqueeze(-1)  # (..., 1)
         with torch.autocast(features.device.type, enabled=False):
-            x, centers = self._in_float32(features)
+            x, centers = self.in_float32(features)
             squared = squared_distances(x, centers)  # (..., C)
             is_target = torch.arange(self.num_classes, device=x.device) == target  # (..., C)
             if not forms_differences(centers):
@@ -110,10 +110,6 @@ class HarmonicHead(LossHead):
             f"{k}={v:g}" if isinstance(v, float) else f"{k} of each member" for k, v in settings
         )
         return ", ".join([super().extra_repr(), *held])
-
-    def _in_float32(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        dtype = torch.promote_types(features.dtype, torch.float32)
-        return features.to(dtype), self.weight[: self.num_classes].to(dtype)
 
     def _logits(self, squared: Tensor) -> Tensor:
         return torch.log(squared + self.eps) * (-0.5 * self.exponent)

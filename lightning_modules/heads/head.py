@@ -10,6 +10,7 @@ from inspect import signature
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # With more classes than this, storing every logit costs more than the extra bookkeeping.
@@ -22,16 +23,19 @@ class LossHead(nn.Module, ABC):
     ``softmax(head(features))`` is the head's class distribution, whatever its geometry, so that
     accuracy, sampling and every probe work for every head without knowing which one it is.
 
+    A new geometry writes ``forward`` and gets the loss of this class, -log of the target's
+    probability. An objective goes with any geometry (``objective_head.py``).
+
     Attributes:
         weight: The unembedding, shape (num_classes, in_features) or more rows. One row per class;
             further rows, of an embedding padded for speed, are no classes and get no probability.
         num_classes: Number of classes.
-        fused: Whether ``loss`` goes chunk by chunk (``heads/fused.py``) where the head can do so;
-            None lets the number of classes decide.
+        fused: Whether ``loss`` goes chunk by chunk (``heads/fused.py``), for heads with an operator
+            there; None lets the number of classes decide.
     """
 
     weight: nn.Parameter
-    fused: bool | None = None
+    fused: bool | None = False
     # Whether logits depend on distances, so that features and weights should start at one scale.
     compares_by_distance: bool = False
     # Whether the loss compares the examples of a batch with one another, and is no mean over them.
@@ -93,18 +97,54 @@ class LossHead(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
-        """Logits, i.e. log-probabilities up to a constant: (..., in_features) -> (..., classes)."""
+        """Logits, i.e. log-probabilities up to a constant: (..., in_features) -> (..., classes).
 
-    @abstractmethod
+        Of the first ``num_classes`` rows of ``weight`` alone, as ``in_float32`` gives them.
+        """
+
+    def in_float32(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features, and the rows of ``weight`` that are classes, in float32 or better.
+
+        Args:
+            features: (..., in_features).
+
+        Returns:
+            (..., in_features) and (num_classes, in_features).
+        """
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        return features.to(dtype), self.weight[: self.num_classes].to(dtype)
+
     def loss(self, features: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
         """Mean loss over the targets that are not ``ignore_index``, a scalar.
+
+        Unless a head has its own: -log softmax of the logits at the target, formed outside of
+        autocast and from float32 logits.
 
         Args:
             features: (..., in_features).
             targets: (...), class indices or ``ignore_index``. With nothing but ignored targets the
                 loss is 0 and so are its gradients.
             ignore_index: The target value that does not count.
+
+        Raises:
+            ValueError: ``forward`` does not give one logit for each class.
         """
+        counted = targets != ignore_index
+        target = torch.where(counted, targets, 0).unsqueeze(-1)  # (..., 1)
+        with torch.autocast(features.device.type, enabled=False):
+            # Autocast would have brought features and weights to one precision.
+            logits = self(features.to(torch.promote_types(features.dtype, self.weight.dtype)))
+            if logits.shape[-1] != self.num_classes:
+                raise ValueError(
+                    f"{type(self).__name__}.forward gives {logits.shape[-1]} logits for "
+                    f"{self.num_classes} classes; form them of the rows that self.in_float32 "
+                    f"returns, since further rows of weight are no classes"
+                )
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            logits = logits.masked_fill(~counted.unsqueeze(-1), 0.0)
+            is_target = torch.arange(self.num_classes, device=logits.device) == target  # (..., C)
+            odds = log_odds(logits - logits.gather(-1, target), is_target)
+            return masked_mean(F.softplus(odds), counted)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, num_classes={self.num_classes}"
@@ -149,6 +189,18 @@ def _class_of(head: Callable[..., Any]) -> Callable[..., Any]:
     """
     parts = (head.func, *head.args) if isinstance(head, partial) else (head,)
     return next((part for part in parts if isinstance(part, type)), head)
+
+
+def log_odds(behind: Tensor, is_target: Tensor) -> Tensor:
+    """log((1 - p_c) / p_c), (...), of the target c; minus infinity if there is no other class.
+
+    Its softplus is -log p_c with all its digits: 1e-12 does not become 0, as with log-softmax.
+
+    Args:
+        behind: (..., C), each class's logit minus the target's.
+        is_target: (..., C), true at the target, once in a row.
+    """
+    return behind.masked_fill(is_target, -torch.inf).logsumexp(dim=-1)
 
 
 def masked_mean(losses: Tensor, counted: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.heads.cross_entropy import CrossEntropyHead
-from lightning_modules.heads.head import LossHead
-from lightning_modules.heads.objective_head import LogitObjectiveHead, log_odds
+from lightning_modules.heads.head import LossHead, log_odds
+from lightning_modules.heads.objective_head import LogitObjectiveHead
 
 
 class LabelSmoothingHead(LogitObjectiveHead):

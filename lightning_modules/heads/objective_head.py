@@ -48,6 +48,10 @@ class WrappingHead(LossHead):
         logits: Tensor = self.geometry(features)
         return logits
 
+    @abstractmethod
+    def loss(self, features: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+        """The objective, as :meth:`LossHead.loss` otherwise."""
+
     def tie(self, embedding: nn.Parameter, num_padding: int = 0) -> None:
         self.geometry.tie(embedding, num_padding)
         self.weight = self.geometry.weight
@@ -118,14 +122,6 @@ class LogitObjectiveHead(WrappingHead):
                 that a loss may depend on, since logits are known up to a constant only.
             is_target: (..., C), true at the target, once in a row.
         """
-
-
-def log_odds(behind: Tensor, is_target: Tensor) -> Tensor:
-    """log((1 - p_c) / p_c), (...), of the target c; minus infinity if there is no other class.
-
-    Its softplus is -log p_c with all its digits: 1e-12 does not become 0, as with log-softmax.
-    """
-    return behind.masked_fill(is_target, -torch.inf).logsumexp(dim=-1)
 
 
 class FeatureObjectiveHead(WrappingHead):

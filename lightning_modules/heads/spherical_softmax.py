@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.heads.head import LossHead, masked_mean
-from lightning_modules.heads.objective_head import log_odds
+from lightning_modules.heads.head import LossHead
 
 
 class SphericalSoftmaxHead(LossHead):
@@ -41,22 +40,11 @@ class SphericalSoftmaxHead(LossHead):
             raise ValueError(f"eps is {eps}; it must be positive")
         self.eps = float(eps)
 
-    def uses_fused_loss(self) -> bool:
-        return False
-
     def forward(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             dtype = torch.promote_types(features.dtype, torch.float32)
             outputs = F.linear(features.to(dtype), self.weight.to(dtype))[..., : self.num_classes]
             return torch.log(outputs.square() + self.eps)  # (..., C)
-
-    def loss(self, features: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
-        counted = targets != ignore_index
-        target = torch.where(counted, targets, 0).unsqueeze(-1)  # (..., 1)
-        logits = self(features)
-        is_target = torch.arange(self.num_classes, device=logits.device) == target  # (..., C)
-        odds = log_odds(logits - logits.gather(-1, target), is_target)
-        return masked_mean(F.softplus(odds), counted)
 
     def extra_repr(self) -> str:
         held = f"eps={self.eps:g}" if isinstance(self.eps, float) else "eps of each member"

@@ -9,10 +9,21 @@ import torch
 from lightning_modules.heads import (
     CrossEntropyHead,
     HarmonicHead,
+    LossHead,
     SphericalSoftmaxHead,
     SupervisedContrastiveHead,
 )
-from tests.every_head import CLASSES, WIDTH, build, each, each_head, examples, loss_and_gradients
+from lightning_modules.heads.objective_head import LogitObjectiveHead
+from tests.every_head import (
+    CLASSES,
+    DOCUMENTED,
+    WIDTH,
+    build,
+    each,
+    each_head,
+    examples,
+    loss_and_gradients,
+)
 
 
 @each_head
@@ -125,7 +136,13 @@ def test_with_nothing_but_ignored_targets_loss_and_gradients_are_zero(cls):
     assert all((gradient == 0).all() for gradient in of_parameters.values())
 
 
-@each([CrossEntropyHead, HarmonicHead, SphericalSoftmaxHead])
+def test_the_page_shows_a_geometry_and_an_objective():
+    geometry, objective = DOCUMENTED
+    assert "loss" not in vars(geometry) and "forward" in vars(geometry)
+    assert issubclass(objective, LogitObjectiveHead)
+
+
+@each([CrossEntropyHead, HarmonicHead, SphericalSoftmaxHead, DOCUMENTED[0]])
 @pytest.mark.parametrize("width, classes", [(WIDTH, CLASSES), (64, 300)], ids=["small", "large"])
 def test_loss_is_the_negative_log_of_the_softmax_of_the_logits(cls, width, classes):
     head = build(cls, width, classes)
@@ -154,3 +171,61 @@ def test_a_single_class_is_certain(cls):
         assert loss.item() == pytest.approx(0.0, abs=1e-6)
     assert loss.isfinite()
     assert of_features.isfinite().all() and of_parameters["weight"].isfinite().all()
+
+
+# ---- the loss of a head that writes forward alone ------------------------------------------------
+
+
+class Linear(LossHead):
+    """Inner products as they come, in the precision that they come in."""
+
+    def forward(self, features):
+        return features @ self.weight[: self.num_classes].mT
+
+
+class LinearWithPadding(LossHead):
+    """Takes rows that pad the embedding for classes."""
+
+    def forward(self, features):
+        return features @ self.weight.mT
+
+
+def test_the_default_loss_of_inner_products_is_cross_entropys():
+    ours, theirs = build(Linear), build(CrossEntropyHead)
+    features, targets = examples(6)
+    targets[2] = -100
+    torch.testing.assert_close(
+        loss_and_gradients(ours, features, targets), loss_and_gradients(theirs, features, targets)
+    )
+
+
+def test_the_default_loss_keeps_the_digits_of_a_small_loss():
+    head = build(Linear, width=2, classes=3)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[40.0, 0.0], [0.0, 0.0], [0.0, 0.0]]))
+    loss = head.loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
+    assert loss.item() == pytest.approx(2 * math.exp(-40), rel=1e-5)  # log-softmax would say 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_default_loss_leaves_autocast(dtype):
+    head = build(Linear)
+    features, targets = examples(6)
+    features = features.to(dtype)
+    expected = head.loss(features.float(), targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head(features).dtype == torch.bfloat16
+        loss = head.loss(features, targets)
+    assert torch.equal(loss, expected)
+
+
+def test_the_default_loss_is_never_fused():
+    assert not build(Linear, width=2, classes=5000).uses_fused_loss()
+    assert build(CrossEntropyHead, width=2, classes=5000).uses_fused_loss()
+
+
+def test_logits_of_padding_rows_are_refused_with_what_to_do():
+    head = build(LinearWithPadding)
+    head.tie(torch.nn.Parameter(torch.zeros(CLASSES + 3, WIDTH)), num_padding=3)
+    with pytest.raises(ValueError, match=r"forward gives 12 logits for 9 classes.*in_float32"):
+        head.loss(*examples(6))
