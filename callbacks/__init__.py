@@ -27,34 +27,4 @@ from callbacks.weight_norms import WeightNorms
 from callbacks.word_capacity import WordCapacity
 from callbacks.word_deletion import WordDeletion
 
-__all__ = [
-    "Analogies",
-    "DecisionMap",
-    "EmbeddingGeometry",
-    "ExactResume",
-    "FeatureGeometry",
-    "Generalization",
-    "GracefulStop",
-    "ModelSelection",
-    "NeuronAllocation",
-    "Parallelograms",
-    "PhaseDiagram",
-    "PredictionTable",
-    "Probe",
-    "RunCheckpoint",
-    "RunProgress",
-    "RunSummary",
-    "Speed",
-    "TextSamples",
-    "WeightImages",
-    "WeightNorms",
-    "WordCapacity",
-    "WordDeletion",
-    "check_launch",
-    "checkpoint_to_load",
-    "cluster_plugins",
-    "describe_run",
-    "dry_run_settings",
-    "planned_launch",
-    "run_folder_loggers",
-]
+__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))

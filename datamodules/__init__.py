@@ -7,31 +7,7 @@ from datamodules.mnist import MNIST
 from datamodules.openwebtext import OpenWebText
 from datamodules.sparse_features import SparseFeatures
 from datamodules.sst2 import SST2
-from datamodules.tasks import (
-    EquivalenceClasses,
-    Genealogy,
-    GreaterThan,
-    LatticeCompletion,
-    ModularAddition,
-    PermutationComposition,
-    Task,
-)
+from datamodules.tasks import *
 from datamodules.toy_points import ToyPoints
 
-__all__ = [
-    "IMDB",
-    "MNIST",
-    "SST2",
-    "AlgorithmicData",
-    "CircularFeatures",
-    "EquivalenceClasses",
-    "Genealogy",
-    "GreaterThan",
-    "LatticeCompletion",
-    "ModularAddition",
-    "OpenWebText",
-    "PermutationComposition",
-    "SparseFeatures",
-    "Task",
-    "ToyPoints",
-]
+__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))

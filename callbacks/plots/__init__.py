@@ -24,10 +24,7 @@ from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.loss_curves import LossCurve, loss_curves
 from callbacks.plots.neuron_directions import neuron_directions
 from callbacks.plots.norms_and_biases import norms_and_biases
-from callbacks.plots.parallelogram_losses import (
-    parallelogram_distributions,
-    parallelogram_scatter,
-)
+from callbacks.plots.parallelogram_losses import parallelogram_distributions, parallelogram_scatter
 from callbacks.plots.parallelograms import RankedParallelograms, ranked_parallelograms
 from callbacks.plots.phase_diagram_plot import phase_diagram_plot
 from callbacks.plots.style import house_style, new_figure
@@ -37,37 +34,4 @@ from callbacks.plots.weight_images import weight_images
 from callbacks.plots.weights_over_time import weights_over_time
 from callbacks.plots.word_heatmap import word_heatmap
 
-__all__ = [
-    "DeletionCurve",
-    "GridPoint",
-    "LossCurve",
-    "RankedParallelograms",
-    "accuracy_curves",
-    "allocation_circle",
-    "capacity_bars",
-    "cumulative_explained_variance",
-    "decision_maps",
-    "deletion_curve",
-    "dimensionality_plot",
-    "embedding_grid",
-    "feature_vectors",
-    "first_features",
-    "generalization_scatter",
-    "gram_matrix",
-    "group_colors",
-    "house_style",
-    "loss_curves",
-    "model_colors",
-    "neuron_directions",
-    "new_figure",
-    "norms_and_biases",
-    "parallelogram_distributions",
-    "parallelogram_scatter",
-    "phase_diagram_plot",
-    "ranked_parallelograms",
-    "superposition_sheet",
-    "weight_frames",
-    "weight_images",
-    "weights_over_time",
-    "word_heatmap",
-]
+__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))

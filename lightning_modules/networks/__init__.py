@@ -11,16 +11,4 @@ from lightning_modules.networks.toy_autoencoder import ToyAutoencoder
 from lightning_modules.networks.toy_transformer import ToyTransformer
 from lightning_modules.networks.vmask import VariationalWordMask
 
-__all__ = [
-    "GPT2",
-    "MLP",
-    "FeatureNetwork",
-    "NetworkWithHead",
-    "PixelMLP",
-    "Pixels",
-    "SeededDropout",
-    "TextTransformer",
-    "ToyAutoencoder",
-    "ToyTransformer",
-    "VariationalWordMask",
-]
+__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))

@@ -6,4 +6,4 @@ from lightning_modules.regularizers.importance import importance
 from lightning_modules.regularizers.information import information
 from lightning_modules.regularizers.interaction import interaction
 
-__all__ = ["Form", "column_rms", "importance", "information", "interaction"]
+__all__ = ["Form", "column_rms", "importance", "information", "interaction"]  # Form is a mere name
