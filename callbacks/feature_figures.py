@@ -19,6 +19,13 @@ PAPER_SCALE = 0.8  # of the feature-geometry paper's Figure 4
 PAPER_TRAINING = 0.05  # of the lower half of its Figure 7
 
 
+PAIRS = {
+    "none": "",
+    "correlated": "correlated: active together",
+    "anti-correlated": "anti-correlated: never active together",
+}
+
+
 @dataclass(frozen=True)
 class MemberHistory:
     """One member's weights and losses over training."""
@@ -30,6 +37,15 @@ class MemberHistory:
     title: str
 
 
+def value_name(label: str) -> str:
+    """A value of a sweep as figures call it; of a circle's scale with the symbol of the paper.
+
+    Args:
+        label: As loggers have it, such as ``scale=0.02`` or ``sparsity=0.9,importance=0.7``.
+    """
+    return label.replace(",", ", ").replace("scale=", "scale ℓ = ")
+
+
 def feature_figures(
     weights: Numbers,
     biases: Numbers,
@@ -38,7 +54,9 @@ def feature_figures(
     threshold: float,
     sweep: tuple[Numbers, Numbers] | None,
     hidden_relu: bool,
+    pairs: str,
     title: str,
+    chosen: str,
 ) -> dict[str, Figure]:
     """Figures of sparse features, by file name.
 
@@ -51,7 +69,9 @@ def feature_figures(
             that is swept.
         hidden_relu: Whether a ReLU follows the hidden layer, so that its neurons stand out, and
             WᵀW is not what the outputs hear.
+        pairs: The kind of pairs that features 2k and 2k + 1 are, ``none`` of independent ones.
         title: Of the figures.
+        chosen: For the titles of figures of one member of each value: which one that is.
     """
     from callbacks.plots import (
         dimensionality_plot,
@@ -60,15 +80,19 @@ def feature_figures(
         superposition_sheet,
     )
 
-    options: dict[str, Any] = {"names": names, "threshold": threshold, "title": title}
+    of_one = f"{title}{chosen}"
+    options: dict[str, Any] = {"names": names, "threshold": threshold, "title": of_one}
     found = {"superposition": superposition_sheet(weights, **options)}
     if hidden_relu:
         found["neuron_directions"] = neuron_directions(weights, **options)
     else:
-        found["gram_matrix"] = gram_matrix(weights, biases, names=names, title=title)
+        found["gram_matrix"] = gram_matrix(
+            weights, biases, names=names, pairs=PAIRS[pairs], title=of_one
+        )
     if sweep is not None:
+        seeds = len(sweep[0]) // len(weights)
         found["dimensionality"] = dimensionality_plot(
-            *sweep, threshold=threshold, title=f"{title}, all seeds"
+            *sweep, threshold=threshold, title=title + f" · all {seeds} seeds" * (seeds > 1)
         )
     return found
 
@@ -111,7 +135,7 @@ def ring_figures(
         "rings": rings,
         "norms_and_biases": norms_and_biases(weights, biases, names=names, title=title),
         "first_features": first_features(
-            weights[nearest], title=f"{title}, scale={scales[nearest]:g}"
+            weights[nearest], title=f"{title}, {value_name(f'scale={scales[nearest]:g}')}"
         ),
     }
     shown = {"weights_over_time": len(scales) - 1} if histories else {}

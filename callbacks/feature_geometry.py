@@ -17,10 +17,12 @@ from callbacks.feature_figures import (
     feature_figures,
     ring_animation,
     ring_figures,
+    value_name,
 )
 from callbacks.member_settings import differing_settings
 from callbacks.metrics import (
     basis_alignment,
+    basis_sparsity,
     bias_profile,
     cluster_count,
     cluster_tightness,
@@ -164,6 +166,7 @@ class FeatureGeometry(Probe):
             "norm": _mean_over(norms, represented),
             "norm_spread": _spread_over(norms, represented),
             "basis_alignment": _mean_over(basis_alignment(weights), represented),
+            "basis_sparsity": _mean_over(basis_sparsity(weights), represented),
             "clusters": cluster_count(weights, self.linkage),
             "cluster_tightness": cluster_tightness(weights),
             "bias_mean": profile.mean,
@@ -213,7 +216,7 @@ class FeatureGeometry(Probe):
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
         shown = self._shown(trainer, module)
-        names = [label.replace(",", ", ") for label in shown]
+        names = [value_name(label) for label in shown]
         chosen = list(shown.values())
         weights = self.arrays["weights"].cpu().numpy()
         biases = self.arrays["biases"].cpu().numpy()[chosen]
@@ -232,11 +235,13 @@ class FeatureGeometry(Probe):
                 names,
                 captions=captions,
                 scales=[float(settings[member]["scale"]) for member in chosen],
-                histories=[self._member_history(module, *one) for one in shown.items()]
+                histories=[self._member_history(module, *one, which) for one in shown.items()]
                 if len(self.steps) > 1
                 else [],
                 title=f"{size} features on a circle in {hidden} dimensions{which}",
             )
+        pairs = getattr(data, "pairs", "none")
+        paired = f", {pairs} in pairs" if self._in_pairs else ""
         sparsity = [value.get("sparsity") for value in settings]
         sweep = None
         if len(set(sparsity)) > 1 and all(isinstance(s, int | float) for s in sparsity):
@@ -248,7 +253,9 @@ class FeatureGeometry(Probe):
             threshold=0.5 if self.threshold is None else self.threshold,
             sweep=sweep,
             hidden_relu=module.hparams.get("kind") == "relu_hidden",
-            title=f"{size} features in {hidden} dimensions{when(trainer)}{which}",
+            pairs=pairs,
+            title=f"{size} features in {hidden} dimensions{paired}{when(trainer)}",
+            chosen=which,
         )
 
     def animations(
@@ -256,8 +263,10 @@ class FeatureGeometry(Probe):
     ) -> Mapping[str, list[NDArray[np.uint8]]]:
         if not self._on_circle or len(self.steps) < 2:
             return {}
-        label, member = list(self._shown(trainer, module).items())[-1]  # the smallest, by habit
-        return {"training": ring_animation(self._member_history(module, label, member))}
+        shown = self._shown(trainer, module)
+        label, member = list(shown.items())[-1]  # the smallest, by habit
+        history = self._member_history(module, label, member, self._chosen(module, shown))
+        return {"training": ring_animation(history)}
 
     def _shown(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, int]:
         """The member that figures show of each value: the seed with the least held-out loss."""
@@ -273,14 +282,14 @@ class FeatureGeometry(Probe):
         seeds = len(self.arrays["weights"]) // len(shown)
         return f" · of {seeds} seeds the one with the least loss" if seeds > 1 else ""
 
-    def _member_history(self, module: Any, label: str, member: int) -> MemberHistory:
+    def _member_history(self, module: Any, label: str, member: int, which: str) -> MemberHistory:
         steps = np.array(self.steps)
         losses = torch.stack([kept[member] for kept in self._losses]).numpy()
         known = np.isfinite(losses)
         weights = torch.stack([kept[member] for kept in self._history]).numpy()
         optimizer = OPTIMIZERS.get(module.hparams.get("optimizer"), "")
         where = "{} features on a circle in {} dimensions".format(*weights.shape[1:])
-        title = ", ".join(filter(None, [where, label, optimizer]))
+        title = ", ".join(filter(None, [where, value_name(label), optimizer])) + which
         return MemberHistory(weights, steps, losses[known], steps[known], title)
 
     # ---- resume --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from callbacks.plots.arrays import Floats, as_floats
-from callbacks.plots.style import whole_number
+from callbacks.plots.style import NOTE_SIZE, QUIET, whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +45,13 @@ class Course(NamedTuple):
         if not known.any():
             return np.full(len(steps), np.nan)
         return np.asarray(np.interp(steps, self.loss_steps[known], self.losses[known], np.nan))
+
+    @property
+    def unmeasured(self) -> str:
+        """What a note says where the loss was not measured from the first step on, else empty."""
+        known = self.loss_steps[np.isfinite(self.losses)]
+        late = len(known) > 0 and known[0] > self.steps[0]
+        return f"the loss is first measured at step {known[0]:,.0f}" if late else ""
 
     def choose(self, count: int) -> NDArray[np.int64]:
         """Indices of at most `count` recorded steps: the first, and others evenly in logarithms.
@@ -87,7 +94,8 @@ def as_course(
 def draw_loss(axes: Axes, course: Course, marked: Floats) -> None:
     """The loss curve, its axes logarithmic where that shows more; `marked` steps decide the x axis.
 
-    A step 0 is on the axis too: below the first marked step after it the axis is linear.
+    A step 0 is on the axis too: below the first marked step after it the axis is linear. An axis of
+    losses that does not begin at 0 says so, and by how much of the largest loss they differ.
     """
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
@@ -116,7 +124,13 @@ def draw_loss(axes: Axes, course: Course, marked: Floats) -> None:
     elif axes.get_yscale() == "linear":
         low, high = float(values.min()), float(values.max())
         if 0.5 * high < low < high:  # from 0 on, such a curve would be a flat line
-            axes.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low))
+            axes.set_ylim(low - 0.15 * (high - low), high + 0.25 * (high - low))
+            axes.annotate(
+                f"axis cut: the loss changes by {100 * (high - low) / high:.2g} %", (1.0, 1.0),
+                xycoords="axes fraction", xytext=(-2, -3), textcoords="offset points",
+                ha="right", va="top", size=NOTE_SIZE, color=QUIET, zorder=5,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
+            )  # fmt: skip
         else:
             axes.set_ylim(0 if low >= 0 else None, 1.06 * high or 1.0)
         axes.locator_params(axis="y", nbins=4)

@@ -100,13 +100,15 @@ def dimensionality_plot(
         _label_axis(axes, low, high)
         axes.set_ylabel("dimensionality D of a feature")
         dots: dict[str, Any] = {"linestyle": "", "marker": "o", "markeredgewidth": 0}
+        counts = {int((sparse == column).sum()) for column in columns}
+        of = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        median = f": median of {of} seeds" if max(counts) > 1 else ""
         handles = [
             Line2D([], [], color=FEATURE, markersize=4, label="feature", **dots),
             Line2D([], [], color=WEAK, markersize=3, label=f"norm below {threshold:g}", **dots),
-            Line2D(
-                [], [], color=MEAN, marker="o", markersize=3.5, linewidth=1.2, label="D* = H/‖W‖²"
-            ),
-        ]
+            Line2D([], [], color=MEAN, marker="o", markersize=3.5, linewidth=1.2,
+                   label=f"D* = H/‖W‖²{median}"),
+        ]  # fmt: skip
         axes.legend(
             handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, borderaxespad=0.0
         )

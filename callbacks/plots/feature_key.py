@@ -58,7 +58,10 @@ def name_panel(axes: Axes, name: str, caption: str, width: float) -> None:
 
 
 def draw_feature_key(figure: Figure, look: Look, *, left: float, bottom: float) -> None:
-    """A strip of the features' colours, with the first and last feature at its ends, in inches."""
+    """A strip of the features' colours, with the first and last feature at its ends, in inches.
+
+    Of circular features it says which angle is which.
+    """
     width, height = figure.get_size_inches()
     strip = figure.add_axes((left / width, bottom / height, 1.5 / width, 0.08 / height))
     strip.imshow(look.colors[None], aspect="auto", interpolation="nearest")
@@ -66,11 +69,11 @@ def draw_feature_key(figure: Figure, look: Look, *, left: float, bottom: float) 
     for side in strip.spines.values():
         side.set_visible(False)
     last = len(look.colors) - 1
-    order = "round the circle" if look.circular else "in order"
+    order = f" · feature i at angle 2π · i/{last + 1}" if look.circular else ", in order"
     font: dict[str, Any] = {"size": NOTE_SIZE - 0.5, "color": QUIET, "va": "center"}
     ends = (
         ("feature 0", -0.04, "right"),
-        (f"{last}, {order}" if last else "the only feature", 1.04, "left"),
+        (f"{last}{order}" if last else "the only feature", 1.04, "left"),
     )
     for text, x, align in ends:
         strip.annotate(

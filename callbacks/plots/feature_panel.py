@@ -11,7 +11,8 @@ from callbacks.plots.arrays import Floats
 from callbacks.plots.feature_frame import View, project
 from callbacks.plots.feature_key import Look
 from callbacks.plots.feature_weights import clusters_of
-from callbacks.plots.style import FAINT, INK, LINE, NOTE_SIZE, QUIET
+from callbacks.plots.labels import spread_labels
+from callbacks.plots.style import FAINT, INK, LINE, NOTE_SIZE, POINTS_PER_INCH, QUIET
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +78,7 @@ def draw_features(
     else:
         _draw_points(axes, places, near, look, last)
     if counts:
-        _write_counts(axes, rows[:last], places[:last], reach)
+        _write_counts(axes, rows[:last], places[:last], reach, look.panel)
 
 
 def _draw_axes(axes: Axes, frame: Floats, view: View, longest: float) -> None:
@@ -180,20 +181,28 @@ def counted_clusters(rows: Floats) -> list[NDArray[np.int64]]:
     return found if few else []
 
 
-def _write_counts(axes: Axes, rows: Floats, places: Floats, reach: float) -> None:
-    for indices in counted_clusters(rows):
-        centre = places[indices].mean(axis=0)
-        length = float(np.linalg.norm(centre))
-        x, y = centre / length if length > 0.05 * reach else np.array([0.0, 1.0])
+def _write_counts(axes: Axes, rows: Floats, places: Floats, reach: float, panel: float) -> None:
+    """The sizes of tight clusters beside them, clear of one another and of other clusters."""
+    from matplotlib.patheffects import withStroke
+
+    clusters = counted_clusters(rows)
+    if not clusters:
+        return
+    centres = np.stack([places[indices].mean(axis=0) for indices in clusters])
+    unit = panel * POINTS_PER_INCH / (2 * reach)  # points on the paper, of a length of 1
+    texts = [f"{len(indices)}" for indices in clusters]
+    offsets = spread_labels(centres * unit, texts, size=NOTE_SIZE - 0.5)
+    for text, centre, offset in zip(texts, centres, offsets, strict=True):
         axes.annotate(
-            f"{len(indices)}",
+            text,
             (centre[0], centre[1]),
-            xytext=(8 * x, 8 * y),
+            xytext=(offset[0], offset[1]),
             textcoords="offset points",
             ha="center",
-            va="center",
+            va="center_baseline",
             size=NOTE_SIZE - 0.5,
             color=INK,
             annotation_clip=False,
+            path_effects=[withStroke(linewidth=1.6, foreground="white")],  # on lines
             zorder=4,
         )

@@ -13,6 +13,7 @@ from callbacks.plots.colors import MISSING
 from callbacks.plots.feature_weights import as_biases, as_members, interference_of
 from callbacks.plots.heading import fit_heading
 from callbacks.plots.style import (
+    INK,
     LABEL_SIZE,
     NOTE_SIZE,
     QUIET,
@@ -41,6 +42,7 @@ def gram_matrix(
     *,
     names: Sequence[str] | None = None,
     shared_scale: bool = True,
+    pairs: str = "",
     title: str = "",
 ) -> Figure:
     """Draw W Wᵀ (N, N), the paper's WᵀW, of every model, with the features' norms and interference.
@@ -57,6 +59,8 @@ def gram_matrix(
         names: S texts above the panels, such as "1−S = 0.1".
         shared_scale: If not, each model's colours go to its own largest value, which is written
             above it: for models whose weights differ in size, as rings' of different scales do.
+        pairs: What the pairs of features 2k and 2k + 1 are, such as "correlated: active together".
+            They are listed with it above, and framed in every matrix; empty draws none.
         title: Of the figure.
 
     Raises:
@@ -83,6 +87,8 @@ def gram_matrix(
         f"bars: norm to {_top(norms):.2g}, interference Σ(Ŵ_i·W_j)² to {_top(interference):.2g} "
         "(pale: of a norm below half of the model's largest)",
     ]
+    if pairs:
+        notes.insert(0, f"frames: partners {_list_pairs(size)}, {pairs}")
     heading = fit_heading(title, notes, width - 2 * MARGIN)
     height = heading.height + rows * (CAPTION + side) + FOOT
     shared = _scale(products, offsets)
@@ -102,6 +108,8 @@ def gram_matrix(
             matrix = place_axes(figure, left=x, right=width - x - side, **box)
             _draw_image(matrix, products[index], scales[index])
             _number(matrix, size)
+            if pairs:
+                _frame_pairs(matrix, size)
             _name(matrix, members.names[index], side)
             if not shared_scale:
                 _head(matrix, f"±{scales[index].vmax:.2g}", "right")
@@ -170,6 +178,25 @@ def _number(axes: Axes, size: int) -> None:
     axes.set_yticks(range(0, size, step))
     axes.set_xticks([])
     axes.tick_params(length=2, pad=1.5, labelsize=NOTE_SIZE - 1)
+
+
+def _list_pairs(size: int) -> str:
+    """0–1, 2–3, … of features 0 to `size` - 1."""
+    found = [f"{first}–{first + 1}" for first in range(0, size - 1, 2)]
+    return ", ".join(found if len(found) <= 4 else [*found[:2], "…", found[-1]])
+
+
+def _frame_pairs(axes: Axes, size: int) -> None:
+    """A frame round the four entries of each pair of features 2k and 2k + 1."""
+    from matplotlib.patches import Rectangle
+
+    for first in range(0, size - 1, 2):
+        axes.add_patch(
+            Rectangle(
+                (first - 0.5, first - 0.5), 2, 2, fill=False, edgecolor=INK, linewidth=1.4,
+                zorder=3, clip_on=False,
+            )
+        )  # fmt: skip
 
 
 def _name(axes: Axes, text: str, side: float) -> None:

@@ -90,8 +90,12 @@ def _in_points(points: Floats, marks: Marks) -> Floats:
 
 def draw_panel(
     axes: Axes, points: Floats, colors: Floats | None, edges: NDArray[np.int64], marks: Marks
-) -> None:
-    """Draw the points (P, 2) in their colours (P, 4) above the edges (M, 2), in a square frame."""
+) -> int:
+    """Draw the points (P, 2) in their colours (P, 4) above the edges (M, 2), in a square frame.
+
+    Returns:
+        How many of the finite points have no room for their label, or are drawn without any.
+    """
     from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgba
 
@@ -102,7 +106,7 @@ def draw_panel(
     finite = finite_rows(points)
     if not finite.any():
         axes.text(0, 0, "no finite points", ha="center", va="center", size=NOTE_SIZE, color=QUIET)
-        return
+        return 0
     if len(edges):
         whole = edges[finite[edges].all(axis=1)]
         axes.add_collection(
@@ -145,7 +149,8 @@ def draw_panel(
                 va="center_baseline",
                 zorder=3,
             )
-    elif marks.mode == "beside":
+        return int(finite.sum() - carries.sum())
+    if marks.mode == "beside":
         size = 6.5
         placed = beside(
             positions, marks.labels, size=size, diameter=marks.diameter, half_width=marks.panel / 2
@@ -162,3 +167,5 @@ def draw_panel(
                 va="center_baseline",
                 zorder=3,
             )
+        return int(finite.sum()) - len(placed)
+    return int(finite.sum())

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from callbacks.plots.course import LOSS_COLOR, Course, as_course, draw_loss
-from callbacks.plots.feature_frame import View, principal_frame
-from callbacks.plots.feature_key import feature_look, name_panel
+from callbacks.plots.course import LOSS_COLOR, as_course, draw_loss
+from callbacks.plots.feature_frame import VIEWS, View, principal_frame
+from callbacks.plots.feature_key import draw_feature_key, feature_look, name_panel
 from callbacks.plots.feature_panel import draw_features
 from callbacks.plots.heading import fit_heading
 from callbacks.plots.style import house_style, new_figure, place_axes
 
 MARGIN, PANEL, LEFT, CURVE, CAPTION, AXIS = 0.15, 2.6, 0.75, 2.7, 0.34, 0.5  # inches
+KEY = 0.3  # inches below the panels, for the key to the colours
 RIGHT = 0.34  # of the curve, for half of its last tick's number
 
 
@@ -33,7 +34,8 @@ def weight_frames(
     """The pictures of an animation: rows of W at a step, and where on the loss curve that is.
 
     After the animations behind Figure 7 of the feature-geometry paper. Scale and frame are those of
-    `weights_over_time`. With Pillow they become a file:
+    `weights_over_time`. The curve has no mark before its first loss. With Pillow they become a
+    file:
 
         first, *others = [Image.fromarray(frame) for frame in weight_frames(...)]
         first.save("training.gif", save_all=True, append_images=others, duration=100, loop=0)
@@ -68,9 +70,9 @@ def weight_frames(
     size, hidden = course.weights.shape[1:]
     chosen: tuple[View, ...] = views or (("top",) if hidden < 3 else ("oblique", "top"))
     width = MARGIN + len(chosen) * PANEL + LEFT + CURVE + RIGHT
-    heading = fit_heading(title, [], width - 2 * MARGIN)
+    heading = fit_heading(title, [course.unmeasured], width - 2 * MARGIN)
     top = heading.height + CAPTION
-    height = top + PANEL + MARGIN
+    height = top + PANEL + KEY
     look = feature_look(size, circular=circular, panel=PANEL)
     frame = principal_frame(course.last_rows, circular=circular)
     count = min(most_frames, len(course.steps))
@@ -80,9 +82,8 @@ def weight_frames(
         figure = new_figure(width, height)
         heading.draw(figure, MARGIN)
         left = MARGIN + len(chosen) * PANEL + LEFT
-        curve = place_axes(
-            figure, left=left, right=RIGHT, top=top + 0.1, bottom=AXIS + MARGIN - 0.05
-        )
+        curve = place_axes(figure, left=left, right=RIGHT, top=top + 0.1, bottom=AXIS + KEY - 0.05)
+        draw_feature_key(figure, look, left=MARGIN + 0.62, bottom=0.12)
         draw_loss(curve, course, course.steps[indices])
         (dot,) = curve.plot([], [], "o", color=LOSS_COLOR, markersize=6, clip_on=False, zorder=4)
         panels = [
@@ -91,7 +92,7 @@ def weight_frames(
                 left=MARGIN + place * PANEL,
                 right=width - MARGIN - (place + 1) * PANEL,
                 top=top,
-                bottom=MARGIN,
+                bottom=KEY,
             )
             for place in range(len(chosen))
         ]
@@ -100,13 +101,10 @@ def weight_frames(
             for axes, view in zip(panels, chosen, strict=True):
                 axes.clear()
                 draw_features(axes, course.weights[index], frame, view, look, reach=course.reach)
-                name_panel(axes, _name(course, index) if axes is panels[0] else view, "", PANEL)
+                name = f"step {course.steps[index]:,.0f}" if axes is panels[0] else ""
+                name_panel(axes, name, VIEWS[view], PANEL)
             step = course.steps[index : index + 1]
             dot.set_data(step, course.loss_at(step))
             canvas.draw()
             pictures.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     return pictures
-
-
-def _name(course: Course, index: int) -> str:
-    return f"step {course.steps[index]:,.0f}"

@@ -60,7 +60,7 @@ def weights_over_time(
     panel = float(np.clip(10.4 / count - GAP, 1.2, 2.0))
     across = count * (panel + GAP) - GAP
     width = LEFT + max(across, 3.6) + RIGHT
-    notes = ["all panels on one scale", "norm: the rows' mean length"]
+    notes = ["all panels on one scale", "norm: the rows' mean length", course.unmeasured]
     heading = fit_heading(title, notes, width - 2 * MARGIN)
     top = heading.height + CAPTION
     curve = top + panel + BRIDGE

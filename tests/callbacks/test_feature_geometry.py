@@ -58,6 +58,7 @@ def test_orthogonal_features_are_not_superposed():
     found = measured(torch.eye(3), data)
     assert (found["represented"], found["superposed"]) == (3, 0)
     assert found["basis_alignment"] == pytest.approx(1.0)
+    assert found["basis_sparsity"] == pytest.approx(2 / 3)
 
 
 def test_partners_of_pairs_are_compared_where_both_are_represented():
@@ -150,7 +151,7 @@ def test_the_first_features_are_those_of_the_scale_nearest_to_the_papers(monkeyp
             scales=scales, histories=[], title="rings",
         )  # fmt: skip
         assert shown["weights"].tolist() == weights[expected].tolist()
-        assert shown["title"] == f"rings, scale={scales[expected]:g}"
+        assert shown["title"] == f"rings, scale ℓ = {scales[expected]:g}"
 
 
 def test_training_is_shown_of_the_last_scale_and_of_the_one_near_a_twentieth(monkeypatch):
@@ -184,9 +185,51 @@ def test_figures_show_the_seed_with_the_least_loss_of_each_value_and_say_so():
     model._scores["val/loss"] = torch.tensor([3.0, 1.0, 2.0, math.nan, 5.0, 4.0])
     shown = probe._shown(trainer, model)
     assert shown == {"sparsity=0": 1, "sparsity=0.9": 5}
-    (sheet,) = [f for name, f in probe.figures(trainer, model).items() if name == "superposition"]
-    titles = " ".join(text.get_text() for text in sheet.texts)
-    assert "of 3 seeds the one with the least loss" in " ".join(titles.split())
+    figures = probe.figures(trainer, model)
+    titles = {
+        name: " ".join(" ".join(text.get_text() for text in figure.texts).split())
+        for name, figure in figures.items()
+    }
+    for name in ("superposition", "gram_matrix"):
+        assert "of 3 seeds the one with the least loss" in titles[name]
+    # The dimensionality is that of every seed's features.
+    assert (
+        "all 3 seeds" in titles["dimensionality"] and "least loss" not in titles["dimensionality"]
+    )
+
+
+def test_the_training_of_a_ring_says_which_seed_it_is_and_calls_the_scale_by_its_symbol():
+    model = FeatureAutoencoder(6, num_values=2, hidden_dim=3, num_seeds=2, compile="never")
+    data = CircularFeatures(6, [1.0, 0.02], batch_size=8, steps_per_epoch=3, val_steps=1)
+    probe = FeatureGeometry(threshold=None, every_n_epochs=1)
+    trainer = trainer_with(probe, 1)
+    trainer.fit(model, datamodule=data)
+    figures = probe.figures(trainer, model)
+    texts = " ".join(text.get_text() for text in figures["weights_over_time"].texts)
+    title = "6 features on a circle in 3 dimensions, scale ℓ = 0.02, Adam"
+    assert texts.startswith(f"{title} · of 2 seeds the one with the least loss")
+    names = {text.get_text() for axes in figures["rings"].axes for text in axes.texts}
+    assert {"scale ℓ = 1", "scale ℓ = 0.02"} <= names
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        ("correlated", "partners 0–1, 2–3, correlated: active together"),
+        ("anti-correlated", "partners 0–1, 2–3, anti-correlated: never active together"),
+        ("none", None),
+    ],
+)
+def test_figures_of_pairs_say_which_features_are_partners_and_of_which_kind(pairs, said):
+    model = FeatureAutoencoder(4, hidden_dim=2, compile="never")
+    data = SparseFeatures(4, 0.9, pairs=pairs, batch_size=8, steps_per_epoch=1, val_steps=1)
+    probe = FeatureGeometry()
+    trainer = trainer_with(probe, 1)
+    trainer.fit(model, datamodule=data)
+    for name, figure in probe.figures(trainer, model).items():
+        texts = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+        assert (f"{pairs} in pairs" in texts) == (said is not None)
+        assert name != "gram_matrix" or (said or "4 features in 2 dimensions") in texts
 
 
 def test_a_module_without_features_is_refused():

@@ -82,7 +82,7 @@ def test_a_seed_that_no_run_has_is_replaced_by_the_median_and_the_legend_says_so
     expected = np.median(point.arrays["test_accuracy"], axis=0)
     assert curve(figure.axes[0], "test") == pytest.approx(expected)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend[-1] == "strong: median, as seed 3 has not been run, faint: all"
+    assert legend[-1] == "strong: median, as seed 3 has not been run, faint: each of 3 seeds"
 
 
 def test_leak_of_the_seed_is_a_dashed_line_where_there_is_one():
@@ -124,13 +124,32 @@ def test_points_without_room_for_their_number_are_small_dots_not_blank_discs():
     assert sizes.min() < sizes.max() / 4
 
 
-def test_where_most_numbers_have_no_room_all_points_are_small_dots():
+def test_where_most_discs_would_cover_one_another_numbers_stand_beside_small_dots():
     crowded = run("crowded", seeds=[0])
-    crowded.arrays["coordinates"][0] = np.stack([np.arange(31) // 3, np.zeros(31)], axis=-1)
+    places = np.arange(31.0)
+    places[-1] = 40.0  # the others are so close that fewer than half could be on discs
+    crowded.arrays["coordinates"][0] = np.stack([places, np.zeros(31)], axis=-1)
     _, _, roomy, below = case_study([run("roomy", seeds=[0]), crowded]).axes
-    assert not any(text.isdigit() for text in texts(below))
+    numbered = [text for text in below.texts if text.get_text().isdigit()]
+    assert len(numbered) > 20
+    for text in numbered:  # each nearer to its own dot than to any other
+        x, y = text.get_position()
+        assert np.abs(places - x).argmin() == int(text.get_text())
+        assert abs(y) > 0.5
     discs, dots = (axes.collections[-1].get_sizes() for axes in (roomy, below))
     assert max(dots) < min(discs) / 4
+    assert not roomy.get_xlabel()
+    assert below.get_xlabel() in ("", f"no room for {31 - len(numbered)} of 31 numbers")
+
+
+def test_numbers_without_room_are_counted_below_the_embedding():
+    point = run("standard", seeds=[0])
+    point.arrays["coordinates"][0, 20:] = 0.0  # eleven on top of one another
+    _, below = case_study([point]).axes
+    assert sum(text.isdigit() for text in texts(below)) == 21
+    assert below.get_xlabel() == "no room for 10 of 31 numbers"
+    point.arrays["coordinates"][0, 25:] = np.nan  # these are no points at all
+    assert case_study([point]).axes[1].get_xlabel() == "no room for 4 of 31 numbers"
 
 
 def test_seeds_that_never_generalise_are_counted():

@@ -26,6 +26,10 @@ def grid(leak: float = 0.25, tasks: tuple[str, ...] = ("lattice", "circle")) -> 
     return points
 
 
+def legend(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def line(axes, label: str) -> tuple[np.ndarray, np.ndarray]:
     (found,) = [line for line in axes.lines if line.get_label() == label]
     return np.asarray(found.get_xdata()), np.asarray(found.get_ydata())
@@ -71,8 +75,7 @@ def test_without_a_leak_there_is_one_row_and_clean_accuracy_is_not_asked_for():
         del point.metrics["test/accuracy_clean"]
     figure = data_efficiency(points)
     assert len(figure.axes) == 2
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == list(MODELS)
+    assert legend(figure) == [*MODELS, "line: median, band: quartiles of 3 seeds"]
 
 
 def test_all_panels_share_the_whole_scale():
@@ -92,6 +95,50 @@ def test_missing_point_leaves_a_gap_and_nan_is_left_out_of_the_median():
     assert np.isnan(gap).tolist() == [False, True, False]
     _, whole = line(figure.axes[0], "harmonic MLP")
     assert whole[2] == pytest.approx(0.45 + 0.05 + 0.02)
+
+
+def test_the_legend_says_of_how_many_seeds_and_for_each_model_where_they_differ():
+    points = grid(leak=0.0)
+    fewer = [p for p in points if p.labels["train fraction"] == "0.5"]
+    for point in fewer:
+        point.metrics["test/accuracy"][:2] = np.nan  # one seed of three is left
+    assert legend(data_efficiency(points))[-1] == "line: median, band: quartiles of 1 to 3 seeds"
+    for point in points:
+        point.metrics["test/accuracy"] = np.arange(2.0 + (point.labels["model"] == MODELS[0]))
+    assert legend(data_efficiency(points)) == [
+        "cross-entropy MLP (3 seeds)",
+        "harmonic MLP (2 seeds)",
+        "line: median, band: quartiles",
+    ]
+
+
+def test_a_panel_says_which_lines_lack_fractions_or_are_not_run():
+    points = grid()
+    lattice = {("harmonic MLP", fraction) for fraction in FRACTIONS} | {(MODELS[0], "0.9")}
+    for point in list(points):
+        task, model, fraction = point.labels.values()
+        if task == "lattice" and (model, fraction) in lattice:
+            points.remove(point)
+    upper, complete, *lower = data_efficiency(points).axes
+    notes = upper.get_legend()
+    assert [text.get_text() for text in notes.get_texts()] == ["2 of 3 fractions run", "not run"]
+    assert [item.get_color() for item in notes.get_lines()] == model_colors(MODELS)
+    assert not any(axes.get_legend() for axes in (complete, *lower))
+
+
+def test_a_task_without_any_point_has_no_panel():
+    points = [point for point in grid() if point.labels["task"] == "circle"]
+    assert len(data_efficiency(points).axes) == 2
+
+
+def test_a_median_between_two_gaps_keeps_its_quartiles():
+    points = grid(tasks=("lattice",))
+    del points[4]  # harmonic MLP at 0.5
+    axes = data_efficiency(points).axes[0]
+    bars = [item for item in axes.lines if item.get_label().startswith("_")]
+    assert [list(bar.get_xdata()) for bar in bars] == [[0.1, 0.1], [0.9, 0.9]]
+    for bar, start in zip(bars, (0.1, 0.5), strict=True):  # accuracies: start, 0.04 and 0.2 more
+        assert bar.get_ydata() == pytest.approx([start + 0.02, start + 0.12])
 
 
 def test_models_have_their_colours_of_every_figure():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.studies import exponents
@@ -90,6 +91,19 @@ def test_seeds_that_reach_90_percent_are_counted_below_their_exponent():
     written = {text.get_text(): text.xy[0] for text in axes.texts}
     assert (written["1/3"], written["3/3"]) == (1, 2)
     assert "reach 90 %:" in written
+
+
+def test_the_legend_says_what_line_band_and_dots_are_and_of_how_many_seeds():
+    points = [point("lattice", "1", (100.0, np.nan)), point("lattice", "2")]
+    for drawn, last in ((points, ["one that never got there"]), (points[1:], [])):
+        figure = exponents(drawn)
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        seeds = "one of 2 to 3 seeds" if last else "one of 3 seeds"
+        assert texts == ["median", "quartiles", seeds, *last]
+    (hollow,) = (i for i in exponents(points).axes[2].collections if i.get_label() == "never" and
+                 len(i.get_offsets()))  # fmt: skip
+    shown = exponents(points).legends[0].get_lines()[-1]
+    assert to_hex(hollow.get_edgecolor()[0]) == to_hex(shown.get_markeredgecolor())
 
 
 def test_missing_point_leaves_a_gap_in_every_row():

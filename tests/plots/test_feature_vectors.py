@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -91,6 +93,26 @@ def test_tight_clusters_are_counted_and_a_smooth_ring_is_none():
     assert sorted(t.get_text() for t in below.texts if t.get_text().isdigit()) == ["2", "3", "5"]
     assert clusters_of(ring(400)) == []  # linked all round, and as wide as a ring
     assert clusters_of(ring(90)) == []
+
+
+def test_counts_of_clusters_that_lie_over_one_another_stand_apart():
+    # From above the third and fourth are at one place, and the fifth is right beside them.
+    angle = np.repeat([0.0, 2.0, 4.0, 4.0, 4.06], [9, 8, 3, 7, 5])
+    depth = np.repeat([0.0, 0.0, 0.4, -0.4, 0.0], [9, 8, 3, 7, 5])
+    rows = np.column_stack([np.cos(angle), np.sin(angle), depth])
+    _, below = pictures(feature_vectors(rows, circular=True))
+    counts = [text for text in below.texts if text.get_text().isdigit()]
+    assert sorted(text.get_text() for text in counts) == ["3", "5", "7", "8", "9"]
+    below.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in counts]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.padded(1).overlaps(other)
+
+
+def test_the_key_says_at_which_angle_a_feature_lies():
+    texts = [t.get_text() for axes in feature_vectors(ring(), circular=True).axes
+             for t in axes.texts]  # fmt: skip
+    assert "89 · feature i at angle 2π · i/90" in texts
 
 
 def test_names_captions_and_norms_stand_above_and_many_models_are_wrapped():

@@ -99,3 +99,17 @@ def test_biases_that_are_not_finite_are_left_out_and_it_is_said():
     assert "not finite are left out" in " ".join(text.get_text() for text in figure.texts)
     (line,) = (ln for axes in figure.axes for ln in axes.lines if ln.get_label() == "-bias")
     assert np.isnan(line.get_ydata()).tolist() == [False, True, False]
+
+
+def test_partners_are_listed_and_framed_in_every_matrix():
+    weights = RNG.normal(size=(2, 12, 3))
+    figure = gram_matrix(weights, RNG.normal(size=(2, 12)), pairs="correlated: active together")
+    notes = " ".join(text.get_text() for text in figure.texts)
+    assert "frames: partners 0–1, 2–3, …, 10–11, correlated: active together" in notes
+    matrices = [image.axes for image in images(figure) if image.get_array().shape == (12, 12)]
+    assert len(matrices) == 2
+    for axes in matrices:
+        assert [(p.get_xy(), p.get_width(), p.get_height()) for p in axes.patches] == [
+            ((first - 0.5, first - 0.5), 2, 2) for first in range(0, 12, 2)
+        ]
+    assert "partners" not in " ".join(text.get_text() for text in gram_matrix(weights).texts)

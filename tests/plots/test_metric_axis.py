@@ -118,3 +118,29 @@ def test_captions_are_wrapped_to_their_width_without_a_word_left_alone():
     assert all(text_width(row, LABEL_SIZE) <= 2.4 * POINTS_PER_INCH for row in rows)
     assert len(rows[1].split()) > 2
     assert height > panel_captions(["short"], 2.4).height
+
+
+def test_delays_may_be_0_or_below_and_have_a_strip_for_never_behind_all_numbers():
+    values = np.array([0.0, -12.0, 80.0, 2714.0, np.nan])
+    axes = panel("delays", values)
+    written = labels(axes)
+    assert written[-1] == "never" and {"−10", "0", "100"} <= set(written)
+    boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+    axis = metric_axis("delays", values)
+    assert axis.low < -12 and 2714 < axis.high < axis.never < axis.end
+    assert axis.places(values) == pytest.approx([0, -12, 80, 2714, axis.never])
+    # Equal steps around 0 and equal ratios far from it take equal lengths of the axis.
+    x = axes.transData.transform([(v, 0) for v in (-0.2, 0.0, 0.2, 20, 200, 2000)])[:, 0]
+    lengths = np.diff(x)
+    assert lengths[0] == pytest.approx(lengths[1])
+    assert lengths[3] == pytest.approx(lengths[4], rel=1e-3)
+    median = axis.quartiles([np.array([3.0, np.nan, np.nan]), np.array([-2.0, 0.0, np.nan])])[1]
+    assert median == pytest.approx([axis.never, 0.0])
+
+
+@pytest.mark.parametrize("values", [[np.nan, np.nan], [0, 0], [1, 5, 3], [np.nan, 193]])
+def test_few_delays_can_be_drawn(values):
+    for side in ("x", "y"):
+        written = labels(panel("delays", values, side), side)
+        assert written[-1] == "never" and "0" in written

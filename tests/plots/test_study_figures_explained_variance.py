@@ -8,6 +8,7 @@ from callbacks.plots.studies import explained_variance_by_model
 PREFIX = "val/embedding/explained_variance_"
 CURVES = np.array([[0.1, 0.3, 0.4], [0.5, 0.7, 0.9], [0.3, 0.4, 0.8]])  # (seeds, components)
 MODELS = ["standard MLP", "harmonic MLP"]
+BAND = "line: median, band: quartiles"
 
 
 def point(task: str, model: str, curves: np.ndarray = CURVES, prefix: str = PREFIX) -> GridPoint:
@@ -75,6 +76,15 @@ def test_missing_points_and_seeds_are_told_in_their_panel():
     assert legend_of(figure.axes[1].get_legend()) == ["1 of 4 seeds", "not run"]
     assert heights(figure.axes[0])[1] == pytest.approx([0.3, 0.4, 0.8])
     assert len(figure.axes[1].lines) == 1
+
+
+def test_the_legend_says_how_many_seeds_each_model_has():
+    few = point("lattice", MODELS[1], CURVES[:1])
+    texts = legend_of(explained_variance_by_model([point("lattice", MODELS[0]), few]).legends[0])
+    assert texts == ["standard MLP (3 seeds)", "harmonic MLP (1 seed)", BAND]
+    figure = explained_variance_by_model([point("lattice", model) for model in MODELS])
+    assert legend_of(figure.legends[0])[-1] == f"{BAND} of 3 seeds"
+    assert figure.axes[0].get_legend() is None
 
 
 def test_runs_that_all_diverged_can_be_drawn():

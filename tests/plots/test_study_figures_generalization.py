@@ -127,7 +127,17 @@ def test_no_strip_and_no_count_where_every_run_generalises():
     figure = generalization_by_model([LEARNS])
     (axes,) = figure.axes
     assert not axes.patches and axes.get_legend() is None
-    assert legend_of(figure.legends[0]) == ["harmonic MLP", "same epoch"]
+    assert legend_of(figure.legends[0]) == [
+        "harmonic MLP",
+        "same epoch",
+        "a mark: one of 3 seeds",
+    ]
+
+
+def test_the_legend_says_how_many_seeds_each_model_has_where_they_differ():
+    texts = legend_of(generalization_by_model([GROKS, LEARNS]).legends[0])
+    assert texts[:2] == ["standard MLP (4 seeds)", "harmonic MLP (3 seeds)"]
+    assert texts[-1] == "a mark: one seed"
 
 
 def test_a_missing_point_is_told_in_its_panel():

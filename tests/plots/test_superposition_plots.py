@@ -68,6 +68,17 @@ def test_the_line_is_hidden_dimensions_per_feature_the_median_of_equal_activitie
     assert line.get_ydata() == pytest.approx([2 / 8, (2 / 4 + 2 / 2) / 2])
 
 
+def test_the_legend_says_of_how_many_seeds_the_line_is_the_median():
+    weights = np.stack([ALONE, DIGONS, DIGONS])
+    for activity, said in (
+        ([0.1, 0.5, 1.0], "D* = H/‖W‖²"),
+        ([0.1, 0.1, 0.1], "D* = H/‖W‖²: median of 3 seeds"),
+        ([0.1, 0.1, 1.0], "D* = H/‖W‖²: median of 1 to 2 seeds"),
+    ):
+        legend = dimensionality_plot(weights, activity).axes[0].get_legend()
+        assert legend.get_texts()[-1].get_text() == said
+
+
 def test_plateaus_are_labelled_and_labels_do_not_overlap():
     figure = dimensionality_plot(np.stack([DIGONS, ALONE]), [0.1, 1.0])
     figure.canvas.draw()

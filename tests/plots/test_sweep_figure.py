@@ -194,7 +194,7 @@ def test_nothing_that_is_written_leaves_the_figure():
         (grid(), {"metrics": {COUNT: None}, "scales": {}}, "metrics must name at least one metric"),
         (grid(), {"metrics": {"val/represent": "n"}, "scales": {}}, "no metric 'val/represent'; n"),
         (grid(), {"scales": {"val/loss": "log"}}, "scales names 'val/loss', which metrics does no"),
-        (grid(), {"scales": {SHARE: "percent"}}, "must be number, share, log, epochs, not 'percen"),
+        (grid(), {"scales": {SHARE: "percent"}}, "number, share, log, epochs, delays, not 'percen"),
         (grid(), {"spacing": "log"}, "'sparsity' holds 0, but spacing 'log' is for numbers above "),
         ([*grid(), point("ReLU", "1")], {"spacing": "sparsity"}, "holds 1, .* below 1; choose ano"),
         (grid(), {"spacing": "even"}, "spacing must be linear, log, sparsity, not 'even'"),

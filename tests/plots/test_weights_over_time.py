@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from callbacks.plots import weight_frames, weights_over_time
 from callbacks.plots.course import as_course
@@ -73,6 +74,48 @@ def test_there_is_no_mark_before_the_first_loss():
     assert np.isnan(heights[0]) and heights[1:] == pytest.approx([2.0, 1.5, 1.0])
 
 
+def test_a_note_says_where_the_loss_is_first_measured():
+    for first, said in ((0.0, False), (20.0, True)):
+        loss = {"losses": [2.0, 1.0], "loss_steps": [first, 1000.0]}
+        figure = weights_over_time(growing(), STEPS, **loss)
+        notes = " ".join(text.get_text() for text in figure.texts)
+        assert ("the loss is first measured at step 20" in notes) == said
+
+
+def marks_of_frames(monkeypatch, loss):
+    """Where the mark on the loss curve stands in each frame."""
+    marks = []
+    drawn = FigureCanvasAgg.draw
+
+    def draw(canvas):
+        (curve,) = (axes for axes in canvas.figure.axes if axes.get_ylabel() == "loss")
+        marks.append(np.column_stack(curve.lines[-1].get_data())[0])
+        return drawn(canvas)
+
+    monkeypatch.setattr(FigureCanvasAgg, "draw", draw)
+    weight_frames(growing()[:3], [0, 5, 10], **loss, dots_per_inch=20)
+    return np.array(marks)
+
+
+def test_an_animation_has_no_mark_before_the_first_loss(monkeypatch):
+    loss = {"losses": [2.0, 1.0], "loss_steps": [5.0, 10.0]}
+    marks = marks_of_frames(monkeypatch, loss)
+    assert np.isnan(marks[0, 1])
+    assert marks[1:] == pytest.approx(np.array([[5, 2], [10, 1]]))
+
+
+def notes_in_the_curve(values):
+    loss = {"losses": values, "loss_steps": 500.0 * np.arange(len(values))}
+    figure = weights_over_time(growing(), STEPS, **loss)
+    (axes,) = (a for a in figure.axes if a.get_ylabel() == "loss")
+    return [text.get_text() for text in axes.texts]
+
+
+def test_a_cut_axis_says_so_and_by_how_much_the_loss_changes():
+    assert notes_in_the_curve([2.0, 1.95, 1.9]) == ["axis cut: the loss changes by 5 %"]
+    assert notes_in_the_curve([1.0, 0.6, 0.4]) == notes_in_the_curve([1.0, 0.01]) == []
+
+
 def limits_of_the_loss(values):
     loss = {"losses": values, "loss_steps": 500.0 * np.arange(len(values))}
     figure = weights_over_time(growing(), STEPS, **loss)
@@ -82,7 +125,7 @@ def limits_of_the_loss(values):
 
 def test_a_loss_that_falls_by_a_little_fills_its_axis_and_others_start_at_zero():
     low, high = limits_of_the_loss([1.0, 0.95, 0.9])
-    assert low == pytest.approx(0.885) and high == pytest.approx(1.015)
+    assert low == pytest.approx(0.885) and high == pytest.approx(1.025)
     assert limits_of_the_loss([1.0, 0.6, 0.4]) == pytest.approx((0.0, 1.06))
     assert limits_of_the_loss([0.5]) == pytest.approx((0.0, 0.53))
 

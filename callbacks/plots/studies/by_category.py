@@ -55,7 +55,8 @@ def by_category(
         metrics: Name -> what the panel is called; panels stand in this order.
         title: Of the figure.
         scales: Name -> ``share`` (percent; over its own range where all seeds are above 90 %),
-            ``log`` or ``epochs``, for metrics that are no plain numbers.
+            ``log``, ``epochs``, or ``delays`` of epochs, which may be 0, for metrics that are no
+            plain numbers.
         groups: Part of a row's name -> what the legend calls such rows. The first that a name
             contains gives the row its colour; an empty part is in every name. Other rows are grey.
         where: Axis -> the value of the points that are drawn, of all if there is none; told beside

@@ -12,9 +12,10 @@ from callbacks.plots.accuracy import sample_epochs
 from callbacks.plots.arrays import Floats, quartiles, seed_segments
 from callbacks.plots.colors import TEST, TRAIN, GroupKind, group_colors
 from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.panel import choose_marks, draw_panel
+from callbacks.plots.panel import MOST_LABELS, choose_marks, draw_panel
 from callbacks.plots.studies.layout import note_above, panel_grid, share_axis
 from callbacks.plots.studies.points import array_of, axis_values, numbers_of, point_at
+from callbacks.plots.studies.seed_counts import seeds_text
 from callbacks.plots.style import (
     LABEL_SIZE,
     NOTE_SIZE,
@@ -33,7 +34,8 @@ LEAK = "data/test_inputs_in_train"
 EXPLAINED = "val/embedding/explained_variance_2"
 TEST_EPOCH = "generalization/test_epoch"
 SIDE, GAP = 2.35, 0.3  # inches: panels are square
-SMALL_DOT = 5.0  # points: as wide as those without a number are among 31 with one
+SMALL_DOT = 4.0  # points: of dots so close that their numbers stand beside them
+SMALL_PRINT: dict[str, Any] = {"size": NOTE_SIZE, "color": QUIET, "labelpad": 3}
 DASHED: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (4, 3))}
 REMEMBERED = "test inputs that were trained on"  # what the dashed line tells
 
@@ -49,7 +51,8 @@ def case_study(
 
     After Figure 4 of the harmonic-loss paper, which shows one seed: here the other seeds stand
     faintly behind it. Where test inputs were trained on, a dashed line tells how many, which is the
-    accuracy that remembering alone reaches.
+    accuracy that remembering alone reaches. Points of an embedding carry their numbers, on discs,
+    or where most of these would cover one another beside dots; numbers without room are counted.
 
     Args:
         points: With the axis "run", the arrays ``epochs``, ``train_accuracy``, ``test_accuracy``
@@ -75,7 +78,8 @@ def case_study(
     leaky = any((_optional(point, LEAK) > 0).any() for point in points)
     whose = "median" if seed is None else f"seed {seed}"
     dashed = [f"{REMEMBERED}, {whose}"] if leaky else []
-    labels = ["train", "test", *dashed, f"strong: {strong}, faint: all"]
+    seeds = seeds_text(len(point.seeds) for point in points)
+    labels = ["train", "test", *dashed, f"strong: {strong}, faint: each of {seeds}"]
     with rc_context(house_style(box=True)):
         panels = panel_grid(
             rows=2,
@@ -84,7 +88,7 @@ def case_study(
             gap=(GAP, 0.6),
             left=0.7,
             right=0.24,
-            bottom=0.15,
+            bottom=0.28,
             caption=0.42,
             legend=labels,
             title=title,
@@ -176,9 +180,11 @@ def _draw_embedding(axes: Axes, point: GridPoint, seed: int | None, group_kind: 
         colors = group_colors(point.arrays["groups"][row], group_kind)
     numbers = [str(index) for index in range(len(coordinates))]
     marks = choose_marks(coordinates[None], numbers, SIDE * POINTS_PER_INCH)
-    if marks.mode == "none":  # larger dots would look like the discs beside them without numbers
-        marks = marks._replace(diameter=SMALL_DOT)
-    draw_panel(axes, coordinates, colors, np.zeros((0, 2), np.int64), marks)
+    if marks.mode == "none" and len(numbers) <= MOST_LABELS:  # too close for numbers on discs
+        marks = marks._replace(mode="beside", diameter=SMALL_DOT)
+    left_out = draw_panel(axes, coordinates, colors, np.zeros((0, 2), np.int64), marks)
+    if left_out:
+        axes.set_xlabel(f"no room for {left_out} of {len(numbers)} numbers", **SMALL_PRINT)
     known = bool(np.isfinite(explained[row]))
     share = f"EV {100 * explained[row]:.0f} %" if known else "EV not known"
     which = "seed" if seed is not None or not known else "the median seed,"

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from callbacks.plots.arrays import Floats, quartiles
 from callbacks.plots.colors import model_colors
 from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import draw_median, panel_grid, share_axis
+from callbacks.plots.studies.layout import BAND, draw_median, line_handle, panel_grid, share_axis
 from callbacks.plots.studies.points import (
     axis_values,
     columns,
     numbers_of,
     numeric_values,
-    point_at,
+    points_along,
 )
-from callbacks.plots.style import LABEL_SIZE, QUIET, house_style
+from callbacks.plots.studies.seed_counts import seed_counts
+from callbacks.plots.style import LABEL_SIZE, LINE, NOTE_SIZE, QUIET, house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,13 +40,14 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
     hidden scale of its own: here all panels go from 0 to 100 %, with the median and the quartile
     band over seeds. Where inputs are drawn with replacement, some test inputs have been trained on;
     a grey line tells how many, which is the accuracy of a model that only remembers, and a second
-    row of panels shows the accuracy on the others. Without such a leak there is one row.
+    row of panels shows the accuracy on the others. Without such a leak there is one row. The legend
+    says of how many seeds the lines are, for each model where that differs.
 
     Args:
         points: With the axes "task", "model" and "train fraction" (numbers as text), in any order,
             and the metrics ``test/accuracy``, ``test/accuracy_clean`` and
-            ``data/test_inputs_in_train``. A fraction without a point leaves a gap in its line; a
-            seed that is nan is left out of the median.
+            ``data/test_inputs_in_train``. A fraction without a point leaves a gap in its line, and
+            the panel says how many there are; a seed that is nan is left out of the median.
         title: Of the figure.
 
     Raises:
@@ -59,6 +61,9 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
     leaks = [numbers_of(point, LEAK) for point in points]
     leaky = any((leak > 0).any() for leak in leaks)
     rows = ROWS if leaky else ROWS[:1]
+    counts = seed_counts(points, models, ROWS[0][0])
+    band = f"{BAND} of {counts.common}" if counts.common else BAND
+    colors = model_colors(models)
     with rc_context(house_style()):
         panels = panel_grid(
             rows=len(rows),
@@ -67,33 +72,65 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
             gap=(0.14, 0.2),
             left=0.86,
             bottom=0.5,
-            legend=[*models, REMEMBERED] if leaky else models,
+            legend=[*counts.labels, *[REMEMBERED] * leaky, band],
             title=title,
         )
         for (metric, label), row in zip(rows, panels.axes, strict=True):
             for task, axes in zip(tasks, row, strict=True):
                 _prepare(axes, list(fractions), first=axes is row[0], last=row is panels.axes[-1])
-                for model, color in zip(models, model_colors(models), strict=True):
-                    table = _table(points, {"task": task, "model": model}, fractions, metric)
-                    found = quartiles(table)
+                lines = [
+                    points_along(
+                        points, {"task": task, "model": model}, "train fraction", fractions.values()
+                    )
+                    for model in models
+                ]
+                for model, color, line in zip(models, colors, lines, strict=True):
+                    found = quartiles(
+                        columns([None if p is None else numbers_of(p, metric) for p in line])
+                    )
                     draw_median(
                         axes, [*fractions], found, color=color, label=model, marker=3.2, band=0.18
                     )
-                if leaky and row is panels.axes[0]:
-                    _draw_leak(axes, list(fractions), _pooled(points, task, fractions))
+                if row is panels.axes[0]:
+                    if leaky:
+                        _draw_leak(axes, list(fractions), _pooled(points, task, fractions))
+                    _tell_missing(axes, lines, colors)
             row[0].set_ylabel(label if leaky else "test accuracy")
         for task, axes in zip(tasks, panels.axes[0], strict=True):
             axes.set_title(task, size=LABEL_SIZE, pad=5)
-        panels.add_legend(panels.axes[0][0].get_legend_handles_labels()[0])
+        panels.add_legend(_handles(counts.labels, colors, band, leaky=leaky))
     return panels.figure
 
 
-def _table(
-    points: Sequence[GridPoint], labels: dict[str, str], fractions: dict[float, str], metric: str
-) -> Floats:
-    """The metric (S, fractions), nan where a fraction has no point or fewer seeds."""
-    found = [point_at(points, {**labels, "train fraction": text}) for text in fractions.values()]
-    return columns([None if point is None else numbers_of(point, metric) for point in found])
+def _handles(models: Sequence[str], colors: Sequence[str], band: str, *, leaky: bool) -> list[Any]:
+    """Entries of the legend: the models, what is remembered, and what line and band are."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        line_handle(color, model) for model, color in zip(models, colors, strict=True)
+    ]
+    if leaky:
+        handles.append(Line2D([], [], color=QUIET, linewidth=0.9, label=REMEMBERED))
+    return [*handles, Patch(facecolor=LINE, alpha=0.4, label=band)]
+
+
+def _tell_missing(
+    axes: Axes, lines: Sequence[Sequence[GridPoint | None]], colors: Sequence[str]
+) -> None:
+    """Say in the panel which lines lack fractions, and which have none."""
+    notes = []
+    for line, color in zip(lines, colors, strict=True):
+        run = sum(point is not None for point in line)
+        if run < len(line):
+            text = f"{run} of {len(line)} fractions run" if run else "not run"
+            notes.append(line_handle(color, text))
+    if notes:
+        legend = axes.legend(
+            handles=notes, loc="lower right", fontsize=NOTE_SIZE - 0.5, frameon=True,
+            facecolor="white", edgecolor="none", framealpha=0.85,
+        )  # fmt: skip
+        legend.set_zorder(4)
 
 
 def _pooled(points: Sequence[GridPoint], task: str, fractions: dict[float, str]) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from callbacks.plots.arrays import Floats
 from callbacks.plots.colors import model_colors
 from callbacks.plots.explained_variance import draw_curve
 from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import panel_grid, share_axis
+from callbacks.plots.studies.layout import BAND, line_handle, panel_grid, share_axis
 from callbacks.plots.studies.points import axis_values, numbers_of, point_at
+from callbacks.plots.studies.seed_counts import seed_counts
 from callbacks.plots.style import LABEL_SIZE, LINE, NOTE_SIZE, house_style
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREFIX = "val/embedding/explained_variance_"
-BAND = "line: median over seeds, band: quartiles"
 
 
 def explained_variance_by_model(
@@ -38,7 +38,8 @@ def explained_variance_by_model(
     Args:
         points: With the axes "task" and "model", and the metrics ``<prefix>1``, ``<prefix>2``, …
             with the cumulative share of the first k components; a line ends where they end. A seed
-            that is nan is left out, and the panel counts those that remain.
+            that is nan is left out, and the panel counts those that remain. The legend says how
+            many seeds each model has, which may differ.
         title: Of the figure.
         prefix: Of the metrics of a task, where it is not ``val/embedding/explained_variance_``.
             One that ends in ``all_`` is about the embeddings of all tokens; the panel says so.
@@ -55,7 +56,9 @@ def explained_variance_by_model(
     if components < 1:
         raise ValueError(f"components must be at least 1, not {components}.")
     colors = model_colors(models)
-    most = max(len(point.seeds) for point in points)
+    most = {m: max(len(p.seeds) for p in points if p.labels["model"] == m) for m in models}
+    counts = seed_counts(points, models)
+    notes = [f"{BAND} of {counts.common}" if counts.common else BAND] * (max(most.values()) > 2)
     with rc_context(house_style()):
         panels = panel_grid(
             rows=1,
@@ -64,7 +67,7 @@ def explained_variance_by_model(
             gap=(0.16, 0.0),
             left=0.72,
             bottom=0.48,
-            legend=[*models, BAND] if most > 2 else models,
+            legend=[*counts.labels, *notes],
             title=title,
         )
         row = panels.axes[0]
@@ -78,37 +81,30 @@ def explained_variance_by_model(
             axes.set_title(name, size=LABEL_SIZE, pad=5)
             found = [point_at(points, {"task": task, "model": model}) for model in models]
             curves = [None if p is None else _curves(p, start, components) for p in found]
-            _draw_task(axes, curves, colors, most)
+            _draw_task(axes, curves, colors, list(most.values()))
         row[0].set_ylabel("explained variance")
-        handles = [_line(color, model) for model, color in zip(models, colors, strict=True)]
-        if most > 2:
-            handles.append(Patch(facecolor=LINE, alpha=0.4, label=BAND))
-        panels.add_legend(handles)
+        handles = [
+            line_handle(color, label) for label, color in zip(counts.labels, colors, strict=True)
+        ]
+        panels.add_legend([*handles, *(Patch(facecolor=LINE, alpha=0.4, label=n) for n in notes)])
     return panels.figure
 
 
 def _draw_task(
-    axes: Axes, curves: Sequence[Floats | None], colors: Sequence[str], most: int
+    axes: Axes, curves: Sequence[Floats | None], colors: Sequence[str], most: Sequence[int]
 ) -> None:
-    """Draw the curves (S, K) of each model, and say where there are fewer seeds than `most`."""
+    """Draw the curves (S, K) of each model, and say where it has fewer seeds than its most."""
     notes = []
-    for values, color in zip(curves, colors, strict=True):
+    for values, color, seeds in zip(curves, colors, most, strict=True):
         if values is None:
-            notes.append(_line(color, "not run"))
+            notes.append(line_handle(color, "not run"))
             continue
         known = int(np.isfinite(values[:, 0]).sum())
-        if known < most:
-            notes.append(_line(color, f"{known} of {most} seeds"))
+        if known < seeds:
+            notes.append(line_handle(color, f"{known} of {seeds} seeds"))
         draw_curve(axes, np.arange(1.0, values.shape[1] + 1), values, color, "")
     if notes:
         axes.legend(handles=notes, loc="lower right", fontsize=NOTE_SIZE - 0.5)
-
-
-def _line(color: str, label: str) -> Any:
-    """A model's entry in a legend."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=color, marker="o", markersize=3.2, label=label)
 
 
 def _curves(point: GridPoint, prefix: str, components: int) -> Floats:

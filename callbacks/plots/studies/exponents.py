@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from callbacks.plots.arrays import Floats
-from callbacks.plots.colors import POINT
+from callbacks.plots.colors import POINT, TEST
 from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.studies.layout import (
     SPREAD,
@@ -19,6 +19,7 @@ from callbacks.plots.studies.layout import (
 )
 from callbacks.plots.studies.metric_axis import MetricAxis, metric_axis
 from callbacks.plots.studies.points import axis_values, numbers_of, numeric_values, points_along
+from callbacks.plots.studies.seed_counts import seeds_text
 from callbacks.plots.style import LABEL_SIZE, NOTE_SIZE, QUIET, house_style
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def exponents(
 ) -> Figure:
     """Draw metrics over the exponent: a column of panels for each task, a row for each metric.
 
-    Every seed is a faint dot, the line is the median and the band the quartiles. An epoch that a
-    seed never reaches is not dropped: its dot stands hollow in a strip at the top, and counts as
-    later than any number, so that a median may stand there too.
+    Every seed is a faint dot, the line is the median and the band the quartiles, as the legend says
+    with the number of seeds. An epoch that a seed never reaches is not dropped: its dot stands
+    hollow in a strip at the top, and counts as later than any number, so that a median may stand
+    there too.
 
     Args:
         points: With the axes "task" and "exponent" (numbers as text, above 0), in any order, and
@@ -72,6 +74,7 @@ def exponents(
         raise ValueError(f"The axis 'exponent' must hold numbers above 0, not {min(values):g}.")
     if not metrics:
         raise ValueError("metrics is empty: name at least one metric to draw over the exponent.")
+    handles = _handles(points, metrics)
     with rc_context(house_style()):
         panels = panel_grid(
             rows=len(metrics),
@@ -80,6 +83,7 @@ def exponents(
             gap=(0.2, 0.2),
             left=0.95,
             bottom=0.68,
+            legend=[handle.get_label() for handle in handles],
             title=title,
         )
         for metric, row in zip(metrics, panels.axes, strict=True):
@@ -109,8 +113,32 @@ def exponents(
                 points_along(points, {"task": task}, "exponent", values.values()),
                 reached,
             )
+        panels.add_legend(handles)
         _write(panels.axes[-1][0], "reach 90 %:", 0.0, coordinates="axes fraction", side="right")
     return panels.figure
+
+
+def _handles(points: Sequence[GridPoint], metrics: Sequence[str]) -> list[Any]:
+    """Entries of the legend: what dots, line and band are, and hollow dots where there are any."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    seeds = seeds_text(len(point.seeds) for point in points)
+    dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3.5}
+    handles: list[Any] = [
+        Line2D([], [], color=POINT, marker="o", markersize=4.5, linewidth=1.4, label="median"),
+        Patch(facecolor=POINT, alpha=0.15, label="quartiles"),
+        Line2D([], [], color=POINT, alpha=0.35, label=f"one of {seeds}", **dot),
+    ]
+    epochs = [metric for metric in metrics if metric.endswith("_epoch")]
+    if any(np.isnan(numbers_of(point, metric)).any() for point in points for metric in epochs):
+        hollow: dict[str, Any] = {
+            "markerfacecolor": "none",
+            "markeredgecolor": TEST,
+            "markeredgewidth": 0.7,
+        }
+        handles.append(Line2D([], [], label="one that never got there", **dot, **hollow))
+    return handles
 
 
 def _prepare(axes: Axes, values: list[float]) -> None:

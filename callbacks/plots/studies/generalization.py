@@ -18,6 +18,7 @@ from callbacks.plots.generalization import (
 from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.studies.layout import panel_grid
 from callbacks.plots.studies.points import axis_values, numbers_of, point_at
+from callbacks.plots.studies.seed_counts import seed_counts
 from callbacks.plots.style import FAINT, INK, LABEL_SIZE, NOTE_SIZE, QUIET, house_style
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def generalization_by_model(
     paper's are swapped), logarithmic and whole: the paper clips them and leaves out the runs that
     never get there. Here those stand hollow in a strip along the top (and the right side, if they
     never fit their train inputs), a lane for each model, and are counted. Runs on the dashed line
-    generalise as they learn; runs above it grok.
+    generalise as they learn; runs above it grok. The legend says how many seeds each model has.
 
     Args:
         points: With the axes "model" and that of the panels, and the metrics
@@ -90,6 +91,8 @@ def generalization_by_model(
     end = high * (high / low) ** (strip / (1 - strip))
     span = Span(low, high, end, right=bool(np.isnan(train).any()))
     side = 2.05
+    counts = seed_counts(points, models)
+    mark = f"a mark: one of {counts.common}" if counts.common else "a mark: one seed"
     with rc_context(house_style(box=True)):
         grid = panel_grid(
             rows=1,
@@ -98,7 +101,7 @@ def generalization_by_model(
             gap=(0.16, 0.0),
             left=0.86,
             bottom=0.5 if len(places) > 1 else 0.63,
-            legend=[*models, HOLLOW, DIAGONAL] if strip else [*models, DIAGONAL],
+            legend=[*counts.labels, *[HOLLOW] * (strip > 0), DIAGONAL, mark],
             title=title,
         )
         row = grid.axes[0]
@@ -120,12 +123,13 @@ def generalization_by_model(
         )  # fmt: skip
         handles: list[Any] = [
             Line2D([], [], linestyle="", markersize=5, color=look.color, marker=look.marker,
-                   markeredgecolor="white", markeredgewidth=0.5, label=model)
-            for model, look in zip(models, looks, strict=True)
+                   markeredgecolor="white", markeredgewidth=0.5, label=label)
+            for label, look in zip(counts.labels, looks, strict=True)
         ]  # fmt: skip
         if strip:
             handles.append(_hollow(Look(INK, "o", 0), HOLLOW))
         handles.append(Line2D([], [], label=DIAGONAL, **_dashes()))
+        handles.append(Line2D([], [], linestyle="", label=mark))
         grid.add_legend(handles)
     return grid.figure
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MARGIN, HEADING_LINE, LEGEND_LINE = 0.15, 0.19, 0.15  # inches
 SPREAD = 0.28  # of the step between neighbours, over which dots stand to each side
+BAND = "line: median, band: quartiles"  # in a legend
 LEGEND_HANDLE = 0.42  # inches of a legend entry that are not text: line, gaps
 
 
@@ -173,6 +174,8 @@ def draw_median(
 ) -> None:
     """A line of medians with a dot at each, in the band of the quartiles.
 
+    A dot between two gaps has no band, which is drawn from place to place; it has a bar.
+
     Args:
         axes: Drawn into.
         x: N places, rising.
@@ -184,6 +187,12 @@ def draw_median(
     """
     lower, median, upper = table
     axes.fill_between(x, lower, upper, color=color, alpha=band, linewidth=0, zorder=2.2)
+    known = np.pad(np.isfinite(median), 1)
+    for place in np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:]).tolist():
+        axes.plot(
+            [x[place]] * 2, [lower[place], upper[place]], color=color, alpha=2 * band, linewidth=3,
+            solid_capstyle="butt", zorder=2.2,
+        )  # fmt: skip
     axes.plot(
         x,
         median,
@@ -197,6 +206,13 @@ def draw_median(
         clip_on=False,  # a dot at 100 % stands on the edge
         zorder=3,
     )
+
+
+def line_handle(color: str, label: str) -> Any:
+    """A model's entry in a legend: a line with a dot."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=color, marker="o", markersize=3.2, label=label)
 
 
 def note_above(axes: Axes, text: str) -> None:

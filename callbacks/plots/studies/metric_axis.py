@@ -1,4 +1,4 @@
-"""One axis of a panel on which a metric of all seeds is drawn: number, share, logarithm, epoch."""
+"""One axis of a panel on which a metric of all seeds is drawn: number, share, log, epoch, delay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from callbacks.plots.style import FAINT, log_ticks, whole_number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Scale = Literal["number", "share", "log", "epochs"]
+Scale = Literal["number", "share", "log", "epochs", "delays"]
 Side = Literal["x", "y"]
 
 STRIP = 0.13  # share of an axis of epochs that is given to seeds that never got there
@@ -31,7 +31,8 @@ class MetricAxis:
 
     Attributes:
         scale: ``number``, ``share`` (0 to 100 %), ``log``, or ``epochs``: a logarithmic axis with a
-            strip at its end for seeds that have no value since they never got there.
+            strip at its end for seeds that have no value since they never got there; or ``delays``,
+            likewise, but linear around 0, which delays of epochs may be, or even below it.
         low: Where the axis begins.
         high: Where its numbers end.
         end: Where the axis ends, above `high` only with a strip.
@@ -45,24 +46,37 @@ class MetricAxis:
     whole: bool = False
 
     @property
+    def has_never(self) -> bool:
+        """Whether a seed without a value is one that never got there."""
+        return self.scale in ("epochs", "delays")
+
+    @property
     def never(self) -> float:
         """The middle of the strip."""
-        return float(np.sqrt(self.high * self.end))
+        return float(self.in_strip(np.array(0.5)))
+
+    def in_strip(self, shares: Floats) -> Floats:
+        """Places in the strip, from 0 where numbers end to 1 where the axis does."""
+        if self.scale == "delays":
+            low, high = np.arcsinh([self.high, self.end])
+            return np.asarray(np.sinh(low + shares * (high - low)))
+        return np.asarray(self.high * (self.end / self.high) ** shares)
 
     def places(self, values: Floats) -> Floats:
         """Where values stand: an epoch below 1 at 1, never in the strip, others as they are."""
         known = np.isfinite(values)
-        if self.scale != "epochs":
+        if not self.has_never:
             return np.where(known, values, np.nan)
-        return np.where(known, np.maximum(values, 1), self.never)
+        least = 1 if self.scale == "epochs" else -np.inf
+        return np.where(known, np.maximum(values, least), self.never)
 
     def quartiles(self, seeds: Sequence[Floats | None]) -> Floats:
         """Places of lower quartile, median and upper quartile (3, N) of N points.
 
-        Of epochs, never is later than any number; elsewhere seeds without a value are left out. A
-        point that is None or has no seed is nan.
+        Of epochs and delays, never is later than any number; elsewhere seeds without a value are
+        left out. A point that is None or has no seed is nan.
         """
-        if self.scale != "epochs":
+        if not self.has_never:
             return quartiles(columns(seeds))
         table = np.full((3, len(seeds)), np.nan)
         for place, found in enumerate(seeds):
@@ -77,8 +91,12 @@ class MetricAxis:
         if self.scale == "share" and (self.low, self.end) == (0, 1):
             share_axis(axes, side=side)
             return
-        log = self.scale in ("log", "epochs")
-        axes.set(**{f"{side}scale": "log" if log else "linear", f"{side}lim": (self.low, self.end)})
+        log = self.scale in ("log", "epochs", "delays")
+        if self.scale == "delays":  # linear from -1 to 1, and ever more logarithmic beyond
+            (axes.set_xscale if side == "x" else axes.set_yscale)("asinh", linear_width=1.0)
+        else:
+            axes.set(**{f"{side}scale": "log" if log else "linear"})
+        axes.set(**{f"{side}lim": (self.low, self.end)})
         axes.grid(axis=side)
         axis: Any = axes.xaxis if side == "x" else axes.yaxis
         if log:
@@ -103,6 +121,14 @@ class MetricAxis:
             below = self.high * (self.low / self.high) ** 0.05  # a number there would touch "never"
             ticks = [tick for tick in log_ticks(self.low, self.high) if tick < below]
             places, texts = [*ticks, self.never], [*map(whole_number, ticks), "never"]
+        elif self.scale == "delays":
+            powers = [10.0**power for power in range(12)]
+            ticks = [*(-power for power in powers[:0:-1]), 0.0, *powers]
+            low, high = np.arcsinh([self.low, self.high])
+            below = np.sinh(high - 0.05 * (high - low))  # likewise
+            ticks = [tick for tick in ticks if self.low <= tick < below]
+            places = [*ticks, self.never]
+            texts = [*(whole_number(tick).replace("-", "−") for tick in ticks), "never"]
         else:
             places = log_ticks(self.low, self.high, least=0.0)
             if len(places) < 2:
@@ -113,7 +139,9 @@ class MetricAxis:
             order = sorted(
                 range(len(places)), key=lambda i: (texts[i] != "never", not _power(places[i]))
             )
-            shares = np.log(np.asarray(places) / self.low) / np.log(self.end / self.low)
+            scaled = np.arcsinh if self.scale == "delays" else np.log
+            low, high = scaled([self.low, self.end])
+            shares = (scaled(places) - low) / (high - low)
             inches = axes.get_window_extent().width / axes.figure.dpi
             kept = fitting_labels([shares[i] for i in order], [texts[i] for i in order], inches)
             shown = sorted(order[index] for index in kept)
@@ -125,7 +153,7 @@ class MetricAxis:
         self, axes: Axes, across: Floats, values: Floats, *, color: str, side: Side = "y",
         never_color: str = TEST,
     ) -> None:  # fmt: skip
-        """Draw a faint dot for every seed, and of epochs a hollow one for one without a value.
+        """Draw a faint dot for every seed, and a hollow one for one that never got there.
 
         Args:
             axes: Drawn into.
@@ -137,13 +165,13 @@ class MetricAxis:
         """
         got, places = np.isfinite(values), self.places(values)
         if side == "x" and self.end > self.high:  # rows are narrow: never in three columns
-            share = 0.25 + 0.25 * (np.arange(len(values)) % 3)
-            places = np.where(got, places, self.high * (self.end / self.high) ** share)
+            share = 0.25 + 0.25 * (np.arange(len(values), dtype=np.float64) % 3)
+            places = np.where(got, places, self.in_strip(share))
         x, y = (places, across) if side == "x" else (across, places)
         axes.scatter(
             x[got], y[got], s=11, color=color, alpha=0.35, linewidths=0, zorder=2.5, clip_on=False
         )
-        if self.scale == "epochs":
+        if self.has_never:
             axes.scatter(
                 x[~got], y[~got], s=11, facecolors="none", edgecolors=never_color, linewidths=0.7,
                 zorder=2.5, label="never",
@@ -157,6 +185,12 @@ def metric_axis(scale: Scale, values: Floats) -> MetricAxis:
         known = np.maximum(known, 1)
         low, high = (known.min() / 1.5, known.max() * 1.5) if len(known) else (1.0, 1000.0)
         return MetricAxis(scale, low, high, high * (high / low) ** (STRIP / (1 - STRIP)))
+    if scale == "delays":
+        low, high = np.arcsinh([min(known.min(), 0), known.max()] if len(known) else [0, 1000])
+        margin = 0.05 * (high - low) or 1.0
+        low, high = low - margin, high + margin
+        end = high + (high - low) * STRIP / (1 - STRIP)
+        return MetricAxis(scale, float(np.sinh(low)), float(np.sinh(high)), float(np.sinh(end)))
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if scale == "log":
         low, high = (low, high) if len(known) else (1.0, 10.0)
@@ -212,5 +246,7 @@ def metric_axes(
 
 
 def _power(tick: float) -> bool:
-    """Whether it is a power of ten."""
+    """Whether it is a power of ten, or 0 among them."""
+    if tick <= 0:
+        return tick == 0
     return bool(np.isclose(np.log10(tick) % 1, 0) or np.isclose(np.log10(tick) % 1, 1))

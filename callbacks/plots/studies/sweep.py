@@ -84,8 +84,8 @@ def sweep(
         metrics: Name -> what the panel is called; panels stand in this order, row by row.
         title: Of the figure.
         lines: The axis that has a line for each of its values; with None there is one line.
-        scales: Name -> ``share`` (percent), ``log`` or ``epochs``, for metrics that are no plain
-            numbers.
+        scales: Name -> ``share`` (percent), ``log``, ``epochs``, or ``delays`` of epochs, which may
+            be 0, for metrics that are no plain numbers.
         spacing: ``linear``, ``log``, or ``sparsity`` for the logarithm of 1 / (1 - S).
         label: Of the axis of numbers, its name if empty.
         columns: Of panels, at most.
