@@ -34,8 +34,7 @@ def parse(parse_args: Callable[[Sequence[str]], T], words: Sequence[str]) -> T:
     try:
         return parse_args(spell_classes(nulls))
     except Exception:
-        parse_args(nulls)  # which tells of a class that does not fit by its name alone
-        raise
+        return parse_args(nulls)  # where a class that does not fit is told by its name alone
 
 
 def spell_classes(words: Sequence[str]) -> list[str]:
