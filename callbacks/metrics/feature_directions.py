@@ -150,12 +150,9 @@ def basis_alignment(weights: Tensor) -> Tensor:
 
     Source: ours, for observation 6 of the feature-geometry paper, §6 (a privileged basis).
     """
-    size = as_points(weights, "weights").abs()
-    largest = size.amax(dim=-1, keepdim=True)
-    # Relative to the largest entry no square can underflow: a row of 1e-200 has an alignment.
-    relative = size / largest.masked_fill(largest == 0, 1.0)
-    alignment = 1.0 / relative.square().sum(dim=-1)
-    return like_input(alignment.masked_fill(largest[..., 0] == 0, 0.0), weights)
+    relative = _relative_size(weights)
+    square = relative.square().sum(dim=-1)  # at least 1, but of a zero row
+    return like_input((1.0 / square).masked_fill(square == 0, 0.0), weights)
 
 
 def basis_sparsity(weights: Tensor, small: float = 0.05) -> Tensor:
@@ -177,8 +174,13 @@ def basis_sparsity(weights: Tensor, small: float = 0.05) -> Tensor:
 
     Source: ours, for observation 6 of the feature-geometry paper, §6 (a privileged basis).
     """
+    relative = _relative_size(weights)
+    norm = torch.linalg.vector_norm(relative, dim=-1, keepdim=True)
+    return like_input((relative < small * norm).double().mean(dim=-1), weights)
+
+
+def _relative_size(weights: Tensor) -> Tensor:
+    """|W_ik| over the largest of its row, so that no square underflows; (..., N, H)."""
     size = as_points(weights, "weights").abs()
     largest = size.amax(dim=-1, keepdim=True)
-    relative = size / largest.masked_fill(largest == 0, 1.0)
-    norm = torch.linalg.vector_norm(relative, dim=-1, keepdim=True)
-    return like_input(((relative < small * norm) & (norm > 0)).double().mean(dim=-1), weights)
+    return size / largest.masked_fill(largest == 0, 1.0)
