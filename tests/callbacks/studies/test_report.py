@@ -269,6 +269,27 @@ def test_a_file_is_whole_or_the_one_before(tmp_path, monkeypatch):
     }
 
 
+def test_a_large_picture_is_written_with_fewer_colours(tmp_path):
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    large = Figure(figsize=(6, 6))
+    large.figimage(np.random.default_rng(0).random((900, 900, 3)))
+    large.savefig(tmp_path / "full.png", dpi=150)
+    write_figure(tmp_path, "noise", large)
+    write_figure(tmp_path, "curves", figure())
+
+    def read(name: str) -> tuple[str, np.ndarray]:
+        with Image.open(tmp_path / f"{name}.png") as image:
+            return image.mode, np.asarray(image.convert("RGB")) / 255
+
+    (mode, few), (_, full) = read("noise"), read("full")
+    assert (mode, read("curves")[0]) == ("P", "RGBA")
+    assert np.abs(few - full).mean() < 0.1  # of noise, the worst there is
+    sizes = [(tmp_path / f"{name}.png").stat().st_size for name in ("noise", "full")]
+    assert sizes[0] < sizes[1] / 2
+
+
 def _write_half_and_fail(path, **_options):
     Path(path).write_text("half")
     raise OSError("disk full")
