@@ -22,15 +22,18 @@ import train
 from callbacks.class_choices import parse
 from callbacks.error_sentences import user_sentence
 from callbacks.run_summary import as_list, versions
+from callbacks.studies.command import parse_shard, typed_command, typed_keys
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
 from callbacks.studies.output_file import output_to
 from callbacks.studies.overview import print_overview
+from callbacks.studies.plan import Plan
 from callbacks.studies.report_origin import (
     FewerNetworks,
     Identities,
     refuse_other_report,
     report_origin,
 )
+from callbacks.studies.reported import Reported, read_reported
 from callbacks.studies.sections import write_sections
 from callbacks.studies.store import Store, Trained, identity_hash, seed_ranges
 from callbacks.studies.study import Labels, Study, find_studies, load_studies, study_name
@@ -50,6 +53,7 @@ def reproduce(
     only: dict[str, Any] | None = None,
     report_only: bool = False,
     data_dir: str | None = None,
+    reported: str | None = None,
     output: str = "reports",
     runs: str = "runs/reproduce",
 ) -> None:
@@ -65,6 +69,8 @@ def reproduce(
         only: Only these values of these axes, such as '{model: [harmonic MLP]}'.
         report_only: Run nothing; report what is finished.
         data_dir: Folder of the data, for studies that read some (the key data.data_dir).
+        reported: Folder of earlier reports, such as docs/results. Networks whose numbers stand in
+            the study's report there are not run again; figures of embeddings need the runs.
         output: Folder of the reports.
         runs: Folder of finished runs, which all studies share.
 
@@ -80,14 +86,17 @@ def reproduce(
     for option, number in (("jobs", jobs), ("seeds", seeds)):
         if number is not None and number < 1:
             raise ValueError(f"{option} is {number}; it must be at least 1")
-    (first, shards), plans = _parse_shard(shard), []
+    first, shards = parse_shard(shard)
     if shards > 1 and report_only:
         raise ValueError(
             f"shard is {shard}, which runs a part; leave it out to report what is done"
         )
+    if reported and quick:
+        raise ValueError("reported numbers are of whole runs; leave out quick or reported")
     loaded = [(path, load_studies(path, STUDIES)) for path in find_studies(study, STUDIES)]
     if data_dir is not None and not any(_reads_data(one) for _, of in loaded for one in of):
         raise ValueError(f"{study} reads no data from a folder; leave out data_dir")
+    plans = []
     for path, of_file in loaded:
         studies = [_narrowed(one, quick, seeds, only or {}, data_dir) for one in of_file]
         name = study_name(path, STUDIES)
@@ -96,46 +105,47 @@ def reproduce(
         part = "_part" if only or fewer else ""
         folder = Path(output) / f"{name}{'_quick' if quick else ''}{part}"
         identities = {s.name: _identities(s) for s in studies}
-        origin = report_origin(folder, path, name, studies, title_of(path))
+        title = title_of(path)
+        origin = report_origin(folder, path, name, studies, title)
         refuse_other_report(folder, origin, identities)
         for identity in (i for of_study in identities.values() for i in of_study.values()):
             store.seeds_done(identity)  # or refuse what lies there, before hours of runs
-        plans.append((path, folder, origin, studies, identities))
+        known = Reported()
+        if reported and (len(loaded) == 1 or (Path(reported) / name).is_dir()):
+            known = read_reported(Path(reported) / name, studies, identities)
+        plans.append(Plan(name, title, folder, origin, studies, identities, known))
     for folder in (Path(output), *([] if report_only else [Path(runs)])):
         folder.mkdir(parents=True, exist_ok=True)  # or find out now that it cannot be written
     failed: dict[str, str] = {}  # runs
     left_out: dict[str, str] = {}  # studies
     if not report_only:
         for plan in plans[:]:
-            if lacking := _lacking_folder(plan[3]):
+            if lacking := _lacking_folder(plan.studies):
                 sentence = f"there is no folder {lacking}; name the data's with --data_dir"
                 if len(plans) == 1:
                     raise ValueError(sentence)
-                left_out[study_name(plan[0], STUDIES)] = sentence  # the others do without
+                left_out[plan.name] = sentence  # the others do without
                 plans.remove(plan)
-        points = [
-            (one, point) for *_, studies, _ in plans for one in studies for point in one.points()
-        ]
-        labels = {identity_hash(identity_of(_config_of(*p))): _text(p[1]) for p in points}
-        runs_of_all = group((_config_of(one, point), one.seeds) for one, point in points)
+        points, labels = _points_of(plans)
+        if known_seeds := sum(plan.reported.num_networks for plan in plans):
+            print(f"{known_seeds:,} networks are reported in {reported}, and not run again")
+        runs_of_all = group(points)
         by_work = sorted(runs_of_all, key=lambda run: -run.work)  # shards of equal weight
         failed = run_grid(by_work[first - 1 :: shards], store, jobs, labels)
-    told = {"quick": quick, "seeds": seeds, "only": only, "runs": runs}
-    command = _typed(study, {**told, "data_dir": data_dir and "DATA"})
+    told = {"quick": quick, "seeds": seeds, "only": only, "runs": runs, "reported": reported}
+    command = typed_command(study, {**told, "data_dir": data_dir and "DATA"})
     if shards > 1:
         merged = command if output == "reports" else f"{command} --output {shlex.quote(output)}"
         print(f"when all {shards} parts are done: {merged} --report_only")
-    for path, folder, origin, studies, identities in plans if shards == 1 else []:
+    for plan in plans if shards == 1 else []:
         try:
             report, words = write_sections(
-                folder, studies, identities, store,
-                origin=origin, command=command, failed=failed, title=title_of(path),
-                keep_richer=report_only,
-            )  # fmt: skip
+                plan, store, command=command, failed=failed, keep_richer=report_only
+            )
         except FewerNetworks as error:
             if len(plans) == 1:
                 raise
-            left_out[study_name(path, STUDIES)] = str(error)
+            left_out[plan.name] = str(error)
         else:
             print(f"report: {report} ({words})")
     for what, sentences in (("failed", failed), ("left out", left_out)):
@@ -146,6 +156,22 @@ def reproduce(
 
 
 # ---- from a study to runs ----------------------------------------------------------------------
+
+
+def _points_of(
+    plans: Sequence[Plan],
+) -> tuple[list[tuple[dict[str, Any], list[int]]], dict[str, str]]:
+    """Config and seeds of every point, without seeds that are reported; labels by its hash."""
+    points, labels = [], {}
+    for plan in plans:
+        for one in plan.studies:
+            for point in one.points():
+                config = _config_of(one, point)
+                name = identity_hash(identity_of(config))
+                there = plan.reported.seeds_of(one.name, name)
+                points.append((config, [seed for seed in one.seeds if seed not in there]))
+                labels[name] = _text(point)
+    return points, labels
 
 
 def _narrowed(
@@ -180,23 +206,6 @@ def _lacking_folder(studies: Sequence[Study]) -> str | None:
     return None
 
 
-def _flags(keys: dict[str, Any]) -> tuple[str, ...]:
-    """Config keys as one would type them."""
-    typed = {k: v if isinstance(v, str) else json.dumps(v) for k, v in keys.items()}
-    return tuple(word for key, v in typed.items() for word in (f"--{key}", v))
-
-
-def _typed(study: str, options: dict[str, Any]) -> str:
-    """The command as one would type it in a shell."""
-    words = ["lightning", "reproduce", study]
-    for name, value in options.items():
-        if value is True:
-            words.append(f"--{name}")
-        elif value and value != "runs/reproduce":
-            words += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
-    return shlex.join(words)
-
-
 @functools.cache
 def _parser() -> Any:
     """The command line's parser, which takes a while to build."""
@@ -219,7 +228,7 @@ def _config_of(study: Study, point: Labels) -> dict[str, Any]:
         ValueError: A key that the study sets is none, or its value cannot be.
     """
     try:
-        return _resolved(str(study.config), _flags(study.keys_of(point)))
+        return _resolved(str(study.config), typed_keys(study.keys_of(point)))
     except Exception as error:
         words = ["--config", str(study.config)]
         sentence = user_sentence(error, words, train._known_classes, train._known_keys("fit"))
@@ -237,15 +246,6 @@ def _identities(study: Study) -> Identities:
         json.dumps([*point.values()]): identity_of(_config_of(study, point))
         for point in study.points()
     }
-
-
-def _parse_shard(shard: str) -> tuple[int, int]:
-    words = shard.split("/")
-    if len(words) == 2 and all(word.isdigit() for word in words):
-        first, count = int(words[0]), int(words[1])
-        if 1 <= first <= count:
-            return first, count
-    raise ValueError(f"shard is {shard!r}; it must be i/n with i from 1 to n, such as 2/8")
 
 
 # ---- running -----------------------------------------------------------------------------------

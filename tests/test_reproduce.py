@@ -222,3 +222,55 @@ def test_two_jobs_give_what_one_gives(finished, reproduce, small_study):
     reproduce(study, "--runs", "two", "--jobs", "2")
     assert finished(Path("one")) == finished(Path("two"))
     assert os.environ["OMP_NUM_THREADS"] == "1"  # of both
+
+
+def test_numbers_of_an_earlier_report_stand_in_for_runs_that_are_gone(
+    finished, reproduce, small_study
+):
+    Path("from_arrays.py").write_text(
+        "from figures_of_mine import draw as draw_any\n\n"
+        "def draw(points, *, title):\n"
+        "    if not all(point.arrays for point in points):\n"
+        "        raise ValueError('no arrays')\n"
+        "    return draw_any(points, title=title)\n"
+    )
+    study = small_study(figures=[FIGURE, {"name": "held", "draw": "from_arrays.draw"}])
+    reproduce(study, "--only", "{protocol: authors}")
+    reproduce(study, "--report_only", "--output", "docs")
+    earlier = Path("docs/small")
+    drawn = {path.name: path.read_bytes() for path in earlier.glob("*.p*")}
+    numbers = {path.name: path.read_bytes() for path in earlier.glob("*.csv")}
+    shutil.rmtree(RUNS_FOLDER)
+
+    assert "nothing of it is finished" in reproduce(study, "--report_only", code=2)
+    said = reproduce(study, "--report_only", "--reported", "docs")
+    assert "4 networks, 0.0 minutes of training" in said
+    assert {p.name: p.read_bytes() for p in Path("reports/small").glob("*.csv")} == numbers
+    assert {p.name: p.read_bytes() for p in Path("reports/small").glob("*.p*")} == drawn
+    report = Path("reports/small/report.md").read_text()
+    assert "held_authors is the earlier report's: no arrays" in report
+    assert all(f"({name}_authors.png)" in report for name in ("own", "held"))
+    assert "Of 4 of 4 networks the numbers are an earlier report's." in report
+    assert f"\nlightning reproduce {study} --reported docs\n" in report
+
+    # What is not in that report is run, and nothing else; both together are the whole.
+    said = reproduce(study, "--reported", "docs")
+    assert "4 networks are reported in docs" in said
+    assert "0 of 4 networks are finished" in said
+    assert len(finished(RUNS_FOLDER)) == 4
+    whole = Path("reports/small/seeds.csv").read_text().splitlines()
+    assert len(whole) == 1 + NETWORKS
+    assert set(numbers["seeds.csv"].decode().splitlines()) < set(whole)
+    report = Path("reports/small/report.md").read_text()
+    assert all(f"({name}_careful.png)" in report for name in ("own", "held"))
+
+
+def test_reported_numbers_that_cannot_be_are_refused_before_anything_runs(reproduce, small_study):
+    study = small_study()
+    assert "there is no report in nowhere/small" in reproduce(
+        study, "--reported", "nowhere", code=2
+    )
+    assert "leave out quick or reported" in reproduce(
+        study, "--quick", "--reported", "docs", code=2
+    )
+    assert not RUNS_FOLDER.exists()

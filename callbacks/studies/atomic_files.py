@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,13 @@ def write_figure(folder: Path, name: str, figure: Figure) -> None:
         _replacing(folder / f"{name}.pdf") as partial,
     ):
         figure.savefig(partial, format="pdf", metadata={"CreationDate": None})
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, unless it is the same one."""
+    if not (target.exists() and target.samefile(source)):
+        with _replacing(target) as partial:
+            shutil.copyfile(source, partial)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callbacks.plots.grid_point import GridPoint
-from callbacks.studies.atomic_files import write_figure, write_text
+from callbacks.studies.atomic_files import copy_file, write_figure, write_text
 from callbacks.studies.claims import JudgedClaim, judge_claim
 from callbacks.studies.markdown import (
     HOW_CLAIMS,
@@ -38,11 +38,14 @@ class Section:
         study: Its tables and claims.
         results: Protocol (``authors``, ``careful``) -> the points that have been run.
         figures: File name without ending -> figure.
+        earlier_figures: File name without ending -> folder of an earlier report with this figure,
+            which cannot be drawn any more.
     """
 
     study: Study
     results: Mapping[str, Sequence[GridPoint]]
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    earlier_figures: Mapping[str, Path] = field(default_factory=dict)
 
 
 def write_report(
@@ -89,7 +92,7 @@ def write_report(
     if not alone:
         parts += made
     for section in sections:
-        source, *rest = _section(folder, section, "" if alone else _stem(section.study))
+        source, *rest = _section(folder, section, alone)
         parts += [source, *made, *rest] if alone else [f"# {section.study.title}", source, *rest]
     parts += ["## How to read this", HOW_TO_READ.rstrip()]
     if any(table.get("published") for section in sections for table in section.study.tables):
@@ -103,7 +106,14 @@ def write_report(
     return path
 
 
-def _section(folder: Path, section: Section, prefix: str) -> list[str]:
+def file_name(file: str, study: Study, alone: bool) -> str:
+    """What a file is called in the report of one study alone, or of several."""
+    stem = study.name.rsplit("/", 1)[-1]
+    theirs = alone or file == stem or file.startswith(f"{stem}_")
+    return file if theirs else f"{stem}_{file}"
+
+
+def _section(folder: Path, section: Section, alone: bool) -> list[str]:
     """Write a section's files; returns its paragraphs, that of the source first."""
     study, results = section.study, section.results
     tables = [(table, table_rows(table, study, results)) for table in study.tables]
@@ -111,11 +121,13 @@ def _section(folder: Path, section: Section, prefix: str) -> list[str]:
     rows = [row for _, of_table in tables for row in of_table]
 
     def name(file: str) -> str:
-        theirs = file == prefix or file.startswith(f"{prefix}_")
-        return file if not prefix or theirs else f"{prefix}_{file}"
+        return file_name(file, study, alone)
 
     for file, figure in section.figures.items():
         write_figure(folder, name(file), figure)
+    for file, earlier in section.earlier_figures.items():
+        for ending in ("png", "pdf"):
+            copy_file(earlier / f"{name(file)}.{ending}", folder / f"{name(file)}.{ending}")
     files = {"summary": name("summary.csv"), "seeds": name("seeds.csv")}
     write_summary(folder / files["summary"], study, tables)
     write_seeds(folder / files["seeds"], study, results)
@@ -131,7 +143,7 @@ def _section(folder: Path, section: Section, prefix: str) -> list[str]:
     ]
     if not study.is_quick:
         parts += _in_short(rows, claims)
-    for file in section.figures:
+    for file in [*section.figures, *section.earlier_figures]:
         shown = name(file)
         parts.append(f"![{file.replace('_', ' ')}]({shown}.png)\n\n[{shown}.pdf]({shown}.pdf)")
     parts += [study_table(table, of_table, study) for table, of_table in tables]
@@ -189,7 +201,3 @@ def _unmeasured(
     if not points or any(metric in point.metrics for point in points):
         return ""
     return f'**No run has the metric `{metric}`** of the {kind} "{name}".'
-
-
-def _stem(study: Study) -> str:
-    return study.name.rsplit("/", 1)[-1]

@@ -53,18 +53,19 @@ def write_summary(path: Path, study: Study, tables: Sequence[Table]) -> None:
 
 
 def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoint]]) -> None:
-    """One line per point, protocol and seed, with every metric of the study's tables and claims.
+    """One line per point, protocol and seed, with every metric that the study names.
 
-    A seed that has no value has an empty cell.
+    A seed that has no value has an empty cell. Numbers are written with all their digits, so that
+    :func:`callbacks.studies.reported.read_reported` finds the same ones.
     """
-    metrics = list(dict.fromkeys(entry["metric"] for entry in [*study.tables, *study.claims]))
+    metrics = [*study.metrics]
     lines = [
         {
             **point.labels,
             "protocol": protocol,
             "seed": seed,
             **{
-                metric: _number(point.metrics[metric][index])
+                metric: _number(point.metrics[metric][index], exact=True)
                 for metric in metrics
                 if metric in point.metrics
             },
@@ -117,10 +118,13 @@ def _numbers(found: Statistic | None) -> dict[str, object]:
     return dict(zip(_KEYS, cells, strict=True))
 
 
-def _number(value: Any) -> str:
-    """Ten digits, which is more than float32 has."""
+def _number(value: Any, exact: bool = False) -> str:
+    """Ten digits, which is more than float32 has; ``exact`` writes as many as bring it back."""
     if value is None or isinstance(value, str):
         return value or ""
     if math.isnan(value):
         return ""
-    return "never" if math.isinf(value) else f"{value:.10g}"
+    if math.isinf(value):
+        return "never"
+    text = f"{value:.10g}"
+    return repr(float(value)) if exact and float(text) != value else text

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.mixed_versions import mixed_versions
-from callbacks.studies.report import Section, write_report
+from callbacks.studies.plan import Plan
+from callbacks.studies.report import Section, file_name, write_report
 from callbacks.studies.report_origin import Identities, refuse_poorer_report, write_origin
-from callbacks.studies.store import Store, identity_hash
+from callbacks.studies.reported import with_reported
+from callbacks.studies.store import Finished, Store, identity_hash
 from callbacks.studies.study import PROTOCOLS, Study
 from callbacks.studies.study_checks import found
 
@@ -19,28 +21,15 @@ TITLES = {"authors": "the authors' protocol", "careful": "the careful protocol"}
 
 
 def write_sections(
-    folder: Path,
-    studies: Sequence[Study],
-    identities: dict[str, Identities],
-    store: Store,
-    *,
-    origin: Mapping[str, Any],
-    command: str,
-    failed: Mapping[str, str],
-    title: str | None = None,
-    keep_richer: bool = False,
+    plan: Plan, store: Store, *, command: str, failed: Mapping[str, str], keep_richer: bool = False
 ) -> tuple[Path, str]:
-    """Write the report of one study, or of several that belong together.
+    """Write a report from what is finished.
 
     Args:
-        folder: Where to.
-        studies: Their sections, in this order.
-        identities: Points by study.
+        plan: Of what, and where to.
         store: Finished runs.
-        origin: Which study it is, of :func:`report_origin`.
         command: How to make it again.
         failed: Why runs failed, by their name.
-        title: Of a collection; those of its studies if it has none.
         keep_richer: Rather than replace a report of more networks, or write one of none, raise.
 
     Returns:
@@ -49,27 +38,43 @@ def write_sections(
     Raises:
         FewerNetworks: As ``keep_richer`` says.
     """
+    reported, alone = plan.reported, len(plan.studies) == 1
     sections, notes = [], [f"Failed: {name}: {sentence}" for name, sentence in failed.items()]
-    networks, seconds = 0, 0.0
+    networks, trained, seconds = 0, 0, 0.0
     versions: dict[tuple[str, int], dict[str, str]] = {}  # of a network that studies share once
-    for study in studies:
-        results, of_study = _results(study, identities[study.name], store, versions)
+    for study in plan.studies:
+        known = reported.points.get(study.name, {})
+        results, own, of_study = _results(
+            study, plan.identities[study.name], store, known, versions
+        )
         wanted = len(study.points()) * len(study.seeds)
         there = sum(len(point.seeds) for points in results.values() for point in points)
         if there < wanted:
             notes.append(f"{study.name}: {wanted - there:,} of {wanted:,} networks are not run")
         figures, lost = _figures(study, results)
-        notes += [f"{study.name}: {sentence}" for sentence in lost]
-        sections.append(Section(study, results, figures))
-        networks, seconds = networks + there, seconds + of_study
+        earlier = {
+            figure: reported.folder
+            for figure in lost
+            if own < there and reported.folder is not None
+            if (reported.folder / f"{file_name(figure, study, alone)}.png").is_file()
+        }
+        for figure, reason in lost.items():
+            how = "the earlier report's" if figure in earlier else "not drawn"
+            notes.append(f"{study.name}: {figure} is {how}: {reason}")
+        sections.append(Section(study, results, figures, earlier))
+        networks, trained, seconds = networks + there, trained + own, seconds + of_study
     if keep_richer:
-        refuse_poorer_report(folder, networks, store.folder)
+        refuse_poorer_report(plan.folder, networks, store.folder)
     mixed = mixed_versions(versions.values())
     remarks = [mixed] if mixed else []
+    if taken := networks - trained:
+        remarks.append(
+            f"Of {taken:,} of {networks:,} networks the numbers are an earlier report's."
+        )
     report = write_report(
-        folder, sections, command=command, notes=notes, remarks=remarks, title=title
+        plan.folder, sections, command=command, notes=notes, remarks=remarks, title=plan.title
     )
-    write_origin(folder, origin, identities, networks)
+    write_origin(plan.folder, plan.origin, plan.identities, networks)
     told = [f"{networks:,} networks, {seconds / 60:,.1f} minutes of training", *notes, *remarks]
     return report, "; ".join(told)
 
@@ -78,34 +83,39 @@ def _results(
     study: Study,
     identities: Identities,
     store: Store,
+    reported: Mapping[str, Finished],
     versions: dict[tuple[str, int], dict[str, str]],
-) -> tuple[dict[str, list[GridPoint]], float]:
-    """Finished points by protocol, and the seconds that their runs took.
+) -> tuple[dict[str, list[GridPoint]], int, float]:
+    """Finished points by protocol; how many networks of them are in the store, and their seconds.
 
     The versions that trained each network are added to ``versions``, by its point and seed.
     """
     results: dict[str, list[GridPoint]] = {protocol: [] for protocol in PROTOCOLS}
-    seconds = 0.0
+    trained, seconds = 0, 0.0
     for point, identity in zip(study.points(), identities.values(), strict=True):
-        finished = store.read(identity, study.seeds)
+        runs, name = store.read(identity, study.seeds), identity_hash(identity)
+        if runs is not None:
+            trained, seconds = trained + len(runs.seeds), seconds + runs.seconds
+            names = [(name, seed) for seed in runs.seeds]
+            versions.update(zip(names, runs.versions, strict=True))
+        finished = with_reported(runs, reported.get(name))
         if finished is not None:
             labels = {axis: value for axis, value in point.items() if axis != "protocol"}
             results[point["protocol"]].append(
                 GridPoint(labels, finished.seeds, finished.metrics, finished.arrays)
             )
-            seconds += finished.seconds
-            names = [(identity_hash(identity), seed) for seed in finished.seeds]
-            versions.update(zip(names, finished.versions, strict=True))
-    return results, seconds
+    return results, trained, seconds
 
 
-def _figures(study: Study, results: dict[str, list[GridPoint]]) -> tuple[dict[str, Any], list[str]]:
-    """Figures by file name, and a sentence for each that could not be drawn.
+def _figures(
+    study: Study, results: dict[str, list[GridPoint]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Figures by file name, and why others could not be drawn.
 
     A study of which little is run may be too little for its figure; its tables are still wanted.
     """
     figures: dict[str, Any] = {}
-    lost: list[str] = []
+    lost: dict[str, str] = {}
     if not study.figures or not any(results.values()):
         return figures, lost
     given = {
@@ -132,5 +142,5 @@ def _figures(study: Study, results: dict[str, list[GridPoint]]) -> tuple[dict[st
                 if os.environ.get("GLASSBOX_DEBUG"):
                     raise
                 kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-                lost.append(f"{name} is not drawn: {kind}{' '.join(str(error).split())[:300]}")
+                lost[name] = f"{kind}{' '.join(str(error).split())[:300]}"
     return figures, lost

@@ -71,6 +71,19 @@ class Study:
         values = [list(axis) for axis in self.axes.values()] + [list(self.protocols)]
         return [dict(zip(names, point, strict=True)) for point in itertools.product(*values)]
 
+    @property
+    def judged_metrics(self) -> list[str]:
+        """What its tables and claims ask for, each once."""
+        asked = [entry["metric"] for entry in [*self.tables, *self.claims]]
+        asked += [claim["among"] for claim in self.claims if "among" in claim]
+        return list(dict.fromkeys(asked))
+
+    @property
+    def metrics(self) -> list[str]:
+        """What its tables and claims ask for, and what its figures' options name."""
+        drawn = [name for e in self.figures for name in e.get("options", {}).get("metrics", [])]
+        return list(dict.fromkeys([*self.judged_metrics, *drawn]))
+
     def keys_of(self, point: Labels) -> dict[str, Any]:
         """The config keys that a point sets; later ones win over earlier ones."""
         keys: dict[str, Any] = {}

@@ -1,0 +1,34 @@
+"""One report that is to be made: of which studies, where, and what is known of it already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from callbacks.studies.report_origin import Identities
+from callbacks.studies.reported import Reported
+from callbacks.studies.study import Study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A report of one study, or of several that belong together.
+
+    Attributes:
+        name: Such as ``harmonic_loss/figure_7``.
+        title: Of a collection; None where the study has its own.
+        folder: Where the report goes.
+        origin: Which study it is, of :func:`callbacks.studies.report_origin.report_origin`.
+        studies: Its sections, in this order.
+        identities: Points by study.
+        reported: Numbers of an earlier report, for seeds that the store lacks.
+    """
+
+    name: str
+    title: str | None
+    folder: Path
+    origin: dict[str, Any]
+    studies: list[Study]
+    identities: dict[str, Identities]
+    reported: Reported
