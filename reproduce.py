@@ -111,8 +111,10 @@ def reproduce(
         for identity in (i for of_study in identities.values() for i in of_study.values()):
             store.seeds_done(identity)  # or refuse what lies there, before hours of runs
         known = Reported()
-        if reported and (len(loaded) == 1 or (Path(reported) / name).is_dir()):
-            known = read_reported(Path(reported) / name, studies, identities)
+        if reported:
+            known = read_reported(Path(reported), name, studies, identities)
+            if not known.folders and len(loaded) == 1:
+                raise ValueError(f"there is no report of {name} in {reported} ({name}/study.json)")
         plans.append(Plan(name, title, folder, origin, studies, identities, known))
     for folder in (Path(output), *([] if report_only else [Path(runs)])):
         folder.mkdir(parents=True, exist_ok=True)  # or find out now that it cannot be written

@@ -267,7 +267,7 @@ def test_numbers_of_an_earlier_report_stand_in_for_runs_that_are_gone(
 
 def test_reported_numbers_that_cannot_be_are_refused_before_anything_runs(reproduce, small_study):
     study = small_study()
-    assert "there is no report in nowhere/small" in reproduce(
+    assert "there is no report of small in nowhere" in reproduce(
         study, "--reported", "nowhere", code=2
     )
     assert "leave out quick or reported" in reproduce(

@@ -38,8 +38,8 @@ class Section:
         study: Its tables and claims.
         results: Protocol (``authors``, ``careful``) -> the points that have been run.
         figures: File name without ending -> figure.
-        earlier_figures: File name without ending -> folder of an earlier report with this figure,
-            which cannot be drawn any more.
+        earlier_figures: File name without ending -> that of an earlier report's figure, which
+            cannot be drawn any more.
     """
 
     study: Study
@@ -127,7 +127,9 @@ def _section(folder: Path, section: Section, alone: bool) -> list[str]:
         write_figure(folder, name(file), figure)
     for file, earlier in section.earlier_figures.items():
         for ending in ("png", "pdf"):
-            copy_file(earlier / f"{name(file)}.{ending}", folder / f"{name(file)}.{ending}")
+            copy_file(
+                earlier.with_name(f"{earlier.name}.{ending}"), folder / f"{name(file)}.{ending}"
+            )
     files = {"summary": name("summary.csv"), "seeds": name("seeds.csv")}
     write_summary(folder / files["summary"], study, tables)
     write_seeds(folder / files["seeds"], study, results)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from callbacks.studies.report import file_name
 from callbacks.studies.seed_statistics import is_epoch
 from callbacks.studies.store import Finished, identity_hash
 
@@ -23,21 +24,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reported:
-    """An earlier report of one study, or of several that belong together.
+    """What earlier reports say of the studies of one report.
 
     Attributes:
-        folder: Where it is; None where there is none.
+        folders: By study where its report is.
         points: By study and by the hash of a point's identity. A metric of which a point has no
             value at all is one that was not measured there, unless it is an epoch that was never
             reached.
     """
 
-    folder: Path | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
     points: Mapping[str, Mapping[str, Finished]] = field(default_factory=dict)
 
     @property
     def num_networks(self) -> int:
-        """How many it tells of."""
+        """How many they tell of."""
         return sum(len(point.seeds) for of in self.points.values() for point in of.values())
 
     def seeds_of(self, study: str, point: str) -> Sequence[int]:
@@ -45,34 +46,57 @@ class Reported:
         known = self.points.get(study, {}).get(point)
         return known.seeds if known else []
 
+    def figure(self, study: Study, name: str) -> Path | None:
+        """A figure of a study, without its ending; None where there is none."""
+        folder = self.folders.get(study.name)
+        if folder is None:
+            return None
+        path = folder / file_name(name, study, alone=_is_alone(folder, study))
+        return path if path.with_name(f"{path.name}.png").is_file() else None
+
 
 def read_reported(
-    folder: Path, studies: Sequence[Study], identities: Mapping[str, Identities]
+    folder: Path, name: str, studies: Sequence[Study], identities: Mapping[str, Identities]
 ) -> Reported:
-    """What a report's ``seeds.csv`` says of the points of its studies.
+    """What the ``seeds.csv`` of earlier reports say of the points of some studies.
 
     These are the metrics that a study names; arrays, of which figures of embeddings are drawn, are
     in no report.
 
     Args:
-        folder: Of the report.
-        studies: Those of the report.
+        folder: Of all reports.
+        name: Of the one that is to be made. Where it is no report yet, those of its studies count.
+        studies: Its studies; those that have no report are left out.
         identities: Points by study.
 
     Raises:
-        ValueError: There is no report, it is damaged, it is of another version of the study, or it
-            lacks a metric that the study judges.
+        ValueError: A report is damaged, is of another version of the study, or lacks a metric that
+            the study judges.
     """
+    there = {
+        one.name: place
+        for one in studies
+        for place in (folder / one.name, folder / name)
+        if (place / "study.json").is_file()
+    }
     return Reported(
-        folder, {one.name: _points(folder, one, identities[one.name]) for one in studies}
+        there,
+        {
+            one.name: _points(there[one.name], one, identities[one.name])
+            for one in studies
+            if one.name in there
+        },
     )
+
+
+def _is_alone(folder: Path, study: Study) -> bool:
+    """Whether a report is of this study alone, or of several."""
+    return not (folder / file_name("seeds.csv", study, alone=False)).is_file()
 
 
 def _points(folder: Path, study: Study, identities: Identities) -> dict[str, Finished]:
     """What it says of one study, by the hash of a point's identity."""
     origin = folder / "study.json"
-    if not origin.is_file():
-        raise ValueError(f"there is no report in {folder} (it has no study.json)")
     try:
         content = json.loads(origin.read_text())
         points = {
@@ -80,8 +104,7 @@ def _points(folder: Path, study: Study, identities: Identities) -> dict[str, Fin
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{origin} is damaged, or of another study than {study.name}") from None
-    theirs = folder / f"{study.name.rpartition('/')[2]}_seeds.csv"  # of a report of several studies
-    path = theirs if theirs.is_file() else folder / "seeds.csv"
+    path = folder / file_name("seeds.csv", study, alone=_is_alone(folder, study))
     rows = _rows(path, study)
     reported = {}
     for labels, identity in identities.items():

@@ -10,7 +10,7 @@ from typing import Any
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.mixed_versions import mixed_versions
 from callbacks.studies.plan import Plan
-from callbacks.studies.report import Section, file_name, write_report
+from callbacks.studies.report import Section, write_report
 from callbacks.studies.report_origin import Identities, refuse_poorer_report, write_origin
 from callbacks.studies.reported import with_reported
 from callbacks.studies.store import Finished, Store, identity_hash
@@ -38,7 +38,7 @@ def write_sections(
     Raises:
         FewerNetworks: As ``keep_richer`` says.
     """
-    reported, alone = plan.reported, len(plan.studies) == 1
+    reported = plan.reported
     sections, notes = [], [f"Failed: {name}: {sentence}" for name, sentence in failed.items()]
     networks, trained, seconds = 0, 0, 0.0
     versions: dict[tuple[str, int], dict[str, str]] = {}  # of a network that studies share once
@@ -53,10 +53,9 @@ def write_sections(
             notes.append(f"{study.name}: {wanted - there:,} of {wanted:,} networks are not run")
         figures, lost = _figures(study, results)
         earlier = {
-            figure: reported.folder
+            figure: path
             for figure in lost
-            if own < there and reported.folder is not None
-            if (reported.folder / f"{file_name(figure, study, alone)}.png").is_file()
+            if own < there and (path := reported.figure(study, figure)) is not None
         }
         for figure, reason in lost.items():
             how = "the earlier report's" if figure in earlier else "not drawn"

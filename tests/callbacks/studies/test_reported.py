@@ -60,8 +60,9 @@ def report(tmp_path) -> Path:
 
 
 def read(folder: Path, study: Study = STUDY, identities=IDENTITIES) -> dict[str, Finished]:
-    found = read_reported(folder, [study], {study.name: identities})
-    assert found.folder == folder
+    """As the report of the study, or of a collection that has this one among others."""
+    found = read_reported(folder.parent, folder.name, [study], {study.name: identities})
+    assert found.folders == {study.name: folder}
     return dict(found.points[study.name])
 
 
@@ -98,6 +99,22 @@ def test_a_report_of_several_studies_has_files_of_each(report):
     assert read(report)[name_of(LATTICE)].seeds == STUDY.seeds
 
 
+def test_a_report_of_several_finds_those_of_its_studies(report):
+    own = report / STUDY.name
+    own.mkdir(parents=True)
+    for path in report.glob("*.*"):
+        path.rename(own / path.name)
+    (own / "figure_9_authors.png").touch()
+    other = replace(STUDY, name="paper/figure_8")
+    of = {STUDY.name: IDENTITIES, other.name: IDENTITIES}
+    found = read_reported(report, "paper/figures", [other, STUDY], of)
+    assert set(found.points) == {STUDY.name} and found.num_networks == 8
+    assert found.seeds_of(STUDY.name, name_of(LATTICE)) == STUDY.seeds
+    assert found.seeds_of(other.name, name_of(LATTICE)) == []
+    assert found.figure(STUDY, "figure_9_authors") == own / "figure_9_authors"
+    assert found.figure(STUDY, "else") is None and found.figure(other, "else") is None
+
+
 def test_runs_come_before_reported_numbers_and_keep_their_order():
     runs = finished([1, 7], {VARIANCE: np.array([10.0, 70.0]), "own": np.zeros(2)}, {"a": VALUES})
     reported = finished([0, 1, 9], {VARIANCE: np.array([0.0, 1.0, 9.0]), EPOCH: np.zeros(3)})
@@ -128,7 +145,7 @@ def test_a_report_that_cannot_be_trusted_is_refused_in_one_sentence(report, tmp_
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert "there is no report in" in refused(tmp_path / "nowhere")
+    assert read_reported(tmp_path, "nowhere", [STUDY], {STUDY.name: IDENTITIES}).folders == {}
     other = {**IDENTITIES, LATTICE: {"model": "other settings"}}
     assert "another version of this study (lattice, authors was run" in refused(identities=other)
     assert "of another study than paper/x" in refused(study=replace(STUDY, name="paper/x"))
