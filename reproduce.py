@@ -24,6 +24,7 @@ from callbacks.error_sentences import user_sentence
 from callbacks.run_summary import as_list, versions
 from callbacks.studies.command import parse_shard, typed_command, typed_keys
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
+from callbacks.studies.number_text import duration_text
 from callbacks.studies.output_file import output_to
 from callbacks.studies.overview import print_overview
 from callbacks.studies.plan import Plan
@@ -33,9 +34,9 @@ from callbacks.studies.report_origin import (
     refuse_other_report,
     report_origin,
 )
-from callbacks.studies.reported import Reported, read_reported
+from callbacks.studies.reported import read_reported
 from callbacks.studies.sections import write_sections
-from callbacks.studies.store import Store, Trained, identity_hash, seed_ranges
+from callbacks.studies.store import Store, Trained, identity_hash
 from callbacks.studies.study import Labels, Study, find_studies, load_studies, study_name
 from callbacks.studies.study import study_title as title_of
 from callbacks.studies.workers import run_in_processes
@@ -110,27 +111,31 @@ def reproduce(
         refuse_other_report(folder, origin, identities)
         for identity in (i for of_study in identities.values() for i in of_study.values()):
             store.seeds_done(identity)  # or refuse what lies there, before hours of runs
-        known = Reported()
-        if reported:
-            known = read_reported(Path(reported), name, studies, identities)
-            if not known.folders and len(loaded) == 1:
-                raise ValueError(f"there is no report of {name} in {reported} ({name}/study.json)")
-        plans.append(Plan(name, title, folder, origin, studies, identities, known))
+        known = read_reported(Path(reported), name, studies, identities) if reported else {}
+        plans.append(
+            Plan(name, title, folder, origin, studies, identities, known, is_part=bool(part))
+        )
+    if reported:
+        without = [plan.name for plan in plans if not plan.reported]
+        if len(without) == len(plans):
+            raise ValueError(f"there is no report of {study} in {reported}")
+        if without:
+            print(f"no report in {reported}: {', '.join(without)}")
     for folder in (Path(output), *([] if report_only else [Path(runs)])):
         folder.mkdir(parents=True, exist_ok=True)  # or find out now that it cannot be written
     failed: dict[str, str] = {}  # runs
     left_out: dict[str, str] = {}  # studies
     if not report_only:
         for plan in plans[:]:
-            if lacking := _lacking_folder(plan.studies):
+            if lacking := _lacking_folder(plan):
                 sentence = f"there is no folder {lacking}; name the data's with --data_dir"
                 if len(plans) == 1:
                     raise ValueError(sentence)
                 left_out[plan.name] = sentence  # the others do without
                 plans.remove(plan)
-        points, labels = _points_of(plans)
-        if known_seeds := sum(plan.reported.num_networks for plan in plans):
-            print(f"{known_seeds:,} networks are reported in {reported}, and not run again")
+        points, labels, num_reported = _points_of(plans)
+        if num_reported:
+            print(f"{num_reported:,} networks are reported in {reported}, and not run again")
         runs_of_all = group(points)
         by_work = sorted(runs_of_all, key=lambda run: -run.work)  # shards of equal weight
         failed = run_grid(by_work[first - 1 :: shards], store, jobs, labels)
@@ -162,18 +167,25 @@ def reproduce(
 
 def _points_of(
     plans: Sequence[Plan],
-) -> tuple[list[tuple[dict[str, Any], list[int]]], dict[str, str]]:
-    """Config and seeds of every point, without seeds that are reported; labels by its hash."""
+) -> tuple[list[tuple[dict[str, Any], list[int]]], dict[str, str], int]:
+    """Config and seeds of every point, but seeds that are reported; labels by its hash.
+
+    The third is how many networks no plan needs the runs of.
+    """
     points, labels = [], {}
+    everyone: set[tuple[str, int]] = set()
+    left: set[tuple[str, int]] = set()
     for plan in plans:
         for one in plan.studies:
             for point in one.points():
                 config = _config_of(one, point)
                 name = identity_hash(identity_of(config))
-                there = plan.reported.seeds_of(one.name, name)
-                points.append((config, [seed for seed in one.seeds if seed not in there]))
+                seeds = plan.seeds_left(one, name)
+                points.append((config, seeds))
                 labels[name] = _text(point)
-    return points, labels
+                everyone.update((name, seed) for seed in one.seeds)
+                left.update((name, seed) for seed in seeds)
+    return points, labels, len(everyone - left)
 
 
 def _narrowed(
@@ -198,12 +210,14 @@ def _reads_data(study: Study) -> bool:
     return "data_dir" in _resolved(str(study.config), ())["data"]["init_args"]
 
 
-def _lacking_folder(studies: Sequence[Study]) -> str | None:
-    """A folder of data that one of the studies reads, and that is not there."""
-    for one in studies:
+def _lacking_folder(plan: Plan) -> str | None:
+    """A folder of data that a run of the plan would read, and that is not there."""
+    for one in plan.studies:
         for point in one.points():
-            folder = _config_of(one, point)["data"]["init_args"].get("data_dir")
-            if isinstance(folder, str) and not Path(folder).expanduser().is_dir():
+            config = _config_of(one, point)
+            folder = config["data"]["init_args"].get("data_dir")
+            lacking = isinstance(folder, str) and not Path(folder).expanduser().is_dir()
+            if lacking and plan.seeds_left(one, identity_hash(identity_of(config))):
                 return folder
     return None
 
@@ -281,11 +295,11 @@ def run_grid(
         seconds = time.monotonic() - started
         left = seconds / finished_work * max(0.0, all_work - finished_work)
         if error is not None:
-            failed[_name(run)] = error
+            failed[run.name] = error
         outcome = "failed" if error is not None else "done"
         print(
-            f"run {number} of {len(missing)} {outcome}: {_name(run)} ({run.members} networks); "
-            f"{_duration(seconds)} so far, about {_duration(left)} left",
+            f"run {number} of {len(missing)} {outcome}: {run.name} ({run.members} networks); "
+            f"{duration_text(seconds)} so far, about {duration_text(left)} left",
             flush=True,
         )
     return failed
@@ -304,7 +318,7 @@ def _outcomes(
         for run in runs:
             yield run, attempt(run)
         return
-    named = {_name(run): run for run in runs}
+    named = {run.name: run for run in runs}
     for name, error in run_in_processes(named, attempt, jobs):
         yield named[name], error
 
@@ -312,7 +326,7 @@ def _outcomes(
 def _attempt(run: GroupedRun, folder: Path, labels: Mapping[str, str]) -> str | None:
     """Train a run in this process; None, or why it failed."""
     store = Store(folder)
-    log = _log(store, run)
+    log = folder / "logs" / f"{run.name}.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(log.with_suffix(".lock")):  # of another runner on this folder
@@ -380,19 +394,3 @@ def _train(run: GroupedRun, store: Store, log: Path) -> None:
         )
     data = getattr(cli.datamodule, "fingerprint", None)
     store.write(trained, {**versions(), **({"data": data} if data else {})})
-
-
-def _log(store: Store, run: GroupedRun) -> Path:
-    return store.folder / "logs" / f"{_name(run)}.log"
-
-
-def _name(run: GroupedRun) -> str:
-    """The first point's folder, how many more points there are, and the first one's seeds."""
-    place = Store(Path()).place(run.parts[0].identity).name
-    more = f"+{len(run.parts) - 1}" if len(run.parts) > 1 else ""
-    return f"{place}{more}_seeds_{seed_ranges(run.parts[0].seeds)}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -248,9 +248,9 @@ def test_numbers_of_an_earlier_report_stand_in_for_runs_that_are_gone(
     assert {p.name: p.read_bytes() for p in Path("reports/small").glob("*.csv")} == numbers
     assert {p.name: p.read_bytes() for p in Path("reports/small").glob("*.p*")} == drawn
     report = Path("reports/small/report.md").read_text()
-    assert "held_authors is the earlier report's: no arrays" in report
+    assert "held_authors is the earlier report's, without what was run since: " in report
     assert all(f"({name}_authors.png)" in report for name in ("own", "held"))
-    assert "Of 4 of 4 networks the numbers are an earlier report's." in report
+    assert "Of 4 of 4 networks the numbers are an earlier report's, which does not" in report
     assert f"\nlightning reproduce {study} --reported docs\n" in report
 
     # What is not in that report is run, and nothing else; both together are the whole.
@@ -265,11 +265,26 @@ def test_numbers_of_an_earlier_report_stand_in_for_runs_that_are_gone(
     assert all(f"({name}_careful.png)" in report for name in ("own", "held"))
 
 
+def test_a_part_of_a_reported_study_has_its_own_figures_or_none(reproduce, small_study):
+    study = small_study(figures=[{"name": "held", "draw": "figures_of_mine.draw"}])
+    reproduce(study, "--output", "docs")
+    shutil.rmtree(RUNS_FOLDER)
+    only = ["--only", "{task: addition, protocol: careful}", "--seeds", "1"]
+    said = reproduce(study, "--reported", "docs", *only)  # one point is too few for that figure
+    assert "1 networks are reported" in said and "networks are finished" not in said
+    report = Path("reports/small_part/report.md").read_text()
+    assert "held_careful is not drawn: one point" in report and ".png" not in report
+    # A shard trains its share of what is left.
+    study.write_text(study.read_text().replace("seeds: 2", "seeds: 3"))
+    said = reproduce(study, "--reported", "docs", "--shard", "1/2")
+    assert "8 networks are reported" in said and "0 of 2 networks are finished" in said
+    assert f"lightning reproduce {study} --reported docs" in said
+
+
 def test_reported_numbers_that_cannot_be_are_refused_before_anything_runs(reproduce, small_study):
     study = small_study()
-    assert "there is no report of small in nowhere" in reproduce(
-        study, "--reported", "nowhere", code=2
-    )
+    sentence = reproduce(study, "--reported", "nowhere", code=2)
+    assert f"there is no report of {study} in nowhere" in sentence
     assert "leave out quick or reported" in reproduce(
         study, "--quick", "--reported", "docs", code=2
     )

@@ -60,10 +60,9 @@ def write_figure(folder: Path, name: str, figure: Figure) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file, unless it is the same one."""
-    if not (target.exists() and target.samefile(source)):
-        with _replacing(target) as partial:
-            shutil.copyfile(source, partial)
+    """Copy a file, which may be the same one."""
+    with _replacing(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 @contextmanager

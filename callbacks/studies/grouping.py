@@ -6,9 +6,10 @@ import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from callbacks.studies.store import identity_hash
+from callbacks.studies.store import Store, identity_hash, seed_ranges
 
 # Where the members of one run may differ. The exponent only as a number: null is √width.
 _FRACTION = ("data", "init_args", "train_fraction")
@@ -70,6 +71,13 @@ class GroupedRun:
 
     config: dict[str, Any]
     parts: tuple[Part, ...]
+
+    @property
+    def name(self) -> str:
+        """The first point's folder, how many more points there are, and the first one's seeds."""
+        place = Store(Path()).place(self.parts[0].identity).name
+        more = f"+{len(self.parts) - 1}" if len(self.parts) > 1 else ""
+        return f"{place}{more}_seeds_{seed_ranges(self.parts[0].seeds)}"
 
     @property
     def members(self) -> int:

@@ -54,3 +54,9 @@ def statistic_text(found: Statistic | None, epochs: bool, expected_seeds: int) -
     elif found.num_seeds != expected_seeds:
         text += f" ({found.num_seeds} seed{'s' if found.num_seeds != 1 else ''})"
     return text
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds, or hours and minutes."""
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.studies.report_origin import Identities
-from callbacks.studies.reported import Reported
+from callbacks.studies.reported import ReportedStudy
 from callbacks.studies.study import Study
 
 
@@ -22,7 +22,8 @@ class Plan:
         origin: Which study it is, of :func:`callbacks.studies.report_origin.report_origin`.
         studies: Its sections, in this order.
         identities: Points by study.
-        reported: Numbers of an earlier report, for seeds that the store lacks.
+        reported: By study what earlier reports tell, for seeds that the store lacks.
+        is_part: Whether only some of its points or seeds are asked for.
     """
 
     name: str
@@ -31,4 +32,10 @@ class Plan:
     origin: dict[str, Any]
     studies: list[Study]
     identities: dict[str, Identities]
-    reported: Reported
+    reported: dict[str, ReportedStudy]
+    is_part: bool = False
+
+    def seeds_left(self, study: Study, point: str) -> list[int]:
+        """The seeds of a point that no report tells of, by its hash."""
+        known = self.reported[study.name].seeds_of(point) if study.name in self.reported else []
+        return [seed for seed in study.seeds if seed not in known]

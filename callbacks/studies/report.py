@@ -21,7 +21,8 @@ from callbacks.studies.markdown import (
     study_table,
     tally,
 )
-from callbacks.studies.report_csv import write_claims, write_seeds, write_summary
+from callbacks.studies.report_csv import write_claims, write_summary
+from callbacks.studies.seeds_csv import write_seeds
 from callbacks.studies.verdicts import Row, table_rows
 
 if TYPE_CHECKING:

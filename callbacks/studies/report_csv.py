@@ -1,13 +1,12 @@
-"""The numbers of a study's report as CSV: by row, by seed, and those behind the claims."""
+"""The numbers of a study's report as CSV: by row of a table, and those behind the claims."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.atomic_files import write_csv
 from callbacks.studies.claims import JudgedClaim
 from callbacks.studies.seed_statistics import Statistic
@@ -52,31 +51,6 @@ def write_summary(path: Path, study: Study, tables: Sequence[Table]) -> None:
     write_csv(path, [*columns, "verdict"], lines)
 
 
-def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoint]]) -> None:
-    """One line per point, protocol and seed, with every metric that the study names.
-
-    A seed that has no value has an empty cell. Numbers are written with all their digits, so that
-    :func:`callbacks.studies.reported.read_reported` finds the same ones.
-    """
-    metrics = [*study.metrics]
-    lines = [
-        {
-            **point.labels,
-            "protocol": protocol,
-            "seed": seed,
-            **{
-                metric: _number(point.metrics[metric][index], exact=True)
-                for metric in metrics
-                if metric in point.metrics
-            },
-        }
-        for protocol, points in results.items()
-        for point in points
-        for index, seed in enumerate(point.seeds)
-    ]
-    write_csv(path, [*study.axes, "protocol", "seed", *metrics], lines)
-
-
 def write_claims(path: Path, judged: Sequence[JudgedClaim], study: Study) -> None:
     """One line per claim, value of its ``for_each`` and protocol."""
     columns = ["claim", "metric", "for", "protocol", "outcome", "over_both_protocols"]
@@ -118,13 +92,8 @@ def _numbers(found: Statistic | None) -> dict[str, object]:
     return dict(zip(_KEYS, cells, strict=True))
 
 
-def _number(value: Any, exact: bool = False) -> str:
-    """Ten digits, which is more than float32 has; ``exact`` writes as many as bring it back."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    if math.isnan(value):
+def _number(value: Any) -> str:
+    """Ten digits, which is more than float32 has."""
+    if value is None or math.isnan(value):
         return ""
-    if math.isinf(value):
-        return "never"
-    text = f"{value:.10g}"
-    return repr(float(value)) if exact and float(text) != value else text
+    return "never" if math.isinf(value) else f"{value:.10g}"

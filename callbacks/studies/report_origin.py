@@ -10,6 +10,7 @@ from typing import Any
 
 from callbacks.run_summary import versions
 from callbacks.studies.atomic_files import write_text
+from callbacks.studies.seeds_csv import FORMAT
 from callbacks.studies.store import identity_hash
 from callbacks.studies.study import Study
 
@@ -124,6 +125,7 @@ def write_origin(
 ) -> None:
     """Keep what is compared before a report is replaced, and the versions that wrote it."""
     content = {**origin, "networks": networks, "points": _hashes(identities)}
+    content["seeds_csv"] = FORMAT
     content |= {"versions": versions()}
     write_text(folder / "study.json", json.dumps(content, indent=1) + "\n")
 

@@ -1,8 +1,7 @@
-"""Numbers that an earlier report holds, for networks whose runs are no longer there."""
+"""Numbers that earlier reports hold, for networks whose runs are no longer there."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -15,78 +14,106 @@ from numpy.typing import NDArray
 
 from callbacks.studies.report import file_name
 from callbacks.studies.seed_statistics import is_epoch
+from callbacks.studies.seeds_csv import read_seeds
 from callbacks.studies.store import Finished, identity_hash
 
 if TYPE_CHECKING:
     from callbacks.studies.report_origin import Identities
     from callbacks.studies.study import Study
 
+_ENDINGS = ("png", "pdf")
+
 
 @dataclass(frozen=True)
-class Reported:
-    """What earlier reports say of the studies of one report.
+class ReportedStudy:
+    """What earlier reports say of one study.
 
     Attributes:
-        folders: By study where its report is.
-        points: By study and by the hash of a point's identity. A metric of which a point has no
-            value at all is one that was not measured there, unless it is an epoch that was never
-            reached.
+        folders: Of these reports.
+        points: By the hash of a point's identity. There are no arrays in them.
+        told: The metrics that all of these reports tell.
     """
 
-    folders: Mapping[str, Path] = field(default_factory=dict)
-    points: Mapping[str, Mapping[str, Finished]] = field(default_factory=dict)
+    folders: Sequence[Path] = ()
+    points: Mapping[str, Finished] = field(default_factory=dict)
+    told: frozenset[str] = frozenset()
 
-    @property
-    def num_networks(self) -> int:
-        """How many they tell of."""
-        return sum(len(point.seeds) for of in self.points.values() for point in of.values())
-
-    def seeds_of(self, study: str, point: str) -> Sequence[int]:
-        """The seeds of a point whose numbers are known, by the study's name and the hash."""
-        known = self.points.get(study, {}).get(point)
-        return known.seeds if known else []
+    def seeds_of(self, point: str) -> Sequence[int]:
+        """The seeds of a point whose numbers are known, by its hash."""
+        return self.points[point].seeds if point in self.points else []
 
     def figure(self, study: Study, name: str) -> Path | None:
-        """A figure of a study, without its ending; None where there is none."""
-        folder = self.folders.get(study.name)
-        if folder is None:
-            return None
-        path = folder / file_name(name, study, alone=_is_alone(folder, study))
-        return path if path.with_name(f"{path.name}.png").is_file() else None
+        """A figure of the study, without its ending; None where there is none."""
+        for folder in self.folders:
+            path = folder / file_name(name, study, alone=_is_alone(folder, study))
+            if all(path.with_name(f"{path.name}.{ending}").is_file() for ending in _ENDINGS):
+                return path
+        return None
+
+
+class OnlyTold(dict[str, NDArray[Any]]):
+    """What a figure may ask of a point that is known from reports, wholly or in part.
+
+    To ask for anything that these do not tell is an error, where it would look as though runs did
+    not have it.
+
+    Args:
+        values: By name.
+        told: Names that may be asked for.
+    """
+
+    def __init__(self, values: Mapping[str, NDArray[Any]], told: frozenset[str]) -> None:
+        super().__init__(values)
+        self._told = told
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self._told:
+            raise ValueError(f"earlier reports do not tell {name}, of which it is drawn")
+        return super().__contains__(name)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return super().__getitem__(name) if name in self else self.__missing__(name)
+
+    def __missing__(self, name: str) -> NDArray[Any]:
+        raise KeyError(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, or the default where the runs do not have it."""
+        return super().__getitem__(name) if name in self else default
 
 
 def read_reported(
     folder: Path, name: str, studies: Sequence[Study], identities: Mapping[str, Identities]
-) -> Reported:
-    """What the ``seeds.csv`` of earlier reports say of the points of some studies.
-
-    These are the metrics that a study names; arrays, of which figures of embeddings are drawn, are
-    in no report.
+) -> dict[str, ReportedStudy]:
+    """What earlier reports say of the points of some studies, by study.
 
     Args:
         folder: Of all reports.
-        name: Of the one that is to be made. Where it is no report yet, those of its studies count.
-        studies: Its studies; those that have no report are left out.
+        name: Of the report that is to be made. That one is read, and those of its studies alone.
+        studies: Its studies; those without a report are left out.
         identities: Points by study.
 
     Raises:
         ValueError: A report is damaged, is of another version of the study, or lacks a metric that
             the study judges.
     """
-    there = {
-        one.name: place
-        for one in studies
-        for place in (folder / one.name, folder / name)
-        if (place / "study.json").is_file()
-    }
-    return Reported(
-        there,
-        {
-            one.name: _points(there[one.name], one, identities[one.name])
-            for one in studies
-            if one.name in there
-        },
-    )
+    found = {}
+    for study in studies:
+        places = dict.fromkeys([folder / study.name, folder / name])
+        read = [_read(place, study, identities[study.name]) for place in places]
+        known = [reported for reported in read if reported is not None]
+        if known:
+            found[study.name] = known[0] if len(known) == 1 else _both(*known)
+    return found
+
+
+def _both(first: ReportedStudy, second: ReportedStudy) -> ReportedStudy:
+    points = dict(second.points)
+    for name, point in first.points.items():
+        joined = with_reported(point, second.points.get(name))
+        assert joined is not None
+        points[name] = joined
+    return ReportedStudy([*first.folders, *second.folders], points, first.told & second.told)
 
 
 def _is_alone(folder: Path, study: Study) -> bool:
@@ -94,18 +121,25 @@ def _is_alone(folder: Path, study: Study) -> bool:
     return not (folder / file_name("seeds.csv", study, alone=False)).is_file()
 
 
-def _points(folder: Path, study: Study, identities: Identities) -> dict[str, Finished]:
-    """What it says of one study, by the hash of a point's identity."""
+def _read(folder: Path, study: Study, identities: Identities) -> ReportedStudy | None:
+    """One report; None where there is none, or of a collection that lacks the study."""
     origin = folder / "study.json"
+    if not origin.is_file():
+        return None
     try:
         content = json.loads(origin.read_text())
-        points = {
-            str(labels): str(point) for labels, point in content["points"][study.name].items()
-        }
+        if study.name not in content["points"] and folder.name != study.name.rpartition("/")[2]:
+            return None
+        of_study = content["points"][study.name]
+        points = {str(labels): str(point) for labels, point in of_study.items()}
+        file_format = int(content.get("seeds_csv", 1))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{origin} is damaged, or of another study than {study.name}") from None
+    judged = [*study.tables, *study.claims]
+    epochs = {e["metric"] for e in judged if is_epoch(e["metric"], e.get("unit"))}
+    epochs |= {metric for metric in study.metrics if is_epoch(metric)}
     path = folder / file_name("seeds.csv", study, alone=_is_alone(folder, study))
-    rows = _rows(path, study)
+    rows, told = read_seeds(path, study, epochs, file_format)
     reported = {}
     for labels, identity in identities.items():
         name = identity_hash(identity)
@@ -117,17 +151,13 @@ def _points(folder: Path, study: Study, identities: Identities) -> dict[str, Fin
                 f"{folder} holds the report of another version of this study ({words} was run with "
                 f"other settings); its numbers cannot stand beside those of this one"
             )
-        of_seeds = {int(row["seed"]): row for row in rows.get(labels, [])}
-        if seeds := [seed for seed in study.seeds if seed in of_seeds]:
-            lines = [of_seeds[seed] for seed in seeds]
-            columns = {
-                metric: _column(path, metric, [line[metric] for line in lines])
-                for metric in study.metrics
-                if metric in lines[0]  # figures of older reports may have asked for fewer
-            }
-            metrics = {name: column for name, column in columns.items() if column is not None}
-            reported[name] = Finished(seeds, metrics, {}, 0.0, [{} for _ in seeds])
-    return reported
+        if labels in rows:
+            seeds = [seed for seed in rows[labels].seeds if seed in study.seeds]
+            kept = [rows[labels].seeds.index(seed) for seed in seeds]
+            metrics = {name: values[kept] for name, values in rows[labels].metrics.items()}
+            if seeds:
+                reported[name] = Finished(seeds, metrics, {}, 0.0, [{} for _ in seeds])
+    return ReportedStudy([folder], reported, told)
 
 
 def with_reported(run: Finished | None, reported: Finished | None) -> Finished | None:
@@ -135,7 +165,7 @@ def with_reported(run: Finished | None, reported: Finished | None) -> Finished |
 
     Args:
         run: Of the store.
-        reported: Of :func:`read_reported`.
+        reported: Of earlier reports.
 
     Returns:
         Both together, without arrays where a seed has none; None where there is neither.
@@ -152,53 +182,15 @@ def with_reported(run: Finished | None, reported: Finished | None) -> Finished |
     shared = [name for name in run.metrics if name in reported.metrics]
     return Finished(
         [seed for seed, _, _ in rows],
-        {name: np.array([of.metrics[name][row] for _, of, row in rows]) for name in shared},
+        {name: _column([of.metrics[name][row] for _, of, row in rows]) for name in shared},
         {},
         run.seconds,
         [of.versions[row] for _, of, row in rows],
     )
 
 
-def _rows(path: Path, study: Study) -> dict[str, list[dict[str, str]]]:
-    """The lines of a table of seeds, by their point's labels."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            lines = [*reader]
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read ({error})") from None
-    labels = [*study.axes, "protocol"]
-    for column in (*labels, "seed", *study.judged_metrics):
-        if column not in columns:
-            raise ValueError(
-                f"{path} has no column {column!r}, which {study.name} asks for now; its networks "
-                f"must be run again"
-            )
-    found: dict[str, list[dict[str, str]]] = {}
-    for number, line in enumerate(lines, start=2):
-        if None in line or None in line.values() or not line["seed"].isdigit():
-            raise ValueError(f"{path} is damaged in line {number}")
-        found.setdefault(json.dumps([line[label] for label in labels]), []).append(line)
-    return found
-
-
-def _column(path: Path, metric: str, cells: Sequence[str]) -> NDArray[Any] | None:
-    """Numbers, or names; None where nothing was measured."""
-    if not any(cells) and not is_epoch(metric):
-        return None
-    numbers = [_number(cell) for cell in cells]
-    no_numbers = [cell for cell, number in zip(cells, numbers, strict=True) if number is None]
-    if not no_numbers:
-        return np.array(numbers, dtype=np.float64)
-    if len(no_numbers) < sum(map(bool, cells)):
-        raise ValueError(f"{path} is damaged: {metric} of one seed is {no_numbers[0]!r}, no number")
-    return np.array(cells)
-
-
-def _number(cell: str) -> float | None:
-    """A cell of numbers, nan where it is empty; None of a name."""
-    try:
-        return {"": math.nan, "never": math.inf}[cell] if cell in ("", "never") else float(cell)
-    except ValueError:
-        return None
+def _column(values: Sequence[Any]) -> NDArray[Any]:
+    """Numbers; or names, a number among which can only be that of no name at all."""
+    if any(isinstance(value, str) for value in values):
+        return np.array([value if isinstance(value, str) else "" for value in values])
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,8 @@ from callbacks.studies.mixed_versions import mixed_versions
 from callbacks.studies.plan import Plan
 from callbacks.studies.report import Section, write_report
 from callbacks.studies.report_origin import Identities, refuse_poorer_report, write_origin
-from callbacks.studies.reported import with_reported
-from callbacks.studies.store import Finished, Store, identity_hash
+from callbacks.studies.reported import OnlyTold, ReportedStudy, with_reported
+from callbacks.studies.store import Store, identity_hash
 from callbacks.studies.study import PROTOCOLS, Study
 from callbacks.studies.study_checks import found
 
@@ -38,27 +39,28 @@ def write_sections(
     Raises:
         FewerNetworks: As ``keep_richer`` says.
     """
-    reported = plan.reported
     sections, notes = [], [f"Failed: {name}: {sentence}" for name, sentence in failed.items()]
     networks, trained, seconds = 0, 0, 0.0
     versions: dict[tuple[str, int], dict[str, str]] = {}  # of a network that studies share once
     for study in plan.studies:
-        known = reported.points.get(study.name, {})
-        results, own, of_study = _results(
+        known = plan.reported.get(study.name, ReportedStudy())
+        results, drawn, own, of_study = _results(
             study, plan.identities[study.name], store, known, versions
         )
         wanted = len(study.points()) * len(study.seeds)
         there = sum(len(point.seeds) for points in results.values() for point in points)
         if there < wanted:
             notes.append(f"{study.name}: {wanted - there:,} of {wanted:,} networks are not run")
-        figures, lost = _figures(study, results)
+        figures, lost = _figures(study, drawn)
         earlier = {
             figure: path
             for figure in lost
-            if own < there and (path := reported.figure(study, figure)) is not None
+            if own < there and not plan.is_part
+            if (path := known.figure(study, figure)) is not None
         }
         for figure, reason in lost.items():
-            how = "the earlier report's" if figure in earlier else "not drawn"
+            how = "the earlier report's, without what was run since"
+            how = how if figure in earlier else "not drawn"
             notes.append(f"{study.name}: {figure} is {how}: {reason}")
         sections.append(Section(study, results, figures, earlier))
         networks, trained, seconds = networks + there, trained + own, seconds + of_study
@@ -68,28 +70,35 @@ def write_sections(
     remarks = [mixed] if mixed else []
     if taken := networks - trained:
         remarks.append(
-            f"Of {taken:,} of {networks:,} networks the numbers are an earlier report's."
+            f"Of {taken:,} of {networks:,} networks the numbers are an earlier report's, which "
+            f"does not tell which versions trained them, and on which data."
         )
     report = write_report(
         plan.folder, sections, command=command, notes=notes, remarks=remarks, title=plan.title
     )
     write_origin(plan.folder, plan.origin, plan.identities, networks)
-    told = [f"{networks:,} networks, {seconds / 60:,.1f} minutes of training", *notes, *remarks]
+    words = f"{networks:,} networks, {seconds / 60:,.1f} minutes of training"
+    words += f" without the reported {taken:,}" * bool(taken)
+    told = [words, *notes, *remarks]
     return report, "; ".join(told)
+
+
+Results = dict[str, list[GridPoint]]  # by protocol
 
 
 def _results(
     study: Study,
     identities: Identities,
     store: Store,
-    reported: Mapping[str, Finished],
+    reported: ReportedStudy,
     versions: dict[tuple[str, int], dict[str, str]],
-) -> tuple[dict[str, list[GridPoint]], int, float]:
-    """Finished points by protocol; how many networks of them are in the store, and their seconds.
+) -> tuple[Results, Results, int, float]:
+    """Finished points; the same for figures; how many of them are in the store; their seconds.
 
     The versions that trained each network are added to ``versions``, by its point and seed.
     """
-    results: dict[str, list[GridPoint]] = {protocol: [] for protocol in PROTOCOLS}
+    results: Results = {protocol: [] for protocol in PROTOCOLS}
+    drawn: Results = {protocol: [] for protocol in PROTOCOLS}
     trained, seconds = 0, 0.0
     for point, identity in zip(study.points(), identities.values(), strict=True):
         runs, name = store.read(identity, study.seeds), identity_hash(identity)
@@ -97,18 +106,22 @@ def _results(
             trained, seconds = trained + len(runs.seeds), seconds + runs.seconds
             names = [(name, seed) for seed in runs.seeds]
             versions.update(zip(names, runs.versions, strict=True))
-        finished = with_reported(runs, reported.get(name))
-        if finished is not None:
+        known = with_reported(runs, reported.points.get(name))
+        if known is not None:
             labels = {axis: value for axis, value in point.items() if axis != "protocol"}
-            results[point["protocol"]].append(
-                GridPoint(labels, finished.seeds, finished.metrics, finished.arrays)
-            )
-    return results, trained, seconds
+            found = GridPoint(labels, known.seeds, known.metrics, known.arrays)
+            results[point["protocol"]].append(found)
+            if known is not runs:
+                found = dataclasses.replace(
+                    found,
+                    metrics=OnlyTold(known.metrics, reported.told),
+                    arrays=OnlyTold(known.arrays, frozenset()),
+                )
+            drawn[point["protocol"]].append(found)
+    return results, drawn, trained, seconds
 
 
-def _figures(
-    study: Study, results: dict[str, list[GridPoint]]
-) -> tuple[dict[str, Any], dict[str, str]]:
+def _figures(study: Study, results: Results) -> tuple[dict[str, Any], dict[str, str]]:
     """Figures by file name, and why others could not be drawn.
 
     A study of which little is run may be too little for its figure; its tables are still wanted.

@@ -41,7 +41,7 @@ class Study:
         tables: What is compared with published numbers.
         claims: Statements of the paper that are judged.
         arrays: Arrays for the figure that no run makes: name -> function and options.
-        figures: What is drawn: name, function, options.
+        figures: What is drawn: name, function, options, and metrics beside the judged ones.
         minutes: Measured duration of all runs on two CPU cores.
         quick: How the quick version differs; applied by ``quickened``.
         is_quick: Whether it has been.
@@ -80,9 +80,10 @@ class Study:
 
     @property
     def metrics(self) -> list[str]:
-        """What its tables and claims ask for, and what its figures' options name."""
-        drawn = [name for e in self.figures for name in e.get("options", {}).get("metrics", [])]
-        return list(dict.fromkeys([*self.judged_metrics, *drawn]))
+        """What its tables and claims ask for, and what its figures say that they read."""
+        drawn = [name for entry in self.figures for name in entry.get("metrics", [])]
+        given = [name for e in self.figures for name in e.get("options", {}).get("metrics", [])]
+        return list(dict.fromkeys([*self.judged_metrics, *drawn, *given]))
 
     def keys_of(self, point: Labels) -> dict[str, Any]:
         """The config keys that a point sets; later ones win over earlier ones."""

@@ -79,7 +79,7 @@ _CLAIM: _Kinds = {
     "where": (_KEYS,),
 }
 _FUNCTION: _Kinds = {"function": (_TEXT,), "options": (_KEYS,)}
-_FIGURE: _Kinds = {"name": (_TEXT,), "draw": (_TEXT,), "options": (_KEYS,)}
+_FIGURE: _Kinds = {"name": (_TEXT,), "draw": (_TEXT,), "options": (_KEYS,), "metrics": (_LIST,)}
 
 # What a study may not set, since the runner does.
 _RUNNERS = ("seed_everything", "ckpt_path", "seeds", "num_seeds", "head_settings")

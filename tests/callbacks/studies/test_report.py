@@ -210,7 +210,7 @@ def test_summary_has_a_line_per_row_and_protocol(tmp_path):
     assert rows[-1]["value"] == rows[-1]["seeds"] == ""  # careful protocol, not run
 
 
-def test_seeds_have_a_line_each_with_every_metric_and_an_empty_cell_for_never(tmp_path):
+def test_seeds_have_a_line_each_with_every_metric_and_say_where_there_is_no_value(tmp_path):
     report_of(tmp_path, Section(STUDY, results()))
     rows = rows_of(tmp_path / "seeds.csv")
     assert len(rows) == 3 + 3 + 2 + 3
@@ -222,7 +222,7 @@ def test_seeds_have_a_line_each_with_every_metric_and_an_empty_cell_for_never(tm
         EV: "0.9",
         EPOCH: "10",
     }
-    assert rows[4][EPOCH] == ""
+    assert rows[4][EPOCH] == "no value"
     assert {row["protocol"] for row in rows} == {"authors", "careful"}
 
 
