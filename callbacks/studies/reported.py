@@ -31,12 +31,12 @@ class ReportedStudy:
     Attributes:
         folders: Of these reports.
         points: By the hash of a point's identity. There are no arrays in them.
-        told: The metrics that all of these reports tell.
+        told: Likewise the metrics of which all of these reports tell something.
     """
 
     folders: Sequence[Path] = ()
     points: Mapping[str, Finished] = field(default_factory=dict)
-    told: frozenset[str] = frozenset()
+    told: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def seeds_of(self, point: str) -> Sequence[int]:
         """The seeds of a point whose numbers are known, by its hash."""
@@ -49,37 +49,6 @@ class ReportedStudy:
             if all(path.with_name(f"{path.name}.{ending}").is_file() for ending in _ENDINGS):
                 return path
         return None
-
-
-class OnlyTold(dict[str, NDArray[Any]]):
-    """What a figure may ask of a point that is known from reports, wholly or in part.
-
-    To ask for anything that these do not tell is an error, where it would look as though runs did
-    not have it.
-
-    Args:
-        values: By name.
-        told: Names that may be asked for.
-    """
-
-    def __init__(self, values: Mapping[str, NDArray[Any]], told: frozenset[str]) -> None:
-        super().__init__(values)
-        self._told = told
-
-    def __contains__(self, name: object) -> bool:
-        if name not in self._told:
-            raise ValueError(f"earlier reports do not tell {name}, of which it is drawn")
-        return super().__contains__(name)
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return super().__getitem__(name) if name in self else self.__missing__(name)
-
-    def __missing__(self, name: str) -> NDArray[Any]:
-        raise KeyError(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value, or the default where the runs do not have it."""
-        return super().__getitem__(name) if name in self else default
 
 
 def read_reported(
@@ -108,12 +77,12 @@ def read_reported(
 
 
 def _both(first: ReportedStudy, second: ReportedStudy) -> ReportedStudy:
-    points = dict(second.points)
+    points, told = dict(second.points), dict(second.told)
     for name, point in first.points.items():
         joined = with_reported(point, second.points.get(name))
-        assert joined is not None
-        points[name] = joined
-    return ReportedStudy([*first.folders, *second.folders], points, first.told & second.told)
+        points[name] = joined or point
+        told[name] = first.told[name] & told.get(name, first.told[name])
+    return ReportedStudy([*first.folders, *second.folders], points, told)
 
 
 def _is_alone(folder: Path, study: Study) -> bool:
@@ -139,8 +108,8 @@ def _read(folder: Path, study: Study, identities: Identities) -> ReportedStudy |
     epochs = {e["metric"] for e in judged if is_epoch(e["metric"], e.get("unit"))}
     epochs |= {metric for metric in study.metrics if is_epoch(metric)}
     path = folder / file_name("seeds.csv", study, alone=_is_alone(folder, study))
-    rows, told = read_seeds(path, study, epochs, file_format)
-    reported = {}
+    rows = read_seeds(path, study, epochs, file_format)
+    reported, told = {}, {}
     for labels, identity in identities.items():
         name = identity_hash(identity)
         if labels not in points:
@@ -157,6 +126,7 @@ def _read(folder: Path, study: Study, identities: Identities) -> ReportedStudy |
             metrics = {name: values[kept] for name, values in rows[labels].metrics.items()}
             if seeds:
                 reported[name] = Finished(seeds, metrics, {}, 0.0, [{} for _ in seeds])
+                told[name] = rows[labels].told
     return ReportedStudy([folder], reported, told)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,8 @@ from callbacks.studies.mixed_versions import mixed_versions
 from callbacks.studies.plan import Plan
 from callbacks.studies.report import Section, write_report
 from callbacks.studies.report_origin import Identities, refuse_poorer_report, write_origin
-from callbacks.studies.reported import OnlyTold, ReportedStudy, with_reported
+from callbacks.studies.reported import ReportedStudy, with_reported
+from callbacks.studies.seeds_csv import OnlyTold
 from callbacks.studies.store import Store, identity_hash
 from callbacks.studies.study import PROTOCOLS, Study
 from callbacks.studies.study_checks import found
@@ -44,14 +44,14 @@ def write_sections(
     versions: dict[tuple[str, int], dict[str, str]] = {}  # of a network that studies share once
     for study in plan.studies:
         known = plan.reported.get(study.name, ReportedStudy())
-        results, drawn, own, of_study = _results(
+        results, own, of_study = _results(
             study, plan.identities[study.name], store, known, versions
         )
         wanted = len(study.points()) * len(study.seeds)
         there = sum(len(point.seeds) for points in results.values() for point in points)
         if there < wanted:
             notes.append(f"{study.name}: {wanted - there:,} of {wanted:,} networks are not run")
-        figures, lost = _figures(study, drawn)
+        figures, lost = _figures(study, results)
         earlier = {
             figure: path
             for figure in lost
@@ -92,13 +92,12 @@ def _results(
     store: Store,
     reported: ReportedStudy,
     versions: dict[tuple[str, int], dict[str, str]],
-) -> tuple[Results, Results, int, float]:
-    """Finished points; the same for figures; how many of them are in the store; their seconds.
+) -> tuple[Results, int, float]:
+    """Finished points; how many networks of them are in the store; their seconds.
 
     The versions that trained each network are added to ``versions``, by its point and seed.
     """
     results: Results = {protocol: [] for protocol in PROTOCOLS}
-    drawn: Results = {protocol: [] for protocol in PROTOCOLS}
     trained, seconds = 0, 0.0
     for point, identity in zip(study.points(), identities.values(), strict=True):
         runs, name = store.read(identity, study.seeds), identity_hash(identity)
@@ -109,16 +108,11 @@ def _results(
         known = with_reported(runs, reported.points.get(name))
         if known is not None:
             labels = {axis: value for axis, value in point.items() if axis != "protocol"}
-            found = GridPoint(labels, known.seeds, known.metrics, known.arrays)
-            results[point["protocol"]].append(found)
+            metrics, arrays = known.metrics, known.arrays
             if known is not runs:
-                found = dataclasses.replace(
-                    found,
-                    metrics=OnlyTold(known.metrics, reported.told),
-                    arrays=OnlyTold(known.arrays, frozenset()),
-                )
-            drawn[point["protocol"]].append(found)
-    return results, drawn, trained, seconds
+                metrics, arrays = OnlyTold(metrics, reported.told[name]), OnlyTold(arrays, ())
+            results[point["protocol"]].append(GridPoint(labels, known.seeds, metrics, arrays))
+    return results, trained, seconds
 
 
 def _figures(study: Study, results: Results) -> tuple[dict[str, Any], dict[str, str]]:

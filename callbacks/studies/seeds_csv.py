@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from callbacks.studies.study import Study
 
 FORMAT = 2  # in 1 an empty cell was a seed without a value as well as what was not measured
-_NEVER, _NO_VALUE = "never", "no value"
+_NEVER, _NO_VALUE, _NOT_TOLD = "never", "no value", "not told"
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,57 @@ class SeedRows:
     Attributes:
         seeds: S seeds, rising.
         metrics: By name (S,) float64, nan where a seed has no value; or (S,) text.
+        told: Metrics of which the file says what they are, or that they were not measured.
     """
 
     seeds: list[int]
     metrics: dict[str, NDArray[Any]]
+    told: frozenset[str]
+
+
+class OnlyTold(dict[str, NDArray[Any]]):
+    """Metrics or arrays of a point that is known from reports, wholly or in part.
+
+    To ask for anything that these do not tell is an error, where it would look as though the runs
+    did not have it.
+
+    Args:
+        values: By name.
+        told: Names that may be asked for.
+    """
+
+    def __init__(self, values: Mapping[str, NDArray[Any]], told: Collection[str]) -> None:
+        super().__init__(values)
+        self.told = told
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self.told:
+            raise ValueError(f"earlier reports do not tell {name}")
+        return super().__contains__(name)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self:
+            raise KeyError(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, or the default where the runs do not have it."""
+        return super().__getitem__(name) if name in self else default
 
 
 def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoint]]) -> None:
     """One line per point, protocol and seed, with every metric that the study names.
 
     Numbers have as many digits as bring them back. A seed of which a metric has no value says so;
-    an empty cell is a metric that is not measured at that point, or a name that is empty.
+    an empty cell is a metric that is not measured at that point, or a name that is empty. What the
+    reports do not tell from which a point was taken is called so.
     """
     lines = [
         {
             **point.labels,
             "protocol": protocol,
             "seed": seed,
-            **{
-                metric: _cell(point.metrics[metric][index])
-                for metric in study.metrics
-                if metric in point.metrics
-            },
+            **{metric: _cell(point.metrics, metric, index) for metric in study.metrics},
         }
         for protocol, points in results.items()
         for point in points
@@ -62,7 +91,7 @@ def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoi
 
 def read_seeds(
     path: Path, study: Study, epochs: Collection[str], file_format: int
-) -> tuple[dict[str, SeedRows], frozenset[str]]:
+) -> dict[str, SeedRows]:
     """What :func:`write_seeds` has written.
 
     Args:
@@ -73,8 +102,7 @@ def read_seeds(
         file_format: As ``FORMAT`` was when it was written.
 
     Returns:
-        The seeds by their point's labels, which are text as in ``study.json``; and which of the
-        study's metrics the file has.
+        The seeds by their point's labels, which are text as in ``study.json``.
 
     Raises:
         ValueError: It cannot be read, is damaged, or lacks what the study judges.
@@ -99,24 +127,28 @@ def read_seeds(
         of_point = found.setdefault(json.dumps([line[label] for label in labels]), {})
         if of_point.setdefault(int(line["seed"]), line) is not line:
             raise ValueError(f"{path} has seed {line['seed']} of a point twice, in line {number}")
-    told = [metric for metric in study.metrics if metric in columns]
     rows = {}
     for point, of_seeds in found.items():
         seeds = sorted(of_seeds)
+        cells = {
+            metric: [of_seeds[seed][metric] for seed in seeds]
+            for metric in study.metrics
+            if metric in columns
+        }
+        told = {metric: column for metric, column in cells.items() if _NOT_TOLD not in column}
         values = {
-            metric: _values(
-                [of_seeds[seed][metric] for seed in seeds],
-                f"{path}: {metric}",
-                unmeasured=file_format > 1 or metric not in epochs,
-            )
-            for metric in told
+            metric: _values(column, f"{path}: {metric}", file_format > 1 or metric not in epochs)
+            for metric, column in told.items()
         }
         metrics = {name: column for name, column in values.items() if column is not None}
-        rows[point] = SeedRows(seeds, metrics)
-    return rows, frozenset(told)
+        rows[point] = SeedRows(seeds, metrics, frozenset(told))
+    return rows
 
 
-def _cell(value: Any) -> str:
+def _cell(metrics: Mapping[str, NDArray[Any]], metric: str, index: int) -> str:
+    if isinstance(metrics, OnlyTold) and metric not in metrics.told:
+        return _NOT_TOLD
+    value = metrics[metric][index] if metric in metrics else None
     if value is None or isinstance(value, str):
         return value or ""
     if math.isnan(value):
@@ -127,7 +159,7 @@ def _cell(value: Any) -> str:
     return text if float(text) == value else repr(float(value))
 
 
-def _values(cells: Sequence[str], what: str, *, unmeasured: bool) -> NDArray[Any] | None:
+def _values(cells: Sequence[str], what: str, unmeasured: bool) -> NDArray[Any] | None:
     """Numbers, or names; None where nothing was measured."""
     if unmeasured and not any(cells):
         return None

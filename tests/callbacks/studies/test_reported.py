@@ -14,8 +14,8 @@ import pytest
 
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.report_origin import write_origin
-from callbacks.studies.reported import OnlyTold, ReportedStudy, read_reported, with_reported
-from callbacks.studies.seeds_csv import write_seeds
+from callbacks.studies.reported import ReportedStudy, read_reported, with_reported
+from callbacks.studies.seeds_csv import OnlyTold, write_seeds
 from callbacks.studies.store import Finished, identity_hash
 from callbacks.studies.study import Study
 
@@ -75,7 +75,7 @@ def test_every_bit_of_what_was_measured_comes_back(report):
     found = read(report)
     # The careful protocol is not reported.
     assert set(found.points) == {name_of(LATTICE), name_of(OTHER)}
-    assert found.told == {VARIANCE, EPOCH, COSET, DRAWN}
+    assert found.told[name_of(LATTICE)] == {VARIANCE, EPOCH, COSET, DRAWN}
     lattice = found.points[name_of(LATTICE)]
     assert lattice.seeds == STUDY.seeds == found.seeds_of(name_of(LATTICE))
     assert found.seeds_of("another point") == []
@@ -118,6 +118,23 @@ def test_reports_of_the_first_format_left_cells_empty(report):
     assert found[name_of(LATTICE)].metrics[VARIANCE].tobytes() == VALUES.tobytes()
     assert np.isnan(found[name_of(OTHER)].metrics[EPOCH]).all()  # an epoch: it never got there
     assert DRAWN not in found[name_of(LATTICE)].metrics  # of others there is no telling
+
+
+def test_what_a_report_does_not_tell_stays_untold_in_the_next_one(report):
+    """Of a metric that figures ask for, in a column that an older report lacks."""
+
+    def without_drawn(lines: list[list[str]]) -> None:
+        lines[:] = [line[:-1] for line in lines]
+
+    older = read(rewritten(report, without_drawn))
+    name = name_of(LATTICE)
+    assert older.told[name] == {VARIANCE, EPOCH, COSET} and DRAWN not in older.points[name].metrics
+    taken = grid_point(LATTICE, OnlyTold(older.points[name].metrics, older.told[name]))
+    own = grid_point(OTHER, {VARIANCE: VALUES, EPOCH: EPOCHS, DRAWN: VALUES})
+    found = read(write(report, taken, own))
+    assert found.told[name] == {VARIANCE, EPOCH, COSET}
+    assert found.points[name].metrics[VARIANCE].tobytes() == VALUES.tobytes()
+    assert found.points[name_of(OTHER)].metrics[DRAWN].tobytes() == VALUES.tobytes()
 
 
 def test_only_seeds_of_the_study_are_taken(report):
