@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,8 +44,8 @@ class Finding:
             a number ``holds``, ``just missed`` (by three seeds of twenty at most) or ``does not
             hold``. Of either ``too few seeds to tell``: where no two groups of these sizes could be
             clearly apart, or where fewer than half of the seeds have a value of ``among``.
-        first: Of the seeds that should be beyond.
-        second: Of those, or the number, that they should be beyond.
+        first: Of the seeds that should be beyond; None where all are left out.
+        second: Of those, or the number, that they should be beyond; likewise.
         share: Probability of superiority: share of the pairs of seeds in the claimed order, ties
             counting half. Against a number the share of seeds beyond it.
         p: How often chance alone sets two such groups as far apart; None against a number.
@@ -52,8 +53,8 @@ class Finding:
     """
 
     outcome: str
-    first: Statistic
-    second: Statistic | float
+    first: Statistic | None
+    second: Statistic | float | None
     share: float
     p: float | None = None
     left_out: int = 0
@@ -242,6 +243,8 @@ def finding_text(finding: Finding | None, claim: Mapping[str, Any], expected_see
         return NOT_RUN
     epochs = is_epoch(claim["metric"], claim.get("unit"))
     left_out = f" ({finding.left_out} seeds left out)" if finding.left_out else ""
+    if finding.first is None or finding.second is None:
+        return f"no seed is left to compare{left_out}: {finding.outcome}"
     if not isinstance(finding.second, Statistic):
         seeds = finding.first.num_seeds
         side = "above" if "greater" in claim else "below"
@@ -273,7 +276,11 @@ def _find(claim: Mapping[str, Any], points: Sequence[GridPoint]) -> Finding | No
     first, dropped = _values(claim, points, claim["greater" if greater else "less"])
     second, of_second = _values(claim, points, than) if isinstance(than, Mapping) else ([], 0)
     if not first or (isinstance(than, Mapping) and not second):
-        return None
+        if not (first or dropped) or (isinstance(than, Mapping) and not (second or of_second)):
+            return None
+        sides = [spread(values) if values else None for values in (first, second)]
+        number = None if isinstance(than, Mapping) else float(than)
+        return Finding(TOO_FEW, sides[0], sides[1] or number, math.nan, None, dropped + of_second)
     if isinstance(than, Mapping):
         finding = compare_groups(first, second, greater, claim.get("or_equal", False))
     else:

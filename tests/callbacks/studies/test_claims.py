@@ -152,6 +152,26 @@ def test_a_claim_among_fewer_than_half_of_the_seeds_is_not_judged():
         assert ("seeds left out" in told) == (num_fitted < 20)
 
 
+def test_a_claim_of_which_no_seed_is_left_was_run_all_the_same():
+    def point(model, fitted):
+        metrics = {"train": np.array(fitted), "m": np.full(len(fitted), 5.0)}
+        return GridPoint({"task": "x", "model": model}, [*range(len(fitted))], metrics, {})
+
+    none, all_of_them = [math.nan] * 5, [1.0] * 5
+    claim = {**CLAIM, "among": "train", "where": {"task": "x"}}
+    ours, theirs = point("new", none), point("old", all_of_them)
+    for points_, than in (([ours, theirs], {"model": "old"}), ([ours], 1)):
+        results = {"authors": points_, "careful": points_}
+        (case,) = judge_claim({**claim, "than": than}, STUDY, results).cases
+        assert case.careful is not None and case.careful.first is None
+        assert case.verdict == "too few seeds to tell"
+        told = finding_text(case.careful, {**claim, "than": than}, 5)
+        assert told == "no seed is left to compare (5 seeds left out): too few seeds to tell"
+    # Of models that were not run there is still nothing to say.
+    (case,) = judge_claim({**claim, "than": {"model": "old"}}, STUDY, {"careful": [ours]}).cases
+    assert case.careful is None
+
+
 def test_only_seeds_with_a_value_of_another_metric_can_be_asked():
     epochs = {"train": [10, None, 12], "m": [None, None, 600]}
 
