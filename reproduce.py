@@ -25,7 +25,7 @@ from callbacks.run_summary import as_list, versions
 from callbacks.studies.command import parse_shard, typed_command, typed_keys
 from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
 from callbacks.studies.number_text import duration_text
-from callbacks.studies.output_file import output_to
+from callbacks.studies.output_file import output_to, run_log
 from callbacks.studies.overview import print_overview
 from callbacks.studies.plan import Plan
 from callbacks.studies.report_origin import (
@@ -40,6 +40,7 @@ from callbacks.studies.store import Store, Trained, identity_hash
 from callbacks.studies.study import Labels, Study, find_studies, load_studies, study_name
 from callbacks.studies.study import study_title as title_of
 from callbacks.studies.workers import run_in_processes
+from lightning_modules.ensemble import UncompiledWarning
 
 STUDIES = Path(__file__).resolve().parent / "configs" / "reproduce"
 
@@ -368,7 +369,7 @@ def _train(run: GroupedRun, store: Store, log: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "config.yaml"
         path.write_text(yaml.safe_dump(config))
-        with open(log, "a") as file, output_to(file):
+        with run_log(log, run.name, tell=UncompiledWarning):
             cli = train.run(["fit", "--config", str(path)])
     seconds = time.monotonic() - started
     metrics = {k: as_list(v) for k, v in getattr(cli.model, "scores", dict)().items()}

@@ -20,6 +20,12 @@ Build = Callable[[], NetworkWithHead]
 # Members of one computation. Sixty at a time take longer than three times twenty: what a step of
 # these small networks touches no longer stays in a core's cache (docs/performance.md).
 _AT_A_TIME = 24
+# Dynamo compiles a function for this many sizes, 8 unless told, and runs further ones uncompiled.
+_COMPILED_SIZES = 64
+
+
+class UncompiledWarning(UserWarning):
+    """What was to be compiled could not be, and runs several times slower."""
 
 
 class Ensemble(nn.Module):
@@ -255,7 +261,13 @@ class Ensemble(nn.Module):
 
 
 def compiled_or_eager(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``torch.compile(function)`` that falls back to ``function`` if its first call fails."""
+    """``torch.compile(function)`` that falls back to ``function`` if its first call fails.
+
+    Warns:
+        UncompiledWarning: It does.
+    """
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, _COMPILED_SIZES)
     compiled = torch.compile(function, dynamic=False)
     chosen: Callable[..., Any] | None = None
 
@@ -270,7 +282,9 @@ def compiled_or_eager(function: Callable[..., Any]) -> Callable[..., Any]:
             result = function(*arguments)  # an error of the function's own is raised again here
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
             warnings.warn(
-                f"torch.compile failed, training goes on uncompiled: {reason}", stacklevel=2
+                f"torch.compile failed, training goes on uncompiled: {reason}",
+                UncompiledWarning,
+                stacklevel=2,
             )
             chosen = function
         return result

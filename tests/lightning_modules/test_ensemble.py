@@ -15,6 +15,7 @@ from lightning_modules import (
     NetworkWithHead,
     ToyTransformer,
 )
+from lightning_modules.ensemble import compiled_or_eager
 
 SEEDS = [3, 52, 7]
 HARMONIC = partial(HarmonicHead, exponent=2, eps=1e-4)
@@ -119,6 +120,15 @@ def test_dropout_of_a_member_does_not_depend_on_its_neighbours():
     losses = [train_together(ensemble, 60) for ensemble in (alone, together)]
     torch.testing.assert_close(losses[0][:, 0], losses[1][:, 1], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(losses[1][:, 0], losses[1][:, 1])
+
+
+def test_compiles_more_sizes_of_groups_than_dynamo_does_by_itself():
+    torch.compiler.reset()
+    double = compiled_or_eager(lambda x: 2 * x)
+    for size in range(2, 12):
+        before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        torch.testing.assert_close(double(torch.ones(size)), torch.full((size,), 2.0))
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before + 1, size
 
 
 def test_ensemble_trains_on_with_a_warning_where_the_compiler_fails(monkeypatch):
