@@ -136,7 +136,7 @@ def reproduce(
                 plans.remove(plan)
         points, labels, num_reported = _points_of(plans)
         if num_reported:
-            print(f"{num_reported:,} networks are reported in {reported}, and not run again")
+            print(f"networks that {reported} reports, and that are not run again: {num_reported:,}")
         runs_of_all = group(points)
         by_work = sorted(runs_of_all, key=lambda run: -run.work)  # shards of equal weight
         failed = run_grid(by_work[first - 1 :: shards], store, jobs, labels)
@@ -178,11 +178,9 @@ def _points_of(
     left: set[tuple[str, int]] = set()
     for plan in plans:
         for one in plan.studies:
-            for point in one.points():
-                config = _config_of(one, point)
-                name = identity_hash(identity_of(config))
+            for point, name in plan.named_points(one):
                 seeds = plan.seeds_left(one, name)
-                points.append((config, seeds))
+                points.append((_config_of(one, point), seeds))
                 labels[name] = _text(point)
                 everyone.update((name, seed) for seed in one.seeds)
                 left.update((name, seed) for seed in seeds)
@@ -214,11 +212,10 @@ def _reads_data(study: Study) -> bool:
 def _lacking_folder(plan: Plan) -> str | None:
     """A folder of data that a run of the plan would read, and that is not there."""
     for one in plan.studies:
-        for point in one.points():
-            config = _config_of(one, point)
-            folder = config["data"]["init_args"].get("data_dir")
+        for point, name in plan.named_points(one):
+            folder = _config_of(one, point)["data"]["init_args"].get("data_dir")
             lacking = isinstance(folder, str) and not Path(folder).expanduser().is_dir()
-            if lacking and plan.seeds_left(one, identity_hash(identity_of(config))):
+            if lacking and plan.seeds_left(one, name):
                 return folder
     return None
 

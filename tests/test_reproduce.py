@@ -255,7 +255,7 @@ def test_numbers_of_an_earlier_report_stand_in_for_runs_that_are_gone(
 
     # What is not in that report is run, and nothing else; both together are the whole.
     said = reproduce(study, "--reported", "docs")
-    assert "4 networks are reported in docs" in said
+    assert "networks that docs reports, and that are not run again: 4\n" in said
     assert "0 of 4 networks are finished" in said
     assert len(finished(RUNS_FOLDER)) == 4
     whole = Path("reports/small/seeds.csv").read_text().splitlines()
@@ -271,13 +271,13 @@ def test_a_part_of_a_reported_study_has_its_own_figures_or_none(reproduce, small
     shutil.rmtree(RUNS_FOLDER)
     only = ["--only", "{task: addition, protocol: careful}", "--seeds", "1"]
     said = reproduce(study, "--reported", "docs", *only)  # one point is too few for that figure
-    assert "1 networks are reported" in said and "networks are finished" not in said
+    assert "not run again: 1\n" in said and "networks are finished" not in said
     report = Path("reports/small_part/report.md").read_text()
     assert "held_careful is not drawn: one point" in report and ".png" not in report
     # A shard trains its share of what is left.
     study.write_text(study.read_text().replace("seeds: 2", "seeds: 3"))
     said = reproduce(study, "--reported", "docs", "--shard", "1/2")
-    assert "8 networks are reported" in said and "0 of 2 networks are finished" in said
+    assert "not run again: 8\n" in said and "0 of 2 networks are finished" in said
     assert f"lightning reproduce {study} --reported docs" in said
 
 

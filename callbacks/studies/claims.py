@@ -295,10 +295,10 @@ def _find(claim: Mapping[str, Any], points: Sequence[GridPoint]) -> Finding | No
 def _values(
     claim: Mapping[str, Any], points: Sequence[GridPoint], chosen: Mapping[str, Any]
 ) -> tuple[Values, int]:
-    """The seeds of all chosen points, and how many more have no value of ``among``.
+    """The seeds of all chosen points, and how many more are left out.
 
-    A missing value is an epoch never reached; of other metrics it is left out where groups are
-    compared, and kept where their share beyond a number counts.
+    Those are the seeds without a value of ``among``; where groups are compared, also those without
+    one of the metric, unless it is an epoch, which they never reached.
     """
     metric, among = claim["metric"], claim.get("among", claim["metric"])
     kept = is_epoch(metric, claim.get("unit")) or not isinstance(claim["than"], Mapping)
@@ -309,8 +309,8 @@ def _values(
             values = finite_or_none(point.metrics[metric], metric)
             others = finite_or_none(point.metrics[among], among)
             for value, other in zip(values, others, strict=True):
-                if "among" in claim and other is None:
+                if ("among" in claim and other is None) or (value is None and not kept):
                     dropped += 1
-                elif kept or value is not None:
+                else:
                     found.append(value)
     return found, dropped

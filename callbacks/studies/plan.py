@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from callbacks.studies.report_origin import Identities
 from callbacks.studies.reported import ReportedStudy
-from callbacks.studies.study import Study
+from callbacks.studies.store import identity_hash
+from callbacks.studies.study import Labels, Study
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Plan:
     identities: dict[str, Identities]
     reported: dict[str, ReportedStudy]
     is_part: bool = False
+
+    def named_points(self, study: Study) -> Iterator[tuple[Labels, str]]:
+        """Every point of a study with its hash."""
+        names = map(identity_hash, self.identities[study.name].values())
+        return zip(study.points(), names, strict=True)
 
     def seeds_left(self, study: Study, point: str) -> list[int]:
         """The seeds of a point that no report tells of, by its hash."""

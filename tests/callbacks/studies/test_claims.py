@@ -138,6 +138,23 @@ def test_a_p_just_below_the_limit_is_not_written_as_the_limit():
         assert words in finding_text(replace(finding, p=p), claim, 6).replace(":", ",")
 
 
+def test_groups_of_which_most_seeds_have_no_value_are_not_judged():
+    claim = {**CLAIM, "where": {"task": "x"}}  # "m" of model new greater than of model old
+    for num_known, outcome, left_out in (
+        (6, "holds", 0),
+        (4, "holds", 2),
+        (2, "too few seeds to tell", 4),
+        (0, "too few seeds to tell", 6),
+    ):
+        new = np.array([*HIGH[:num_known], *[math.nan] * (6 - num_known)], dtype=float)
+        points = [
+            GridPoint({"task": "x", "model": model}, [*range(6)], {"m": values}, {})
+            for model, values in (("new", new), ("old", np.array(LOW, dtype=float)))
+        ]
+        (case,) = judge_claim(claim, STUDY, {"careful": points}).cases
+        assert (case.careful.outcome, case.careful.left_out) == (outcome, left_out)
+
+
 def test_a_claim_among_fewer_than_half_of_the_seeds_is_not_judged():
     def results(num_fitted):
         fitted = np.array([10.0] * num_fitted + [math.nan] * (20 - num_fitted))
