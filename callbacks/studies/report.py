@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.atomic_files import copy_file, write_figure, write_text
 from callbacks.studies.claims import JudgedClaim, judge_claim
+from callbacks.studies.labels import matches
 from callbacks.studies.markdown import (
     HOW_CLAIMS,
     HOW_PROTOCOLS,
@@ -150,12 +151,7 @@ def _section(folder: Path, section: Section, alone: bool) -> list[str]:
         shown = name(file)
         parts.append(f"![{file.replace('_', ' ')}]({shown}.png)\n\n[{shown}.pdf]({shown}.pdf)")
     parts += [study_table(table, of_table, study) for table, of_table in tables]
-    asked = [("table", table["name"], table["metric"]) for table in study.tables]
-    for claim in study.claims:
-        asked += [
-            ("claim", claim["says"], claim[key]) for key in ("metric", "among") if key in claim
-        ]
-    parts += [line for entry in asked if (line := _unmeasured(*entry, results))]
+    parts += _unmeasured(study, [point for found in results.values() for point in found])
     if claims:
         parts.append(claims_tables(claims, study))
     links = ", ".join(f"[{file}]({file})" for file in files.values())
@@ -196,11 +192,18 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"{len(seeds)} seeds: {', '.join(map(str, seeds))}."
 
 
-def _unmeasured(
-    kind: str, name: str, metric: str, results: Mapping[str, Sequence[GridPoint]]
-) -> str:
-    """A line where runs exist and none has the metric asked for, which is then likely misspelt."""
-    points = [point for found in results.values() for point in found]
-    if not points or any(metric in point.metrics for point in points):
-        return ""
-    return f'**No run has the metric `{metric}`** of the {kind} "{name}".'
+def _unmeasured(study: Study, points: Sequence[GridPoint]) -> list[str]:
+    """A line per metric that no run has of those it is asked of: it is likely misspelt."""
+    asked = [
+        ("table", table["name"], table["metric"], table.get("where", {})) for table in study.tables
+    ]
+    for claim in study.claims:
+        of = {**claim.get("where", {}), **claim.get("greater", claim.get("less", {}))}
+        keys = [key for key in ("metric", "among") if key in claim]
+        asked += [("claim", claim["says"], claim[key], of) for key in keys]
+    lines = []
+    for kind, name, metric, of in asked:
+        found = [point for point in points if matches(point.labels, of)]
+        if found and not any(metric in point.metrics for point in found):
+            lines.append(f'**No run has the metric `{metric}`** of the {kind} "{name}".')
+    return lines

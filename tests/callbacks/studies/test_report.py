@@ -174,6 +174,11 @@ def test_a_metric_that_no_run_has_is_told_rather_than_shown_as_not_run(tmp_path)
         tmp_path, Section(misspelt, results())
     )
     assert "No run has" not in report_of(tmp_path, Section(misspelt, {}))  # nothing was run
+    # Nor where it is asked of points that a part or a quick version leaves out.
+    elsewhere = {**misspelt.tables[0], "where": {"task": "elsewhere"}}
+    for entry in (misspelt.tables[0], elsewhere):
+        said = report_of(tmp_path, Section(replace(misspelt, tables=[entry]), results()))
+        assert ("No run has" in said) == (entry is not elsewhere)
 
 
 def test_figures_are_linked_and_written_as_png_and_pdf(tmp_path):
