@@ -28,12 +28,7 @@ from callbacks.studies.number_text import duration_text
 from callbacks.studies.output_file import output_to, run_log
 from callbacks.studies.overview import print_overview
 from callbacks.studies.plan import Plan
-from callbacks.studies.report_origin import (
-    FewerNetworks,
-    Identities,
-    refuse_other_report,
-    report_origin,
-)
+from callbacks.studies.report_origin import Identities, refuse_other_report, report_origin
 from callbacks.studies.reported import read_reported
 from callbacks.studies.sections import write_sections
 from callbacks.studies.store import Store, Trained, identity_hash
@@ -150,8 +145,8 @@ def reproduce(
             report, words = write_sections(
                 plan, store, command=command, failed=failed, keep_richer=report_only
             )
-        except FewerNetworks as error:
-            if len(plans) == 1:
+        except ValueError as error:  # of fewer networks, or of a damaged record
+            if len(plans) == 1 and not failed:
                 raise
             left_out[plan.name] = str(error)
         else:
@@ -329,7 +324,11 @@ def _attempt(run: GroupedRun, folder: Path, labels: Mapping[str, str]) -> str | 
         log.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(log.with_suffix(".lock")):  # of another runner on this folder
             log.unlink(missing_ok=True)  # of a run that failed before
-            return _train_what_is_left(_missing(run, store), store, log, labels)
+            try:
+                left = _missing(run, store)
+            except ValueError as error:  # a record that came since, and is damaged
+                return str(error)
+            return _train_what_is_left(left, store, log, labels)
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
 

@@ -36,6 +36,62 @@ def test_a_run_that_fails_is_reported_the_others_are_done_and_the_code_is_1(
     assert str(log) in said and "Traceback" in log.read_text()
 
 
+def test_runs_that_fail_do_not_cost_a_fuller_report(reproduce, small_study, monkeypatch):
+    study = small_study()
+    reproduce(study)
+    before = {path: path.read_bytes() for path in Path("reports/small").iterdir()}
+    shutil.rmtree(RUNS_FOLDER)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "disk")
+
+    monkeypatch.setattr(runner, "_train", full)
+    said = reproduce(study, code=1)
+    assert "holds a report of 8 networks, and without the failed runs there are 0; it stays" in said
+    assert said.count("No space left on device") >= 2 and "Traceback" not in said
+    assert {path: path.read_bytes() for path in Path("reports/small").iterdir()} == before
+
+
+def test_a_damaged_record_that_is_copied_there_meanwhile_costs_itself_only(
+    reproduce, small_study, monkeypatch
+):
+    study = small_study()
+    reproduce(study)
+    (record, *_) = sorted(RUNS_FOLDER.glob("*latticecompletion*/seeds_*.json"))
+    copied = record.read_text()
+    shutil.rmtree(RUNS_FOLDER)
+    train, number = runner._train, []
+
+    def train_one(*arguments):
+        number.append(train(*arguments))
+        if len(number) == 1 and not record.exists():
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text(copied)  # before its arrays
+
+    monkeypatch.setattr(runner, "_train", train_one)
+    grid = {"task": {"addition": {"data.task": "ModularAddition", "data.task.modulus": 23},
+                     "lattice": {}}}  # fmt: skip
+    study.write_text(yaml.safe_dump({**yaml.safe_load(study.read_text()), "grid": grid}))
+    said = reproduce(study, "--output", "other", code=1)
+    assert "has no arrays beside it" in said and "Traceback" not in said
+    # The other run is finished, of two protocols, and kept.
+    assert len([*RUNS_FOLDER.glob("*modularaddition*/seeds_*.npz")]) == 2
+
+
+def test_an_array_that_cannot_be_made_does_not_lose_the_report(reproduce, small_study):
+    Path("broken_array.py").write_text(
+        "from figures_of_mine import draw as draw_any\n\n"
+        "def make():\n    raise ValueError('no null')\n\n"
+        "def draw(points, *, title, null):\n    return draw_any(points, title=title)\n"
+    )
+    study = small_study(
+        figures=[{"name": "own", "draw": "broken_array.draw"}],
+        arrays={"null": {"function": "broken_array.make"}},
+    )
+    assert "own_authors is not drawn: no null" in reproduce(study)
+    assert "## Explained variance" in Path("reports/small/report.md").read_text()
+
+
 def test_a_figure_that_cannot_be_drawn_does_not_lose_the_report(reproduce, small_study):
     figures = [FIGURE, {**FIGURE, "name": "odd", "options": {"sides": 2}}]
     study = small_study(figures=figures)

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 HOLDS = "holds"
 NO_DIFFERENCE = "no difference seen"
 REVERSE = "the reverse holds"
+NEVER = "never reached by either"
 MISSED = "just missed"
 NOT = "does not hold"
 NOT_RUN = "–"
 AUTHORS_ONLY = "depends on the protocol (holds under the authors' only)"
 CAREFUL_ONLY = "holds under the careful protocol only"
+AUTHORS_REVERSED = f"{CAREFUL_ONLY}, the reverse under the authors'"
+CAREFUL_REVERSED = (
+    "depends on the protocol (holds under the authors', the reverse under the careful one)"
+)
 MISSED_CAREFUL = "holds (just missed under the careful protocol)"
 MISSED_AUTHORS = "holds (just missed under the authors' protocol)"
 # Of twenty seeds as many as chance moves a count by: a share that lacks so much is not far off.
@@ -43,13 +48,15 @@ class Finding:
         outcome: Of two groups ``holds``, ``no difference seen`` or ``the reverse holds``; against
             a number ``holds``, ``just missed`` (by three seeds of twenty at most) or ``does not
             hold``. Of either ``too few seeds to tell``: where no two groups of these sizes could be
-            clearly apart, or where fewer than half of the seeds have a value of ``among``.
+            clearly apart, or where more seeds are left out than count. ``never reached by either``:
+            of an epoch that no seed of either group has.
         first: Of the seeds that should be beyond; None where all are left out.
         second: Of those, or the number, that they should be beyond; likewise.
         share: Probability of superiority: share of the pairs of seeds in the claimed order, ties
             counting half. Against a number the share of seeds beyond it.
         p: How often chance alone sets two such groups as far apart; None against a number.
-        left_out: Seeds without a value of the claim's ``among``, which do not count.
+        left_out: Seeds that do not count: without a value of the claim's ``among``, or of the
+            metric itself.
     """
 
     outcome: str
@@ -141,7 +148,9 @@ def compare_groups(first: Values, second: Values, greater: bool, or_equal: bool 
     one, two = spread(first), spread(second)
     share = superiority(first, second, greater)
     p = rank_difference_p(one.values, two.values)
-    if least_p(len(first), len(second)) >= CLEAR:  # nothing seen would mean nothing, either way
+    if all(value is None for value in (*first, *second)):
+        outcome = NEVER  # of which nothing follows, not even that they are alike
+    elif least_p(len(first), len(second)) >= CLEAR:  # nothing seen would mean nothing, either way
         outcome = TOO_FEW
     elif p >= CLEAR:
         outcome = HOLDS if or_equal else NO_DIFFERENCE
@@ -209,9 +218,14 @@ def over_protocols(authors: Finding | None, careful: Finding | None) -> str:
     outcomes = (authors.outcome, careful.outcome)
     if outcomes[0] == outcomes[1]:
         return outcomes[0]
-    if TOO_FEW in outcomes:
-        told, few = (1, "authors'") if outcomes[0] == TOO_FEW else (0, "careful")
-        return f"{outcomes[told]} (too few seeds under the {few} protocol)"
+    silent = {TOO_FEW: "too few seeds", NEVER: "never reached"}
+    if all(outcome in silent for outcome in outcomes):
+        return TOO_FEW
+    for outcome, other, protocol in ((*outcomes, "authors'"), (*outcomes[::-1], "careful")):
+        if outcome in silent:
+            return f"{other} ({silent[outcome]} under the {protocol} protocol)"
+    if {*outcomes} == {HOLDS, REVERSE}:
+        return AUTHORS_REVERSED if outcomes[1] == HOLDS else CAREFUL_REVERSED
     if HOLDS not in outcomes:  # the reverse under one of them, or far from enough seeds
         return NOT
     if MISSED in outcomes:
@@ -230,7 +244,8 @@ def over_cases(verdicts: Sequence[str]) -> str:
 def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Verdicts and how many there are of each, from those that hold to those not run."""
     order = [HOLDS, MISSED_CAREFUL, MISSED_AUTHORS, AUTHORS_ONLY, CAREFUL_ONLY]
-    order += [MISSED, NO_DIFFERENCE, NOT, REVERSE, TOO_FEW]
+    order += [CAREFUL_REVERSED, AUTHORS_REVERSED, MISSED, NO_DIFFERENCE, NOT, REVERSE]
+    order += [NEVER, TOO_FEW]
     known = [verdict for verdict in order if verdict in counts]
     rest = [verdict for verdict in counts if verdict not in (*order, NOT_RUN)]
     named = [(verdict, counts[verdict]) for verdict in known + rest]

@@ -32,7 +32,7 @@ def parse_shard(shard: str) -> tuple[int, int]:
         ValueError: It is no part of so many.
     """
     words = shard.split("/")
-    if len(words) == 2 and all(word.isdigit() for word in words):
+    if len(words) == 2 and all(word.isascii() and word.isdecimal() for word in words):
         first, count = int(words[0]), int(words[1])
         if 1 <= first <= count:
             return first, count

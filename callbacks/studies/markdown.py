@@ -16,6 +16,7 @@ from callbacks.studies.verdicts import (
     NOT_REPRODUCED,
     NOTHING,
     REPRODUCED,
+    TOO_FEW,
     WITHIN_QUARTILES,
     Published,
     Row,
@@ -54,8 +55,9 @@ of the second (0.5: no difference; ties count half), p how often exchanging the 
 groups as far apart, over all ways of exchanging them. A claim "holds" where p is below 0.05 and P
 above 0.5; "the reverse holds" where P is below; else there is "no difference seen", which is enough
 for a claim that says so. "Too few seeds to tell": no two groups of these sizes could be clearly
-apart (up to three seeds against three), or more seeds are left out than count. Of many such
-tests one in twenty is clear by chance. A claim about a number holds where enough of the seeds are
+apart (such as three seeds against four), or more seeds are left out than count. "Never reached by
+either": of an epoch that no seed of the two groups has. Of many such tests one in twenty is clear
+by chance. A claim about a number holds where enough of the seeds are
 beyond it, and is "just missed" where up to 3 of 20 are lacking.
 """
 
@@ -111,7 +113,8 @@ def tally(rows: Sequence[Row]) -> str:
     if any(row.published is not None for row in rows):
         told.append(
             f"Published numbers compared: {compared}; reproduced: {near}{within}; "
-            f"differing: {counts[DIFFERS]}; not reproduced: {counts[NOT_REPRODUCED]}."
+            f"differing: {counts[DIFFERS]}; not reproduced: {counts[NOT_REPRODUCED]}"
+            f"{f'; too few seeds to tell: {counts[TOO_FEW]}' if counts[TOO_FEW] else ''}."
         )
     missing = sum(row.lacks_run for row in rows)
     if missing:

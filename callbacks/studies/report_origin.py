@@ -73,6 +73,8 @@ def refuse_other_report(
     try:
         stored = dict(json.loads(path.read_text()))
         before = {str(study): dict(of) for study, of in stored["points"].items()}
+        if type(stored.get("networks", 0)) is not int:
+            raise TypeError("networks")
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} is damaged; delete it, and the report is written anew") from None
     now = _hashes(identities)
@@ -95,20 +97,26 @@ def refuse_other_report(
                 )
 
 
-def refuse_poorer_report(folder: Path, networks: int, runs: Path) -> None:
+def refuse_poorer_report(folder: Path, networks: int, runs: Path, failed: bool) -> None:
     """Refuse to replace a report by one of fewer networks, as with the wrong folder of runs.
 
     Args:
         folder: Of the report.
         networks: That the new one would have.
         runs: Where they were looked for.
+        failed: Whether they lack because runs failed, of which a new report may have nothing else.
 
     Raises:
         FewerNetworks: There is none, or the report that lies there has more.
     """
     path = folder / "study.json"
     before = json.loads(path.read_text()).get("networks", 0) if path.is_file() else 0
-    if networks == 0:
+    if failed and networks < before:
+        raise FewerNetworks(
+            f"{folder} holds a report of {before:,} networks, and without the failed runs there "
+            f"are {networks:,}; it stays as it is"
+        )
+    if networks == 0 and not failed:
         raise FewerNetworks(f"nothing of it is finished in {runs}; name the runs with --runs")
     if networks < before:
         raise FewerNetworks(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from callbacks.studies.report import file_name
 from callbacks.studies.seed_statistics import is_epoch
-from callbacks.studies.seeds_csv import read_seeds
+from callbacks.studies.seeds_csv import FORMAT, read_seeds
 from callbacks.studies.store import Finished, identity_hash
 
 if TYPE_CHECKING:
@@ -102,13 +102,26 @@ def _read(folder: Path, study: Study, identities: Identities) -> ReportedStudy |
         of_study = content["points"][study.name]
         points = {str(labels): str(point) for labels, point in of_study.items()}
         file_format = int(content.get("seeds_csv", 1))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{origin} is damaged, or of another study than {study.name}") from None
+        if file_format > FORMAT:
+            raise ValueError("of a newer version")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        raise ValueError(
+            f"{origin} is damaged, of a newer version, or of another study than {study.name}"
+        ) from None
     judged = [*study.tables, *study.claims]
     epochs = {e["metric"] for e in judged if is_epoch(e["metric"], e.get("unit"))}
     epochs |= {metric for metric in study.metrics if is_epoch(metric)}
     path = folder / file_name("seeds.csv", study, alone=_is_alone(folder, study))
     rows = read_seeds(path, study, epochs, file_format)
+    if strange := [labels for labels in rows if labels not in points]:
+        words = ", ".join(json.loads(strange[0]))
+        raise ValueError(f"{path} has a line of {words}, of which {origin} does not know")
+    there = sum(len(of_point.seeds) for of_point in rows.values())
+    if len(content["points"]) == 1 and content.get("networks", there) != there:
+        raise ValueError(
+            f"{path} has lines of {there:,} networks, and {origin} tells of {content['networks']}; "
+            f"get both anew from where they were written"
+        )
     reported, told = {}, {}
     for labels, identity in identities.items():
         name = identity_hash(identity)

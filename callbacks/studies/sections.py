@@ -32,6 +32,7 @@ def write_sections(
         command: How to make it again.
         failed: Why runs failed, by their name.
         keep_richer: Rather than replace a report of more networks, or write one of none, raise.
+            Where runs failed a report of more is never replaced.
 
     Returns:
         The file ``report.md``, and in a few words what it is made of and what it lacks.
@@ -64,8 +65,8 @@ def write_sections(
             notes.append(f"{study.name}: {figure} is {how}: {reason}")
         sections.append(Section(study, results, figures, earlier))
         networks, trained, seconds = networks + there, trained + own, seconds + of_study
-    if keep_richer:
-        refuse_poorer_report(plan.folder, networks, store.folder)
+    if keep_richer or failed:
+        refuse_poorer_report(plan.folder, networks, store.folder, bool(failed))
     mixed = mixed_versions(versions.values())
     remarks = [mixed] if mixed else []
     if taken := networks - trained:
@@ -124,10 +125,6 @@ def _figures(study: Study, results: Results) -> tuple[dict[str, Any], dict[str, 
     lost: dict[str, str] = {}
     if not study.figures or not any(results.values()):
         return figures, lost
-    given = {
-        name: found(entry["function"])(**entry.get("options", {}))
-        for name, entry in study.arrays.items()
-    }
     for entry in study.figures:
         for protocol in PROTOCOLS:
             if not results[protocol]:
@@ -137,8 +134,12 @@ def _figures(study: Study, results: Results) -> tuple[dict[str, Any], dict[str, 
             if study.one_protocol:
                 name, title = entry["name"], study.title
             title += " (quick version)" * study.is_quick
-            options = {**given, **entry.get("options", {})}
             try:
+                given = {
+                    name: found(of["function"])(**of.get("options", {}))
+                    for name, of in study.arrays.items()
+                }
+                options = {**given, **entry.get("options", {})}
                 figure = found(entry["draw"])(results[protocol], title=title, **options)
                 if not hasattr(figure, "savefig"):
                     raise ValueError(f"{entry['draw']} returned {figure!r}, which is no figure")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -109,10 +110,13 @@ def read_seeds(
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            lines, columns = [*reader], reader.fieldnames or []
+            text = file.read()
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        lines, columns = [*reader], reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read ({error})") from None
+    if not text.endswith("\n"):
+        raise ValueError(f"{path} is cut short; get it anew from where it was written")
     labels = [*study.axes, "protocol"]
     for column in (*labels, "seed", *study.judged_metrics):
         if column not in columns:
@@ -122,7 +126,7 @@ def read_seeds(
             )
     found: dict[str, dict[int, dict[str, str]]] = {}
     for number, line in enumerate(lines, start=2):
-        if None in line or None in line.values() or not line["seed"].isdigit():
+        if None in line or None in line.values() or not line["seed"].isdecimal():
             raise ValueError(f"{path} is damaged in line {number}")
         of_point = found.setdefault(json.dumps([line[label] for label in labels]), {})
         if of_point.setdefault(int(line["seed"]), line) is not line:

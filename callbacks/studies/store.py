@@ -115,7 +115,10 @@ class Store:
         """
         taken: dict[int, tuple[dict[str, Any], int, dict[str, NDArray[Any]]]] = {}
         for record in self._records(identity):
-            arrays = _load_arrays(record["path"].with_suffix(".npz"))
+            path = record["path"].with_suffix(".npz")
+            arrays = _load_arrays(path)
+            if any(value.shape[:1] != (len(record["seeds"]),) for value in arrays.values()):
+                raise _damaged(path, "not one row a seed")
             for row, seed in enumerate(record["seeds"]):
                 if seed in seeds:
                     taken.setdefault(seed, (record, row, arrays))
@@ -170,11 +173,15 @@ class Store:
                 record = json.loads(path.read_text())
                 identity_found = identity_hash(record["identity"])
                 seeds, of_metric = record["seeds"], record["metrics"].values()
-                if not seeds or any(len(values) != len(seeds) for values in of_metric):
+                if not seeds or any(type(seed) is not int for seed in seeds):
+                    raise TypeError("seeds")
+                if len(set(seeds)) < len(seeds) or any(len(of) != len(seeds) for of in of_metric):
                     raise ValueError("not one value a seed")
-                if not float(record["seconds"]) >= 0:
+                if any(isinstance(value, list | dict) for of in of_metric for value in of):
+                    raise TypeError("metrics")
+                if not 0 <= record["seconds"] < math.inf:
                     raise ValueError("no duration")
-                versions = dict(record.get("versions") or {})
+                versions = {str(k): str(v) for k, v in (record.get("versions") or {}).items()}
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(
                     f"{path} is damaged ({type(error).__name__}); delete it, and it is run again"

@@ -83,6 +83,7 @@ _FIGURE: _Kinds = {"name": (_TEXT,), "draw": (_TEXT,), "options": (_KEYS,), "met
 
 # What a study may not set, since the runner does.
 _RUNNERS = ("seed_everything", "ckpt_path", "seeds", "num_seeds", "head_settings")
+_NO_SETTINGS = ("help", "config", "print_config")  # options of a command line
 
 
 def check_content(content: Any, path: Path) -> None:
@@ -132,6 +133,10 @@ def check_content(content: Any, path: Path) -> None:
     for figure in content.get("figures", []):
         here = _named(path, "figure", figure, "name")
         _check_keys(figure, _FIGURE, here, ("name", "draw"))
+        if strange := [m for m in figure.get("metrics", []) if not isinstance(m, str)]:
+            raise ValueError(f"{here}: metrics has {strange[0]!r}; give names of metrics")
+    if not _finite(content.get("minutes", 0)):
+        raise ValueError(f"{path}: minutes is {content['minutes']}; give a number")
 
 
 def check_study(study: Study, path: Path) -> None:
@@ -211,6 +216,8 @@ def _check_set(keys: Mapping[str, Any], here: str) -> None:
     for key in keys:
         if not isinstance(key, str):
             raise ValueError(f"{here}: {key!r} is no config key, such as model.head")
+        if key.rpartition(".")[2] in _NO_SETTINGS:
+            raise ValueError(f"{here}: {key} is no setting")
         if key.rpartition(".")[2] in _RUNNERS:
             raise ValueError(f"{here}: a study does not set {key}; its seeds are under seeds")
 
@@ -245,6 +252,8 @@ def _check_table(study: Study, table: dict[str, Any], points: Sequence[Labels], 
         raise ValueError(f"{here}: statistic is {statistic!r}; choose {', '.join(STATISTICS)}")
     if (statistic == "count_above") != ("threshold" in table):
         raise ValueError(f"{here}: threshold and statistic count_above belong together")
+    if not _finite(table.get("threshold", 0)):
+        raise ValueError(f"{here}: threshold is {table['threshold']}; give a number")
     if (statistic == "count_named") != ("starts_with" in table):
         raise ValueError(f"{here}: starts_with and statistic count_named belong together")
     if not table.get("published_seeds", 20) >= 1:
@@ -316,9 +325,14 @@ def _check_claim(study: Study, claim: dict[str, Any], points: Sequence[Labels], 
             )
         check_labels(labels, study.axes, f"{here}: {key}")
     for_each = claim.get("for_each", [])
-    for axis in [for_each] if isinstance(for_each, str) else for_each:
-        if axis not in study.axes:
+    each = [for_each] if isinstance(for_each, str) else for_each
+    for axis in each:
+        if not isinstance(axis, str) or axis not in study.axes:
             raise ValueError(f"{here}: for_each names {axis!r}; axes are {', '.join(study.axes)}")
+    for axis in each:
+        sides = [{axis: labels[axis]} for labels in groups.values() if axis in labels]
+        if not any(all(matches({axis: value}, s) for s in sides) for value in study.axes[axis]):
+            raise ValueError(f"{here}: for_each names {axis!r}, by which the two groups differ")
     for key, labels in groups.items():
         if not any(matches(point, labels) and matches(point, where) for point in points):
             raise ValueError(f"{here}: {key} and where have no grid point in common")
@@ -328,6 +342,8 @@ def _check_claim(study: Study, claim: dict[str, Any], points: Sequence[Labels], 
         raise ValueError(f"{here}: {words or 'the grid point'} is in {side} and in than")
     if not isinstance(than, dict) and not _finite(than):
         raise ValueError(f"{here}: than is {than}; give labels of points, or a number")
+    if "or_equal" in claim and not isinstance(than, dict):
+        raise ValueError(f"{here}: or_equal compares two groups; than is {than}")
     if share is not None and (isinstance(than, dict) or not 0 < share <= 1):
         raise ValueError(
             f"{here}: share is {share}; it is the share of seeds, above 0 and at most 1, that lie "

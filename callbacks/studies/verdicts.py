@@ -22,10 +22,10 @@ REPRODUCED = "reproduced"
 WITHIN_QUARTILES = "reproduced (within quartiles)"
 DIFFERS = "differs"
 NOT_REPRODUCED = "not reproduced"
-OUTCOMES = (REPRODUCED, WITHIN_QUARTILES, DIFFERS, NOT_REPRODUCED, NOTHING)
+TOO_FEW = "too few seeds to tell"
+OUTCOMES = (REPRODUCED, WITHIN_QUARTILES, DIFFERS, NOT_REPRODUCED, TOO_FEW, NOTHING)
 AGREES = "agrees"
 NOT_APART = "not clearly apart"
-TOO_FEW = "too few seeds to tell"
 DEPENDS = "depends on the protocol"
 
 
@@ -108,7 +108,8 @@ def table_rows(
     Source of the verdicts: numbers only. A median is compared with the published value by the
     table's rule; one that would differ counts as reproduced where the published value lies between
     our quartiles. Counts are compared as shares of ``published_seeds`` (20 unless the table says
-    otherwise).
+    otherwise); where ours are of fewer seeds, and chance would set them as far apart, they are too
+    few to tell.
     """
     found = {
         (protocol, *(str(point.labels[axis]) for axis in study.axes)): point
@@ -147,6 +148,8 @@ def judge(
     distance = rule.distance(value, published.value)
     if _within(distance, rule.reproduced):
         return REPRODUCED, REPRODUCED
+    if ours.is_count and _could_be_chance(ours, round(published.value), published_seeds(table)):
+        return TOO_FEW, TOO_FEW
     if not _within(distance, rule.differs):
         return NOT_REPRODUCED, NOT_REPRODUCED
     if not ours.is_count and ours.low <= published.value <= ours.high:
@@ -159,6 +162,14 @@ def judge(
         return DIFFERS, f"differs by {'−' if apart < 0 else '+'}{rounded} {_seeds(table)}"
     epochs = is_epoch(table["metric"], table.get("unit"))
     return DIFFERS, f"differs by {difference_text(value - published.value, epochs)}"
+
+
+def _could_be_chance(ours: Statistic, count: int, of: int) -> bool:
+    """Whether fewer seeds than the paper's have counts as far apart by chance."""
+    if ours.num_seeds >= of:
+        return False
+    theirs = [1.0] * count + [0.0] * (of - count)
+    return rank_difference_p(ours.values, theirs) >= CLEAR
 
 
 def compare_protocols(

@@ -70,7 +70,7 @@ def points(metric="m", **of_task):
         ([5] * 6, [5] * 6, "no difference seen"),
         ([None] * 6, HIGH, "holds"),
         ([1, None, None, None], [2, 3, None, None], "no difference seen"),
-        ([None] * 6, [None] * 6, "no difference seen"),
+        ([None] * 6, [None] * 6, "never reached by either"),
         # Three against three are never clear: two divisions of twenty are in order by chance.
         (HIGH[:3], LOW[:3], "too few seeds to tell"),
         (LOW[:1], LOW[:20], "too few seeds to tell"),
@@ -250,17 +250,22 @@ def test_both_protocols_are_put_together_case_by_case():
     judged = judge_claim(CLAIM, STUDY, {"authors": authors, "careful": careful})
     assert [(case.labels["task"], case.verdict) for case in judged.cases] == [
         ("x", "holds"),
-        ("y", "depends on the protocol (holds under the authors' only)"),
-        ("z", "holds under the careful protocol only"),
+        (
+            "y",
+            "depends on the protocol (holds under the authors', the reverse under the careful one)",
+        ),
+        ("z", "holds under the careful protocol only, the reverse under the authors'"),
     ]
     assert judged.count("authors") == (2, 3)
     assert judged.verdict == (
-        "holds: 1 of 3; depends on the protocol (holds under the authors' only): 1 of 3; "
-        "holds under the careful protocol only: 1 of 3"
+        "holds: 1 of 3; depends on the protocol (holds under the authors', the reverse under the "
+        "careful one): 1 of 3; holds under the careful protocol only, the reverse under the "
+        "authors': 1 of 3"
     )
     assert claims_tally([judged]) == (
-        "Claims: 1, in 3 cases; holds: 1; depends on the protocol (holds under the authors' "
-        "only): 1; holds under the careful protocol only: 1."
+        "Claims: 1, in 3 cases; holds: 1; depends on the protocol (holds under the authors', the "
+        "reverse under the careful one): 1; holds under the careful protocol only, the reverse "
+        "under the authors': 1."
     )
 
 
@@ -272,6 +277,7 @@ def test_both_protocols_are_put_together_case_by_case():
         ((LOW, MIDDLE), (LOW, HIGH), "holds under the careful protocol only"),
         ((LOW, MIDDLE), (HIGH, LOW), "does not hold"),
         ((HIGH, LOW), (HIGH, LOW), "the reverse holds"),
+        ((LOW[:2], HIGH[:2]), (LOW, HIGH), "holds (too few seeds under the authors' protocol)"),
     ],
 )
 def test_outcomes_of_both_protocols_give_one_verdict(authors, careful, verdict):

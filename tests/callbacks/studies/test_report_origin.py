@@ -121,7 +121,10 @@ def test_a_report_of_an_older_version_says_its_points_only(place):
     assert "another version" in refused(place, origin(place), points(steps=7))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"points": 3}', '{"points": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"points": {}, "networks": null}', '{"points": 3}', '{"points": {"a": 1}}'],
+)
 def test_a_damaged_file_is_named(place, content):
     (place / "study.json").write_text(content)
     with pytest.raises(ValueError, match=r"study\.json is damaged; delete it"):
@@ -131,10 +134,13 @@ def test_a_damaged_file_is_named(place, content):
 def test_a_report_is_not_replaced_by_one_of_fewer_networks(tmp_path):
     place, runs = tmp_path / "reports", tmp_path / "typo"
     with pytest.raises(FewerNetworks, match=r"nothing of it is finished in .*typo; name the runs"):
-        refuse_poorer_report(place, 0, runs)
-    refuse_poorer_report(place, 1, runs)
+        refuse_poorer_report(place, 0, runs, failed=False)
+    refuse_poorer_report(place, 1, runs, failed=False)
     place.mkdir()
     write_origin(place, origin(place), points(), networks=8)
+    with pytest.raises(FewerNetworks, match=r"report of 8 networks, and .* 7; it stays as it is"):
+        refuse_poorer_report(place, 7, runs, failed=True)
+    refuse_poorer_report(tmp_path, 0, runs, failed=True)  # a first report, of what failed
     with pytest.raises(FewerNetworks, match=r"report of 8 networks, of which .*typo has 7"):
-        refuse_poorer_report(place, 7, runs)
-    refuse_poorer_report(place, 8, runs)
+        refuse_poorer_report(place, 7, runs, failed=False)
+    refuse_poorer_report(place, 8, runs, failed=False)

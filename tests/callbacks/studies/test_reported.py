@@ -50,7 +50,12 @@ def write(folder: Path, *points: GridPoint) -> Path:
     """A report of these points under the authors' protocol."""
     folder.mkdir(parents=True, exist_ok=True)
     write_seeds(folder / "seeds.csv", STUDY, {"authors": points})
-    write_origin(folder, {"file": STUDY.name}, {STUDY.name: IDENTITIES}, 8)
+    write_origin(
+        folder,
+        {"file": STUDY.name},
+        {STUDY.name: IDENTITIES},
+        sum(len(point.seeds) for point in points),
+    )
     return folder
 
 
@@ -217,6 +222,19 @@ def test_a_report_that_cannot_be_trusted_is_refused_in_one_sentence(report):
     assert "another version of this study (lattice, authors was run" in refused(identities=other)
     asked = [*STUDY.tables, {"name": "new", "metric": "val/new"}]
     assert "has no column 'val/new'" in refused(replace(STUDY, tables=asked))
+    table = report / "seeds.csv"
+    whole = table.read_text()
+    table.write_text(whole[:-5])  # within the last number
+    assert "is cut short" in refused()
+    table.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    assert f"has lines of {len(whole.splitlines()) - 2} networks, and" in refused()
+    table.write_text(whole.replace("lattice", "latice"))
+    assert "has a line of latice, authors, of which" in refused()
+    table.write_text(whole)
+    origin = (report / "study.json").read_text()
+    (report / "study.json").write_text(origin.replace('"seeds_csv": 2', '"seeds_csv": 3'))
+    assert "of a newer version" in refused()
+    (report / "study.json").write_text(origin)
     rewritten(report, lambda lines: lines.append(lines[1]))
     assert "has seed 0 of a point twice, in line 10" in refused()
     rewritten(report, lambda lines: lines[2].pop())

@@ -231,6 +231,14 @@ def refused(store: Store) -> str:
         lambda content: json.dumps({**content, "seeds": [0]}),
         lambda content: json.dumps({**content, "metrics": 3}),
         lambda content: json.dumps({**content, "seconds": None}),
+        lambda content: json.dumps({**content, "seconds": "1"}),
+        lambda content: json.dumps({**content, "seconds": math.inf}),
+        lambda content: json.dumps({**content, "seeds": [0, 0]}),
+        lambda content: json.dumps({**content, "seeds": ["0", "1"]}),
+        lambda content: json.dumps({**content, "seeds": [None, 1]}),
+        lambda content: json.dumps({**content, "metrics": {"a": [[1], [1, 2]]}}),
+        lambda content: json.dumps({**content, "metrics": {"a": [{}, {}]}}),
+        lambda content: json.dumps({**content, "versions": [1]}),
         lambda content: json.dumps({**content, "identity": "M"}),
         lambda content: json.dumps({k: v for k, v in content.items() if k != "metrics"}),
     ],
@@ -246,6 +254,15 @@ def test_a_record_without_its_arrays_is_refused(store):
     write(store, [0, 1])
     record(store, "seeds_0-1.npz").unlink()
     assert "has no arrays beside it (seeds_0-1.npz); copy them too, or delete it" in refused(store)
+
+
+def test_arrays_of_fewer_seeds_than_the_record_are_refused(store):
+    write(store, [0, 1])
+    path = record(store, "seeds_0-1.npz")
+    for array in (np.zeros((1, 3)), np.zeros(())):
+        np.savez(path, embedding=array)
+        with pytest.raises(ValueError, match=r"npz is damaged \(not one row a seed\); delete it"):
+            store.read(IDENTITY, [1])
 
 
 def test_arrays_that_are_cut_short_are_refused_before_anything_is_read(store):

@@ -59,6 +59,8 @@ def refused(path: Path) -> str:
         ({"settings": [{"when": {"task": "a"}, "set": {}}]}, "the axis 'task' has no value 'a'"),
         ({"quick": {"seed": 1}}, "quick: there is no key 'seed' here; did you mean 'seeds'?"),
         ({"quick": {"seeds": 0}}, "quick: seeds is 0; give their number, at least 1"),
+        ({"quick": {"set": {"model.help": "MLP"}}}, "quick: model.help is no setting"),
+        ({"minutes": float("nan")}, "minutes is nan; give a number"),
         ({"quick": {"keep": {"task": "a"}}}, "quick.keep: the axis 'task' has no value 'a'"),
         ({"quick": {"keep": {"protocol": "careful"}}}, "quick.keep: there is no axis 'protocol'"),
         ({"only": {"task": ["latice"]}}, "only: the axis 'task' has no value 'latice'"),
@@ -81,6 +83,10 @@ def test_grids_that_cannot_be(small_study, changes, sentence):
         (without(TABLE, threshhold=1), "there is no key 'threshhold' here; did you mean 'thresh"),
         (without(TABLE, statistic="mean"), "statistic is 'mean'; choose median, count_above, "),
         (without(TABLE, statistic="count_above"), "threshold and statistic count_above belong "),
+        (
+            without(TABLE, statistic="count_above", threshold=float("inf")),
+            "threshold is inf; give a number",
+        ),
         (without(TABLE, threshold=0.5), "threshold and statistic count_above belong together"),
         (without(TABLE, published_seeds=0), "published_seeds is 0, not at least 1"),
         (without(TABLE, where={"model": "MLP"}), "there is no axis 'model'; axes are task"),
@@ -130,6 +136,9 @@ def test_tables_that_cannot_be(small_study, table, sentence):
         (without(CLAIM, than=float("nan")), "than is nan; give labels of points, or a number"),
         (without(CLAIM, than=0.5, share=1.5), "share is 1.5; it is the share of seeds, above 0"),
         (without(CLAIM, share=0.5), "share is 0.5; it is the share of seeds"),
+        (without(CLAIM, for_each=[{"a": 1}]), "for_each names {'a': 1}; axes are task"),
+        (without(CLAIM, for_each="task"), "for_each names 'task', by which the two groups differ"),
+        (without(CLAIM, than=0.5, or_equal=True), "or_equal compares two groups; than is 0.5"),
     ],
 )
 def test_claims_that_cannot_be(small_study, claim, sentence):
@@ -150,6 +159,7 @@ def test_claims_that_cannot_be(small_study, claim, sentence):
         ({"figures": [FIGURE], "arrays": {"null": NULL}}, "unexpected keyword argument 'null'"),
         ({"arrays": {"null": without(NULL, options={"draw": 9})}}, "arrays: null: callbacks.metri"),
         ({"arrays": {"null": {}}}, "arrays: null lacks the key 'function'"),
+        ({"figures": [without(FIGURE, metrics=[{"a": 1}])]}, "metrics has {'a': 1}; give names"),
     ],
 )
 def test_figures_that_cannot_be(small_study, changes, sentence):
