@@ -195,15 +195,16 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _unmeasured(study: Study, points: Sequence[GridPoint]) -> list[str]:
     """A line per metric that no run has of those it is asked of: it is likely misspelt."""
     asked = [
-        ("table", table["name"], table["metric"], table.get("where", {})) for table in study.tables
+        ("table", table["name"], table["metric"], [table.get("where", {})])
+        for table in study.tables
     ]
     for claim in study.claims:
-        of = {**claim.get("where", {}), **claim.get("greater", claim.get("less", {}))}
+        of = [claim.get("where", {}), claim.get("greater", claim.get("less", {}))]
         keys = [key for key in ("metric", "among") if key in claim]
         asked += [("claim", claim["says"], claim[key], of) for key in keys]
     lines = []
     for kind, name, metric, of in asked:
-        found = [point for point in points if matches(point.labels, of)]
+        found = [p for p in points if all(matches(p.labels, labels) for labels in of)]
         if found and not any(metric in point.metrics for point in found):
             lines.append(f'**No run has the metric `{metric}`** of the {kind} "{name}".')
     return lines
