@@ -112,7 +112,21 @@ def test_the_legend_says_of_how_many_seeds_and_for_each_model_where_they_differ(
     ]
 
 
-def test_a_panel_says_which_lines_lack_fractions_or_are_not_run():
+def test_a_gap_is_bridged_by_dashes_which_the_legend_explains():
+    points = grid(tasks=("lattice",))
+    assert "dashed: fractions that were not run" not in legend(data_efficiency(points))
+    del points[1]  # cross-entropy MLP at 0.5
+    figure = data_efficiency(points)
+    assert legend(figure)[-1] == "dashed: fractions that were not run"
+    for axes in figure.axes:
+        x, y = line(axes, MODELS[0])
+        (bridge,) = [item for item in axes.lines if item.is_dashed()]
+        assert bridge.get_color() == model_colors(MODELS)[0]
+        assert np.asarray(bridge.get_xdata()).tolist() == [x[0], x[2]] == [0.1, 0.9]
+        assert np.asarray(bridge.get_ydata()).tolist() == [y[0], y[2]]
+
+
+def test_a_panel_says_which_lines_are_not_run():
     points = grid()
     lattice = {("harmonic MLP", fraction) for fraction in FRACTIONS} | {(MODELS[0], "0.9")}
     for point in list(points):
@@ -121,8 +135,8 @@ def test_a_panel_says_which_lines_lack_fractions_or_are_not_run():
             points.remove(point)
     upper, complete, *lower = data_efficiency(points).axes
     notes = upper.get_legend()
-    assert [text.get_text() for text in notes.get_texts()] == ["2 of 3 fractions run", "not run"]
-    assert [item.get_color() for item in notes.get_lines()] == model_colors(MODELS)
+    assert [text.get_text() for text in notes.get_texts()] == ["not run"]
+    assert [item.get_color() for item in notes.get_lines()] == model_colors(MODELS)[1:]
     assert not any(axes.get_legend() for axes in (complete, *lower))
 
 
@@ -135,7 +149,9 @@ def test_a_median_between_two_gaps_keeps_its_quartiles():
     points = grid(tasks=("lattice",))
     del points[4]  # harmonic MLP at 0.5
     axes = data_efficiency(points).axes[0]
-    bars = [item for item in axes.lines if item.get_label().startswith("_")]
+    bars = [
+        item for item in axes.lines if item.get_label().startswith("_") and not item.is_dashed()
+    ]
     assert [list(bar.get_xdata()) for bar in bars] == [[0.1, 0.1], [0.9, 0.9]]
     for bar, start in zip(bars, (0.1, 0.5), strict=True):  # accuracies: start, 0.04 and 0.2 more
         assert bar.get_ydata() == pytest.approx([start + 0.02, start + 0.12])

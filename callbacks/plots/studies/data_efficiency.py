@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ ROWS = (
     ("test/accuracy_clean", "accuracy on test inputs\nnever trained on"),
 )
 REMEMBERED = "test inputs that were trained on"
+BRIDGE = "dashed: fractions that were not run"
+DASHES = (0, (2.5, 2))
 
 
 def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
@@ -46,8 +49,9 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
     Args:
         points: With the axes "task", "model" and "train fraction" (numbers as text), in any order,
             and the metrics ``test/accuracy``, ``test/accuracy_clean`` and
-            ``data/test_inputs_in_train``. A fraction without a point leaves a gap in its line, and
-            the panel says how many there are; a seed that is nan is left out of the median.
+            ``data/test_inputs_in_train``. A fraction without a point is a gap in its line, dashed
+            between its neighbours, and a panel says which lines it lacks wholly; a seed that is nan
+            is left out of the median.
         title: Of the figure.
 
     Raises:
@@ -64,6 +68,14 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
     counts = seed_counts(points, models, ROWS[0][0])
     band = f"{BAND} of {counts.common}" if counts.common else BAND
     colors = model_colors(models)
+    lines = {
+        (task, model): points_along(
+            points, {"task": task, "model": model}, "train fraction", fractions.values()
+        )
+        for task in tasks
+        for model in models
+    }
+    bridged = any(_gaps([point is not None for point in line]) for line in lines.values())
     with rc_context(house_style()):
         panels = panel_grid(
             rows=len(rows),
@@ -72,37 +84,48 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
             gap=(0.14, 0.2),
             left=0.86,
             bottom=0.5,
-            legend=[*counts.labels, *[REMEMBERED] * leaky, band],
+            legend=[*counts.labels, *[REMEMBERED] * leaky, band, *[BRIDGE] * bridged],
             title=title,
         )
         for (metric, label), row in zip(rows, panels.axes, strict=True):
             for task, axes in zip(tasks, row, strict=True):
                 _prepare(axes, list(fractions), first=axes is row[0], last=row is panels.axes[-1])
-                lines = [
-                    points_along(
-                        points, {"task": task, "model": model}, "train fraction", fractions.values()
-                    )
-                    for model in models
-                ]
-                for model, color, line in zip(models, colors, lines, strict=True):
+                of_task = [lines[task, model] for model in models]
+                for model, color, line in zip(models, colors, of_task, strict=True):
                     found = quartiles(
                         columns([None if p is None else numbers_of(p, metric) for p in line])
                     )
                     draw_median(
                         axes, [*fractions], found, color=color, label=model, marker=3.2, band=0.18
                     )
+                    _bridge_gaps(axes, [*fractions], found[1], color)
                 if row is panels.axes[0]:
                     if leaky:
                         _draw_leak(axes, list(fractions), _pooled(points, task, fractions))
-                    _tell_missing(axes, lines, colors)
+                    _tell_missing(axes, of_task, colors)
             row[0].set_ylabel(label if leaky else "test accuracy")
         for task, axes in zip(tasks, panels.axes[0], strict=True):
             axes.set_title(task, size=LABEL_SIZE, pad=5)
-        panels.add_legend(_handles(counts.labels, colors, band, leaky=leaky))
+        panels.add_legend(_handles(counts.labels, colors, band, leaky=leaky, bridged=bridged))
     return panels.figure
 
 
-def _handles(models: Sequence[str], colors: Sequence[str], band: str, *, leaky: bool) -> list[Any]:
+def _gaps(known: Sequence[bool]) -> list[tuple[int, int]]:
+    """The places on both sides of every gap."""
+    places = [place for place, there in enumerate(known) if there]
+    return [(left, right) for left, right in pairwise(places) if right > left + 1]
+
+
+def _bridge_gaps(axes: Axes, fractions: list[float], medians: Floats, color: str) -> None:
+    """Join what lies on both sides of fractions that were not run."""
+    for ends in _gaps(np.isfinite(medians).tolist()):
+        places, heights = [fractions[i] for i in ends], [float(medians[i]) for i in ends]
+        axes.plot(places, heights, color=color, linewidth=1.0, linestyle=DASHES, zorder=2.4)
+
+
+def _handles(
+    models: Sequence[str], colors: Sequence[str], band: str, *, leaky: bool, bridged: bool
+) -> list[Any]:
     """Entries of the legend: the models, what is remembered, and what line and band are."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -112,19 +135,18 @@ def _handles(models: Sequence[str], colors: Sequence[str], band: str, *, leaky: 
     ]
     if leaky:
         handles.append(Line2D([], [], color=QUIET, linewidth=0.9, label=REMEMBERED))
-    return [*handles, Patch(facecolor=LINE, alpha=0.4, label=band)]
+    handles.append(Patch(facecolor=LINE, alpha=0.4, label=band))
+    if bridged:
+        handles.append(Line2D([], [], color=LINE, linewidth=1.0, linestyle=DASHES, label=BRIDGE))
+    return handles
 
 
 def _tell_missing(
     axes: Axes, lines: Sequence[Sequence[GridPoint | None]], colors: Sequence[str]
 ) -> None:
-    """Say in the panel which lines lack fractions, and which have none."""
-    notes = []
-    for line, color in zip(lines, colors, strict=True):
-        run = sum(point is not None for point in line)
-        if run < len(line):
-            text = f"{run} of {len(line)} fractions run" if run else "not run"
-            notes.append(line_handle(color, text))
+    """Say in the panel which lines it does not have."""
+    missing = [color for line, color in zip(lines, colors, strict=True) if not any(line)]
+    notes = [line_handle(color, "not run") for color in missing]
     if notes:
         legend = axes.legend(
             handles=notes, loc="lower right", fontsize=NOTE_SIZE - 0.5, frameon=True,
