@@ -87,7 +87,7 @@ def test_ctrl_c_in_the_middle_of_a_write_ends_as_such_and_leaves_nothing(tmp_pat
     assert steps(tmp_path) == {"last.ckpt": 1}
 
 
-def test_ctrl_c_while_numbers_are_written_ends_as_such_too(tmp_path):
+def test_ctrl_c_while_numbers_are_written_ends_as_such_too(tmp_path, ctrl_c):
     """At whatever moment of a large write it comes."""
     large = {"state_dict": {str(i): torch.ones(2**20) for i in range(12)}, "global_step": 1}
     interrupted = 0

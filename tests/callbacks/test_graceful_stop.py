@@ -111,7 +111,7 @@ def test_a_signal_before_the_first_step_is_kept_for_its_end(token_folder, tmp_pa
     assert stop.signal == signal.SIGTERM
 
 
-def test_a_second_ctrl_c_stops_at_once(token_folder, tmp_path):
+def test_a_second_ctrl_c_stops_at_once(token_folder, tmp_path, ctrl_c):
     moments = Moments((signal.SIGINT, signal.SIGINT), step=5)
     with pytest.raises(SystemExit) as stop:
         run(token_folder, tmp_path, moments, GracefulStop())
