@@ -122,6 +122,7 @@ def test_dropout_of_a_member_does_not_depend_on_its_neighbours():
     assert not torch.allclose(losses[1][:, 0], losses[1][:, 1])
 
 
+@pytest.mark.slow
 def test_compiles_more_sizes_of_groups_than_dynamo_does_by_itself():
     torch.compiler.reset()
     double = compiled_or_eager(lambda x: 2 * x)
