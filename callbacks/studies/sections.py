@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,6 +126,14 @@ def _figures(study: Study, results: Results) -> tuple[dict[str, Any], dict[str, 
     lost: dict[str, str] = {}
     if not study.figures or not any(results.values()):
         return figures, lost
+
+    @functools.cache  # made once, within the figure that fails where it cannot be made
+    def given() -> dict[str, Any]:
+        return {
+            name: found(entry["function"])(**entry.get("options", {}))
+            for name, entry in study.arrays.items()
+        }
+
     for entry in study.figures:
         for protocol in PROTOCOLS:
             if not results[protocol]:
@@ -135,11 +144,7 @@ def _figures(study: Study, results: Results) -> tuple[dict[str, Any], dict[str, 
                 name, title = entry["name"], study.title
             title += " (quick version)" * study.is_quick
             try:
-                given = {
-                    name: found(of["function"])(**of.get("options", {}))
-                    for name, of in study.arrays.items()
-                }
-                options = {**given, **entry.get("options", {})}
+                options = {**given(), **entry.get("options", {})}
                 figure = found(entry["draw"])(results[protocol], title=title, **options)
                 if not hasattr(figure, "savefig"):
                     raise ValueError(f"{entry['draw']} returned {figure!r}, which is no figure")
