@@ -8,8 +8,8 @@ from typing import Literal
 import lightning as L
 from torch import Tensor
 
-from callbacks.metrics import analogy_ranks, analogy_scores
 from callbacks.word_pair_probe import WordPairProbe, over_tasks
+from glassbox.metrics import analogy_ranks, analogy_scores
 
 
 class Analogies(WordPairProbe):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from callbacks.quartiles import quantile_with_never
+from glassbox.metrics.quantiles import quantile_with_never
 
 Metrics = Mapping[str, Sequence[Any]]
 

@@ -9,13 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from callbacks.head_name import head_name
-from callbacks.metrics import (
-    analogy_ranks,
-    analogy_scores,
-    draw_quadruples,
-    draw_unrelated,
-    parallelogram_scores,
-)
 from callbacks.parallelograms import (
     NOTE,
     Measured,
@@ -29,6 +22,13 @@ from callbacks.word_pairs import (
     choose_figure_task,
     encode_word_pairs,
     load_word_pairs,
+)
+from glassbox.metrics import (
+    analogy_ranks,
+    analogy_scores,
+    draw_quadruples,
+    draw_unrelated,
+    parallelogram_scores,
 )
 
 Row = dict[str, str | int | float]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from callbacks.head_name import head_name
-from callbacks.metrics import center_distance, weight_norm
 from callbacks.plane import decision_regions, losses_and_correct, points_of, window_around
 from callbacks.probe import Probe, is_fitting
+from glassbox.metrics import center_distance, weight_norm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

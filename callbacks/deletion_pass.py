@@ -8,13 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from callbacks.metrics import (
-    DeletionAccuracy,
-    SuperpositionRegularizationScore,
-    top_words,
-    without_words,
-)
+from callbacks.probes.text_metrics import DeletionAccuracy
 from callbacks.word_scores import RANDOM, score_words
+from glassbox.metrics import top_words, without_words
 
 Batch = dict[str, Tensor]
 
@@ -58,9 +54,6 @@ class DeletionPass:
         self.unknown, self.seed = unknown, seed
         wanted = dict.fromkeys([WHOLE, *deletions])  # each once, in this order on every rank
         self._right = {deletion: DeletionAccuracy().to(device) for deletion in wanted}
-        self._lost = {
-            deletion: SuperpositionRegularizationScore().to(device) for deletion in wanted
-        }
 
     def update(self, module: Any, batch: Batch, found: Batch) -> None:
         """Take a batch of texts and the module's ``representations`` of it."""
@@ -75,7 +68,6 @@ class DeletionPass:
                     scores[key] = score_words(name, batch, found, module, self.seed, draw)
                 logits = module.classify(self._shortened(batch, deletion, scores[key]))
             right.update(logits, labels)
-            self._lost[deletion].update(whole, logits, labels)
 
     def _shortened(self, batch: Batch, deletion: Deletion, scores: Tensor) -> Batch:
         words = batch["words"]
@@ -87,12 +79,18 @@ class DeletionPass:
 
     def accuracy(self, deletion: Deletion = WHOLE) -> Tensor:
         """Accuracy after a deletion, (1,), over all ranks."""
-        value: Tensor = self._right[deletion].compute()
-        return value.reshape(1)
+        return self._accuracy(deletion).float()
 
     def score(self, deletion: Deletion) -> Tensor:
-        """SRS: accuracy that a deletion costs, (1,), over all ranks."""
-        value: Tensor = self._lost[deletion].compute()
+        """Superposition regularization score: the accuracy that a deletion costs, (1,).
+
+        In [-1, 1], over all ranks; 0.1824 are the 18.24 points of the SAFR paper's Table 1 (§4).
+        Negative where deletion helps.
+        """
+        return (self._accuracy(WHOLE) - self._accuracy(deletion)).float()
+
+    def _accuracy(self, deletion: Deletion) -> Tensor:
+        value: Tensor = self._right[deletion].compute()
         return value.reshape(1)
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from callbacks.head_name import head_name
-from callbacks.metrics import cumulative_explained_variance, explained_variance
-from callbacks.metrics import principal_components as project
 from callbacks.probe import Probe, task_of, when
 from callbacks.structure import structure_scores
+from glassbox.metrics import cumulative_explained_variance, explained_variance
+from glassbox.metrics import principal_components as project
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,7 +114,7 @@ def describe(module: L.LightningModule, task: Any) -> str:
 
 def coset_colors(points: Tensor) -> Tensor:
     """The block of each permutation in its seed's best coset partition, (S, 24)."""
-    from callbacks.metrics import best_coset, coset_partitions
+    from glassbox.metrics import best_coset, coset_partitions
 
     labels = torch.tensor([partition.labels for partition in coset_partitions()])
     return labels[best_coset(points)[1].cpu()]

@@ -20,7 +20,8 @@ from callbacks.feature_figures import (
     value_name,
 )
 from callbacks.member_settings import differing_settings
-from callbacks.metrics import (
+from callbacks.probe import Probe, when
+from glassbox.metrics import (
     basis_alignment,
     basis_sparsity,
     bias_profile,
@@ -40,8 +41,7 @@ from callbacks.metrics import (
     ring_neighbor_share,
     ring_turn,
 )
-from callbacks.probe import Probe, when
-from callbacks.quartiles import quartiles
+from glassbox.metrics.quantiles import quartiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

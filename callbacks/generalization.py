@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from callbacks.embedding_geometry import describe
-from callbacks.metrics import first_sustained_epoch
 from callbacks.probe import Probe, is_fitting
+from glassbox.metrics import first_sustained_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,13 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from callbacks.metrics import (
-    capacity,
-    check_percent,
-    important_words,
-    interference,
-    polysemanticity,
-)
 from callbacks.probe import is_fitting, when
 from callbacks.shown_sentences import (
     UNKNOWN_NOTE,
@@ -30,6 +23,13 @@ from callbacks.text_layers import check_layers, taps_of_one_word
 from callbacks.text_probe import Batch, TextProbe
 from callbacks.word_pair_probe import check_numbers
 from callbacks.word_scores import PROBABILITY
+from glassbox.metrics import (
+    capacity,
+    check_percent,
+    important_words,
+    interference,
+    polysemanticity,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,10 @@ import lightning as L
 from torch import Tensor
 
 from callbacks.head_name import head_name
-from callbacks.metrics import (
+from callbacks.probe import when
+from callbacks.word_pair_probe import WordPairProbe, check_numbers, over_tasks
+from callbacks.word_pairs import WordPairs, choose_figure_task, part_labels
+from glassbox.metrics import (
     Projection,
     draw_quadruples,
     draw_unrelated,
@@ -18,9 +21,6 @@ from callbacks.metrics import (
     project_vocabulary,
     ranked_quadruples,
 )
-from callbacks.probe import when
-from callbacks.word_pair_probe import WordPairProbe, check_numbers, over_tasks
-from callbacks.word_pairs import WordPairs, choose_figure_task, part_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.metrics import phase_diagram, trained_phase, two_feature_loss, widest_gap
 from callbacks.probe import Probe, when
+from glassbox.metrics import phase_diagram, trained_phase, two_feature_loss, widest_gap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from callbacks.figures import save_animation, show_figure
-from callbacks.quartiles import quartiles
 from callbacks.run_folder import run_folder
+from glassbox.metrics.quantiles import quartiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

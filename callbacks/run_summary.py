@@ -18,8 +18,8 @@ from torch import Tensor
 from callbacks.closing_table import closing_table
 from callbacks.member_settings import differing_settings
 from callbacks.probe import is_fitting
-from callbacks.quartiles import quantile_with_never
 from callbacks.run_folder import run_folder
+from glassbox.metrics.quantiles import quantile_with_never
 
 _PACKAGES = ("glassbox", "torch", "lightning", "torchmetrics", "numpy")
 

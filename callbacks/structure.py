@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from callbacks.metrics import (
+from glassbox.metrics import (
     best_coset,
     circular_order,
     circularity,

@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.metrics import capacity
+from glassbox.metrics import capacity
 
 
 def layers_of(taps: dict[str, Tensor]) -> list[str]:

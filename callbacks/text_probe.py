@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from callbacks.probe import Probe, is_fitting
-from callbacks.quartiles import quartiles
+from glassbox.metrics.quantiles import quartiles
 
 Batch = dict[str, Tensor]
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from callbacks.head_name import head_name
-from callbacks.metrics import (
+from callbacks.probe import Probe, when
+from glassbox.metrics import (
     border_pixels,
     mean_correlations,
     mean_cosines,
     near_zero_share,
     own_mean_share,
 )
-from callbacks.probe import Probe, when
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

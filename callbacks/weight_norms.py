@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from callbacks.metrics import center_alignment, center_distance, weight_norm
 from callbacks.probe import Probe
+from glassbox.metrics import center_alignment, center_distance, weight_norm
 
 
 class WeightNorms(Probe):

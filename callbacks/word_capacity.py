@@ -8,10 +8,11 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from callbacks.metrics import MeanCapacity, check_percent, important_words
+from callbacks.probes.text_metrics import MeanCapacity
 from callbacks.text_layers import capacity_at, check_layers, taps_of_one_word
 from callbacks.text_probe import Batch, TextProbe
 from callbacks.word_scores import PROBABILITY
+from glassbox.metrics import check_percent, important_words
 
 GROUPS = ("all", "important", "other")
 

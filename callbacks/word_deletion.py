@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from callbacks.deletion_pass import WHOLE, Deletion, DeletionPass, random_draws
-from callbacks.metrics import check_percent
 from callbacks.text_layers import layers_of, taps_of_one_word
 from callbacks.text_probe import Batch, TextProbe
 from callbacks.word_pair_probe import check_numbers
 from callbacks.word_scores import NEED_MASK, PROBABILITY, RANDOM, check_score
+from glassbox.metrics import check_percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.metrics import draw_quadruples, draw_unrelated
 from callbacks.probe import Probe
 from callbacks.word_pairs import WordPairs, encode_word_pairs, load_word_pairs
+from glassbox.metrics import draw_quadruples, draw_unrelated
 
 
 class WordPairProbe(Probe):

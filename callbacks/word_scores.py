@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from callbacks.metrics import received_attention, word_scores
 from callbacks.text_layers import capacity_at, layers_of
+from glassbox.metrics import received_attention, word_scores
 
 Batch = dict[str, Tensor]
 

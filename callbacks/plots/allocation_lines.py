@@ -58,6 +58,6 @@ def rank_correlation(one: Floats, two: Floats) -> float:
     """Spearman's, nan where one of the two (N,) does not vary."""
     import torch
 
-    from callbacks.metrics._rank_correlation import spearman
+    from glassbox.metrics._rank_correlation import spearman
 
     return float(spearman(torch.from_numpy(one).double(), torch.from_numpy(two).double()))

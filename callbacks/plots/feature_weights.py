@@ -78,7 +78,7 @@ def interference_of(weights: Floats) -> Floats:
     """Σ_{j≠i} (Ŵ_i · W_j)² (S, N) of weights (S, N, H); a model that is not finite gives nan."""
     import torch
 
-    from callbacks.metrics.feature_directions import feature_interference
+    from glassbox.metrics.feature_directions import feature_interference
 
     return np.asarray(feature_interference(torch.from_numpy(weights)).numpy())
 
@@ -87,7 +87,7 @@ def dimensionality_of(weights: Floats) -> Floats:
     """‖W_i‖² / Σ_j (Ŵ_i · W_j)² (S, N) of weights (S, N, H); likewise."""
     import torch
 
-    from callbacks.metrics.feature_directions import feature_dimensionality
+    from glassbox.metrics.feature_directions import feature_dimensionality
 
     return np.asarray(feature_dimensionality(torch.from_numpy(weights)).numpy())
 
@@ -95,13 +95,13 @@ def dimensionality_of(weights: Floats) -> Floats:
 def clusters_of(rows: Floats) -> list[NDArray[np.int64]]:
     """The rows' indices in each tight cluster of rows (N, H), for a count to be written at it.
 
-    Rows within 0.05 of the mean norm are linked (`callbacks.metrics.cluster_labels`). A chain round
+    Rows within 0.05 of the mean norm are linked (`glassbox.metrics.cluster_labels`). A chain round
     a smooth ring is no cluster: what is wider than 0.3 of the mean norm is left out, and so are
     rows on their own.
     """
     import torch
 
-    from callbacks.metrics.clusters import cluster_labels
+    from glassbox.metrics.clusters import cluster_labels
 
     labels = cluster_labels(torch.from_numpy(rows)).numpy()
     reach = 0.3 * np.linalg.norm(rows, axis=1).mean()

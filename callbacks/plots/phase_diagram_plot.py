@@ -46,9 +46,9 @@ def phase_diagram_plot(
     agrees.
 
     Args:
-        trained: (R, P) integers of `callbacks.metrics.trained_phase`: 0 first alone, 1 second
+        trained: (R, P) integers of `glassbox.metrics.trained_phase`: 0 first alone, 1 second
             alone, 2 antipodal, -1 none of these.
-        losses: (R, P, 3) expected loss of the three, `callbacks.metrics.phase_diagram(...).losses`.
+        losses: (R, P, 3) expected loss of the three, `glassbox.metrics.two_features(...).losses`.
         importance: (R,) of the second feature relative to the first, rising.
         activity: (P,) 1 − S, rising. Axes are logarithmic if all are above 0 and span a factor of
             8 or more.

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from callbacks.plots.grid_point import GridPoint
-from callbacks.quartiles import quantile_with_never
+from glassbox.metrics.quantiles import quantile_with_never
 
 EPOCH_METRICS = ("epoch", "train_epoch", "test_epoch", "delay")  # whose missing value is "never"
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from callbacks import ModelSelection, WordDeletion
-from callbacks.metrics import capacity
 from callbacks.word_scores import score_words
+from glassbox.metrics import capacity
 from tests.loggers import Unseen
 from tests.planted_words import (
     planted_data,

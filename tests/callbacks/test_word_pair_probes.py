@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import Analogies, Parallelograms
-from callbacks.metrics import analogy_ranks, draw_quadruples
 from datamodules import AlgorithmicData, LatticeCompletion, OpenWebText
+from glassbox.metrics import analogy_ranks, draw_quadruples
 from lightning_modules import GPT2, Classifier, LanguageModel
 from tests.loggers import Unseen
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics import top_words
 from callbacks.text_layers import check_layers, layers_of, taps_of_one_word
 from callbacks.word_scores import check_score, score_names, score_words
+from glassbox.metrics import top_words
 from tests.planted_words import planted_data, small_classifier, text_trainer
 
 TEXTS = ["w1 lovely w2 w3 w4", "awful", "w9 w8 w7 flat w5 w6 dull w11 w12"]

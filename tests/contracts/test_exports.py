@@ -8,9 +8,9 @@ import lightning as L
 import pytest
 
 import callbacks
-import callbacks.metrics
 import datamodules
 import datamodules.tasks
+import glassbox.metrics
 import lightning_modules
 import lightning_modules.heads
 import lightning_modules.networks
@@ -69,7 +69,7 @@ def test_every_class_of_a_file_is_known_by_its_short_name(kind):
 
 @pytest.mark.parametrize(
     "package",
-    [lightning_modules.regularizers, callbacks.metrics],
+    [lightning_modules.regularizers, glassbox.metrics],
     ids=lambda package: package.__name__,
 )
 def test_every_file_of_functions_gives_its_package_one(package):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics import analogy_ranks, analogy_scores, draw_quadruples
+from glassbox.metrics import analogy_ranks, analogy_scores, draw_quadruples
 
 PAIRS = torch.tensor([[0, 5], [7, 2], [3, 13], [9, 11], [30, 31]])
 
@@ -35,7 +35,7 @@ def by_hand(points: np.ndarray, drawn, similarity: str, partners=None) -> list[f
 @pytest.mark.parametrize("similarity", ["euclidean", "cosine"])
 @pytest.mark.parametrize("entries", [1, 130, 1 << 24], ids=["one", "few", "all"])
 def test_ranks_are_those_of_a_loop_over_all_words(similarity, entries, monkeypatch):
-    monkeypatch.setattr("callbacks.metrics.analogies.ENTRIES", entries)
+    monkeypatch.setattr("glassbox.metrics.analogies.ENTRIES", entries)
     points, drawn = embedding(40, 6), draw_quadruples(len(PAIRS), 30)
     expected = by_hand(points.double().numpy(), drawn, similarity)
     assert len(set(expected)) > 5

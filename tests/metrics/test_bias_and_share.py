@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics import bias_profile, explained_share
+from glassbox.metrics import bias_profile, explained_share
 
 
 def test_profile_is_mean_share_below_zero_and_population_spread_of_each_member():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from callbacks.metrics import circular_order, circularity
+from glassbox.metrics import circular_order, circularity
 
 
 def _circle(p: int, frequency: int, *, dim: int = 16, seed: int = 0) -> torch.Tensor:

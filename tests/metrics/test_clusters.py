@@ -11,7 +11,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
 
-from callbacks.metrics import cluster_count, cluster_labels, cluster_tightness
+from glassbox.metrics import cluster_count, cluster_labels, cluster_tightness
 
 MEASURES = [cluster_labels, cluster_count, cluster_tightness]
 

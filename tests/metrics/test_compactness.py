@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics import class_compactness
+from glassbox.metrics import class_compactness
 
 LABELS = torch.arange(40) % 5
 

@@ -7,7 +7,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
-from callbacks.metrics import best_coset, coset_partitions, coset_silhouettes, subgroups
+from glassbox.metrics import best_coset, coset_partitions, coset_silhouettes, subgroups
 
 PERMUTATIONS = list(itertools.permutations(range(4)))
 MATRICES = np.array([np.eye(4, dtype=int)[list(permutation)].T for permutation in PERMUTATIONS])

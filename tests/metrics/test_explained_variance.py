@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from callbacks.metrics import (
+from glassbox.metrics import (
     cumulative_explained_variance,
     explained_variance,
     principal_components,

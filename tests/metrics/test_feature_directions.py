@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from callbacks.metrics import (
+from glassbox.metrics import (
     basis_alignment,
     basis_sparsity,
     dimensions_per_feature,

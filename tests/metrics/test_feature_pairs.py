@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from callbacks.metrics import pair_cosine
+from glassbox.metrics import pair_cosine
 
 
 def test_cosines_of_pairs_at_known_angles_whatever_their_lengths():

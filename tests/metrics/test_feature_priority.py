@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from callbacks.metrics import most_important_share, priority_correlation
-from callbacks.metrics.feature_directions import feature_dimensionality
+from glassbox.metrics import most_important_share, priority_correlation
+from glassbox.metrics.feature_directions import feature_dimensionality
 
 
 def test_correlation_is_scipys_of_the_dimensionalities():

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from callbacks.metrics import first_sustained_epoch
+from glassbox.metrics import first_sustained_epoch
 
 
 def _loop(curve: list[float], threshold: float, patience: int) -> float:

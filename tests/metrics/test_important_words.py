@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from callbacks.metrics import important_words
+from glassbox.metrics import important_words
 
 LENGTHS = torch.tensor([1, 3, 10, 20, 0])
 MASK = torch.arange(20) < LENGTHS[:, None]

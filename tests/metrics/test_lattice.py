@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics import lattice_deviation
+from glassbox.metrics import lattice_deviation
 
 
 def _noise(*shape: int) -> torch.Tensor:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from callbacks.metrics import best_coset, coset_silhouettes, null_best_coset
+from glassbox.metrics import best_coset, coset_silhouettes, null_best_coset
 
 
 def test_null_is_the_best_coset_of_gaussian_embeddings():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from callbacks.metrics import (
+from glassbox.metrics import (
     draw_quadruples,
     draw_unrelated,
     parallelogram_losses,

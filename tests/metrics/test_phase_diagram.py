@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics import phase_diagram, trained_phase, widest_gap
-from callbacks.metrics.phase_diagram import PHASES
+from glassbox.metrics import phase_diagram, trained_phase, widest_gap
+from glassbox.metrics.two_features import PHASES
 
 # Weights and biases of the three ways, given the mean p/2 of a feature.
 MODELS = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from callbacks.metrics import explained_variance, principal_components, project_vocabulary
+from glassbox.metrics import explained_variance, principal_components, project_vocabulary
 
 
 def clouds(*shape: int) -> torch.Tensor:
@@ -17,7 +17,7 @@ def clouds(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("rows", [7, 60, 10**6], ids=["blocks", "uneven", "one"])
 def test_coordinates_scale_and_shares_agree_with_sklearn_whatever_the_blocks(rows, monkeypatch):
     # By way of sys.modules, since the package has a function of the module's name.
-    monkeypatch.setattr(sys.modules["callbacks.metrics.explained_variance"], "ROWS", rows)
+    monkeypatch.setattr(sys.modules["glassbox.metrics.explained_variance"], "ROWS", rows)
     points = clouds(3, 100, 8)
     found = project_vocabulary(points, 3)
     for seed, cloud in enumerate(points.numpy()):

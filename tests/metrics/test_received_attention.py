@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from callbacks.metrics import received_attention
+from glassbox.metrics import received_attention
 
 LENGTHS = torch.tensor([4, 1, 6])
 MASK = torch.arange(6) < LENGTHS[:, None]

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from callbacks.metrics import ring_correlation, ring_curvature, ring_neighbor_share, ring_turn
+from glassbox.metrics import ring_correlation, ring_curvature, ring_neighbor_share, ring_turn
 
 MEASURES = [ring_neighbor_share, ring_correlation, ring_turn, ring_curvature]
 

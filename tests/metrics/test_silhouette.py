@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import silhouette_score
 
-from callbacks.metrics import silhouette
+from glassbox.metrics import silhouette
 
 
 def _random_case(seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from callbacks.metrics import capacity, interference, polysemanticity
+from glassbox.metrics import capacity, interference, polysemanticity
 
 MEASURES = [interference, polysemanticity, capacity]
 PER_TOKEN = [polysemanticity, capacity]

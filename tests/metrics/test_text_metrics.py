@@ -14,16 +14,16 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torchmetrics import Metric
 
-from callbacks.metrics import DeletionAccuracy, MeanCapacity, SuperpositionRegularizationScore
+from callbacks.probes.text_metrics import DeletionAccuracy, MeanCapacity
 
 TEXTS, TOKENS, CLASSES = 50, 8, 3
-METRICS = [DeletionAccuracy, SuperpositionRegularizationScore, MeanCapacity]
+METRICS = [DeletionAccuracy, MeanCapacity]
 
 
 def _examples() -> dict[type[Metric], tuple[torch.Tensor, ...]]:
     """What each metric is given; some rows do not count, padding holds nan."""
     rng = torch.Generator().manual_seed(0)
-    full, deleted = (torch.randn(TEXTS, CLASSES, generator=rng) for _ in range(2))
+    full = torch.randn(TEXTS, CLASSES, generator=rng)
     labels = torch.randint(0, CLASSES, (TEXTS,), generator=rng)
     full[torch.arange(TEXTS), labels] += 1.0  # better than chance
     labels[torch.rand(TEXTS, generator=rng) < 0.2] = -100
@@ -33,7 +33,6 @@ def _examples() -> dict[type[Metric], tuple[torch.Tensor, ...]]:
     important = torch.rand(TEXTS, TOKENS, generator=rng) < 0.3
     return {
         DeletionAccuracy: (full, labels),
-        SuperpositionRegularizationScore: (full, deleted, labels),
         MeanCapacity: (share, important, mask, labels),
     }
 
@@ -54,18 +53,6 @@ def test_accuracy_is_the_share_of_counted_texts_that_are_right():
     rights = _rights(*_examples()[DeletionAccuracy])
     assert 0 < sum(rights) < len(rights) < TEXTS
     assert _updated(DeletionAccuracy, []).item() == pytest.approx(sum(rights) / len(rights))
-
-
-def test_srs_is_the_accuracy_before_minus_the_accuracy_after():
-    full, deleted, labels = _examples()[SuperpositionRegularizationScore]
-    before, after = _rights(full, labels), _rights(deleted, labels)
-    expected = sum(before) / len(before) - sum(after) / len(after)
-    assert expected > 0.1
-    score = _updated(SuperpositionRegularizationScore, [])
-    assert score.item() == pytest.approx(expected, abs=1e-7)
-    turned = SuperpositionRegularizationScore()
-    turned.update(deleted, full, labels)
-    assert turned.compute() == -score
 
 
 def test_mean_capacity_counts_every_real_token_of_counted_texts_once():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from callbacks.metrics import generation_one_dimensionality
+from glassbox.metrics import generation_one_dimensionality
 
 # Heap numbering as in the genealogy data: node i has parent i // 2.
 GENERATIONS = torch.tensor([i.bit_length() - 1 for i in range(1, 127)])

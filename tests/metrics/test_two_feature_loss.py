@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from callbacks.metrics import phase_diagram, two_feature_loss
+from glassbox.metrics import phase_diagram, two_feature_loss
 from lightning_modules.networks.toy_autoencoder import ToyAutoencoder
 
 

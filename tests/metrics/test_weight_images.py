@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics import (
+from glassbox.metrics import (
     border_pixels,
     mean_correlations,
     mean_cosines,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics import center_alignment, center_distance, weight_norm
+from glassbox.metrics import center_alignment, center_distance, weight_norm
 
 TARGETS = torch.arange(50) % 5
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from callbacks.metrics import check_percent, top_words, without_words, word_scores
+from glassbox.metrics import check_percent, top_words, without_words, word_scores
 
 UNKNOWN = 1
 

@@ -4,10 +4,10 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import StepPatch
 
-from callbacks.metrics import coset_partitions
 from callbacks.plots.grid_point import GridPoint
 from callbacks.plots.studies import coset_null
 from callbacks.plots.studies.coset_null import COLORS, coset_kinds, swarm
+from glassbox.metrics import coset_partitions
 
 NULL = np.linspace(0.0, 0.1, 101)  # its 99 % quantile is 0.099
 NAMES = ["S3 (fixes 2), left", "V4 normal, left = right", "A4, left = right"]

@@ -17,7 +17,7 @@ from callbacks.plots.studies.points import (
     quartiles_with_never,
     texts_of,
 )
-from callbacks.quartiles import quantile_with_never
+from glassbox.metrics.quantiles import quantile_with_never
 
 
 def point(**labels: str) -> GridPoint:

@@ -55,10 +55,10 @@ def coset_null(
 
     Args:
         points: With the axis "model" and the metrics ``val/embedding/coset_silhouette`` and
-            ``val/embedding/best_coset`` (names of :func:`callbacks.metrics.coset_partitions`). A
+            ``val/embedding/best_coset`` (names of :func:`glassbox.metrics.coset_partitions`). A
             seed without a silhouette is counted as not above the line.
         null: (N,) best silhouettes of random embeddings, see
-            :func:`callbacks.metrics.null_best_coset`.
+            :func:`glassbox.metrics.null_best_coset`.
         title: Of the figure.
         quantile: Of the null distribution, where the line stands, between 0 and 1.
 
@@ -113,7 +113,7 @@ def coset_kinds(names: Sequence[str]) -> list[str]:
     Raises:
         ValueError: A name is no coset partition's.
     """
-    from callbacks.metrics.s4 import coset_partitions
+    from glassbox.metrics.s4 import coset_partitions
 
     kinds: Mapping[str, str] = {
         partition.name: partition.subgroup.partition(" (")[0] for partition in coset_partitions()

@@ -22,7 +22,7 @@ CLAIM: dict[str, Any] = {
     "than": {"task": "addition"},
 }
 FIGURE: dict[str, Any] = {"name": "fig", "draw": "callbacks.plots.studies.exponents"}
-NULL: dict[str, Any] = {"function": "callbacks.metrics.cosets.null_best_coset"}
+NULL: dict[str, Any] = {"function": "glassbox.metrics.cosets.null_best_coset"}
 
 
 def without(entry: dict[str, Any], *keys: str, **changes: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ converge to class centres (harmonic-loss paper, toy cases and Figure 1).
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_labels, as_points, distances, like_input
+from glassbox.metrics._tensors import as_labels, as_points, distances, like_input
 
 
 def weight_norm(weights: Tensor) -> Tensor:

@@ -1,19 +1,13 @@
-"""How an autoencoder's features share its hidden neurons: norms, counts, overlap, alignment.
+"""Which features are represented, and how cleanly, against how much they matter to the loss."""
 
-Weights are (..., N, H): N features, H hidden neurons, row i the direction W_i of feature i, a
-column of the paper's W. Leading dimensions are members: seeds, sparsities, steps of training. The
-overlap needs one (N, N) matrix a member.
-
-Interference and dimensionality are the quantities of :mod:`callbacks.metrics.superposition` with
-the weights of features in the place of a text's tokens; those two are for training as well, these
-here for reading: without gradients, in float64, and a member that is not finite gives nan.
-"""
+from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_points, like_input
-from callbacks.metrics.superposition import capacity, polysemanticity
+from glassbox.metrics._rank_correlation import spearman
+from glassbox.metrics._tensors import as_points, like_input
+from glassbox.metrics.superposition import capacity, polysemanticity
 
 
 def feature_norms(weights: Tensor) -> Tensor:
@@ -184,3 +178,76 @@ def _relative_size(weights: Tensor) -> Tensor:
     size = as_points(weights, "weights").abs()
     largest = size.amax(dim=-1, keepdim=True)
     return size / largest.masked_fill(largest == 0, 1.0)
+
+
+def pair_cosine(weights: Tensor) -> Tensor:
+    """cos(W_2k, W_2k+1), between the directions of the partners of each pair.
+
+    Args:
+        weights: (..., N, H), a row a feature, N even; features 2k and 2k + 1 are a pair.
+
+    Returns:
+        (..., N/2) in [-1, 1]: 1 side by side, 0 orthogonal, -1 antipodal; nan where either row is
+        zero, which has no direction, or not finite. float32, or float64 for float64 weights.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., N, H), or N is odd.
+
+    Source: ours, for "Correlated and anticorrelated features" of Elhage et al. 2022: correlated
+    partners prefer to be orthogonal and otherwise side by side, anti-correlated ones antipodal.
+    """
+    cloud = as_points(weights, "weights")
+    if cloud.shape[-2] % 2:
+        raise ValueError(f"weights has {cloud.shape[-2]} rows; features in pairs are even.")
+    first, second = cloud[..., 0::2, :], cloud[..., 1::2, :]
+    lengths = torch.linalg.vector_norm(first, dim=-1) * torch.linalg.vector_norm(second, dim=-1)
+    cosine = ((first * second).sum(dim=-1) / lengths).clamp(-1, 1)  # 0/0 is nan
+    return like_input(cosine, weights)
+
+
+def priority_correlation(
+    weights: Tensor, priority: Tensor, represented: Tensor | None = None
+) -> Tensor:
+    """Rank correlation of the features' dimensionality with their priority.
+
+    1 where a feature that matters more always has more of a dimension to itself. A feature that is
+    not represented has dimensionality near 0; with such features the number says above all which
+    are represented, without them how clean the directions of those are that are.
+
+    Args:
+        weights: (M, N, H), one row a feature.
+        priority: (M, N), such as importance times the probability of being active.
+        represented: (M, N) bool, the features that count; all by default.
+
+    Returns:
+        (M,) in [-1, 1]; nan where all features that count have the same priority.
+
+    Source: Bowcott §6, observation 3; Toy Models of Superposition (Elhage et al. 2022).
+    """
+    dimensionality = feature_dimensionality(weights).double()
+    if represented is None:
+        return spearman(priority.double(), dimensionality)
+    of_members = [
+        spearman(matters[counts].double(), own[counts])
+        for matters, own, counts in zip(priority, dimensionality, represented, strict=True)
+    ]
+    return torch.stack(of_members)
+
+
+def most_important_share(represented: Tensor, priority: Tensor) -> Tensor:
+    """Of k represented features the share that is among the k of highest priority.
+
+    Args:
+        represented: (M, N) bool.
+        priority: (M, N); features of equal priority are as good as one another.
+
+    Returns:
+        (M,) in [0, 1]; nan where none is represented.
+
+    Source: Bowcott §6, observation 1: a linear model keeps the k most important ones.
+    """
+    count = represented.sum(dim=-1, keepdim=True)  # (M, 1)
+    ordered = priority.sort(dim=-1, descending=True).values
+    least = ordered.gather(-1, (count - 1).clamp_min(0))  # the k-th highest priority
+    chosen = (represented & (priority >= least)).sum(dim=-1)
+    return torch.where(count[:, 0] > 0, chosen / count[:, 0], torch.nan)

@@ -13,9 +13,9 @@ import math
 import torch
 from torch import Tensor
 
-from callbacks.metrics._rank_correlation import spearman
-from callbacks.metrics._tensors import as_points, distances, like_input
-from callbacks.metrics.clusters import nearest_distances
+from glassbox.metrics._rank_correlation import spearman
+from glassbox.metrics._tensors import as_points, distances, like_input
+from glassbox.metrics.clusters import nearest_distances
 
 # Distances (relative) and cosines that float32 weights cannot tell apart count as equal.
 _TIE = 1e-6

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_points, like_input
+from glassbox.metrics._tensors import as_points, like_input
 
 
 class BiasProfile(NamedTuple):

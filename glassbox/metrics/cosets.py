@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_points, like_input
-from callbacks.metrics.explained_variance import principal_components
-from callbacks.metrics.s4 import coset_partitions
-from callbacks.metrics.silhouette import silhouette
+from glassbox.metrics._tensors import as_points, like_input
+from glassbox.metrics.explained_variance import principal_components
+from glassbox.metrics.s4 import coset_partitions
+from glassbox.metrics.silhouette import silhouette
 
 _ORDER = 24
 _BATCH = 128  # clouds that are scored at once: their distances stay in the cache

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_labels, as_points, distances, like_input
+from glassbox.metrics._tensors import as_labels, as_points, distances, like_input
 
 
 def silhouette(points: Tensor, labels: Tensor) -> Tensor:

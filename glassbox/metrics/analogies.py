@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import check_points
+from glassbox.metrics._tensors import check_points
 
 ENTRIES = 1 << 24  # of a similarity matrix (queries × vocabulary) that are held at once
 

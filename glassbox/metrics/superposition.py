@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from callbacks.metrics._masked import check_mask, in_float32
-from callbacks.metrics._tensors import check_points
+from glassbox.metrics._masked import check_mask, in_float32
+from glassbox.metrics._tensors import check_points
 
 
 def interference(h: Tensor, mask: Tensor | None = None) -> Tensor:

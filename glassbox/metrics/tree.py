@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_flat_labels, as_points, like_input
-from callbacks.metrics.explained_variance import principal_components
+from glassbox.metrics._tensors import as_flat_labels, as_points, like_input
+from glassbox.metrics.explained_variance import principal_components
 
 # Few points are close to a line by chance alone; with this limit the levels 3 to 6 of a seven-level
 # binary tree count.

@@ -7,8 +7,8 @@ sequence are perfectly round, and only the order says that the circle computes a
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_points, like_input
-from callbacks.metrics.explained_variance import principal_components
+from glassbox.metrics._tensors import as_points, like_input
+from glassbox.metrics.explained_variance import principal_components
 
 # An axis shorter than this share of the other is rounding (float32 resolves 6e-8), not shape.
 _FLAT = 1e-6

@@ -7,7 +7,7 @@ Weights are (..., N, H), a row a feature; one (N, N) matrix is formed for each m
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_points, distances, like_input
+from glassbox.metrics._tensors import as_points, distances, like_input
 
 
 def cluster_labels(weights: Tensor, linkage: float = 0.05) -> Tensor:

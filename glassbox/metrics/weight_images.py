@@ -8,7 +8,7 @@ that are not all finite give nan.
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_points, check_points, like_input
+from glassbox.metrics._tensors import as_points, check_points, like_input
 
 
 def border_pixels(rows: int, columns: int, border: int = 4) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from callbacks.metrics._masked import check_mask, in_float32
+from glassbox.metrics._masked import check_mask, in_float32
 
 
 def received_attention(attention_weights: Tensor, mask: Tensor) -> Tensor:

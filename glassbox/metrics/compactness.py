@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_flat_labels, as_points, distances, like_input
+from glassbox.metrics._tensors import as_flat_labels, as_points, distances, like_input
 
 
 def class_compactness(points: Tensor, labels: Tensor) -> Tensor:
@@ -12,7 +12,7 @@ def class_compactness(points: Tensor, labels: Tensor) -> Tensor:
     The mean within runs over ordered pairs, a point with itself included, and drops every distance
     that is not below the mean between classes. Both are the authors' choices and both flatter: the
     n points of a class contribute n zeros to n^2 pairs, and a class in two distant halves looks
-    compact. :func:`~callbacks.metrics.silhouette` has neither property.
+    compact. :func:`~glassbox.metrics.silhouette` has neither property.
 
     Args:
         points: (..., V, E) embeddings.

@@ -5,7 +5,7 @@ import functools
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_points, distances, like_input
+from glassbox.metrics._tensors import as_points, distances, like_input
 
 
 @functools.cache

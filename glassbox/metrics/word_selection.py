@@ -1,15 +1,11 @@
-"""Deleting the words of a text that score highest, as the SAFR paper's SRS(k) does (§4).
-
-Words are counted from 0 within a text. ``words`` (B, T) says to which one each token belongs, -1 at
-padding; a word may have several tokens. A real token that belongs to none (-1) is never deleted.
-"""
+"""Which tokens of a text count as important, by VMASK's probability that they are kept."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from callbacks.metrics._masked import check_mask, check_percent, floor_percent, highest, in_float32
+from glassbox.metrics._masked import check_mask, check_percent, floor_percent, highest, in_float32
 
 PADDING = 0  # the token at padding
 
@@ -106,3 +102,29 @@ def _words_there(words: Tensor, size: int) -> Tensor:
     """(B, size) bool: which words a text has."""
     there = torch.zeros(len(words), size + 1, dtype=torch.bool, device=words.device)
     return there.scatter_(1, words + 1, True)[:, 1:]
+
+
+def important_words(probability: Tensor, mask: Tensor, percent: float = 30) -> Tensor:
+    """The max(1, floor(percent / 100 · n)) most probable of the n real tokens of each text.
+
+    Of tokens with equal probability the earlier is taken first.
+
+    Args:
+        probability: (B, T); what stands at padding is not read.
+        mask: (B, T) bool, true on real tokens.
+        percent: At least 0, which leaves the one most probable token, and below 100.
+
+    Returns:
+        (B, T) bool, false at padding; a row without real tokens has none.
+
+    Raises:
+        ValueError: ``percent`` is outside [0, 100), or ``mask`` is not bool or of another shape.
+
+    Source: SAFR paper §5, "Average Capacity Across the Vocabulary" (Table 3, top 30 %); the floor,
+    and at least one token a text, are our definition.
+    """
+    check_percent(percent)
+    check_mask(mask, probability.shape)
+    length = mask.sum(dim=1)
+    number = floor_percent(percent, length).clamp_min(1).minimum(length)
+    return highest(probability, mask, number)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from callbacks.metrics._tensors import as_points, centred, check_points, like_input
+from glassbox.metrics._tensors import as_points, centred, check_points, like_input
 
 ROWS = 8192  # of a vocabulary that are held in float64 at once
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from callbacks.metrics._tensors import like_input
+from glassbox.metrics._tensors import like_input
 
 
 def explained_share(squared_error: Tensor, second_moment: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Probes: callbacks that measure and draw a representation while the model trains."""

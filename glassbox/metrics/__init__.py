@@ -1,0 +1,78 @@
+"""Interpretability metrics: plain functions from tensors to numbers.
+
+For embeddings, many seeds at once: points are ``(..., V, E)``, one row a token, and a result has
+the leading dimensions ``...``. All work is done without gradients in float64 on the device of the
+input (ranks in float32); results come back as float32 (float64 for float64 input). A cloud with a
+nan or an infinity gives nan and leaves its neighbours in the batch alone, so one diverged seed does
+not cost the other nineteen.
+
+For the weights of autoencoders: ``(..., N, H)``, one row a feature, leading dimensions members
+(seeds, sparsities, scales). The same rules hold.
+
+For padded texts: representations are ``(..., T, D)`` with a mask ``(..., T)`` of the real tokens.
+Padding is never read and gets 0; work is done in float32 or better.
+"""
+
+from glassbox.metrics._masked import check_percent
+from glassbox.metrics.analogies import AnalogyScores, analogy_ranks, analogy_scores
+from glassbox.metrics.bias_profile import BiasProfile, bias_profile
+from glassbox.metrics.circle import circular_order, circularity
+from glassbox.metrics.clusters import cluster_count, cluster_labels, cluster_tightness
+from glassbox.metrics.compactness import class_compactness
+from glassbox.metrics.cosets import best_coset, coset_silhouettes, null_best_coset
+from glassbox.metrics.explained_share import explained_share
+from glassbox.metrics.explained_variance import (
+    Projection,
+    cumulative_explained_variance,
+    explained_variance,
+    principal_components,
+    project_vocabulary,
+)
+from glassbox.metrics.feature_directions import (
+    basis_alignment,
+    basis_sparsity,
+    dimensions_per_feature,
+    feature_count,
+    feature_dimensionality,
+    feature_interference,
+    feature_norms,
+    most_important_share,
+    pair_cosine,
+    priority_correlation,
+    represented_features,
+)
+from glassbox.metrics.grokking import first_sustained_epoch
+from glassbox.metrics.lattice import lattice_deviation
+from glassbox.metrics.parallelograms import (
+    ParallelogramScores,
+    draw_quadruples,
+    draw_unrelated,
+    parallelogram_losses,
+    parallelogram_scores,
+    ranked_quadruples,
+)
+from glassbox.metrics.quantiles import quantile_with_never, quartiles
+from glassbox.metrics.received_attention import received_attention
+from glassbox.metrics.ring import ring_correlation, ring_curvature, ring_neighbor_share, ring_turn
+from glassbox.metrics.s4 import Partition, coset_partitions, subgroups
+from glassbox.metrics.silhouette import silhouette
+from glassbox.metrics.superposition import capacity, interference, polysemanticity
+from glassbox.metrics.tree import generation_one_dimensionality
+from glassbox.metrics.two_features import (
+    PhaseDiagram,
+    phase_diagram,
+    trained_phase,
+    two_feature_loss,
+    widest_gap,
+)
+from glassbox.metrics.weight_images import (
+    border_pixels,
+    mean_correlations,
+    mean_cosines,
+    near_zero_share,
+    own_mean_share,
+)
+from glassbox.metrics.weights import center_alignment, center_distance, weight_norm
+from glassbox.metrics.word_selection import important_words, top_words, without_words, word_scores
+
+__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))
