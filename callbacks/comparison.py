@@ -192,7 +192,7 @@ def _heading(measured: Mapping[str, Measured], components: int | None) -> str:
 
 
 def _figures(measured: Mapping[str, Measured], heading: str, squared: bool) -> dict[str, Any]:
-    from callbacks.plots import parallelogram_distributions, parallelogram_scatter
+    from glassbox.plots import parallelogram_distributions, parallelogram_scatter
 
     losses = {
         name: {task: values[0].numpy() for task, values in found.losses.items()}
@@ -217,7 +217,7 @@ def _ranked_figure(
     components: int | None,
     title: str,
 ) -> dict[str, Any]:
-    from callbacks.plots import ranked_parallelograms
+    from glassbox.plots import ranked_parallelograms
 
     if components is None or components < 2:
         return {}

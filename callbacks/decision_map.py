@@ -161,7 +161,7 @@ class DecisionMap(Probe):
         return torch.tensor(rows[self.steps.index(step)], dtype=torch.float64, device=like.device)
 
     def figures(self, trainer: L.Trainer, module: Any) -> Mapping[str, Figure]:
-        from callbacks.plots import decision_maps
+        from glassbox.plots import decision_maps
 
         shown = {name: array[:_MOST_SEEDS].cpu().numpy() for name, array in self.arrays.items()}
         accuracy = self.results[f"{self._prefix()}/accuracy"]

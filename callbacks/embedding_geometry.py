@@ -68,8 +68,8 @@ class EmbeddingGeometry(Probe):
         return values
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
-        from callbacks.plots import cumulative_explained_variance as draw_explained_variance
-        from callbacks.plots import embedding_grid
+        from glassbox.plots import cumulative_explained_variance as draw_explained_variance
+        from glassbox.plots import embedding_grid
 
         task: Any = task_of(trainer, self)
         points = self._points(trainer, module)

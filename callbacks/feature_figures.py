@@ -73,7 +73,7 @@ def feature_figures(
         title: Of the figures.
         chosen: For the titles of figures of one member of each value: which one that is.
     """
-    from callbacks.plots import (
+    from glassbox.plots import (
         dimensionality_plot,
         gram_matrix,
         neuron_directions,
@@ -119,7 +119,7 @@ def ring_figures(
             the other scale of the paper's Figure 7 if there is one near; empty before there is any.
         title: Of the figures.
     """
-    from callbacks.plots import (
+    from glassbox.plots import (
         feature_vectors,
         first_features,
         norms_and_biases,
@@ -156,7 +156,7 @@ def ring_figures(
 
 def ring_animation(history: MemberHistory) -> list[NDArray[np.uint8]]:
     """The pictures of one member's training, at most 60."""
-    from callbacks.plots import weight_frames
+    from glassbox.plots import weight_frames
 
     return weight_frames(
         history.weights,

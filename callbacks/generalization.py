@@ -103,7 +103,7 @@ class Generalization(Probe):
         return {"train_epoch": train, "test_epoch": test, "delay": test - train}
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
-        from callbacks.plots import accuracy_curves, generalization_scatter
+        from glassbox.plots import accuracy_curves, generalization_scatter
 
         train, test = self.accuracy().numpy()  # (S, epochs)
         train_epoch, test_epoch = (

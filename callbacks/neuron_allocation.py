@@ -140,7 +140,7 @@ class NeuronAllocation(TextProbe):
     def _figures_of(
         self, sentence: Sentence, data: Any, module: Any, moment: str
     ) -> dict[str, Figure]:
-        from callbacks.plots import allocation_circle, capacity_bars, word_heatmap
+        from glassbox.plots import allocation_circle, capacity_bars, word_heatmap
 
         batch = {
             key: value.to(module.device) for key, value in data.encode([sentence.text]).items()

@@ -25,7 +25,7 @@ from glassbox.metrics import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from callbacks.plots import RankedParallelograms
+    from glassbox.plots import RankedParallelograms
 
 RANKS = (0, 1, 2, 10, 100, 500)
 QUANTILES = (5, 25, 75, 95)  # per cent
@@ -128,7 +128,7 @@ class Parallelograms(WordPairProbe):
         return values
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
-        from callbacks.plots import parallelogram_distributions, ranked_parallelograms
+        from glassbox.plots import parallelogram_distributions, ranked_parallelograms
 
         if self._last is None or self._measured_at != trainer.global_step:
             self._last = self._losses(module)
@@ -213,7 +213,7 @@ def rank_parallelograms(
         decode: Token ids to text.
         ranks: Ascending, from 0.
     """
-    from callbacks.plots import RankedParallelograms
+    from glassbox.plots import RankedParallelograms
 
     chosen = ranked_quadruples(losses[0], pairs.tokens, drawn, ranks)
     if len(chosen) == 0 or not bool(losses[0].isfinite().all()):

@@ -76,7 +76,7 @@ class PhaseDiagram(Probe):
             )
 
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
-        from callbacks.plots.phase_diagram_plot import agreement
+        from glassbox.plots.phase_diagram import agreement
 
         weights: Tensor = module.feature_weights().double().cpu()  # type: ignore[operator]
         biases: Tensor = module.feature_biases().double().cpu()  # type: ignore[operator]
@@ -116,7 +116,7 @@ class PhaseDiagram(Probe):
         }
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
-        from callbacks.plots import phase_diagram_plot
+        from glassbox.plots import phase_diagram_plot
 
         arrays = {name: values.numpy() for name, values in self.arrays.items()}
         return {

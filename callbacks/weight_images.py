@@ -129,7 +129,7 @@ class WeightImages(Probe):
     # ---- figures ---------------------------------------------------------------------------------
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
-        from callbacks.plots import weight_images
+        from glassbox.plots import weight_images
 
         arrays = {name: values[0].cpu().numpy() for name, values in self.arrays.items()}
         units = arrays.get("image_units")

@@ -200,7 +200,7 @@ class WordDeletion(TextProbe):
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
         if not self.arrays:
             return {}
-        from callbacks.plots import DeletionCurve, deletion_curve
+        from glassbox.plots import DeletionCurve, deletion_curve
 
         found = {name: values[0].cpu().numpy() for name, values in self.arrays.items()}
         curve = DeletionCurve(*(found[f"accuracy_{name}"] for name in CURVES))

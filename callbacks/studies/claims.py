@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from callbacks.plots.grid_point import GridPoint
+from glassbox.plots.grid_point import GridPoint
+
 from callbacks.studies.number_text import number_text, statistic_text
 from callbacks.studies.permutation_test import CLEAR, least_p, rank_difference_p
 from callbacks.studies.seed_statistics import Statistic, finite_or_none, is_epoch, spread

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from callbacks.plots.grid_point import GridPoint
+from glassbox.plots.grid_point import GridPoint
+
 from callbacks.studies.atomic_files import copy_file, write_figure, write_text
 from callbacks.studies.claims import JudgedClaim, judge_claim
 from callbacks.studies.labels import matches

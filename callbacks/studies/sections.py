@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from callbacks.plots.grid_point import GridPoint
+from glassbox.plots.grid_point import GridPoint
+
 from callbacks.studies.mixed_versions import mixed_versions
 from callbacks.studies.plan import Plan
 from callbacks.studies.report import Section, write_report

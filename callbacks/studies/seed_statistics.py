@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from glassbox.plots.grid_point import GridPoint
 from numpy.typing import NDArray
 
-from callbacks.plots.grid_point import GridPoint
 from glassbox.metrics.quantiles import quantile_with_never
 
 EPOCH_METRICS = ("epoch", "train_epoch", "test_epoch", "delay")  # whose missing value is "never"

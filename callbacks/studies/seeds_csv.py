@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
 from numpy.typing import NDArray
 
-from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.atomic_files import write_csv
 
 if TYPE_CHECKING:

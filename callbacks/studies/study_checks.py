@@ -356,7 +356,7 @@ def _finite(value: Any) -> bool:
 
 
 def found(path: str) -> Callable[..., Any]:
-    """The function of a full name, such as callbacks.plots.studies.exponents."""
+    """The function of a full name, such as glassbox.plots.studies.exponents."""
     module, _, name = path.rpartition(".")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from callbacks.plots.grid_point import GridPoint
+from glassbox.plots.grid_point import GridPoint
+
 from callbacks.studies.number_text import difference_text, number_text
 from callbacks.studies.permutation_test import CLEAR, least_p, rank_difference_p
 from callbacks.studies.seed_statistics import Statistic, counts_seeds, is_epoch, statistic_of

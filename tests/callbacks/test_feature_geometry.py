@@ -140,7 +140,7 @@ def test_members_are_grouped_by_all_settings_in_which_they_differ():
 def test_the_first_features_are_those_of_the_scale_nearest_to_the_papers(monkeypatch):
     shown = {}
     monkeypatch.setattr(
-        "callbacks.plots.first_features",
+        "glassbox.plots.first_features",
         lambda weights, title: shown.update(weights=weights, title=title),
     )
     weights = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0)).numpy()
@@ -157,7 +157,7 @@ def test_the_first_features_are_those_of_the_scale_nearest_to_the_papers(monkeyp
 def test_training_is_shown_of_the_last_scale_and_of_the_one_near_a_twentieth(monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "callbacks.plots.weights_over_time",
+        "glassbox.plots.weights_over_time",
         lambda weights, steps, *, losses, loss_steps, title: drawn.append(title),
     )
     weights = torch.randn(3, 6, 3, generator=torch.Generator().manual_seed(0)).numpy()

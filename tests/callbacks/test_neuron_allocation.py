@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import callbacks.plots
+import glassbox.plots
 from callbacks import ModelSelection, NeuronAllocation
 from callbacks.shown_sentences import token_names, typical_texts
 from tests.loggers import Unseen
@@ -22,7 +22,7 @@ def drawn(monkeypatch) -> list[tuple[str, tuple, dict]]:
     calls: list[tuple[str, tuple, dict]] = []
     for name in ("capacity_bars", "allocation_circle", "word_heatmap"):
         monkeypatch.setattr(
-            callbacks.plots,
+            glassbox.plots,
             name,
             lambda *given, _name=name, **options: calls.append((_name, given, options)),
         )

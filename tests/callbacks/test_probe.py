@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from callbacks import EmbeddingGeometry, Probe
-from callbacks.plots import new_figure
+from glassbox.plots import new_figure
 from tests.loggers import Unseen
 
 VALUES = [3.0, 1.0, 10.0, 2.0, 5.0]

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
-from callbacks.plots import accuracy_curves
-from callbacks.plots.accuracy import MOST_EPOCHS, sample_epochs
+from glassbox.plots import accuracy_curves
+from glassbox.plots.accuracy import MOST_EPOCHS, sample_epochs
 
 EPOCHS = np.arange(1, 51)
 TRAIN = np.linspace(0, 1, 50) * np.ones((4, 1))

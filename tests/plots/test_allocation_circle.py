@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 
-from callbacks.plots import allocation_circle
-from callbacks.plots.allocation_key import NEGATIVE, POSITIVE, RADIUS
-from callbacks.plots.allocation_lines import choose_lines, cosines_of, rank_correlation
-from callbacks.plots.stress_layout import majorize, push_apart, stress, stress_layout
+from glassbox.plots import allocation_circle
+from glassbox.plots.allocation_legend import (
+    NEGATIVE,
+    POSITIVE,
+    RADIUS,
+    choose_lines,
+    cosines_of,
+    rank_correlation,
+)
+from glassbox.plots.stress_layout import majorize, push_apart, stress, stress_layout
 
 RNG = np.random.default_rng(0)
 

@@ -3,11 +3,11 @@ import statistics
 
 import numpy as np
 import pytest
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies import by_category
 
-from callbacks.plots.colors import HARMONIC, POINT, STANDARD
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies import by_category
-from callbacks.plots.style import QUIET
+from glassbox.plots.colors import HARMONIC, POINT, STANDARD
+from glassbox.plots.style import QUIET
 
 ACCURACY, NORM, EPOCH = "test/accuracy", "val/norm", "generalization/test_epoch"
 METRICS = {ACCURACY: "accuracy on the test set", NORM: "norm", EPOCH: "epoch"}

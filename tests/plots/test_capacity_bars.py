@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
-from callbacks.plots import capacity_bars
-from callbacks.plots.words import IMPORTANT, MOST_WORDS, ORDINARY, drawable, fit_word, text_width
+from glassbox.plots import capacity_bars
+from glassbox.plots.word_labels import (
+    IMPORTANT,
+    MOST_WORDS,
+    ORDINARY,
+    drawable,
+    fit_word,
+    text_width,
+)
 
 RNG = np.random.default_rng(0)
 WORDS = ["a", "gorgeous", ",", "witty", ",", "seductive", "movie"]

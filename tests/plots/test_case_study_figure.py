@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies import case_study
 from matplotlib.collections import LineCollection
-
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies import case_study
 
 EPOCHS = np.arange(0.0, 50.0, 10.0)
 SEEDS = [0, 50, 7]

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies import coset_null
+from glassbox.plots.studies.coset_null import COLORS, coset_kinds, swarm
 from matplotlib.colors import to_hex
 from matplotlib.patches import StepPatch
 
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies import coset_null
-from callbacks.plots.studies.coset_null import COLORS, coset_kinds, swarm
 from glassbox.metrics import coset_partitions
 
 NULL = np.linspace(0.0, 0.1, 101)  # its 99 % quantile is 0.099

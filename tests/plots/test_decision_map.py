@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies import toy_points
 from matplotlib.colors import to_rgb
 
-from callbacks.plots import decision_maps
-from callbacks.plots.decision_map import PALETTE, TINT
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies import toy_points
+from glassbox.plots import decision_maps
+from glassbox.plots.decision_map import PALETTE, TINT
 
 # Two seeds, a map of 2 x 2 places each.
 REGIONS = np.array([[[0, 1], [2, 2]], [[1, 1], [0, 2]]])

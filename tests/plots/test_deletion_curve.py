@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.legend import Legend
 
-from callbacks.plots import DeletionCurve, deletion_curve
+from glassbox.plots import DeletionCurve, deletion_curve
 
 RNG = np.random.default_rng(0)
 PERCENT = np.arange(0, 100, 10)

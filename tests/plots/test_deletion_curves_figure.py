@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies import deletion_curves
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies import deletion_curves
 
 PERCENTS = np.array([0.0, 30.0, 60.0])
 

@@ -5,7 +5,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.transforms import Bbox
 
-from callbacks.plots import embedding_grid
+from glassbox.plots import embedding_grid
 
 ANGLE = 2 * np.pi * np.arange(31) / 31
 CIRCLE = np.stack([np.cos(ANGLE), np.sin(ANGLE)], axis=1)

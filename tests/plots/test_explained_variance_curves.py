@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
-from callbacks.plots import cumulative_explained_variance
+from glassbox.plots import cumulative_explained_variance
 
 RATIOS = np.tile(np.array([0.5, 0.25, 0.15, 0.1]), (5, 1))
 

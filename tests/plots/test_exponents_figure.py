@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies import exponents
 from matplotlib.colors import to_hex
-
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies import exponents
 
 EV, ACCURACY, EPOCH = (
     "val/embedding/explained_variance_2",

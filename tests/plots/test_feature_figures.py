@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from callbacks.plots import (
+from glassbox.plots import (
     dimensionality_plot,
     feature_vectors,
     first_features,

@@ -5,9 +5,9 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Circle
 
-from callbacks.plots import feature_vectors, first_features
-from callbacks.plots.feature_frame import principal_frame, project
-from callbacks.plots.feature_weights import clusters_of
+from glassbox.plots import feature_vectors, first_features
+from glassbox.plots.feature_arrays import clusters_of
+from glassbox.plots.feature_projection import principal_frame, project
 
 RNG = np.random.default_rng(0)
 

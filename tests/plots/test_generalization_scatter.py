@@ -2,7 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from callbacks.plots import generalization_scatter
+from glassbox.plots import generalization_scatter
 
 TRAIN = np.array([100.0, 200.0, 300.0, 150.0])
 TEST = np.array([1000.0, np.nan, 2000.0, 900.0])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from callbacks.plots import gram_matrix, norms_and_biases
+from glassbox.plots import gram_matrix, norms_and_biases
 
 RNG = np.random.default_rng(0)
 

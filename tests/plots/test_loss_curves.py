@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from callbacks.plots import LossCurve, loss_curves
+from glassbox.plots import LossCurve, loss_curves
 
 STEPS = np.arange(1, 11) * 1e6
 

@@ -4,13 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from glassbox.plots.studies.captions import panel_captions
+from glassbox.plots.studies.layout import fitting_labels, panel_grid, side_by_side
+from glassbox.plots.studies.metric_axis import metric_axis
 from matplotlib import rc_context
 
-from callbacks.plots.studies.captions import panel_captions
-from callbacks.plots.studies.layout import fitting_labels, panel_grid, side_by_side
-from callbacks.plots.studies.metric_axis import metric_axis
-from callbacks.plots.style import LABEL_SIZE, POINTS_PER_INCH, house_style
-from callbacks.plots.words import text_width
+from glassbox.plots.style import LABEL_SIZE, POINTS_PER_INCH, house_style
+from glassbox.plots.word_labels import text_width
 
 
 def panel(scale, values, side="x"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from callbacks.plots import neuron_directions
+from glassbox.plots import neuron_directions
 
 # One feature on a neuron, one on the negative of another, one between two, one too small.
 WEIGHTS = np.array([[2.0, 0, 0], [0, -0.6, 0], [0, 0.6, 0.8], [0.1, 0, 0]])

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from callbacks.plots import (
+from glassbox.plots import (
     RankedParallelograms,
     parallelogram_distributions,
     parallelogram_scatter,
     ranked_parallelograms,
 )
-from callbacks.plots.parallelograms import PANEL, WORD_SIZE, place_words
+from glassbox.plots.parallelograms import PANEL, WORD_SIZE, place_words
 
 RNG = np.random.default_rng(0)
 TASKS = ["present-past", "singular_plural", "antonym", "synonym", "capitals"]

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.plots import phase_diagram_plot
-from callbacks.plots.phase_diagram_plot import COLORS, PHASES, agreement
 from glassbox.metrics import phase_diagram
 from glassbox.metrics.two_features import PHASES as METRIC_PHASES
+from glassbox.plots import phase_diagram_plot
+from glassbox.plots.phase_diagram import COLORS, PHASES, agreement
 
 ACTIVITY = np.geomspace(0.01, 1, 7)
 IMPORTANCE = np.geomspace(0.1, 10, 5)

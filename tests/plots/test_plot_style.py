@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 
-from callbacks.plots import group_colors, house_style, model_colors
-from callbacks.plots.arrays import median_with_never, quartiles
-from callbacks.plots.colors import CATEGORIES, text_on
-from callbacks.plots.labels import compact, uncovered
-from callbacks.plots.style import log_ticks, shorten, wrap_title
+from glassbox.plots import group_colors, house_style, model_colors
+from glassbox.plots.arrays import median_with_never, quartiles
+from glassbox.plots.colors import CATEGORIES, text_on
+from glassbox.plots.label_placement import compact, uncovered
+from glassbox.plots.style import log_ticks, shorten, wrap_title
 
 
 def test_house_style_is_valid_and_leaves_no_trace():

@@ -2,9 +2,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from glassbox.plots.studies import generalization_by_model
 
-from callbacks.plots import GridPoint, model_colors
-from callbacks.plots.studies import generalization_by_model
+from glassbox.plots import GridPoint, model_colors
 
 NAN = np.nan
 MODELS = ["standard MLP", "harmonic MLP"]

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import panel_grid
-from callbacks.plots.studies.points import (
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import panel_grid
+from glassbox.plots.studies.points import (
     array_of,
     axis_values,
     columns,
@@ -17,6 +16,7 @@ from callbacks.plots.studies.points import (
     quartiles_with_never,
     texts_of,
 )
+
 from glassbox.metrics.quantiles import quantile_with_never
 
 

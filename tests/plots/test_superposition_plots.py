@@ -3,8 +3,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from callbacks.plots import dimensionality_plot, superposition_sheet
-from callbacks.plots.dimensionality_plot import PLATEAUS, spread_apart
+from glassbox.plots import dimensionality_plot, superposition_sheet
+from glassbox.plots.dimensionality import PLATEAUS, spread_apart
 
 RNG = np.random.default_rng(0)
 DIGONS = np.array([[1.0, 0], [-1.0, 0], [0, 1.0], [0, -1.0], [0, 0]])

@@ -3,10 +3,10 @@ import statistics
 
 import numpy as np
 import pytest
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies import sweep
 
-from callbacks.plots import model_colors
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies import sweep
+from glassbox.plots import model_colors
 
 COUNT, SHARE, EPOCH = "val/represented", "val/explained_share", "generalization/test_epoch"
 METRICS = {COUNT: "features", SHARE: "explained share", EPOCH: "epochs"}

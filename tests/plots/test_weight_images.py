@@ -3,11 +3,11 @@
 import matplotlib.colors
 import numpy as np
 import pytest
+from glassbox.plots.studies import weight_images_by_head
+from glassbox.plots.studies.weight_images import median_seed
 
-from callbacks.plots import GridPoint, weight_images
-from callbacks.plots.image_rows import FAR, NEAR, reach_of
-from callbacks.plots.studies import weight_images_by_head
-from callbacks.plots.studies.weight_images import median_seed
+from glassbox.plots import GridPoint, weight_images
+from glassbox.plots.weight_images import FAR, NEAR, reach_of
 
 RNG = np.random.default_rng(0)
 

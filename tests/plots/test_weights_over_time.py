@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from callbacks.plots import weight_frames, weights_over_time
-from callbacks.plots.course import as_course
+from glassbox.plots import weight_frames, weights_over_time
+from glassbox.plots.training_history import as_course
 
 RNG = np.random.default_rng(0)
 STEPS = np.arange(0, 1001, 10)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import LogNorm, PowerNorm
 
-from callbacks.plots import word_heatmap
-from callbacks.plots.interference_colors import color_norm, normalise
+from glassbox.plots import word_heatmap
+from glassbox.plots.interference_colors import color_norm, normalise
 
 RNG = np.random.default_rng(0)
 LAYERS = ("embedding", "vmask", "attention", "ffn1", "ffn2")

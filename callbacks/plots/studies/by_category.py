@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.captions import panel_captions
+from glassbox.plots.studies.layout import SPREAD, panel_grid, side_by_side
+from glassbox.plots.studies.metric_axis import MetricAxis, metric_axes
+from glassbox.plots.studies.points import axis_values, numbers_of, point_at
 
-from callbacks.plots.colors import POINT, model_colors
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.captions import panel_captions
-from callbacks.plots.studies.layout import SPREAD, panel_grid, side_by_side
-from callbacks.plots.studies.metric_axis import MetricAxis, metric_axes
-from callbacks.plots.studies.points import axis_values, numbers_of, point_at
-from callbacks.plots.style import (
+from glassbox.plots.colors import POINT, model_colors
+from glassbox.plots.style import (
     NOTE_SIZE,
     POINTS_PER_INCH,
     QUIET,
     TICK_SIZE,
     house_style,
 )
-from callbacks.plots.words import text_width
+from glassbox.plots.word_labels import text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from callbacks.plots.style import LABEL_SIZE, POINTS_PER_INCH
-from callbacks.plots.words import text_width
+from glassbox.plots.style import LABEL_SIZE, POINTS_PER_INCH
+from glassbox.plots.word_labels import text_width
 
 
 @dataclass(frozen=True)

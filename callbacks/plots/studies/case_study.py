@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import note_above, panel_grid, share_axis
+from glassbox.plots.studies.points import array_of, axis_values, numbers_of, point_at
+from glassbox.plots.studies.seed_counts import seeds_text
 from numpy.typing import NDArray
 
-from callbacks.plots.accuracy import sample_epochs
-from callbacks.plots.arrays import Floats, quartiles, seed_segments
-from callbacks.plots.colors import TEST, TRAIN, GroupKind, group_colors
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.panel import MOST_LABELS, choose_marks, draw_panel
-from callbacks.plots.studies.layout import note_above, panel_grid, share_axis
-from callbacks.plots.studies.points import array_of, axis_values, numbers_of, point_at
-from callbacks.plots.studies.seed_counts import seeds_text
-from callbacks.plots.style import (
+from glassbox.plots.accuracy import sample_epochs
+from glassbox.plots.arrays import Floats, quartiles, seed_segments
+from glassbox.plots.colors import TEST, TRAIN, GroupKind, group_colors
+from glassbox.plots.embedding_panel import MOST_LABELS, choose_marks, draw_panel
+from glassbox.plots.style import (
     LABEL_SIZE,
     NOTE_SIZE,
     POINTS_PER_INCH,

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import panel_grid
+from glassbox.plots.studies.points import axis_values, numbers_of, point_at, texts_of
 from numpy.typing import ArrayLike, NDArray
 
-from callbacks.plots.arrays import Floats, as_floats
-from callbacks.plots.colors import CATEGORIES, MISSING
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import panel_grid
-from callbacks.plots.studies.points import axis_values, numbers_of, point_at, texts_of
-from callbacks.plots.style import (
+from glassbox.plots.arrays import Floats, as_floats
+from glassbox.plots.colors import CATEGORIES, MISSING
+from glassbox.plots.style import (
     CHARACTER_WIDTH,
     FAINT,
     LABEL_SIZE,

@@ -7,20 +7,20 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from callbacks.plots.arrays import Floats, quartiles
-from callbacks.plots.colors import model_colors
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import BAND, draw_median, line_handle, panel_grid, share_axis
-from callbacks.plots.studies.points import (
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import BAND, draw_median, line_handle, panel_grid, share_axis
+from glassbox.plots.studies.points import (
     axis_values,
     columns,
     numbers_of,
     numeric_values,
     points_along,
 )
-from callbacks.plots.studies.seed_counts import seed_counts
-from callbacks.plots.style import LABEL_SIZE, LINE, NOTE_SIZE, QUIET, house_style
+from glassbox.plots.studies.seed_counts import seed_counts
+
+from glassbox.plots.arrays import Floats, quartiles
+from glassbox.plots.colors import model_colors
+from glassbox.plots.style import LABEL_SIZE, LINE, NOTE_SIZE, QUIET, house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

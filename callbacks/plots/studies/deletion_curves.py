@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from callbacks.plots.deletion_bands import DeletionCurve
-from callbacks.plots.deletion_curve import deletion_curve
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.points import array_of
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.points import array_of
+
+from glassbox.plots.deletion_curve import DeletionCurve, deletion_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

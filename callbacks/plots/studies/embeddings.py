@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import HEADING_LINE, MARGIN
+from glassbox.plots.studies.points import array_of, axis_values, numbers_of, point_at
 
-from callbacks.plots.arrays import finite_rows
-from callbacks.plots.colors import MISSING, GroupKind, group_colors
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.panel import Marks, draw_panel, draw_panel_title
-from callbacks.plots.studies.layout import HEADING_LINE, MARGIN
-from callbacks.plots.studies.points import array_of, axis_values, numbers_of, point_at
-from callbacks.plots.style import (
+from glassbox.plots.arrays import finite_rows
+from glassbox.plots.colors import MISSING, GroupKind, group_colors
+from glassbox.plots.embedding_panel import Marks, draw_panel, draw_panel_title
+from glassbox.plots.style import (
     CHARACTER_WIDTH,
     LABEL_SIZE,
     LINE,
@@ -62,7 +62,7 @@ def embeddings_by_model(
         chance: Where runs have the metric ``val/embedding/coset_silhouette``, panels of seeds
             below this are grey: colours of the best of many partitions show blocks to the eye even
             where points know nothing of the group.
-        group_kinds: What the groups of a task are, see :func:`~callbacks.plots.group_colors`;
+        group_kinds: What the groups of a task are, see :func:`~glassbox.plots.group_colors`;
             "categorical" for tasks that are not named.
         group_names: What the colours of a task stand for in words, told below the panels.
 

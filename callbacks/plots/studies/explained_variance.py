@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import BAND, line_handle, panel_grid, share_axis
+from glassbox.plots.studies.points import axis_values, numbers_of, point_at
+from glassbox.plots.studies.seed_counts import seed_counts
 
-from callbacks.plots.arrays import Floats
-from callbacks.plots.colors import model_colors
-from callbacks.plots.explained_variance import draw_curve
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import BAND, line_handle, panel_grid, share_axis
-from callbacks.plots.studies.points import axis_values, numbers_of, point_at
-from callbacks.plots.studies.seed_counts import seed_counts
-from callbacks.plots.style import LABEL_SIZE, LINE, NOTE_SIZE, house_style
+from glassbox.plots.arrays import Floats
+from glassbox.plots.colors import model_colors
+from glassbox.plots.explained_variance import draw_curve
+from glassbox.plots.style import LABEL_SIZE, LINE, NOTE_SIZE, house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

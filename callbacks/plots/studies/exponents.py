@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from callbacks.plots.arrays import Floats
-from callbacks.plots.colors import POINT, TEST
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import (
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import (
     SPREAD,
     draw_median,
     panel_grid,
     share_axis,
     side_by_side,
 )
-from callbacks.plots.studies.metric_axis import MetricAxis, metric_axis
-from callbacks.plots.studies.points import axis_values, numbers_of, numeric_values, points_along
-from callbacks.plots.studies.seed_counts import seeds_text
-from callbacks.plots.style import LABEL_SIZE, NOTE_SIZE, QUIET, house_style
+from glassbox.plots.studies.metric_axis import MetricAxis, metric_axis
+from glassbox.plots.studies.points import axis_values, numbers_of, numeric_values, points_along
+from glassbox.plots.studies.seed_counts import seeds_text
+
+from glassbox.plots.arrays import Floats
+from glassbox.plots.colors import POINT, TEST
+from glassbox.plots.style import LABEL_SIZE, NOTE_SIZE, QUIET, house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

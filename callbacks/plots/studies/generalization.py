@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import panel_grid
+from glassbox.plots.studies.points import axis_values, numbers_of, point_at
+from glassbox.plots.studies.seed_counts import seed_counts
 
-from callbacks.plots.arrays import Floats
-from callbacks.plots.colors import model_colors
-from callbacks.plots.generalization import (
+from glassbox.plots.arrays import Floats
+from glassbox.plots.colors import model_colors
+from glassbox.plots.generalization import (
     add_never_tick,
     epoch_limits,
     prepare_epoch_axes,
     spread_over_strip,
 )
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import panel_grid
-from callbacks.plots.studies.points import axis_values, numbers_of, point_at
-from callbacks.plots.studies.seed_counts import seed_counts
-from callbacks.plots.style import FAINT, INK, LABEL_SIZE, NOTE_SIZE, QUIET, house_style
+from glassbox.plots.style import FAINT, INK, LABEL_SIZE, NOTE_SIZE, QUIET, house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

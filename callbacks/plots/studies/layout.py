@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from callbacks.plots.arrays import Floats
-from callbacks.plots.style import (
+from glassbox.plots.arrays import Floats
+from glassbox.plots.style import (
     CHARACTER_WIDTH,
     NOTE_SIZE,
     POINTS_PER_INCH,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import fitting_labels, share_axis
+from glassbox.plots.studies.points import columns, numbers_of, quartiles_with_never
 
-from callbacks.plots.arrays import Floats, quartiles
-from callbacks.plots.colors import TEST
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import fitting_labels, share_axis
-from callbacks.plots.studies.points import columns, numbers_of, quartiles_with_never
-from callbacks.plots.style import FAINT, log_ticks, whole_number
+from glassbox.plots.arrays import Floats, quartiles
+from glassbox.plots.colors import TEST
+from glassbox.plots.style import FAINT, log_ticks, whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
 from numpy.typing import NDArray
 
-from callbacks.plots.arrays import Floats
-from callbacks.plots.grid_point import GridPoint
+from glassbox.plots.arrays import Floats
 
 _NEVER = 1e30  # stands for never in a quantile: infinities would give inf - inf
 

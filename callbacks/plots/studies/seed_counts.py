@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.points import numbers_of
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.points import numbers_of
 
 
 class SeedCounts(NamedTuple):

@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-
-from callbacks.plots.arrays import Floats
-from callbacks.plots.colors import POINT, model_colors
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.captions import panel_captions
-from callbacks.plots.studies.layout import (
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.captions import panel_captions
+from glassbox.plots.studies.layout import (
     SPREAD,
     draw_median,
     fitting_labels,
     panel_grid,
     side_by_side,
 )
-from callbacks.plots.studies.metric_axis import MetricAxis, metric_axes
-from callbacks.plots.studies.points import axis_values, numbers_of, numeric_values, points_along
-from callbacks.plots.style import QUIET, house_style
+from glassbox.plots.studies.metric_axis import MetricAxis, metric_axes
+from glassbox.plots.studies.points import axis_values, numbers_of, numeric_values, points_along
+
+from glassbox.plots.arrays import Floats
+from glassbox.plots.colors import POINT, model_colors
+from glassbox.plots.style import QUIET, house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.layout import note_above, panel_grid
+from glassbox.plots.studies.points import array_of, axis_values, describe, point_at
 
-from callbacks.plots.arrays import Floats, quartiles
-from callbacks.plots.colors import CATEGORIES, HARMONIC, STANDARD
-from callbacks.plots.decision_map import draw_decision_map, legend_handles
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.studies.layout import note_above, panel_grid
-from callbacks.plots.studies.points import array_of, axis_values, describe, point_at
-from callbacks.plots.style import LABEL_SIZE, NOTE_SIZE, QUIET, house_style, whole_number
+from glassbox.plots.arrays import Floats, quartiles
+from glassbox.plots.colors import CATEGORIES, HARMONIC, STANDARD
+from glassbox.plots.decision_map import draw_decision_map, legend_handles
+from glassbox.plots.style import LABEL_SIZE, NOTE_SIZE, QUIET, house_style, whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

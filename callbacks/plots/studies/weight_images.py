@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from glassbox.plots.grid_point import GridPoint
+from glassbox.plots.studies.points import array_of, axis_values, numbers_of, point_at
 
-from callbacks.plots.arrays import Floats
-from callbacks.plots.grid_point import GridPoint
-from callbacks.plots.image_rows import ImageRow, as_images, image_rows
-from callbacks.plots.studies.points import array_of, axis_values, numbers_of, point_at
-from callbacks.plots.weight_images import class_means_row, weight_rows
+from glassbox.plots.arrays import Floats
+from glassbox.plots.weight_images import (
+    ImageRow,
+    as_images,
+    class_means_row,
+    image_rows,
+    weight_rows,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from glassbox.plots.grid_point import GridPoint
 from scipy.stats import mannwhitneyu, rankdata
 
-from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.claims import (
     compare_groups,
     compare_number,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from glassbox.plots.grid_point import GridPoint
 
-from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.report_origin import write_origin
 from callbacks.studies.reported import ReportedStudy, read_reported, with_reported
 from callbacks.studies.seeds_csv import OnlyTold, write_seeds

@@ -21,7 +21,7 @@ CLAIM: dict[str, Any] = {
     "greater": {"task": "lattice"},
     "than": {"task": "addition"},
 }
-FIGURE: dict[str, Any] = {"name": "fig", "draw": "callbacks.plots.studies.exponents"}
+FIGURE: dict[str, Any] = {"name": "fig", "draw": "glassbox.plots.studies.exponents"}
 NULL: dict[str, Any] = {"function": "glassbox.metrics.cosets.null_best_coset"}
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from glassbox.plots.grid_point import GridPoint
 
-from callbacks.plots.grid_point import GridPoint
 from callbacks.studies.markdown import published_text, tally
 from callbacks.studies.number_text import difference_text, number_text, statistic_text
 from callbacks.studies.seed_statistics import statistic_of
