@@ -17,24 +17,24 @@ from typing import Any
 
 import yaml
 from filelock import FileLock
+from glassbox.reproduction.command import parse_shard, typed_command, typed_keys
 
 import train
 from callbacks.class_choices import parse
 from callbacks.error_sentences import user_sentence
 from callbacks.run_summary import as_list, versions
-from callbacks.studies.command import parse_shard, typed_command, typed_keys
-from callbacks.studies.grouping import GroupedRun, config_of_run, group, identity_of
-from callbacks.studies.number_text import duration_text
-from callbacks.studies.output_file import output_to, run_log
-from callbacks.studies.overview import print_overview
-from callbacks.studies.plan import Plan
-from callbacks.studies.report_origin import Identities, refuse_other_report, report_origin
-from callbacks.studies.reported import read_reported
-from callbacks.studies.sections import write_sections
-from callbacks.studies.store import Store, Trained, identity_hash
-from callbacks.studies.study import Labels, Study, find_studies, load_studies, study_name
-from callbacks.studies.study import study_title as title_of
-from callbacks.studies.workers import run_in_processes
+from glassbox.reproduction.build_report import write_sections
+from glassbox.reproduction.earlier_reports import read_reported
+from glassbox.reproduction.format import duration_text
+from glassbox.reproduction.grouping import GroupedRun, config_of_run, group, identity_of
+from glassbox.reproduction.list_studies import print_overview
+from glassbox.reproduction.plan import Plan
+from glassbox.reproduction.report_manifest import Identities, refuse_other_report, report_origin
+from glassbox.reproduction.run_log import output_to, run_log
+from glassbox.reproduction.run_store import Store, Trained, identity_hash
+from glassbox.reproduction.study import Labels, Study, find_studies, load_studies, study_name
+from glassbox.reproduction.study import study_title as title_of
+from glassbox.reproduction.worker_pool import run_in_processes
 from lightning_modules.ensemble import UncompiledWarning
 
 STUDIES = Path(__file__).resolve().parent / "configs" / "reproduce"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import reproduce
-from callbacks.studies.grouping import identity_of
-from callbacks.studies.study import load_studies
+from glassbox.reproduction.grouping import identity_of
+from glassbox.reproduction.study import load_studies
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NETWORKS = {"MLP": "", "transformer": "_transformer"}

@@ -20,7 +20,6 @@ from glassbox.plots.feature_vectors import feature_vectors
 from glassbox.plots.first_features import first_features
 from glassbox.plots.generalization import generalization_scatter
 from glassbox.plots.gram_matrix import gram_matrix
-from glassbox.plots.grid_point import GridPoint
 from glassbox.plots.loss_curves import LossCurve, loss_curves
 from glassbox.plots.neuron_directions import neuron_directions
 from glassbox.plots.norms_and_biases import norms_and_biases

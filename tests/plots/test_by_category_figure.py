@@ -3,11 +3,11 @@ import statistics
 
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
-from glassbox.plots.studies import by_category
 
 from glassbox.plots.colors import HARMONIC, POINT, STANDARD
 from glassbox.plots.style import QUIET
+from glassbox.reproduction.figures import by_category
+from glassbox.reproduction.grid_point import GridPoint
 
 ACCURACY, NORM, EPOCH = "test/accuracy", "val/norm", "generalization/test_epoch"
 METRICS = {ACCURACY: "accuracy on the test set", NORM: "norm", EPOCH: "epoch"}

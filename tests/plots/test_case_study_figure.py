@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
-from glassbox.plots.studies import case_study
 from matplotlib.collections import LineCollection
+
+from glassbox.reproduction.figures import case_study
+from glassbox.reproduction.grid_point import GridPoint
 
 EPOCHS = np.arange(0.0, 50.0, 10.0)
 SEEDS = [0, 50, 7]

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from glassbox.plots.grid_point import GridPoint
-from glassbox.plots.studies import coset_null
-from glassbox.plots.studies.coset_null import COLORS, coset_kinds, swarm
 from matplotlib.colors import to_hex
 from matplotlib.patches import StepPatch
 
 from glassbox.metrics import coset_partitions
+from glassbox.reproduction.figures import coset_null
+from glassbox.reproduction.figures.coset_null import COLORS, coset_kinds, swarm
+from glassbox.reproduction.grid_point import GridPoint
 
 NULL = np.linspace(0.0, 0.1, 101)  # its 99 % quantile is 0.099
 NAMES = ["S3 (fixes 2), left", "V4 normal, left = right", "A4, left = right"]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
-from glassbox.plots.studies import data_efficiency
 
 from glassbox.plots import model_colors
+from glassbox.reproduction.figures import data_efficiency
+from glassbox.reproduction.grid_point import GridPoint
 
 FRACTIONS = ("0.1", "0.5", "0.9")
 MODELS = ("cross-entropy MLP", "harmonic MLP")

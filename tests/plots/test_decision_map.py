@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
-from glassbox.plots.studies import toy_points
 from matplotlib.colors import to_rgb
 
 from glassbox.plots import decision_maps
 from glassbox.plots.decision_map import PALETTE, TINT
+from glassbox.reproduction.figures import toy_points
+from glassbox.reproduction.grid_point import GridPoint
 
 # Two seeds, a map of 2 x 2 places each.
 REGIONS = np.array([[[0, 1], [2, 2]], [[1, 1], [0, 2]]])

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
-from glassbox.plots.studies import deletion_curves
+
+from glassbox.reproduction.figures import deletion_curves
+from glassbox.reproduction.grid_point import GridPoint
 
 PERCENTS = np.array([0.0, 30.0, 60.0])
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
-from glassbox.plots.studies import exponents
 from matplotlib.colors import to_hex
+
+from glassbox.reproduction.figures import exponents
+from glassbox.reproduction.grid_point import GridPoint
 
 EV, ACCURACY, EPOCH = (
     "val/embedding/explained_variance_2",

@@ -4,13 +4,17 @@ import itertools
 
 import numpy as np
 import pytest
-from glassbox.plots.studies.captions import panel_captions
-from glassbox.plots.studies.layout import fitting_labels, panel_grid, side_by_side
-from glassbox.plots.studies.metric_axis import metric_axis
 from matplotlib import rc_context
 
 from glassbox.plots.style import LABEL_SIZE, POINTS_PER_INCH, house_style
 from glassbox.plots.word_labels import text_width
+from glassbox.reproduction.figures.metric_axis import metric_axis
+from glassbox.reproduction.figures.panel_grid import (
+    fitting_labels,
+    panel_captions,
+    panel_grid,
+    side_by_side,
+)
 
 
 def panel(scale, values, side="x"):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from glassbox.plots.grid_point import GridPoint
 
 from glassbox.plots import studies
+from glassbox.reproduction.grid_point import GridPoint
 
 FOLDER = Path(__file__).parents[2] / "configs" / "reproduce"
 PATHS = sorted([*FOLDER.glob("superposition/*.yaml"), *FOLDER.glob("heads/*.yaml")])

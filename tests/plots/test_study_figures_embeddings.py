@@ -1,12 +1,13 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from glassbox.plots.studies import embeddings_by_model
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
 
-from glassbox.plots import GridPoint, group_colors
+from glassbox.plots import group_colors
 from glassbox.plots.colors import MISSING
+from glassbox.reproduction.figures import embeddings_by_model
+from glassbox.reproduction.grid_point import GridPoint
 
 EV = "val/embedding/explained_variance_2"
 SIZES = {"lattice": 4, "permutation": 6}

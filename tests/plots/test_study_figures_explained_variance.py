@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from glassbox.plots.studies import explained_variance_by_model
 from matplotlib.collections import PolyCollection
 
-from glassbox.plots import GridPoint, model_colors
+from glassbox.plots import model_colors
+from glassbox.reproduction.figures import explained_variance_by_model
+from glassbox.reproduction.grid_point import GridPoint
 
 PREFIX = "val/embedding/explained_variance_"
 CURVES = np.array([[0.1, 0.3, 0.4], [0.5, 0.7, 0.9], [0.3, 0.4, 0.8]])  # (seeds, components)

@@ -2,9 +2,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from glassbox.plots.studies import generalization_by_model
 
-from glassbox.plots import GridPoint, model_colors
+from glassbox.plots import model_colors
+from glassbox.reproduction.figures import generalization_by_model
+from glassbox.reproduction.grid_point import GridPoint
 
 NAN = np.nan
 MODELS = ["standard MLP", "harmonic MLP"]

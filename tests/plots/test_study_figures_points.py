@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
-from glassbox.plots.studies.layout import panel_grid
-from glassbox.plots.studies.points import (
+
+from glassbox.metrics.quantiles import quantile_with_never
+from glassbox.reproduction.figures.panel_grid import panel_grid
+from glassbox.reproduction.figures.select_points import (
     array_of,
     axis_values,
     columns,
@@ -16,8 +17,7 @@ from glassbox.plots.studies.points import (
     quartiles_with_never,
     texts_of,
 )
-
-from glassbox.metrics.quantiles import quantile_with_never
+from glassbox.reproduction.grid_point import GridPoint
 
 
 def point(**labels: str) -> GridPoint:

@@ -3,10 +3,10 @@ import statistics
 
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
-from glassbox.plots.studies import sweep
 
 from glassbox.plots import model_colors
+from glassbox.reproduction.figures import sweep
+from glassbox.reproduction.grid_point import GridPoint
 
 COUNT, SHARE, EPOCH = "val/represented", "val/explained_share", "generalization/test_epoch"
 METRICS = {COUNT: "features", SHARE: "explained share", EPOCH: "epochs"}

@@ -3,11 +3,12 @@
 import matplotlib.colors
 import numpy as np
 import pytest
-from glassbox.plots.studies import weight_images_by_head
-from glassbox.plots.studies.weight_images import median_seed
 
-from glassbox.plots import GridPoint, weight_images
+from glassbox.plots import weight_images
 from glassbox.plots.weight_images import FAR, NEAR, reach_of
+from glassbox.reproduction.figures import weight_images_by_head
+from glassbox.reproduction.figures.weight_images import median_seed
+from glassbox.reproduction.grid_point import GridPoint
 
 RNG = np.random.default_rng(0)
 

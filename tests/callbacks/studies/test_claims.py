@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
 from scipy.stats import mannwhitneyu, rankdata
 
-from callbacks.studies.claims import (
+from glassbox.reproduction.claims import (
     compare_groups,
     compare_number,
     finding_text,
     judge_claim,
     superiority,
 )
-from callbacks.studies.markdown import claims_tally
-from callbacks.studies.permutation_test import least_p, rank_difference_p
-from callbacks.studies.study import Study
+from glassbox.reproduction.grid_point import GridPoint
+from glassbox.reproduction.rank_test import least_p, rank_difference_p
+from glassbox.reproduction.report_markdown import claims_tally
+from glassbox.reproduction.study import Study
 
 TASKS = ("x", "y", "z")
 EPOCH = "generalization/test_epoch"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from callbacks.studies.grouping import config_of_run, group, identity_of
-from callbacks.studies.store import identity_hash
+from glassbox.reproduction.grouping import config_of_run, group, identity_of
+from glassbox.reproduction.run_store import identity_hash
 
 CONFIG: dict[str, Any] = {
     "config": ["/somewhere/lattice.yaml"],

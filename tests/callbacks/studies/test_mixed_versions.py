@@ -2,7 +2,7 @@
 
 import pytest
 
-from callbacks.studies.mixed_versions import mixed_versions
+from glassbox.reproduction.build_report import mixed_versions
 
 NOW = {"glassbox": "0.1.0", "torch": "2.13.0", "lightning": "2.6.6", "numpy": "2.0"}
 BEFORE = {**NOW, "torch": "2.12.1"}

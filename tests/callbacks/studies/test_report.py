@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
 
-from callbacks.studies.atomic_files import write_csv, write_figure, write_text
-from callbacks.studies.report import Section, write_report
-from callbacks.studies.study import Study
 from glassbox.plots.style import new_figure
+from glassbox.reproduction.files import write_csv, write_figure, write_text
+from glassbox.reproduction.grid_point import GridPoint
+from glassbox.reproduction.report import Section, write_report
+from glassbox.reproduction.study import Study
 
 EV, EPOCH = "val/embedding/explained_variance_2", "generalization/test_epoch"
 STUDY = Study(

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.studies.report_origin import (
+from glassbox.reproduction.report_manifest import (
     FewerNetworks,
     refuse_other_report,
     refuse_poorer_report,
     report_origin,
     write_origin,
 )
-from callbacks.studies.study import Study
+from glassbox.reproduction.study import Study
 
 STUDY = Study(
     name="sweep",

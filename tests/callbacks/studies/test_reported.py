@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
 
-from callbacks.studies.report_origin import write_origin
-from callbacks.studies.reported import ReportedStudy, read_reported, with_reported
-from callbacks.studies.seeds_csv import OnlyTold, write_seeds
-from callbacks.studies.store import Finished, identity_hash
-from callbacks.studies.study import Study
+from glassbox.reproduction.earlier_reports import ReportedStudy, read_reported, with_reported
+from glassbox.reproduction.grid_point import GridPoint
+from glassbox.reproduction.report_manifest import write_origin
+from glassbox.reproduction.run_store import Finished, identity_hash
+from glassbox.reproduction.seeds_csv import OnlyTold, write_seeds
+from glassbox.reproduction.study import Study
 
 VARIANCE, EPOCH, COSET, DRAWN = "val/variance", "val/own_epochs", "val/best_coset", "val/drawn"
 STUDY = Study(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from callbacks.studies.store import Store, Trained, identity_hash, seed_ranges
+from glassbox.reproduction.run_store import Store, Trained, identity_hash, seed_ranges
 
 IDENTITY = {"model": {"class_path": "M", "init_args": {"head": {"class_path": "a.b.Head"}}}}
 OTHER = {"model": {"class_path": "M", "init_args": {"head": {"class_path": "a.b.Tail"}}}}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.studies.study import Study, find_studies, load_studies, matches, study_title
+from glassbox.reproduction.study import Study, find_studies, load_studies, matches, study_title
 
 NOWHERE = Path("/nowhere")
 

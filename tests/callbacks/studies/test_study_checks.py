@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callbacks.studies.study import load_studies
+from glassbox.reproduction.study import load_studies
 
 TABLE: dict[str, Any] = {
     "name": "a table",
@@ -21,7 +21,7 @@ CLAIM: dict[str, Any] = {
     "greater": {"task": "lattice"},
     "than": {"task": "addition"},
 }
-FIGURE: dict[str, Any] = {"name": "fig", "draw": "glassbox.plots.studies.exponents"}
+FIGURE: dict[str, Any] = {"name": "fig", "draw": "glassbox.reproduction.figures.exponents"}
 NULL: dict[str, Any] = {"function": "glassbox.metrics.cosets.null_best_coset"}
 
 
@@ -152,7 +152,10 @@ def test_claims_that_cannot_be(small_study, claim, sentence):
         ({"figures": [without(FIGURE, "draw")]}, "the figure 'fig' lacks the key 'draw'"),
         ({"figures": [without(FIGURE, draw="gone.draw")]}, "there is no function 'gone.draw'"),
         ({"figures": [without(FIGURE, draw="draw")]}, "there is no function 'draw'"),
-        ({"figures": [without(FIGURE, draw="callbacks.studies.store.FORMAT")]}, "is no function"),
+        (
+            {"figures": [without(FIGURE, draw="glassbox.reproduction.run_store.FORMAT")]},
+            "is no function",
+        ),
         ({"figures": [without(FIGURE, options={"colour": 1})]}, "does not take these options: got"),
         ({"figures": [without(FIGURE, name="a/b")]}, "its name must be that of a file"),
         ({"figures": [FIGURE, FIGURE]}, "and of no other figure"),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from glassbox.plots.grid_point import GridPoint
 
-from callbacks.studies.markdown import published_text, tally
-from callbacks.studies.number_text import difference_text, number_text, statistic_text
-from callbacks.studies.seed_statistics import statistic_of
-from callbacks.studies.study import Study
-from callbacks.studies.verdicts import Published, agreement_text, rule_text, table_rows
+from glassbox.reproduction.format import difference_text, number_text, statistic_text
+from glassbox.reproduction.grid_point import GridPoint
+from glassbox.reproduction.report_markdown import published_text, tally
+from glassbox.reproduction.seed_statistics import statistic_of
+from glassbox.reproduction.study import Study
+from glassbox.reproduction.verdicts import Published, agreement_text, rule_text, table_rows
 
 NEVER = math.nan
 MEDIAN = {"name": "t", "metric": "m", "verdict": {"absolute": [0.05, 0.2]}}

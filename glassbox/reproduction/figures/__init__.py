@@ -1,0 +1,20 @@
+"""Figures over many finished runs, one a file: `(points, *, title, **options) -> Figure`.
+
+A study of `lightning reproduce` names one of them under `draw:`; `points` are its grid points of
+one protocol.
+"""
+
+from glassbox.reproduction.figures.by_category import by_category
+from glassbox.reproduction.figures.case_study import case_study
+from glassbox.reproduction.figures.coset_null import coset_null
+from glassbox.reproduction.figures.data_efficiency import data_efficiency
+from glassbox.reproduction.figures.deletion_curves import deletion_curves
+from glassbox.reproduction.figures.embeddings import embeddings_by_model
+from glassbox.reproduction.figures.explained_variance import explained_variance_by_model
+from glassbox.reproduction.figures.exponents import exponents
+from glassbox.reproduction.figures.generalization import generalization_by_model
+from glassbox.reproduction.figures.sweep import sweep
+from glassbox.reproduction.figures.toy_points import toy_points
+from glassbox.reproduction.figures.weight_images import weight_images_by_head
+
+__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))

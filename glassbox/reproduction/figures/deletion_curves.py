@@ -1,0 +1,55 @@
+"""Accuracy over the share of deleted words, of every point of a study in one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from glassbox.plots.deletion_curve import DeletionCurve, deletion_curve
+from glassbox.reproduction.figures.select_points import array_of
+from glassbox.reproduction.grid_point import GridPoint
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEXTS = "test/deletion/swept_texts"
+
+
+def deletion_curves(
+    points: Sequence[GridPoint],
+    *,
+    title: str = "",
+    marked_percent: float | None = 30.0,
+    score: str = "capacity",
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Draw the deletion curves of several models, each over its seeds (SAFR paper, Figure 3).
+
+    Args:
+        points: With arrays ``percents`` (S, K), ``accuracy_highest`` and ``accuracy_lowest``
+            (S, K) and ``accuracy_random`` (S, draws, K); one model each, named by its labels. The
+            metric ``test/deletion/swept_texts``, how many texts that is of, joins the title.
+        title: Of the figure.
+        marked_percent: Share of deleted words at which the key tells the loss of accuracy.
+        score: What ranks the words, for the key.
+        names: Draw only points whose labels, joined by ", ", are among these.
+
+    Raises:
+        ValueError: No point is left, or one lacks an array.
+    """
+    shown = {", ".join(point.labels.values()): point for point in points}
+    if names is not None:
+        shown = {name: point for name, point in shown.items() if name in names}
+    if not shown:
+        raise ValueError("there is no deletion curve to draw: none of the points has been run.")
+    percents = array_of(next(iter(shown.values())), "percents")[0]
+    curves = {
+        name: DeletionCurve(
+            *(array_of(point, f"accuracy_{order}") for order in ("highest", "lowest", "random"))
+        )
+        for name, point in shown.items()
+    }
+    counts = {float(n) for point in shown.values() for n in point.metrics.get(TEXTS, [])}
+    if len(counts) == 1:  # fewer than a table's, of a large test set
+        title = " · ".join(filter(None, [title, f"{counts.pop():,.0f} texts"]))
+    return deletion_curve(percents, curves, marked_percent=marked_percent, score=score, title=title)

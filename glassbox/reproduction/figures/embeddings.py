@@ -1,0 +1,227 @@
+"""Embeddings of every task, model and seed in the plane of their first two components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glassbox.plots.arrays import finite_rows
+from glassbox.plots.colors import MISSING, GroupKind, group_colors
+from glassbox.plots.embedding_panel import Marks, draw_panel, draw_panel_title
+from glassbox.plots.style import (
+    CHARACTER_WIDTH,
+    LABEL_SIZE,
+    LINE,
+    NOTE_SIZE,
+    POINTS_PER_INCH,
+    QUIET,
+    TITLE_SIZE,
+    house_style,
+    new_figure,
+    wrap_title,
+)
+from glassbox.reproduction.figures.panel_grid import HEADING_LINE, MARGIN
+from glassbox.reproduction.figures.select_points import array_of, axis_values, numbers_of, point_at
+from glassbox.reproduction.grid_point import GridPoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+EXPLAINED = "val/embedding/explained_variance_2"
+SILHOUETTE = "val/embedding/coset_silhouette"
+GAP, CAPTION, TASK_GAP, TASK_ROOM = 0.06, 0.15, 0.22, 0.42  # inches
+
+
+def embeddings_by_model(
+    points: Sequence[GridPoint],
+    *,
+    title: str = "",
+    columns: int = 20,
+    chance: float | None = None,
+    group_kinds: Mapping[str, GroupKind] | None = None,
+    group_names: Mapping[str, str] | None = None,
+) -> Figure:
+    """Draw a square panel for every seed, in rows of one model each, grouped by task.
+
+    After Figures 2 and 7 of the harmonic-loss paper. Every panel has equal aspect and is scaled to
+    its own points; above it stands how much variance the two components explain, beside the row
+    the median of that over all its seeds, shown or not.
+
+    Args:
+        points: With the axes "task" and "model"; rows follow the order in which their values first
+            appear. Metric ``val/embedding/explained_variance_2``, array ``coordinates`` (S, P, 2),
+            and where they exist ``groups`` (S, P), which colour the points, and ``edges``
+            (S, M, 2), pairs of points joined by thin lines. P may differ between tasks. A panel
+            without its run says so, and so does one of a run that diverged.
+        title: Of the figure.
+        columns: At most so many seeds are drawn, the smallest first; a note below the panels tells
+            of how many.
+        chance: Where runs have the metric ``val/embedding/coset_silhouette``, panels of seeds
+            below this are grey: colours of the best of many partitions show blocks to the eye even
+            where points know nothing of the group.
+        group_kinds: What the groups of a task are, see :func:`~glassbox.plots.group_colors`;
+            "categorical" for tasks that are not named.
+        group_names: What the colours of a task stand for in words, told below the panels.
+
+    Raises:
+        ValueError: No points, an axis, metric or array is missing, or several points fall on one
+            row.
+    """
+    from matplotlib import rc_context
+
+    tasks, models = axis_values(points, "task"), axis_values(points, "model")
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, not {columns}.")
+    everyone = sorted({seed for point in points for seed in point.seeds})
+    seeds = everyone[:columns]
+    panel = 1.3 if len(seeds) <= 4 else 1.0 if len(seeds) <= 10 else 0.76
+    names = [_lines(model, 1.1, NOTE_SIZE) for model in models]
+    medians = [_median_lines(point) for point in points]
+    widest = max(len(line) for lines in [*names, *medians] for line in lines)
+    left = MARGIN + TASK_ROOM + _text_width(widest, NOTE_SIZE) + 0.1
+    width = max(left + len(seeds) * (panel + GAP) - GAP + MARGIN, 4.0)
+    heading = wrap_title(title, width - 2 * MARGIN)
+    shown = f"{len(seeds)} of {len(everyone)} seeds shown." if len(seeds) < len(everyone) else ""
+    grey = chance is not None and any(_has_silhouettes(point) for point in points)
+    told = f"Grey: no coset structure beyond chance (silhouette below {chance:g})." if grey else ""
+    texts = [_color_key(tasks, group_names or {}), told, shown]
+    key = wrap_title(" ".join(filter(None, texts)), width - 2 * MARGIN, NOTE_SIZE)
+    above = MARGIN + HEADING_LINE * len(heading) + 0.14  # the first row names the seeds as well
+    task_height = len(models) * (CAPTION + panel) + (len(models) - 1) * GAP
+    below = MARGIN + (0.1 + 0.14 * len(key) if key else 0.0)
+    height = above + len(tasks) * (task_height + TASK_GAP) - TASK_GAP + below
+
+    with rc_context(house_style(box=True)):
+        figure = new_figure(width, height)
+
+        def write(x: float, y: float, text: str, **style: Any) -> None:
+            figure.text(x / width, 1 - y / height, text, **style)
+
+        for number, line in enumerate(heading):
+            write(MARGIN, MARGIN + HEADING_LINE * number, line, size=TITLE_SIZE, va="top")
+        for number, line in enumerate(key):
+            y = height - below + 0.14 + 0.14 * number
+            write(MARGIN, y, line, size=NOTE_SIZE, color=QUIET, va="top")
+        for task_index, task in enumerate(tasks):
+            task_top = above + task_index * (task_height + TASK_GAP) + CAPTION
+            _name_task(figure, task, task_top, task_top + task_height - CAPTION)
+            for row, (model, name) in enumerate(zip(models, names, strict=True)):
+                top = task_top + row * (CAPTION + panel + GAP)
+                point = point_at(points, {"task": task, "model": model})
+                x, middle = left - 0.1, top + panel / 2
+                write(x, middle, "\n".join(name), size=NOTE_SIZE, ha="right", va="bottom")
+                median = "\n".join(_median_lines(point))
+                style = {"size": NOTE_SIZE - 0.5, "color": QUIET, "ha": "right", "va": "top"}
+                write(x, middle + 0.03, median, **style)
+                row_axes = [
+                    figure.add_axes(
+                        (
+                            (left + column * (panel + GAP)) / width,
+                            1 - (top + panel) / height,
+                            panel / width,
+                            panel / height,
+                        )
+                    )
+                    for column in range(len(seeds))
+                ]
+                kind = (group_kinds or {}).get(task, "categorical")
+                first = task_index == row == 0
+                _draw_row(row_axes, point, seeds, kind, panel, first=first, chance=chance)
+    return figure
+
+
+def _draw_row(
+    row: Sequence[Axes],
+    point: GridPoint | None,
+    seeds: Sequence[int],
+    kind: GroupKind,
+    panel: float,
+    *,
+    first: bool,
+    chance: float | None,
+) -> None:
+    """Draw the seeds of one point into its panels of `panel` inches; the first row names them."""
+    from matplotlib.colors import to_rgba
+
+    held = [] if point is None else list(point.seeds)
+    if point is not None:
+        coordinates = np.asarray(array_of(point, "coordinates"), dtype=np.float64)  # (S, P, 2)
+        explained = numbers_of(point, EXPLAINED)
+        groups, edges = point.arrays.get("groups"), point.arrays.get("edges")
+        colors = None if groups is None else group_colors(groups, kind)  # (S, P, 4)
+        if colors is not None and chance is not None and _has_silhouettes(point):
+            colors[~(numbers_of(point, SILHOUETTE) >= chance)] = to_rgba(MISSING)
+        side = panel * POINTS_PER_INCH
+        dot = float(np.clip(0.28 * side / np.sqrt(coordinates.shape[1]), 2.2, 6.0))
+        marks = Marks("none", [], dot, side)
+    for axes, seed in zip(row, seeds, strict=True):
+        name = f"seed {seed}" if first else ""
+        if seed not in held:
+            _note(axes, "not run")
+            axes.axis("off")
+            draw_panel_title(axes, name, " ", panel)
+            continue
+        index = held.index(seed)
+        share = explained[index]
+        extra = f"EV {100 * share:.0f} %" if np.isfinite(share) else "EV –"
+        draw_panel_title(axes, name, extra, panel)
+        if not finite_rows(coordinates[index]).any():
+            _note(axes, "diverged")
+            continue
+        pairs = np.zeros((0, 2), np.int64) if edges is None else edges[index].astype(np.int64)
+        color = None if colors is None else colors[index]
+        draw_panel(axes, coordinates[index], color, pairs, marks)
+
+
+def _note(axes: Axes, text: str) -> None:
+    axes.set(xticks=[], yticks=[])
+    place: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    axes.text(0.5, 0.5, text, size=NOTE_SIZE - 0.5, color=QUIET, **place)
+
+
+def _name_task(figure: Figure, task: str, top: float, bottom: float) -> None:
+    """The task's name upright beside its rows, with a line along them; places in inches."""
+    from matplotlib.lines import Line2D
+
+    width, height = figure.get_size_inches()
+    lines = _lines(task, bottom - top, LABEL_SIZE)[:2]
+    y = 1 - (top + bottom) / 2 / height
+    place: dict[str, Any] = {"rotation": 90, "ha": "center", "va": "center", "linespacing": 1.05}
+    x = (MARGIN + 0.14) / width
+    figure.text(x, y, "\n".join(lines), size=LABEL_SIZE, weight="bold", **place)
+    x = (MARGIN + TASK_ROOM - 0.1) / width
+    ends = [1 - top / height, 1 - bottom / height]
+    figure.add_artist(Line2D([x, x], ends, color=LINE, linewidth=1.2))
+
+
+def _median_lines(point: GridPoint | None) -> list[str]:
+    """The row's median, and of how many seeds: those whose explained variance is known."""
+    if point is None:
+        return [""]
+    explained = numbers_of(point, EXPLAINED)
+    known = explained[np.isfinite(explained)]
+    if not len(known):
+        return ["EV –"]
+    seeds = f"{len(known)} seeds" if len(known) > 1 else "1 seed"
+    return ["median EV of", f"{seeds}: {100 * np.median(known):.0f} %"]
+
+
+def _has_silhouettes(point: GridPoint) -> bool:
+    return SILHOUETTE in point.metrics and bool(np.isfinite(numbers_of(point, SILHOUETTE)).any())
+
+
+def _color_key(tasks: Sequence[str], names: Mapping[str, str]) -> str:
+    told = "; ".join(f"{task}: {names[task]}" for task in tasks if task in names)
+    return f"EV: variance explained by the two components. Colours – {told}." if told else ""
+
+
+def _lines(text: str, width: float, size: float) -> list[str]:
+    return wrap_title(text, width, size) or [""]
+
+
+def _text_width(characters: int, size: float) -> float:
+    """Inches that so many ordinary characters take at most."""
+    return characters * CHARACTER_WIDTH * size / POINTS_PER_INCH

@@ -1,0 +1,252 @@
+"""One axis of a panel on which a metric of all seeds is drawn: number, share, log, epoch, delay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import numpy as np
+
+from glassbox.plots.arrays import Floats, quartiles
+from glassbox.plots.colors import TEST
+from glassbox.plots.style import FAINT, log_ticks, whole_number
+from glassbox.reproduction.figures.panel_grid import fitting_labels, share_axis
+from glassbox.reproduction.figures.select_points import columns, numbers_of, quartiles_with_never
+from glassbox.reproduction.grid_point import GridPoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Scale = Literal["number", "share", "log", "epochs", "delays"]
+Side = Literal["x", "y"]
+
+STRIP = 0.13  # share of an axis of epochs that is given to seeds that never got there
+CLOSE = 0.9  # shares that are all above are drawn over their own range, not from 0 to 100 %
+
+
+@dataclass(frozen=True)
+class MetricAxis:
+    """Where the seeds of a metric stand on an axis, which all panels of the metric share.
+
+    Attributes:
+        scale: ``number``, ``share`` (0 to 100 %), ``log``, or ``epochs``: a logarithmic axis with a
+            strip at its end for seeds that have no value since they never got there; or ``delays``,
+            likewise, but linear around 0, which delays of epochs may be, or even below it.
+        low: Where the axis begins.
+        high: Where its numbers end.
+        end: Where the axis ends, above `high` only with a strip.
+        whole: Whether all values are whole numbers.
+    """
+
+    scale: Scale
+    low: float
+    high: float
+    end: float
+    whole: bool = False
+
+    @property
+    def has_never(self) -> bool:
+        """Whether a seed without a value is one that never got there."""
+        return self.scale in ("epochs", "delays")
+
+    @property
+    def never(self) -> float:
+        """The middle of the strip."""
+        return float(self.in_strip(np.array(0.5)))
+
+    def in_strip(self, shares: Floats) -> Floats:
+        """Places in the strip, from 0 where numbers end to 1 where the axis does."""
+        if self.scale == "delays":
+            low, high = np.arcsinh([self.high, self.end])
+            return np.asarray(np.sinh(low + shares * (high - low)))
+        return np.asarray(self.high * (self.end / self.high) ** shares)
+
+    def places(self, values: Floats) -> Floats:
+        """Where values stand: an epoch below 1 at 1, never in the strip, others as they are."""
+        known = np.isfinite(values)
+        if not self.has_never:
+            return np.where(known, values, np.nan)
+        least = 1 if self.scale == "epochs" else -np.inf
+        return np.where(known, np.maximum(values, least), self.never)
+
+    def quartiles(self, seeds: Sequence[Floats | None]) -> Floats:
+        """Places of lower quartile, median and upper quartile (3, N) of N points.
+
+        Of epochs and delays, never is later than any number; elsewhere seeds without a value are
+        left out. A point that is None or has no seed is nan.
+        """
+        if not self.has_never:
+            return quartiles(columns(seeds))
+        table = np.full((3, len(seeds)), np.nan)
+        for place, found in enumerate(seeds):
+            if found is not None and len(found):
+                table[:, place] = self.places(quartiles_with_never(found))
+        return table
+
+    def prepare(self, axes: Axes, side: Side = "y") -> None:
+        """Set scale, limits, ticks and grid of one side of a panel, and draw its strip."""
+        from matplotlib.ticker import MaxNLocator
+
+        if self.scale == "share" and (self.low, self.end) == (0, 1):
+            share_axis(axes, side=side)
+            return
+        log = self.scale in ("log", "epochs", "delays")
+        if self.scale == "delays":  # linear from -1 to 1, and ever more logarithmic beyond
+            (axes.set_xscale if side == "x" else axes.set_yscale)("asinh", linear_width=1.0)
+        else:
+            axes.set(**{f"{side}scale": "log" if log else "linear"})
+        axes.set(**{f"{side}lim": (self.low, self.end)})
+        axes.grid(axis=side)
+        axis: Any = axes.xaxis if side == "x" else axes.yaxis
+        if log:
+            self._set_log_ticks(axes, axis, side)
+        elif self.scale == "share":
+            ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.end)
+            inside = [tick for tick in ticks if self.low <= tick <= min(self.end, 1 + 1e-9)]
+            axis.set_ticks(inside, [f"{100 * t:.5g} %" if abs(t) > 1e-9 else "0" for t in inside])
+        else:
+            # matplotlib's own choice leaves a narrow panel with one number.
+            most, steps = (4 if side == "x" else 5), [1, 2, 2.5, 5, 10]
+            locator = MaxNLocator(most, steps=steps, integer=self.whole, min_n_ticks=1)
+            axis.set_major_locator(locator)
+        if self.end > self.high:
+            span = axes.axvspan if side == "x" else axes.axhspan
+            span(self.high, self.end, color=FAINT, zorder=0, linewidth=0)
+
+    def _set_log_ticks(self, axes: Axes, axis: Any, side: Side) -> None:
+        from matplotlib.ticker import MaxNLocator, NullLocator
+
+        if self.scale == "epochs":
+            below = self.high * (self.low / self.high) ** 0.05  # a number there would touch "never"
+            ticks = [tick for tick in log_ticks(self.low, self.high) if tick < below]
+            places, texts = [*ticks, self.never], [*map(whole_number, ticks), "never"]
+        elif self.scale == "delays":
+            powers = [10.0**power for power in range(12)]
+            ticks = [*(-power for power in powers[:0:-1]), 0.0, *powers]
+            low, high = np.arcsinh([self.low, self.high])
+            below = np.sinh(high - 0.05 * (high - low))  # likewise
+            ticks = [tick for tick in ticks if self.low <= tick < below]
+            places = [*ticks, self.never]
+            texts = [*(whole_number(tick).replace("-", "−") for tick in ticks), "never"]
+        else:
+            places = log_ticks(self.low, self.high, least=0.0)
+            if len(places) < 2:
+                wanted = MaxNLocator(3).tick_values(self.low, self.high)
+                places = [tick for tick in wanted if self.low <= tick <= self.high]
+            texts = [f"{tick:,.6g}" for tick in places]
+        if side == "x":  # numbers stand side by side: the strip's first, then powers of ten
+            order = sorted(
+                range(len(places)), key=lambda i: (texts[i] != "never", not _power(places[i]))
+            )
+            scaled = np.arcsinh if self.scale == "delays" else np.log
+            low, high = scaled([self.low, self.end])
+            shares = (scaled(places) - low) / (high - low)
+            inches = axes.get_window_extent().width / axes.figure.dpi
+            kept = fitting_labels([shares[i] for i in order], [texts[i] for i in order], inches)
+            shown = sorted(order[index] for index in kept)
+            places, texts = [places[i] for i in shown], [texts[i] for i in shown]
+        axis.set_ticks(places, texts)
+        axis.set_minor_locator(NullLocator())
+
+    def draw_seeds(
+        self, axes: Axes, across: Floats, values: Floats, *, color: str, side: Side = "y",
+        never_color: str = TEST,
+    ) -> None:  # fmt: skip
+        """Draw a faint dot for every seed, and a hollow one for one that never got there.
+
+        Args:
+            axes: Drawn into.
+            across: Places (S,) on the other side.
+            values: The metric (S,), nan where a seed has none.
+            color: Of the dots.
+            side: On which the metric is.
+            never_color: Of the edges of hollow dots.
+        """
+        got, places = np.isfinite(values), self.places(values)
+        if side == "x" and self.end > self.high:  # rows are narrow: never in three columns
+            share = 0.25 + 0.25 * (np.arange(len(values), dtype=np.float64) % 3)
+            places = np.where(got, places, self.in_strip(share))
+        x, y = (places, across) if side == "x" else (across, places)
+        axes.scatter(
+            x[got], y[got], s=11, color=color, alpha=0.35, linewidths=0, zorder=2.5, clip_on=False
+        )
+        if self.has_never:
+            axes.scatter(
+                x[~got], y[~got], s=11, facecolors="none", edgecolors=never_color, linewidths=0.7,
+                zorder=2.5, label="never",
+            )  # fmt: skip
+
+
+def metric_axis(scale: Scale, values: Floats) -> MetricAxis:
+    """The axis around all values (V,) of a metric; nan and infinities are no part of its range."""
+    known = values[np.isfinite(values)]
+    if scale == "epochs":
+        known = np.maximum(known, 1)
+        low, high = (known.min() / 1.5, known.max() * 1.5) if len(known) else (1.0, 1000.0)
+        return MetricAxis(scale, low, high, high * (high / low) ** (STRIP / (1 - STRIP)))
+    if scale == "delays":
+        low, high = np.arcsinh([min(known.min(), 0), known.max()] if len(known) else [0, 1000])
+        margin = 0.05 * (high - low) or 1.0
+        low, high = low - margin, high + margin
+        end = high + (high - low) * STRIP / (1 - STRIP)
+        return MetricAxis(scale, float(np.sinh(low)), float(np.sinh(high)), float(np.sinh(end)))
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    if scale == "log":
+        low, high = (low, high) if len(known) else (1.0, 10.0)
+        margin = (high / low) ** 0.05 if high > low else 1.5
+        return MetricAxis(scale, low / margin, high * margin, high * margin)
+    if scale == "share" and 0 <= low <= CLOSE and high <= 1:
+        return MetricAxis(scale, 0.0, 1.0, 1.0)
+    margin = 0.05 * (high - low) or (0.5 if scale == "number" else 0.01)
+    whole = bool((known == np.round(known)).all())
+    return MetricAxis(scale, low - margin, high + margin, high + margin, whole)
+
+
+def metric_axes(
+    points: Sequence[GridPoint], metrics: Mapping[str, str], scales: Mapping[str, str] | None
+) -> dict[str, MetricAxis]:
+    """The axis of every metric, in their order.
+
+    Args:
+        points: All that are drawn.
+        metrics: Name -> label.
+        scales: Name -> scale of those that are no plain numbers.
+
+    Raises:
+        ValueError: There is no metric, a point lacks one, a scale is none or of another metric, or
+            a logarithmic axis would have to show a number that is not positive.
+    """
+    labelled = isinstance(metrics, Mapping) and all(isinstance(v, str) for v in metrics.values())
+    if not labelled or not metrics:
+        raise ValueError(
+            "metrics must name at least one metric with its label, such as "
+            "'test/accuracy: accuracy on the test set'."
+        )
+    scales = scales or {}
+    for metric, scale in scales.items():
+        if metric not in metrics:
+            raise ValueError(
+                f"scales names {metric!r}, which metrics does not; it has {', '.join(metrics)}."
+            )
+        if scale not in get_args(Scale):
+            raise ValueError(
+                f"The scale of {metric!r} must be {', '.join(get_args(Scale))}, not {scale!r}."
+            )
+    axes = {}
+    for metric in metrics:
+        values = np.concatenate([numbers_of(point, metric) for point in points])
+        if scales.get(metric) == "log" and (values <= 0).any():
+            raise ValueError(
+                f"{metric!r} holds {np.nanmin(values):g}, which a logarithmic axis cannot show; "
+                f"give it another scale."
+            )
+        axes[metric] = metric_axis(cast(Scale, scales.get(metric, "number")), values)
+    return axes
+
+
+def _power(tick: float) -> bool:
+    """Whether it is a power of ten, or 0 among them."""
+    if tick <= 0:
+        return tick == 0
+    return bool(np.isclose(np.log10(tick) % 1, 0) or np.isclose(np.log10(tick) % 1, 1))

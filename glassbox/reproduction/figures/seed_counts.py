@@ -1,0 +1,59 @@
+"""Of how many seeds the lines and points of a study's figure are, which may differ among models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from glassbox.reproduction.figures.select_points import numbers_of
+from glassbox.reproduction.grid_point import GridPoint
+
+
+class SeedCounts(NamedTuple):
+    """What a legend says of the seeds.
+
+    Attributes:
+        labels: Of the models, in their order; with their own seeds where these differ.
+        common: The seeds of all models, such as "20 seeds"; empty where these differ.
+    """
+
+    labels: list[str]
+    common: str
+
+
+def seeds_text(counts: Iterable[int]) -> str:
+    """In words how many seeds points have: "1 seed", "20 seeds", "3 to 20 seeds"; empty of none."""
+    known = sorted(counts)
+    if not known:
+        return ""
+    low, high = known[0], known[-1]
+    if low == high:
+        return f"{high} seed{'s' * (high != 1)}"
+    return f"{low} to {high} seeds"
+
+
+def seed_counts(
+    points: Sequence[GridPoint], models: Sequence[str], metric: str | None = None
+) -> SeedCounts:
+    """How many seeds each model has, at its point with the fewest and at that with the most.
+
+    Args:
+        points: With the axis "model".
+        models: Its values.
+        metric: Only seeds that have it count; with None all that are finished.
+    """
+    texts = [
+        seeds_text(_count(point, metric) for point in points if point.labels["model"] == model)
+        for model in models
+    ]
+    if len(set(texts)) == 1:
+        return SeedCounts(list(models), texts[0])
+    return SeedCounts([f"{m} ({t})" for m, t in zip(models, texts, strict=True)], "")
+
+
+def _count(point: GridPoint, metric: str | None) -> int:
+    if metric is None:
+        return len(point.seeds)
+    return int(np.isfinite(numbers_of(point, metric)).sum())

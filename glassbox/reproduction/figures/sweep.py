@@ -1,0 +1,215 @@
+"""Metrics over an axis of numbers, such as sparsity: all seeds, medians, a line for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from glassbox.plots.arrays import Floats
+from glassbox.plots.colors import POINT, model_colors
+from glassbox.plots.style import QUIET, house_style
+from glassbox.reproduction.figures.metric_axis import MetricAxis, metric_axes
+from glassbox.reproduction.figures.panel_grid import (
+    SPREAD,
+    draw_median,
+    fitting_labels,
+    panel_captions,
+    panel_grid,
+    side_by_side,
+)
+from glassbox.reproduction.figures.select_points import (
+    axis_values,
+    numbers_of,
+    numeric_values,
+    points_along,
+)
+from glassbox.reproduction.grid_point import GridPoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANEL, GAP, RIGHT = (2.75, 1.5), 0.6, 0.45  # inches of a panel, between columns, beside them
+MARGIN = 0.03  # of the axis, on either side of its numbers, at least
+FARTHEST = 0.12  # of the axis, that a dot stands from its number
+NOTE = "dot: a seed, line: median, band: quartiles"
+
+
+class _Spacing(NamedTuple):
+    """How far along the axis a number stands, and which numbers have a place."""
+
+    along: Callable[[Floats], Floats]
+    low: float
+    high: float
+    allowed: str
+
+
+SPACINGS = {
+    "linear": _Spacing(lambda values: values, -np.inf, np.inf, "any number"),
+    "log": _Spacing(np.log10, 0.0, np.inf, "above 0"),
+    # 1 / (1 - S) on a logarithmic axis, as Elhage et al. (2022) draw sparsities.
+    "sparsity": _Spacing(lambda values: -np.log10(1 - values), -np.inf, 1.0, "below 1"),
+}
+
+
+class _Line(NamedTuple):
+    """One line of every panel: its points by rising number, None where there is none."""
+
+    label: str
+    color: str
+    points: list[GridPoint | None]
+
+
+def sweep(
+    points: Sequence[GridPoint],
+    *,
+    along: str,
+    metrics: Mapping[str, str],
+    title: str = "",
+    lines: str | None = None,
+    scales: Mapping[str, str] | None = None,
+    spacing: str = "linear",
+    label: str = "",
+    columns: int = 2,
+) -> Figure:
+    """Draw metrics over an axis of numbers, a panel for each metric.
+
+    Every seed is a faint dot, the line is the median and the band the quartiles. Of several lines
+    each stands a little to its side of the number, so that equal medians do not hide one another.
+    An epoch that a seed never reaches stands hollow in a strip at the top, and counts as later than
+    any number.
+
+    Args:
+        points: With the axis `along` (numbers as text), that of `lines`, and the metrics, in any
+            order. A number without a point leaves a gap in its line; a seed without a value is left
+            out, except of epochs.
+        along: The axis of numbers.
+        metrics: Name -> what the panel is called; panels stand in this order, row by row.
+        title: Of the figure.
+        lines: The axis that has a line for each of its values; with None there is one line.
+        scales: Name -> ``share`` (percent), ``log``, ``epochs``, or ``delays`` of epochs, which may
+            be 0, for metrics that are no plain numbers.
+        spacing: ``linear``, ``log``, or ``sparsity`` for the logarithm of 1 / (1 - S).
+        label: Of the axis of numbers, its name if empty.
+        columns: Of panels, at most.
+
+    Raises:
+        ValueError: An axis or a metric is missing, a number has no place in this spacing, several
+            points fall on one place, or an option cannot be.
+    """
+    from matplotlib import rc_context
+
+    numbers = numeric_values(points, along)
+    names = axis_values(points, lines) if lines is not None else [""]
+    x = _places(list(numbers), along, spacing)
+    axes_of = metric_axes(points, metrics, scales)
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, not {columns}.")
+    colors = model_colors(names) if lines is not None else [POINT]
+    drawn = [
+        _Line(
+            name,
+            color,
+            points_along(points, {} if lines is None else {lines: name}, along, numbers.values()),
+        )
+        for name, color in zip(names, colors, strict=True)
+    ]
+    columns = min(columns, len(metrics))
+    rows = -(-len(metrics) // columns)
+    captions = panel_captions(list(metrics.values()), PANEL[0] + RIGHT - 0.12)
+    with rc_context(house_style()):
+        panels = panel_grid(
+            rows=rows,
+            columns=columns,
+            panel=PANEL,
+            gap=(GAP, 0.3 + captions.height),
+            left=0.6,
+            right=RIGHT,
+            bottom=0.48,
+            caption=captions.height,
+            legend=[*names, NOTE] if lines is not None else [NOTE],
+            title=title,
+        )
+        flat = [axes for row in panels.axes for axes in row]
+        for axes in flat[len(metrics) :]:
+            axes.remove()
+        for number, (metric, caption) in enumerate(zip(metrics, captions.texts, strict=True)):
+            axes = flat[number]
+            axes.set_title(caption, **captions.style)
+            axes_of[metric].prepare(axes)
+            _prepare(axes, x, list(numbers.values()))
+            for place, line in enumerate(drawn):
+                _draw_line(axes, axes_of[metric], metric, x, line, (place, len(drawn)))
+            if number + columns >= len(metrics):  # nothing below it
+                axes.set_xlabel(label or along)
+        panels.add_legend(_handles(drawn if lines is not None else []))
+    return panels.figure
+
+
+def _places(numbers: list[float], axis: str, spacing: str) -> Floats:
+    """How far along the axis the numbers (N,) stand, rising."""
+    if spacing not in SPACINGS:
+        raise ValueError(f"spacing must be {', '.join(SPACINGS)}, not {spacing!r}.")
+    chosen = SPACINGS[spacing]
+    for number in numbers:
+        if not chosen.low < number < chosen.high:
+            raise ValueError(
+                f"The axis {axis!r} holds {number:g}, but spacing {spacing!r} is for numbers "
+                f"{chosen.allowed}; choose another."
+            )
+    return chosen.along(np.asarray(numbers))
+
+
+def _reach(x: Floats) -> float:
+    """How far to either side of its number a dot may stand."""
+    step = float(np.diff(x).min()) if len(x) > 1 else 1.0
+    return min(SPREAD * step, FARTHEST * float(x[-1] - x[0]) if len(x) > 1 else step)
+
+
+def _prepare(axes: Axes, x: Floats, texts: list[str]) -> None:
+    """The axis of numbers, with those written that have room: round ones come first."""
+    margin = max(1.5 * _reach(x), MARGIN * float(x[-1] - x[0]))
+    low, high = x[0] - margin, x[-1] + margin
+    axes.set_xlim(low, high)
+    order = sorted(range(len(x)), key=lambda place: (len(texts[place].strip("0.")), -place))
+    inches = axes.get_window_extent().width / axes.figure.dpi
+    shares = [(x[place] - low) / (high - low) for place in order]
+    kept = fitting_labels(shares, [texts[place] for place in order], inches)
+    shown = sorted(order[index] for index in kept)
+    axes.set_xticks([x[place] for place in shown], [texts[place] for place in shown])
+    axes.set_xticks(x, minor=True)
+
+
+def _draw_line(
+    axes: Axes, axis: MetricAxis, metric: str, x: Floats, line: _Line, lane: tuple[int, int]
+) -> None:
+    """Draw the seeds and medians of one line, which is the i-th of n beside one another."""
+    place, count = lane
+    reach = _reach(x)
+    centers = x + reach * (2 * place + 1 - count) / count
+    seeds = [None if point is None else numbers_of(point, metric) for point in line.points]
+    for center, found in zip(centers, seeds, strict=True):
+        if found is not None:
+            across = side_by_side(center, reach * (0.8 / count if count > 1 else 1), len(found))
+            axis.draw_seeds(axes, across, found, color=line.color, never_color=line.color)
+    draw_median(
+        axes,
+        centers.tolist(),
+        axis.quartiles(seeds),
+        color=line.color,
+        label=line.label or "median",
+    )
+
+
+def _handles(lines: Sequence[_Line]) -> list[Any]:
+    """Entries of the legend: the lines, and how to read one."""
+    from matplotlib.lines import Line2D
+
+    colors = [line.color for line in lines] + [QUIET if lines else POINT]
+    labels = [line.label for line in lines] + [NOTE]
+    return [
+        Line2D([], [], color=color, label=label, marker="o", markersize=4)
+        for color, label in zip(colors, labels, strict=True)
+    ]

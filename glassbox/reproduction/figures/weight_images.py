@@ -1,0 +1,111 @@
+"""Weights on the pixels under each loss, as images beneath the class means they may resemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from glassbox.plots.arrays import Floats
+from glassbox.plots.weight_images import (
+    ImageRow,
+    as_images,
+    class_means_row,
+    image_rows,
+    weight_rows,
+)
+from glassbox.reproduction.figures.select_points import array_of, axis_values, numbers_of, point_at
+from glassbox.reproduction.grid_point import GridPoint
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ACCURACY, LIKENESS = "test/accuracy", "val/weight_images/correlation"
+BORDER = "val/weight_images/near_zero_border"
+
+
+def weight_images_by_head(
+    points: Sequence[GridPoint], *, title: str = "", network: str | None = None
+) -> Figure:
+    """Draw the weights of one seed under each head, below the classes' mean images.
+
+    After Figure 5 of the harmonic-loss paper: for each head the weights themselves, and which of
+    them lie within 0.01 of zero, which the paper shows alone (there without the absolute value, so
+    that large negative ones are yellow too). It is the seed of the median test accuracy; beside
+    the images stand medians over all seeds.
+
+    Args:
+        points: With the axes "network" and "head", the arrays of the probe ``WeightImages``
+            (``weight_images``, ``class_means``, ``image_shape``, and ``image_units`` of a hidden
+            layer), the metrics ``test/accuracy`` and ``val/weight_images/near_zero_border``, and
+            where the head sits on the pixels ``val/weight_images/correlation``.
+        title: Of the figure.
+        network: The value of "network" that is drawn; the first by default, and where no run of
+            this one is finished.
+
+    Raises:
+        ValueError: An axis, an array or a metric is missing, or several points have the same
+            values of these axes.
+    """
+    networks = axis_values(points, "network")
+    chosen = network if network in networks else networks[0]
+    rows: list[ImageRow] = []
+    of_units = False
+    drawn = [point for point in points if point.labels["network"] == chosen]
+    for head in axis_values(drawn, "head"):
+        point = point_at(drawn, {"head": head})
+        assert point is not None  # the axis' values are those of the points
+        row = median_seed(numbers_of(point, ACCURACY))
+        shape = _shape(point)
+        captions: list[str] = []
+        if "image_units" in point.arrays:
+            of_units = True
+            captions = [f"unit {unit:.0f}" for unit in point.arrays["image_units"][row]]
+        elif not rows:
+            rows.append(class_means_row(array_of(point, "class_means")[row], shape))
+        images = as_images(array_of(point, "weight_images")[row], shape, "weight_images")
+        weights, near = weight_rows(images, head, captions)
+        rows += [
+            ImageRow(weights.images, head, _facts(point, row), weights.kind, captions),
+            ImageRow(near.images, near.name, f"{near.note}\n{_border(point)}", near.kind),
+        ]
+    what = "the hidden units that are used most, first layer" if of_units else "one image a class"
+    notes = [
+        f"{chosen}: {what}",
+        "colours: red positive, blue negative, white zero",
+        "border: pixels near the edge; numbers: medians over seeds",
+    ]
+    return image_rows(rows, title=title, notes=notes)
+
+
+def median_seed(values: Floats) -> int:
+    """Row of the seed nearest to the median (the lower of two); the first where none is known."""
+    known = np.flatnonzero(np.isfinite(values))
+    if len(known) == 0:
+        return 0
+    order = known[np.argsort(values[known], kind="stable")]
+    return int(order[(len(order) - 1) // 2])
+
+
+def _shape(point: GridPoint) -> tuple[int, int]:
+    rows, columns = array_of(point, "image_shape")[0].astype(int).tolist()
+    return rows, columns
+
+
+def _facts(point: GridPoint, row: int) -> str:
+    """Lines beside the images: accuracy, likeness to the class means, and whose they are."""
+    lines = [f"seed {point.seeds[row]}", f"test {_median(point, ACCURACY, 100):.2f} %"]
+    if LIKENESS in point.metrics:
+        lines.append(f"like means: r = {_median(point, LIKENESS):.2f}")
+    return "\n".join(lines)
+
+
+def _border(point: GridPoint) -> str:
+    return f"border: {_median(point, BORDER, 100):.0f} % yellow"
+
+
+def _median(point: GridPoint, metric: str, factor: float = 1.0) -> float:
+    values = numbers_of(point, metric)
+    known = values[np.isfinite(values)]
+    return factor * float(np.median(known)) if len(known) else float("nan")
