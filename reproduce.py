@@ -20,9 +20,9 @@ from filelock import FileLock
 from glassbox.reproduction.command import parse_shard, typed_command, typed_keys
 
 import train
-from callbacks.class_choices import parse
-from callbacks.error_sentences import user_sentence
-from callbacks.run_summary import as_list, versions
+from callbacks.run.summary import as_list, versions
+from glassbox.cli.argv import parse
+from glassbox.cli.error_messages import user_sentence
 from glassbox.reproduction.build_report import write_sections
 from glassbox.reproduction.earlier_reports import read_reported
 from glassbox.reproduction.format import duration_text

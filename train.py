@@ -37,14 +37,14 @@ SUBCOMMANDS = {
 # Subcommands that are a function each, whose arguments are their options. What such a function may
 # not import, since packages do not import one another, it is handed by name.
 FUNCTIONS = {
-    "sample": "lightning_modules.sampling.sample",
-    "export": "lightning_modules.huggingface.export",
-    "compare": "callbacks.comparison.compare",
+    "sample": "glassbox.cli.commands.sample.sample",
+    "export": "glassbox.cli.commands.export.export",
+    "compare": "glassbox.cli.commands.compare.compare",
     "reproduce": "reproduce.reproduce",
 }
 HANDED = {
-    "load_model": "lightning_modules.checkpoints.load_language_model",
-    "choose_tokenizer": "lightning_modules.checkpoints.choose_tokenizer",
+    "load_model": "glassbox.cli.checkpoints.load_language_model",
+    "choose_tokenizer": "glassbox.cli.checkpoints.choose_tokenizer",
     "load_tokenizer": "datamodules.tokenizers.load_tokenizer",
 }
 
@@ -103,7 +103,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("GLASSBOX_DEBUG"):
             raise
-        from callbacks.error_sentences import user_sentence
+        from glassbox.cli.error_messages import user_sentence
 
         known = _known_keys(arguments[0])
         sentence = user_sentence(error, arguments, _known_classes, known)
@@ -167,7 +167,7 @@ def _handed(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def found(path: str) -> Any:
-    """What a full name such as ``callbacks.comparison.compare`` means."""
+    """What a full name such as ``glassbox.cli.commands.compare.compare`` means."""
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
@@ -243,7 +243,7 @@ def command_line_class() -> Any:
 
         def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
             # Lightning warns when args are given beside sys.argv; main() always gives them.
-            self.config = found("callbacks.class_choices.parse")(parser.parse_args, args)
+            self.config = found("glassbox.cli.argv.parse")(parser.parse_args, args)
             seed = self.config[self.config.subcommand].seed_everything
             if isinstance(seed, bool) or not 0 <= seed < 2**32:  # true would mean 0, not random
                 raise UsageError(f"seed_everything is {seed}; it must be from 0 to {2**32 - 1}")

@@ -15,7 +15,8 @@ from torchmetrics import MeanMetric, SumMetric
 
 from lightning_modules.data_sizes import refuse_other_sizes
 from lightning_modules.divergence import DivergenceWatch
-from lightning_modules.generation import generate
+from lightning_modules.gpt2.generate import generate
+from lightning_modules.gpt2.hub_load import load_pretrained
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.networks import GPT2
 from lightning_modules.optimization import (
@@ -24,7 +25,6 @@ from lightning_modules.optimization import (
     parameter_groups,
     warmup_cosine,
 )
-from lightning_modules.pretrained import load_pretrained
 from lightning_modules.recipes import from_recipe, recipe
 from lightning_modules.step_counting import count_in_steps, last_step, restore_position
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 # Its classes are transformers' classes and importing it takes seconds; the user alone imports it.
-NOT_IMPORTED = {"lightning_modules.harmonic_gpt2"}
+NOT_IMPORTED = {"lightning_modules.gpt2.transformers_model"}
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:

@@ -81,7 +81,7 @@ def test_validate_gives_imported_weights_the_loss_that_transformers_gives_them(
 def test_a_trained_model_goes_out_and_comes_back(
     lightning_command, token_folder, tmp_path, capsys, head
 ):
-    import lightning_modules.harmonic_gpt2  # noqa: F401
+    import lightning_modules.gpt2.transformers_model  # noqa: F401
 
     data = ("--data.data_dir", str(token_folder()), "--model.head", head)
     run = lightning_command("fit", *TINY, *data)
@@ -89,7 +89,7 @@ def test_a_trained_model_goes_out_and_comes_back(
     main(["export", "--checkpoint", checkpoint, "--output", out, "--tokenizer", "bytes"])
     said = capsys.readouterr().out
     assert "model.safetensors" in said and f"from_pretrained('{out}')" in said
-    assert ("lightning_modules.harmonic_gpt2" in said) is (head == "HarmonicHead")
+    assert ("lightning_modules.gpt2.transformers_model" in said) is (head == "HarmonicHead")
     model = transformers.AutoModelForCausalLM.from_pretrained(out)
     words = transformers.AutoTokenizer.from_pretrained(out)
     inputs = words("some text", return_tensors="pt")

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from callbacks.structure import structure_scores
+from callbacks.probes.embedding_geometry import structure_scores
 from datamodules import tasks
 
 ROOT = Path(__file__).parent.parent

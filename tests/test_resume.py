@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from callbacks import ExactResume, RunCheckpoint
-from callbacks.exact_resume import KEY, random_state, reseed, restore_random_state
+from callbacks.run.exact_resume import KEY, random_state, reseed, restore_random_state
 from datamodules import OpenWebText
 from lightning_modules import GPT2, CrossEntropyHead, LanguageModel
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from callbacks import GracefulStop
-from callbacks.exact_resume import KEY, reseed
+from callbacks.run.exact_resume import KEY, reseed
 from tests.test_resume import (
     BLOCK,
     KILLED,

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from glassbox.cli.checkpoints import LoadedModel, load_language_model
+from glassbox.cli.commands.sample import sample
 from lightning_modules import GPT2, LanguageModel
-from lightning_modules.checkpoints import LoadedModel, load_language_model
-from lightning_modules.sampling import sample
 from train import main
 
 ROOT = Path(__file__).parent.parent

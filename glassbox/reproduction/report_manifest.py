@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from callbacks.run_summary import versions
+from callbacks.run.summary import versions
 from glassbox.reproduction.files import write_text
 from glassbox.reproduction.run_store import identity_hash
 from glassbox.reproduction.seeds_csv import FORMAT

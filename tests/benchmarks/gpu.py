@@ -39,7 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.peak_flops import peak_flops_of
+from callbacks.run.peak_flops import peak_flops_of
 from datamodules import AlgorithmicData, ModularAddition, OpenWebText
 from lightning_modules import (
     GPT2,

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead, LossHead
-from lightning_modules.generation import draw_tokens, generate
+from lightning_modules.gpt2.generate import draw_tokens, generate
 
 CONTEXT = 1024
 

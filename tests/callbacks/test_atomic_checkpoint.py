@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from callbacks import RunCheckpoint
-from callbacks.atomic_checkpoint import AtomicCheckpointIO, remove_abandoned
-from callbacks.checkpoint_fit import read_checkpoint
+from callbacks.run.checkpoint_io import AtomicCheckpointIO, remove_abandoned
+from glassbox.cli.checkpoints import read_checkpoint
 
 
 def content(step: int) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import pytest
 
 import train
-from callbacks.class_choices import spell_classes
+from glassbox.cli.argv import spell_classes
 
 MNIST = "configs/mnist_harmonic.yaml"
 ADDITION = "configs/modular_addition.yaml"

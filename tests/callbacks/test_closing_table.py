@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from callbacks.closing_table import closing_table
+from callbacks.run.summary_table import closing_table
 
 
 def rows_of(text: str) -> dict[str, str]:

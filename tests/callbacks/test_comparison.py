@@ -13,11 +13,11 @@ import lightning as L
 import pytest
 import torch
 
-from callbacks.comparison import compare
 from datamodules import OpenWebText
 from datamodules.tokenizers import load_tokenizer
+from glassbox.cli.checkpoints import choose_tokenizer
+from glassbox.cli.commands.compare import compare
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead, LanguageModel
-from lightning_modules.checkpoints import choose_tokenizer
 from train import main
 
 

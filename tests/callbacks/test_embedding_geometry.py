@@ -239,7 +239,7 @@ def test_headings_say_how_many_epochs_were_trained(tmp_path, monkeypatch):
 
 
 def test_colours_are_the_blocks_of_each_seeds_best_coset():
-    from callbacks.embedding_geometry import coset_colors
+    from callbacks.probes.embedding_geometry import coset_colors
 
     images = [x[3] for x in itertools.permutations(range(4))]
     corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0], [2.0, 1.0]])

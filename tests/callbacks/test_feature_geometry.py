@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import FeatureGeometry
-from callbacks.feature_figures import MemberHistory, ring_figures
-from callbacks.feature_geometry import members_of_values
+from callbacks.probes.feature_figures import MemberHistory, ring_figures
+from callbacks.probes.feature_geometry import members_of_values
 from datamodules import CircularFeatures, SparseFeatures
 from lightning_modules import FeatureAutoencoder
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from callbacks.exact_resume import KEY
-from callbacks.last_checkpoint import last_checkpoint
+from callbacks.run.exact_resume import KEY
+from glassbox.cli.checkpoints import last_checkpoint
 
 HEAD = {"class_path": "lightning_modules.heads.HarmonicHead", "init_args": {"exponent": 2.0}}
 OTHER_HEAD = {"class_path": "lightning_modules.CrossEntropyHead", "init_args": {"bias": False}}

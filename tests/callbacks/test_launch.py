@@ -18,7 +18,7 @@ from lightning.pytorch.plugins.environments import (
 )
 
 from callbacks import check_launch, cluster_plugins, planned_launch
-from callbacks.launch import Launch
+from glassbox.cli.launch import Launch
 
 EIGHT = Launch("gpu", 8, 1, "bf16-mixed")
 TWO_NODES = Launch("gpu", 8, 2, "bf16-mixed")

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 
-from callbacks.memory_estimate import (
+from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead, LanguageModel
+from lightning_modules.gpt2.memory_estimate import (
     CHUNK_ON_GPU,
     ROWS_ON_GPU,
     Setting,
@@ -18,7 +19,6 @@ from callbacks.memory_estimate import (
     head_bytes,
     memory_parts,
 )
-from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead, LanguageModel
 from lightning_modules.heads import chunks
 
 

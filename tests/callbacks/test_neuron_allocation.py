@@ -8,7 +8,7 @@ import torch
 
 import glassbox.plots
 from callbacks import ModelSelection, NeuronAllocation
-from callbacks.shown_sentences import token_names, typical_texts
+from callbacks.probes.neuron_allocation import token_names, typical_texts
 from tests.loggers import Unseen
 from tests.planted_words import planted_data, read_part, small_classifier, text_trainer
 

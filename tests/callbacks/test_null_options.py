@@ -4,7 +4,7 @@ import pytest
 from jsonargparse import ArgumentParser
 
 import train
-from callbacks.null_options import spell_nulls
+from glassbox.cli.argv import spell_nulls
 
 CONFIG = "configs/modular_addition.yaml"
 

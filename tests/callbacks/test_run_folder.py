@@ -11,8 +11,8 @@ import lightning as L
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
-from callbacks import run_folder, run_folder_loggers
-from callbacks.run_folder import claim_version
+from callbacks.run import folder as run_folder
+from callbacks.run.folder import claim_version, run_folder_loggers
 
 
 def test_the_first_run_is_number_zero_and_its_folder_is_made(tmp_path):
@@ -45,7 +45,7 @@ def test_a_file_of_that_name_is_not_overwritten(tmp_path):
 def test_a_folder_that_appears_meanwhile_is_left_to_the_other_run(tmp_path, monkeypatch):
     for version in (0, 1):
         (tmp_path / f"version_{version}").mkdir()
-    monkeypatch.setattr("callbacks.run_folder.os.listdir", lambda folder: [])
+    monkeypatch.setattr("callbacks.run.folder.os.listdir", lambda folder: [])
     assert claim_version(str(tmp_path)) == 2
 
 

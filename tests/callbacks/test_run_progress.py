@@ -9,7 +9,8 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from callbacks import RunProgress, run_progress
+from callbacks import RunProgress
+from callbacks.run import progress_bar as run_progress
 
 
 class Batch:

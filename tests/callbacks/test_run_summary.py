@@ -13,8 +13,9 @@ import torch
 import yaml
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from callbacks import EmbeddingGeometry, Generalization, RunSummary, run_summary
-from callbacks.run_summary import as_list, flatten, versions, write_json
+from callbacks import EmbeddingGeometry, Generalization, RunSummary
+from callbacks.run import summary as run_summary
+from callbacks.run.summary import as_list, flatten, versions, write_json
 from datamodules import AlgorithmicData, LatticeCompletion
 from glassbox.metrics.quantiles import quantile_with_never, quartiles
 from lightning_modules import Classifier

@@ -9,7 +9,8 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from callbacks import RunSummary, Speed, speed
+from callbacks import RunSummary, Speed
+from callbacks.run import throughput as speed
 from tests.speed_clock import (
     FETCH,
     STEP,

@@ -7,7 +7,8 @@ import sys
 
 import torch
 
-from callbacks import Speed, speed
+from callbacks import Speed
+from callbacks.run import throughput as speed
 
 
 def test_peak_memory_is_the_processs_on_a_cpu(monkeypatch):

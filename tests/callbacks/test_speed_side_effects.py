@@ -6,7 +6,7 @@ import lightning as L
 import pytest
 import torch
 
-from callbacks import speed
+from callbacks.run import throughput as speed
 from tests.speed_clock import Clock, Loader, Model, timed, train
 
 

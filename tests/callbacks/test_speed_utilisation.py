@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from callbacks import Speed, speed
+from callbacks import Speed
+from callbacks.run import throughput as speed
 from tests.speed_clock import FETCH, STEP, TOKENS, Clock, Counted, Model, timed, train
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from callbacks import WeightImages
-from callbacks.weight_images import _most_used
+from callbacks.probes.weight_images import _most_used
 from datamodules import MNIST, AlgorithmicData
 from lightning_modules import (
     Classifier,

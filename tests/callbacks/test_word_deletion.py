@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from callbacks import ModelSelection, WordDeletion
-from callbacks.word_scores import score_words
+from callbacks.probes.word_scores import score_words
 from glassbox.metrics import capacity
 from tests.loggers import Unseen
 from tests.planted_words import (

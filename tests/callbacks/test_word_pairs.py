@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.word_pairs import (
+from callbacks.probes.word_pairs import (
     choose_figure_task,
     encode_word_pairs,
     load_word_pairs,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.text_layers import check_layers, layers_of, taps_of_one_word
-from callbacks.word_scores import check_score, score_names, score_words
+from callbacks.probes.representations import check_layers, layers_of, taps_of_one_word
+from callbacks.probes.word_scores import check_score, score_names, score_words
 from glassbox.metrics import top_words
 from tests.planted_words import planted_data, small_classifier, text_trainer
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lightning_modules.checkpoints import LoadedModel, choose_tokenizer
+from glassbox.cli.checkpoints import LoadedModel, choose_tokenizer
 
 
 class Letters:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead
-from lightning_modules.generation import draw_tokens, generate
+from lightning_modules.gpt2.generate import draw_tokens, generate
 
 VOCAB, CONTEXT = 61, 12
 HEADS = [CrossEntropyHead, HarmonicHead]

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from datamodules.tokenizers import load_tokenizer
+from glassbox.cli.checkpoints import LoadedModel
+from glassbox.cli.commands.export import export
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead, LanguageModel
-from lightning_modules.checkpoints import LoadedModel
-from lightning_modules.huggingface import export
 
 transformers = pytest.importorskip("transformers")
 
@@ -48,7 +48,7 @@ def tokens(*shape: int) -> torch.Tensor:
 
 
 def load(folder: Path):
-    import lightning_modules.harmonic_gpt2  # noqa: F401 (registers the harmonic class)
+    import lightning_modules.gpt2.transformers_model  # noqa: F401 (registers the harmonic class)
 
     return transformers.AutoModelForCausalLM.from_pretrained(folder)
 
@@ -139,7 +139,10 @@ def test_harmonic_class_survives_its_own_save_and_load(tmp_path):
 
 
 def test_harmonic_class_from_a_config_starts_small_and_with_the_papers_exponent():
-    from lightning_modules.harmonic_gpt2 import HarmonicGPT2Config, HarmonicGPT2LMHeadModel
+    from lightning_modules.gpt2.transformers_model import (
+        HarmonicGPT2Config,
+        HarmonicGPT2LMHeadModel,
+    )
 
     config = HarmonicGPT2Config(
         vocab_size=61, n_embd=64, n_layer=1, n_head=2, n_positions=8, tie_word_embeddings=False,

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from datamodules.tokenizers import load_tokenizer
+from glassbox.cli.checkpoints import LoadedModel, load_language_model
+from glassbox.cli.commands.export import export
 from lightning_modules import (
     GPT2,
     CrossEntropyHead,
@@ -19,9 +21,7 @@ from lightning_modules import (
     LanguageModel,
     ToyTransformer,
 )
-from lightning_modules.checkpoints import LoadedModel, load_language_model
-from lightning_modules.huggingface import export
-from lightning_modules.pretrained import load_pretrained
+from lightning_modules.gpt2.hub_load import load_pretrained
 
 transformers = pytest.importorskip("transformers")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.tokenizers import load_tokenizer
-from lightning_modules.tokenizer_files import in_oniguruma, merged_pairs, write_tokenizer
+from lightning_modules.gpt2.hub_tokenizer import in_oniguruma, merged_pairs, write_tokenizer
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")

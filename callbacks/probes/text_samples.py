@@ -1,0 +1,172 @@
+"""TextSamples: what a language model writes while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from callbacks.probes.probe import is_fitting
+from callbacks.run.folder import run_folder
+
+
+class TextSamples(L.Callback):
+    """Continues prompts at validation, into TensorBoard and ``samples.txt`` in the run's folder.
+
+    The first rank writes, after the last validation hook that ranks share. Draws have a seed of
+    their own, the same every time, so that training is not changed by them and what changes from
+    one step to the next is the model. The module must have ``generate`` and the data module
+    ``encode``, ``decode`` and, for an empty prompt, ``end_of_text``.
+
+    Args:
+        prompts: Texts to continue; an empty one begins a new text.
+        every_n_validations: Do so at every so many validations, and when training ends.
+        num_samples: Continuations of each prompt.
+        num_tokens: Tokens of each.
+        temperature: Below 1 likely tokens become likelier, 0 always takes the likeliest.
+        top_k: Draw each token among so many of the likeliest; null draws among all.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: A number is out of range, or there is no prompt.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[str] = ("", "The city", "She said that"),
+        every_n_validations: int = 1,
+        num_samples: int = 1,
+        num_tokens: int = 64,
+        temperature: float = 0.8,
+        top_k: int | None = 200,
+        seed: int = 0,
+    ) -> None:
+        counts = {
+            "every_n_validations": every_n_validations,
+            "num_samples": num_samples,
+            "num_tokens": num_tokens,
+            "top_k": 1 if top_k is None else top_k,
+        }
+        for name, value in counts.items():
+            if value < 1:
+                raise ValueError(f"TextSamples: {name} is {value}; it must be at least 1")
+        if not 0 <= temperature < float("inf") or seed < 0:
+            raise ValueError(
+                f"TextSamples: temperature is {temperature} and seed is {seed}; the first must be "
+                f"0 (the likeliest token) or a positive number, the second not negative"
+            )
+        if isinstance(prompts, str) or not prompts:
+            raise ValueError(f"TextSamples: prompts is {prompts!r}; give a list of texts")
+        self.prompts = list(prompts)
+        self.every_n_validations = every_n_validations
+        self.num_samples, self.num_tokens = num_samples, num_tokens
+        self.options = {"temperature": temperature, "top_k": top_k, "seed": seed}
+        self._validations = 0
+        self._written_at: int | None = None
+        self._ids: list[list[int]] = []
+
+    @property
+    def state_key(self) -> str:
+        # A run may hold several, with other prompts say.
+        return self._generate_state_key(
+            prompts=self.prompts, num_samples=self.num_samples, tokens=self.num_tokens
+        )
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        owners = ((pl_module, ["generate"]), (data, ["encode", "decode"]))
+        for owner, names in owners:
+            if missing := [name for name in names if not hasattr(owner, name)]:
+                raise ValueError(
+                    f"TextSamples needs a language model and text: {type(owner).__name__} has no "
+                    f"{' and no '.join(missing)}; remove it from trainer.callbacks"
+                )
+        # Now, so that a tokenizer without its files is not missed only after an hour.
+        encoded = data.encode(self.prompts)
+        end = getattr(data, "end_of_text", None)
+        if end is None and not all(encoded):
+            raise ValueError(
+                f"TextSamples: an empty prompt begins with the end-of-text token, and "
+                f"{type(data).__name__} has no end_of_text; remove it from prompts"
+            )
+        self._ids = [ids or [end] for ids in encoded]
+        self._written_at = None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self._validations += is_fitting(trainer)
+        if not is_fitting(trainer) or self._validations % self.every_n_validations == 0:
+            self._write(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._written_at != trainer.global_step:
+            self._write(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many validations there were, so that a resumed run keeps the stride."""
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validations = state_dict["validations"]
+
+    def _write(self, trainer: L.Trainer, module: Any) -> None:
+        self._written_at = trainer.global_step
+        if not trainer.is_global_zero:
+            return
+        samples = {}
+        for prompt, ids in zip(self.prompts, self._ids, strict=True):
+            try:
+                samples[prompt] = self._continuations(trainer, module, prompt, ids)
+            except ValueError as error:
+                # A model that diverged. It says so itself, on all ranks; to stop on this one alone
+                # would leave the others waiting.
+                samples[prompt] = [f"({error})"]
+        folder = run_folder(trainer)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "samples.txt").open("a", encoding="utf-8", newline="") as file:
+                # Outside `fit` the trainer's step is 0, whatever the checkpoint's.
+                heading = f"step {trainer.global_step:,}" if is_fitting(trainer) else "validation"
+                file.write(_page(heading, samples))
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for i, (prompt, texts) in enumerate(samples.items()):
+                    page = f"prompt {prompt!r}\n\n" + "\n\n---\n\n".join(map(_as_code, texts))
+                    logger.experiment.add_text(f"samples/{i}", page, trainer.global_step)
+
+    def _continuations(
+        self, trainer: L.Trainer, module: Any, prompt: str, ids: list[int]
+    ) -> list[str]:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        end = getattr(data, "end_of_text", None)
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            tokens = module.generate(
+                torch.tensor([ids] * self.num_samples),
+                self.num_tokens,
+                stop_token=end,
+                **self.options,
+            )
+        texts = []
+        for row in tokens.tolist():
+            new = row[len(ids) :]
+            if end in new:
+                new = new[: new.index(end)]
+            texts.append(data.decode(ids + new if prompt else new))
+        return texts
+
+
+def _page(heading: str, samples: dict[str, list[str]]) -> str:
+    """The samples of one step, as they are appended to the file."""
+    parts = [f"=== {heading} ==="]
+    for prompt, texts in samples.items():
+        parts += [f"--- prompt {prompt!r}\n{text}" for text in texts]
+    return "\n\n".join(parts) + "\n\n"
+
+
+def _as_code(text: str) -> str:
+    """Markdown that shows the text as it is."""
+    return "\n".join(f"    {line}" for line in text.splitlines() or [""])

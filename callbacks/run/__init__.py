@@ -1,0 +1,1 @@
+"""Callbacks that keep a run: folder, checkpoints, resume, stop, progress, summary, throughput."""

@@ -1,0 +1,152 @@
+"""GPT-2 with a harmonic head as a model of transformers, which loads what `lightning export` wrote.
+
+Importing this file registers it:
+
+    import lightning_modules.gpt2.transformers_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained("exported-folder")
+
+It is the one file here that imports transformers at once, since its classes are transformers'
+classes; nothing else in Glassbox imports it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, GPT2Model
+from transformers.generation import GenerationMixin
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.models.gpt2.modeling_gpt2 import GPT2PreTrainedModel
+
+from lightning_modules.gpt2.hub_load import HARMONIC_TYPE
+from lightning_modules.heads import HarmonicHead
+
+
+class HarmonicGPT2Config(GPT2Config):
+    """GPT-2's config and the harmonic head's two numbers.
+
+    Attributes:
+        exponent: Harmonic exponent n on the distance; None means sqrt(n_embd).
+        eps: Added to every squared distance.
+    """
+
+    model_type = HARMONIC_TYPE
+    exponent: float | int | None = None
+    eps: float = 1e-10
+
+
+class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
+    """GPT-2 whose next token's probability falls as a power of the distance to the features.
+
+    ``logits`` are log-probabilities up to a constant, so that ``generate`` works as ever. Weights
+    have the names of ``GPT2LMHeadModel``.
+
+    Args:
+        config: Sizes, and the head's two numbers.
+    """
+
+    config_class = HarmonicGPT2Config
+    _tied_weights_keys = GPT2LMHeadModel._tied_weights_keys
+
+    def __init__(self, config: HarmonicGPT2Config) -> None:
+        super().__init__(config)
+        self.transformer = GPT2Model(config)
+        self.lm_head = HarmonicHead(config.n_embd, config.vocab_size, config.exponent, config.eps)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        return_dict: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Logits (B, T, V) of token ids (B, T), and the loss where there are labels.
+
+        Args:
+            input_ids: (B, T).
+            past_key_values: Keys and values of earlier tokens.
+            attention_mask: (B, T), 0 where a token is padding.
+            position_ids: (B, T).
+            inputs_embeds: (B, T, E), instead of ``input_ids``.
+            labels: (B, T), the ids themselves: they are moved by one here. -100 does not count.
+            use_cache: Return keys and values.
+            logits_to_keep: So many last positions get logits; 0 means all. Or their indices.
+            return_dict: False for a tuple.
+            num_items_in_batch: What the sum of losses is divided by, instead of the number of
+                labels; transformers' trainer gives it when it accumulates gradients.
+            **kwargs: For the transformer, such as ``output_hidden_states``.
+        """
+        outputs = self.transformer(
+            input_ids,
+            past_key_values=past_key_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            return_dict=True,
+            **kwargs,
+        )
+        features = outputs.last_hidden_state  # (B, T, E)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        loss = None
+        if labels is not None:
+            targets = labels[:, 1:].to(features.device)
+            loss = self.lm_head.loss(features[:, :-1], targets)
+            if num_items_in_batch is not None:
+                loss = loss * (targets != -100).sum() / num_items_in_batch
+        result = CausalLMOutputWithPast(
+            loss=loss,
+            logits=self.lm_head(features[:, kept]),
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+        as_dict = getattr(self.config, "return_dict", True) if return_dict is None else return_dict
+        return result if as_dict else result.to_tuple()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The harmonic head; its ``weight`` are the class centres, (V, E)."""
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the head by another harmonic one.
+
+        Raises:
+            ValueError: It is none: the logits would be inner products from then on.
+        """
+        if not isinstance(new_embeddings, HarmonicHead):
+            raise ValueError(
+                f"the output embeddings are a HarmonicHead, and {type(new_embeddings).__name__} "
+                f"is none; its vocabulary cannot be resized"
+            )
+        self.lm_head = new_embeddings
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """Not possible.
+
+        Raises:
+            ValueError: Always; transformers would put a linear layer in the head's place.
+        """
+        raise ValueError("the vocabulary of a HarmonicGPT2LMHeadModel cannot be resized")
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, HarmonicHead):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+
+
+AutoConfig.register(HARMONIC_TYPE, HarmonicGPT2Config, exist_ok=True)
+AutoModelForCausalLM.register(HarmonicGPT2Config, HarmonicGPT2LMHeadModel, exist_ok=True)
