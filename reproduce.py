@@ -35,7 +35,7 @@ from glassbox.reproduction.run_store import Store, Trained, identity_hash
 from glassbox.reproduction.study import Labels, Study, find_studies, load_studies, study_name
 from glassbox.reproduction.study import study_title as title_of
 from glassbox.reproduction.worker_pool import run_in_processes
-from lightning_modules.ensemble import UncompiledWarning
+from lightning_modules.ensemble.ensemble import UncompiledWarning
 
 STUDIES = Path(__file__).resolve().parent / "configs" / "reproduce"
 

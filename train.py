@@ -45,7 +45,7 @@ FUNCTIONS = {
 HANDED = {
     "load_model": "glassbox.cli.checkpoints.load_language_model",
     "choose_tokenizer": "glassbox.cli.checkpoints.choose_tokenizer",
-    "load_tokenizer": "datamodules.tokenizers.load_tokenizer",
+    "load_tokenizer": "datamodules.tokens.tokenizers.load_tokenizer",
 }
 
 OVERVIEW = """\

@@ -23,4 +23,27 @@ from callbacks.run.progress_bar import RunProgress
 from callbacks.run.summary import RunSummary
 from callbacks.run.throughput import Speed
 
-__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))
+__all__ = [
+    "Analogies",
+    "DecisionMap",
+    "EmbeddingGeometry",
+    "ExactResume",
+    "FeatureGeometry",
+    "Generalization",
+    "GracefulStop",
+    "ModelSelection",
+    "NeuronAllocation",
+    "Parallelograms",
+    "PhaseDiagram",
+    "PredictionTable",
+    "Probe",
+    "RunCheckpoint",
+    "RunProgress",
+    "RunSummary",
+    "Speed",
+    "TextSamples",
+    "WeightImages",
+    "WeightNorms",
+    "WordCapacity",
+    "WordDeletion",
+]

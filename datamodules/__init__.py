@@ -1,5 +1,6 @@
 """Data modules and the algorithmic tasks, by their short names."""
 
+from datamodules import tasks
 from datamodules.algorithmic import AlgorithmicData
 from datamodules.circular_features import CircularFeatures
 from datamodules.imdb import IMDB
@@ -10,4 +11,14 @@ from datamodules.sst2 import SST2
 from datamodules.tasks import *
 from datamodules.toy_points import ToyPoints
 
-__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))
+__all__ = [
+    "IMDB",
+    "MNIST",
+    "SST2",
+    "AlgorithmicData",
+    "CircularFeatures",
+    "OpenWebText",
+    "SparseFeatures",
+    "ToyPoints",
+]
+__all__ += tasks.__all__

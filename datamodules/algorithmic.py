@@ -9,10 +9,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from datamodules.batching import epoch_batches
-from datamodules.run_position import refuse_other_data
-from datamodules.splitting import Sampling, Split, split_examples
+from datamodules.common.order import epoch_batches
+from datamodules.common.run import refuse_other_data
 from datamodules.tasks import ModularAddition, Task
+from datamodules.tasks.splitting import Sampling, Split, split_examples
 
 # Settings that decide which examples a seed is trained on, and in which steps.
 _DECISIVE = ("sampling", "num_samples", "train_fraction", "batch_size", "keep_pairs_together")

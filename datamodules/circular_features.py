@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datamodules.drawn_features import DrawnFeatures
-from datamodules.feature_draws import circular_features
+from datamodules.features.base import DrawnFeatures
+from datamodules.features.draws import circular_features
 
 
 class CircularFeatures(DrawnFeatures):

@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datamodules.batching import SPLIT, generator
-from datamodules.labelled_texts import (
+from datamodules.common.order import SPLIT, generator
+from datamodules.texts.base import TextData, as_folder
+from datamodules.texts.cleaning import clean as cleaned
+from datamodules.texts.cleaning import separate_punctuation
+from datamodules.texts.encoding import Splits
+from datamodules.texts.reading import (
     LabelledTexts,
     find_file,
     load_labelled_texts,
     read_labelled_texts,
 )
-from datamodules.loaded_texts import Splits
-from datamodules.text_cleaning import clean as cleaned
-from datamodules.text_cleaning import separate_punctuation
-from datamodules.text_data import TextData, as_folder
 
 
 class IMDB(TextData):

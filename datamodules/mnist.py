@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from datamodules.algorithmic import EvaluationBatch
-from datamodules.batching import epoch_batches
-from datamodules.labelled_images import LabelledImages, load_labelled_images, read_labelled_images
-from datamodules.member_seeds import member_seeds
-from datamodules.run_position import refuse_other_data
-from datamodules.step_batches import GatheredBatches
-from datamodules.text_data import as_folder, choose
+from datamodules.common.member_batches import GatheredBatches
+from datamodules.common.order import epoch_batches
+from datamodules.common.run import member_seeds, refuse_other_data
+from datamodules.images.mnist_files import (
+    LabelledImages,
+    load_labelled_images,
+    read_labelled_images,
+)
+from datamodules.texts.base import as_folder, choose
 
 SCALINGS = ("unit", "standardized")
 

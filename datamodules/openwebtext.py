@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 
-from datamodules.batching import accumulation
-from datamodules.run_position import place, refuse_other_data, run_seed
-from datamodules.token_batches import HeldOutBatches, TrainingBatches
-from datamodules.tokenizers import Tokenizer, load_tokenizer
-from datamodules.tokens import Meta, TokenShards, check_ids, read_meta
+from datamodules.common.order import accumulation
+from datamodules.common.run import place, refuse_other_data, run_seed
+from datamodules.tokens.batches import HeldOutBatches, TrainingBatches
+from datamodules.tokens.shards import Meta, TokenShards, check_ids, read_meta
+from datamodules.tokens.tokenizers import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
-    from datamodules.prepare import Summary
+    from datamodules.tokens.prepare import Summary
 
 
 class OpenWebText(L.LightningDataModule):
@@ -107,8 +107,8 @@ class OpenWebText(L.LightningDataModule):
         Raises:
             ValueError: Text, tokenizer or folder cannot be used.
         """
-        from datamodules.documents import Documents, FileDocuments, HubDocuments
-        from datamodules.prepare import prepare
+        from datamodules.documents.sources import Documents, FileDocuments, HubDocuments
+        from datamodules.tokens.prepare import prepare
 
         source: Documents = (
             FileDocuments(self.files, self.text_field)

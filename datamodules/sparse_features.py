@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datamodules.drawn_features import DrawnFeatures
-from datamodules.feature_draws import Pairs, sparse_features_
-from datamodules.text_data import choose
+from datamodules.features.base import DrawnFeatures
+from datamodules.features.draws import Pairs, sparse_features_
+from datamodules.texts.base import choose
 
 PAIRS = ("none", "correlated", "anti-correlated")
 

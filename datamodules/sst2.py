@@ -7,7 +7,9 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from datamodules.labelled_texts import (
+from datamodules.texts.base import TextData, as_folder, choose
+from datamodules.texts.encoding import Splits
+from datamodules.texts.reading import (
     SUFFIXES,
     LabelledTexts,
     class_label,
@@ -16,8 +18,6 @@ from datamodules.labelled_texts import (
     read_labelled_texts,
     read_trees,
 )
-from datamodules.loaded_texts import Splits
-from datamodules.text_data import TextData, as_folder, choose
 
 VARIANTS = ("safr", "standard", "glue")
 FOLDERS = {"safr": "safr_sst2", "standard": "sst2", "glue": "glue_sst2"}

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from datamodules.algorithmic import EpochBatch, EvaluationBatch, EvaluationLoader
-from datamodules.member_seeds import member_seeds
-from datamodules.run_position import refuse_other_data
-from datamodules.text_data import choose
+from datamodules.common.run import member_seeds, refuse_other_data
+from datamodules.texts.base import choose
 
 # Harmonic-loss paper §3: toy cases 1 and 2, in the order of the authors' notebook.
 TOY_POINTS: dict[str, list[tuple[float, float]]] = {

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_modules.data_sizes import refuse_other_sizes
-from lightning_modules.ensemble import Ensemble
-from lightning_modules.many_members import ManyMembers
-from lightning_modules.member_share import member_range
+from lightning_modules.ensemble.ensemble import Ensemble
+from lightning_modules.ensemble.module import ManyMembers
+from lightning_modules.ensemble.sharding import member_range
 from lightning_modules.networks.toy_autoencoder import Kind, ToyAutoencoder
+from lightning_modules.training.specs import refuse_other_sizes
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "linear", "cosine")

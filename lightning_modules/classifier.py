@@ -12,17 +12,16 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_modules.data_sizes import refuse_other_sizes
-from lightning_modules.ensemble import Ensemble
+from lightning_modules.ensemble.ensemble import Ensemble
+from lightning_modules.ensemble.member import NetworkWithHead
+from lightning_modules.ensemble.metrics import MemberScores
+from lightning_modules.ensemble.module import ManyMembers
+from lightning_modules.ensemble.sharding import StepGroup, member_range, parameters_of, step_groups
 from lightning_modules.heads import HarmonicHead, LossHead
-from lightning_modules.heads.head import refuse_settings
-from lightning_modules.many_members import ManyMembers
-from lightning_modules.member_scores import MemberScores
-from lightning_modules.member_share import member_range
-from lightning_modules.networks import MLP, FeatureNetwork, NetworkWithHead
-from lightning_modules.optimization import apply_settings
-from lightning_modules.recipes import from_recipe, recipe
-from lightning_modules.step_groups import StepGroup, parameters_of, step_groups
+from lightning_modules.heads.base import refuse_settings
+from lightning_modules.networks import MLP, FeatureNetwork
+from lightning_modules.training.optim import apply_settings
+from lightning_modules.training.specs import from_recipe, recipe, refuse_other_sizes
 
 # Compiling takes 10 to 30 s and saves about 0.1 ms per seed and step (docs/performance.md), so it
 # pays from some 150,000 steps of one seed on.

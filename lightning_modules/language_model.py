@@ -13,20 +13,23 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric, SumMetric
 
-from lightning_modules.data_sizes import refuse_other_sizes
-from lightning_modules.divergence import DivergenceWatch
 from lightning_modules.gpt2.generate import generate
 from lightning_modules.gpt2.hub_load import load_pretrained
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.networks import GPT2
-from lightning_modules.optimization import (
+from lightning_modules.training.lightning_counters import (
+    count_in_steps,
+    last_step,
+    restore_position,
+)
+from lightning_modules.training.nonfinite import DivergenceWatch
+from lightning_modules.training.optim import (
     apply_settings,
     clip_gradients,
     parameter_groups,
     warmup_cosine,
 )
-from lightning_modules.recipes import from_recipe, recipe
-from lightning_modules.step_counting import count_in_steps, last_step, restore_position
+from lightning_modules.training.specs import from_recipe, recipe, refuse_other_sizes
 
 
 class LanguageModel(L.LightningModule):

@@ -13,14 +13,17 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_modules.data_sizes import refuse_other_sizes
-from lightning_modules.divergence import DivergenceWatch
 from lightning_modules.heads import CrossEntropyHead, LossHead
 from lightning_modules.networks import TextTransformer
-from lightning_modules.optimization import apply_settings, clip_gradients, parameter_groups
-from lightning_modules.recipes import from_recipe, recipe
 from lightning_modules.regularizers import Form, importance, information, interaction
-from lightning_modules.step_counting import count_in_steps, last_step, restore_position
+from lightning_modules.training.lightning_counters import (
+    count_in_steps,
+    last_step,
+    restore_position,
+)
+from lightning_modules.training.nonfinite import DivergenceWatch
+from lightning_modules.training.optim import apply_settings, clip_gradients, parameter_groups
+from lightning_modules.training.specs import from_recipe, recipe, refuse_other_sizes
 
 Batch = dict[str, Tensor]
 

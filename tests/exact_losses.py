@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.heads.fused import fused_cross_entropy, fused_harmonic
+from lightning_modules.heads.fused.losses import fused_cross_entropy, fused_harmonic
 
 WIDTH, CLASSES, TOKENS = 24, 90, 11
 EPS = 1e-10

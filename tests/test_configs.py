@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datamodules.batching import accumulation
-from datamodules.documents import FileDocuments
-from datamodules.prepare import prepare
-from datamodules.tokenizers import ByteTokenizer
+from datamodules.common.order import accumulation
+from datamodules.documents.sources import FileDocuments
+from datamodules.tokens.prepare import prepare
+from datamodules.tokens.tokenizers import ByteTokenizer
 from tests.idx_digits import write_digits
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))

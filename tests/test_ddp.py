@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from lightning_modules.member_scores import MemberScores
+from lightning_modules.ensemble.metrics import MemberScores
 
 
 def examples(count: int = 51) -> tuple[torch.Tensor, ...]:

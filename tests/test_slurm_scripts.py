@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datamodules.batching import accumulation
+from datamodules.common.order import accumulation
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "configs" / "slurm" / "reproduce.sbatch"

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Batch = dict[str, Tensor]
-
-
 class Deletion(NamedTuple):
     """Which words of every text are deleted: the floor(percent / 100 · n) highest of a score.
 

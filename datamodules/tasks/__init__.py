@@ -12,4 +12,12 @@ from datamodules.tasks.modular_addition import ModularAddition
 from datamodules.tasks.permutation_composition import PermutationComposition
 from datamodules.tasks.task import Task
 
-__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))
+__all__ = [
+    "EquivalenceClasses",
+    "Genealogy",
+    "GreaterThan",
+    "LatticeCompletion",
+    "ModularAddition",
+    "PermutationComposition",
+    "Task",
+]

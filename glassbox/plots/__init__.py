@@ -33,4 +33,36 @@ from glassbox.plots.weight_images import weight_images
 from glassbox.plots.weights_over_time import weights_over_time
 from glassbox.plots.word_heatmap import word_heatmap
 
-__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))
+__all__ = [
+    "DeletionCurve",
+    "LossCurve",
+    "RankedParallelograms",
+    "accuracy_curves",
+    "allocation_circle",
+    "capacity_bars",
+    "cumulative_explained_variance",
+    "decision_maps",
+    "deletion_curve",
+    "dimensionality_plot",
+    "embedding_grid",
+    "feature_vectors",
+    "first_features",
+    "generalization_scatter",
+    "gram_matrix",
+    "group_colors",
+    "house_style",
+    "loss_curves",
+    "model_colors",
+    "neuron_directions",
+    "new_figure",
+    "norms_and_biases",
+    "parallelogram_distributions",
+    "parallelogram_scatter",
+    "phase_diagram_plot",
+    "ranked_parallelograms",
+    "superposition_sheet",
+    "weight_frames",
+    "weight_images",
+    "weights_over_time",
+    "word_heatmap",
+]

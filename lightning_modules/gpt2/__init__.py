@@ -1,1 +1,1 @@
-"""gpt2."""
+"""GPT-2 beyond the network: generate, load and store weights, estimate memory."""

@@ -32,7 +32,7 @@ def write_tokenizer(tokenizer: Any, folder: Path, max_length: int) -> list[str]:
     """Write ``tokenizer.json`` and ``tokenizer_config.json``, and for GPT-2's its own two files.
 
     Args:
-        tokenizer: One of ``datamodules.tokenizers``: bytes, tiktoken's, or from files.
+        tokenizer: One of ``datamodules.tokens.tokenizers``: bytes, tiktoken's, or from files.
         folder: Where to write; it exists.
         max_length: Longest context of the model.
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.heads.fused import fused_cross_entropy
-from lightning_modules.heads.head import LossHead
+from lightning_modules.heads.base import LossHead
+from lightning_modules.heads.fused.losses import fused_cross_entropy
 
 
 class CrossEntropyHead(LossHead):

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_modules.heads.base import LossHead, log_odds
 from lightning_modules.heads.cross_entropy import CrossEntropyHead
-from lightning_modules.heads.head import LossHead, log_odds
-from lightning_modules.heads.objective_head import LogitObjectiveHead
+from lightning_modules.heads.objective import LogitObjectiveHead
 
 # Below e to this, 1 - p_c is taken for 0. A number, since 0 times infinity is none.
 _LOG_LEAST = -1e4

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.heads.fused import fused_harmonic
-from lightning_modules.heads.head import LossHead, masked_mean
+from lightning_modules.heads.base import LossHead, masked_mean
+from lightning_modules.heads.fused.losses import fused_harmonic
 
 # Up to this many weights, of features no wider than this, every difference x - w is formed: exact,
 # and at such sizes as fast as a matrix product. Above, (tokens, classes, width) would not fit, or

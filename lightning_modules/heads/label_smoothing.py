@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_modules.heads.base import LossHead, log_odds
 from lightning_modules.heads.cross_entropy import CrossEntropyHead
-from lightning_modules.heads.head import LossHead, log_odds
-from lightning_modules.heads.objective_head import LogitObjectiveHead
+from lightning_modules.heads.objective import LogitObjectiveHead
 
 
 class LabelSmoothingHead(LogitObjectiveHead):

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lightning_modules.heads.base import LossHead
 from lightning_modules.heads.cross_entropy import CrossEntropyHead
-from lightning_modules.heads.head import LossHead
-from lightning_modules.heads.objective_head import LogitObjectiveHead
+from lightning_modules.heads.objective import LogitObjectiveHead
 
 
 class SmoothHingeHead(LogitObjectiveHead):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.heads.head import LossHead
+from lightning_modules.heads.base import LossHead
 
 
 class SphericalSoftmaxHead(LossHead):

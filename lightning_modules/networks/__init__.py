@@ -2,13 +2,23 @@
 
 from lightning_modules.networks.feature_network import FeatureNetwork
 from lightning_modules.networks.gpt2 import GPT2
-from lightning_modules.networks.linear import PixelMLP, Pixels
 from lightning_modules.networks.mlp import MLP
-from lightning_modules.networks.network_with_head import NetworkWithHead
 from lightning_modules.networks.seeded_dropout import SeededDropout
 from lightning_modules.networks.text_transformer import TextTransformer
 from lightning_modules.networks.toy_autoencoder import ToyAutoencoder
 from lightning_modules.networks.toy_transformer import ToyTransformer
-from lightning_modules.networks.vmask import VariationalWordMask
+from lightning_modules.networks.vectors import PixelMLP, Pixels
+from lightning_modules.networks.word_mask import VariationalWordMask
 
-__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))
+__all__ = [
+    "GPT2",
+    "MLP",
+    "FeatureNetwork",
+    "PixelMLP",
+    "Pixels",
+    "SeededDropout",
+    "TextTransformer",
+    "ToyAutoencoder",
+    "ToyTransformer",
+    "VariationalWordMask",
+]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.networks.feature_network import FeatureNetwork
-from lightning_modules.networks.vmask import VariationalWordMask
+from lightning_modules.networks.word_mask import VariationalWordMask
 
 
 class TextTransformer(FeatureNetwork):

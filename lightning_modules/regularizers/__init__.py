@@ -1,7 +1,7 @@
 """Regularisers: plain functions from tensors to a scalar."""
 
+from lightning_modules.regularizers._checks import Form
 from lightning_modules.regularizers.embedding_norm import column_rms
-from lightning_modules.regularizers.forms import Form
 from lightning_modules.regularizers.importance import importance
 from lightning_modules.regularizers.information import information
 from lightning_modules.regularizers.interaction import interaction

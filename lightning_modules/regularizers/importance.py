@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_modules.regularizers.forms import Form, check_form, check_mask, in_float32
+from lightning_modules.regularizers._checks import Form, check_form, check_mask, in_float32
 
 
 def importance(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_modules.regularizers.forms import check_mask, in_float32
+from lightning_modules.regularizers._checks import check_mask, in_float32
 
 
 def information(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lightning_modules.regularizers.forms import Form, check_form, check_mask, in_float32
+from lightning_modules.regularizers._checks import Form, check_form, check_mask, in_float32
 
 # So many weights at a time stay in a core's cache: 1.8 times as fast at T = 256 with 8 heads.
 _CACHED = 1 << 20

@@ -50,7 +50,7 @@ from lightning_modules import (
     LanguageModel,
     ToyTransformer,
 )
-from lightning_modules.optimization import parameter_groups
+from lightning_modules.training.optim import parameter_groups
 
 VOCABULARY, WARM_UP = 50257, 3
 HEADS: dict[str, Any] = {"cross-entropy": CrossEntropyHead, "harmonic": HarmonicHead}
@@ -280,7 +280,7 @@ def seeds_step(options: Any, network: Any, mode: str) -> float:
         **QUIET,
     )
     data = AlgorithmicData(ModularAddition(31))
-    with mock.patch("lightning_modules.ensemble.torch.compile", chosen):
+    with mock.patch("lightning_modules.ensemble.ensemble.torch.compile", chosen):
         trainer.fit(model, datamodule=data)
     skip = len(stamps) // 2
     epochs = len(stamps) - 1 - skip

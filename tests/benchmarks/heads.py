@@ -26,7 +26,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lightning_modules.heads.fused import fused_cross_entropy, fused_harmonic
+from lightning_modules.heads.fused.losses import fused_cross_entropy, fused_harmonic
 
 WIDTH, ROWS, CLASSES = 768, 50304, 50257
 EPS = 1e-10

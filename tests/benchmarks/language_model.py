@@ -31,11 +31,11 @@ import numpy as np
 import torch
 
 import train
-from datamodules.token_batches import token_batch
-from datamodules.tokens import TokenShards
+from datamodules.tokens.batches import token_batch
+from datamodules.tokens.shards import TokenShards
 from lightning_modules import GPT2, HarmonicHead
 from lightning_modules.language_model import LanguageModel
-from lightning_modules.optimization import parameter_groups
+from lightning_modules.training.optim import parameter_groups
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "gpt2_cpu.yaml"
 WARM_UP, BATCH, BLOCK = 5, 16, 256

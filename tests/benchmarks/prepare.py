@@ -25,9 +25,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from datamodules.documents import FileDocuments
-from datamodules.prepare import Summary, prepare
-from datamodules.tokenizers import TiktokenTokenizer, Tokenizer, load_tokenizer
+from datamodules.documents.sources import FileDocuments
+from datamodules.tokens.prepare import Summary, prepare
+from datamodules.tokens.tokenizers import TiktokenTokenizer, Tokenizer, load_tokenizer
 
 
 def plain_loop(tokenizer: Tokenizer, texts: list[str]) -> float:

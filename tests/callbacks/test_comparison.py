@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from datamodules import OpenWebText
-from datamodules.tokenizers import load_tokenizer
+from datamodules.tokens.tokenizers import load_tokenizer
 from glassbox.cli.checkpoints import choose_tokenizer
 from glassbox.cli.commands.compare import compare
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead, LanguageModel

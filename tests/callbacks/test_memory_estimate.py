@@ -19,7 +19,7 @@ from lightning_modules.gpt2.memory_estimate import (
     head_bytes,
     memory_parts,
 )
-from lightning_modules.heads import chunks
+from lightning_modules.heads.fused import chunks
 
 
 def model_of(layers, heads, width, length, vocabulary, head=HarmonicHead) -> LanguageModel:

@@ -13,7 +13,7 @@ from lightning_modules.heads import (
     SphericalSoftmaxHead,
     SupervisedContrastiveHead,
 )
-from lightning_modules.heads.objective_head import LogitObjectiveHead
+from lightning_modules.heads.objective import LogitObjectiveHead
 from tests.every_head import (
     CLASSES,
     DOCUMENTED,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from datamodules import documents, encoding_run
-from datamodules.documents import FileDocuments
+from datamodules.documents import sources as documents
+from datamodules.documents.sources import FileDocuments
+from datamodules.tokens import prepare as encoding_run
 from tests.prepared_corpus import corpus
 
 

@@ -8,7 +8,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules import AlgorithmicData, EquivalenceClasses, Genealogy, ModularAddition
 from datamodules.algorithmic import EpochLoader, evaluation_batch
-from datamodules.splitting import Split, split_examples
+from datamodules.tasks.splitting import Split, split_examples
 
 
 def ready(*arguments, **options):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.batching import (
+from datamodules.common.order import (
     ORDER,
     SPLIT,
     accumulation,

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from datamodules import document_files, documents
-from datamodules.documents import FileDocuments, HubDocuments, Piece
-from datamodules.long_lines import text_of_line
+from datamodules.documents import files as document_files
+from datamodules.documents import sources as documents
+from datamodules.documents.long_lines import text_of_line
+from datamodules.documents.sources import FileDocuments, HubDocuments, Piece
 
 TEXTS = ["first one", "zweites Stück", "", "日本語 😀", 'with "quotes" \\ and\nlines']
 

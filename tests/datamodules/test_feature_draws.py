@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import feature_draws
-from datamodules.feature_draws import (
+from datamodules.features import draws as feature_draws
+from datamodules.features.draws import (
     FRESH,
     HELD_OUT,
     FreshDraws,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.labelled_texts import find_file, read_labelled_texts, read_trees
+from datamodules.texts.reading import find_file, read_labelled_texts, read_trees
 
 ROWS = [('"Quoted" and it \'s good', 1), ("é \x85 odd … \u2028 ends", 0), ('one " mark', 1)]
 

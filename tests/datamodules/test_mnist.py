@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules import MNIST
-from datamodules.batching import epoch_order
+from datamodules.common.order import epoch_order
 from tests.idx_digits import NAMES, digits, idx_bytes, write_digits
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mnist"

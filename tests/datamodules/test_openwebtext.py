@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from datamodules import OpenWebText
-from datamodules.documents import FileDocuments
-from datamodules.prepare import prepare
-from datamodules.tokenizers import ByteTokenizer
+from datamodules.documents.sources import FileDocuments
+from datamodules.tokens.prepare import prepare
+from datamodules.tokens.tokenizers import ByteTokenizer
 
 
 @pytest.fixture

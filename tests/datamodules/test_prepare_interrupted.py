@@ -8,16 +8,18 @@ import signal
 
 import pytest
 
-from datamodules import encoding_run
-from datamodules.prepare import prepare
-from datamodules.tokenizers import ByteTokenizer
+from datamodules.tokens import prepare as encoding_run
+from datamodules.tokens.prepare import prepare
+from datamodules.tokens.tokenizers import ByteTokenizer
 from tests.prepared_corpus import contents, run
 
 KILLED = """
 import os, signal, sys
-from datamodules import documents, encoding_run, shard_writer
-from datamodules.prepare import prepare
-from datamodules.tokenizers import ByteTokenizer
+from datamodules.documents import sources as documents
+from datamodules.tokens import prepare as encoding_run
+from datamodules.tokens import writer as shard_writer
+from datamodules.tokens.prepare import prepare
+from datamodules.tokens.tokenizers import ByteTokenizer
 
 documents.PIECE, encoding_run.BATCH, encoding_run.CHECKPOINT = 100, 150, 700
 encoding_run.HASHED = 40
@@ -122,9 +124,9 @@ def test_errors_of_the_disk_name_the_file_and_a_later_run_goes_on(tmp_path, sour
     """A limit on the size of files stands for a disk that is full."""
     script = """
         import resource, sys
-        from datamodules.documents import FileDocuments
-        from datamodules.prepare import prepare
-        from datamodules.tokenizers import ByteTokenizer
+        from datamodules.documents.sources import FileDocuments
+        from datamodules.tokens.prepare import prepare
+        from datamodules.tokens.tokenizers import ByteTokenizer
         resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
         try:
             prepare(FileDocuments(sys.argv[1]), sys.argv[2], ByteTokenizer(), 0.2)

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from datamodules.documents import FileDocuments
-from datamodules.prepare import prepare
-from datamodules.tokenizers import ByteTokenizer
+from datamodules.documents.sources import FileDocuments
+from datamodules.tokens.prepare import prepare
+from datamodules.tokens.tokenizers import ByteTokenizer
 from tests.prepared_corpus import corpus
 
 

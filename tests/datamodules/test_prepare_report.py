@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from datamodules import encoding_run
-from datamodules.prepare import prepare
-from datamodules.tokenizers import ByteTokenizer
-from datamodules.tokens import TokenShards
+from datamodules.tokens import prepare as encoding_run
+from datamodules.tokens.prepare import prepare
+from datamodules.tokens.shards import TokenShards
+from datamodules.tokens.tokenizers import ByteTokenizer
 
 
 def test_an_identical_finished_one_is_left_alone(tmp_path, source):

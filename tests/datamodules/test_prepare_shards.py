@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from datamodules import documents, encoding_run
-from datamodules.documents import FileDocuments
-from datamodules.prepare import prepare
-from datamodules.tokenizers import ByteTokenizer, load_tokenizer
-from datamodules.tokens import TokenShards, check_ids, verify
+from datamodules.documents import sources as documents
+from datamodules.documents.sources import FileDocuments
+from datamodules.tokens import prepare as encoding_run
+from datamodules.tokens.prepare import prepare
+from datamodules.tokens.shards import TokenShards, check_ids, verify
+from datamodules.tokens.tokenizers import ByteTokenizer, load_tokenizer
 from tests.prepared_corpus import contents, corpus, run, tokens_of
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -118,9 +119,9 @@ def test_memory_does_not_grow_with_a_long_document(tmp_path):
     """Above that of the imports; the line held as a whole would take 40 MB nine times."""
     script = """
         import sys
-        from datamodules.documents import FileDocuments
-        from datamodules.prepare import prepare
-        from datamodules.tokenizers import ByteTokenizer
+        from datamodules.documents.sources import FileDocuments
+        from datamodules.tokens.prepare import prepare
+        from datamodules.tokens.tokenizers import ByteTokenizer
         def peak():  # getrusage's would begin with the memory of the parent process
             return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
         before = peak()

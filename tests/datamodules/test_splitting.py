@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.splitting import split_examples
 from datamodules.tasks import (
     EquivalenceClasses,
     Genealogy,
@@ -15,6 +14,7 @@ from datamodules.tasks import (
     ModularAddition,
     PermutationComposition,
 )
+from datamodules.tasks.splitting import split_examples
 
 SIZES = [
     (ModularAddition(), 768, 193),

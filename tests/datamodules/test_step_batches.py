@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 
-from datamodules.step_batches import GatheredBatches
+from datamodules.common.member_batches import GatheredBatches
 
 
 def gathered(steps=5, members=4, batch=6, size=30, seed=0):

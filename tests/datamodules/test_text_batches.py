@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.encoded_texts import EncodedTexts
-from datamodules.text_batches import (
+from datamodules.texts.batches import (
     NOT_COUNTED,
     HeldOutTextBatches,
     NumberedTextBatches,
@@ -17,8 +16,9 @@ from datamodules.text_batches import (
     padding_share,
     text_batch,
 )
-from datamodules.tokenizers import ByteTokenizer
-from datamodules.vocabulary import SubwordVocabulary, WordVocabulary
+from datamodules.texts.encoding import EncodedTexts
+from datamodules.texts.vocabulary import SubwordVocabulary, WordVocabulary
+from datamodules.tokens.tokenizers import ByteTokenizer
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(1, 30, 103)
@@ -143,7 +143,7 @@ def test_batches_are_runs_of_windows_sorted_by_length():
 
 
 def test_without_buckets_batches_are_the_plain_permutation():
-    from datamodules.batching import epoch_order
+    from datamodules.common.order import epoch_order
 
     for bucketing in (0, 1):
         order = np.concatenate(bucketed_batches(LENGTHS, 5, 1, 8, bucketing))

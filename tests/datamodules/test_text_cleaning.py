@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from datamodules.text_cleaning import clean, separate_punctuation
+from datamodules.texts.cleaning import clean, separate_punctuation
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.token_batches import HeldOutBatches, TrainingBatches, token_batch
-from datamodules.tokens import TokenShards
+from datamodules.tokens.batches import HeldOutBatches, TrainingBatches, token_batch
+from datamodules.tokens.shards import TokenShards
 
 BLOCK = 16
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.tokenizers import TiktokenTokenizer, load_tokenizer
+from datamodules.tokens.tokenizers import TiktokenTokenizer, load_tokenizer
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 TEXTS = [

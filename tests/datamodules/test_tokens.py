@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules import tokens
-from datamodules.shard_meta import Meta, Shard, SplitMeta, token_dtype
-from datamodules.tokens import TokenShards, check_ids, read_meta, verify
+from datamodules.tokens import shards as tokens
+from datamodules.tokens.meta import Meta, Shard, SplitMeta, token_dtype
+from datamodules.tokens.shards import TokenShards, check_ids, read_meta, verify
 
 
 def write_shards(

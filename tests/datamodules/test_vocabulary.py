@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from datamodules.encoded_texts import EncodedTexts
-from datamodules.tokenizers import ByteTokenizer
-from datamodules.vocabulary import UNK, SubwordVocabulary, WordVocabulary
+from datamodules.texts.encoding import EncodedTexts
+from datamodules.texts.vocabulary import UNK, SubwordVocabulary, WordVocabulary
+from datamodules.tokens.tokenizers import ByteTokenizer
 
 TEXTS = ["a film a film", "A good film", "the bad the film", "good"]
 

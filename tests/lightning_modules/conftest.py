@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_modules.heads import chunks
+from lightning_modules.heads.fused import chunks
 from tests.exact_losses import FLOATS
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datamodules import AlgorithmicData, ModularAddition
-from datamodules.batching import epoch_batches
+from datamodules.common.order import epoch_batches
 from lightning_modules import (
     MLP,
     CrossEntropyHead,
@@ -15,7 +15,7 @@ from lightning_modules import (
     NetworkWithHead,
     ToyTransformer,
 )
-from lightning_modules.ensemble import compiled_or_eager
+from lightning_modules.ensemble.ensemble import compiled_or_eager
 
 SEEDS = [3, 52, 7]
 HARMONIC = partial(HarmonicHead, exponent=2, eps=1e-4)

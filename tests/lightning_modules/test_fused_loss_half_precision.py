@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_modules.heads.fused import fused_cross_entropy
+from lightning_modules.heads.fused.losses import fused_cross_entropy
 from tests.exact_losses import (
     assert_close,
     bias_of,

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_modules.heads import chunks, fused
+from lightning_modules.heads.fused import chunks
+from lightning_modules.heads.fused import losses as fused
 from tests.exact_losses import (
     CLASSES,
     FLOATS,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_modules.heads.fused import fused_cross_entropy
+from lightning_modules.heads.fused.losses import fused_cross_entropy
 from tests.exact_losses import (
     CLASSES,
     assert_close,

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datamodules.batching import epoch_order
+from datamodules.common.order import epoch_order
 from lightning_modules import CrossEntropyHead, HarmonicHead, LanguageModel
 from tests.language_model_runs import (
     BATCH,

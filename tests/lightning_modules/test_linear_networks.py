@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from datamodules import MNIST
-from datamodules.batching import epoch_order
+from datamodules.common.order import epoch_order
 from lightning_modules import MLP, Classifier, CrossEntropyHead, HarmonicHead
-from lightning_modules.networks.linear import PixelMLP, Pixels
+from lightning_modules.networks.vectors import PixelMLP, Pixels
 from tests.idx_digits import digits, write_digits
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_modules.member_scores import MemberScores
+from lightning_modules.ensemble.metrics import MemberScores
 
 KEYS = {
     "train/loss",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_modules import MLP, Ensemble, HarmonicHead, NetworkWithHead, ToyTransformer
-from lightning_modules.member_share import MemberShare, member_range, rank_optimizer_state
+from lightning_modules.ensemble.sharding import MemberShare, member_range, rank_optimizer_state
 
 
 def build(network=MLP) -> NetworkWithHead:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead
-from lightning_modules.optimization import (
+from lightning_modules.training.optim import (
     change_settings,
     clip_gradients,
     parameter_groups,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.tokenizers import load_tokenizer
+from datamodules.tokens.tokenizers import load_tokenizer
 from glassbox.cli.checkpoints import LoadedModel, load_language_model
 from glassbox.cli.commands.export import export
 from lightning_modules import (

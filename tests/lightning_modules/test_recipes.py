@@ -13,7 +13,7 @@ from lightning_modules import (
     SoftNearestNeighbourHead,
     SphericalSoftmaxHead,
 )
-from lightning_modules.recipes import from_recipe, recipe
+from lightning_modules.training.specs import from_recipe, recipe
 
 FACTORIES = [
     CrossEntropyHead,

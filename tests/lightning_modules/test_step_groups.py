@@ -93,7 +93,7 @@ def test_run_with_step_groups_resumes_to_the_same_bits(tmp_path):
 def test_large_ensemble_is_the_same_as_its_members_in_chunks(monkeypatch):
     results = []
     for at_a_time in (2, 100):
-        monkeypatch.setattr("lightning_modules.ensemble._AT_A_TIME", at_a_time)
+        monkeypatch.setattr("lightning_modules.ensemble.ensemble._AT_A_TIME", at_a_time)
         model = Classifier(MLP, HarmonicHead, seeds=[1, 2, 3, 4, 5])
         fit(model, data_of("distinct", 0.8), epochs=3)
         results.append(torch.cat([p.flatten() for p in model.parameters()]))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.tokenizers import load_tokenizer
+from datamodules.tokens.tokenizers import load_tokenizer
 from lightning_modules.gpt2.hub_tokenizer import in_oniguruma, merged_pairs, write_tokenizer
 
 transformers = pytest.importorskip("transformers")

@@ -1,1 +1,1 @@
-"""commands."""
+"""One file for each command that is not Lightning's own."""

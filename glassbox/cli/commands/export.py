@@ -47,7 +47,7 @@ def export(
         output: Folder to write; it must not exist yet, or be empty.
         tokenizer: Tokenizer of the data; null takes the one that the checkpoint names.
         load_model: ``glassbox.cli.checkpoints.load_language_model``.
-        load_tokenizer: ``datamodules.tokenizers.load_tokenizer``.
+        load_tokenizer: ``datamodules.tokens.tokenizers.load_tokenizer``.
 
     Returns:
         What was written, and how to load it.

@@ -17,4 +17,17 @@ from glassbox.reproduction.figures.sweep import sweep
 from glassbox.reproduction.figures.toy_points import toy_points
 from glassbox.reproduction.figures.weight_images import weight_images_by_head
 
-__all__ = sorted(n for n, v in vars().items() if getattr(v, "__module__", "").startswith(__name__))
+__all__ = [
+    "by_category",
+    "case_study",
+    "coset_null",
+    "data_efficiency",
+    "deletion_curves",
+    "embeddings_by_model",
+    "explained_variance_by_model",
+    "exponents",
+    "generalization_by_model",
+    "sweep",
+    "toy_points",
+    "weight_images_by_head",
+]

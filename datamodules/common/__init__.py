@@ -1,0 +1,1 @@
+"""What every data module needs: order, rank and seeds, options, member batches."""

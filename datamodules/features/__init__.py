@@ -1,0 +1,1 @@
+"""Random features, drawn anew at every step."""

@@ -1,0 +1,1 @@
+"""Labeled texts: read, clean, encode, batch."""

@@ -1,0 +1,1 @@
+"""Token shards: tokenize, write, check, read, batch."""

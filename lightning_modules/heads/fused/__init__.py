@@ -1,0 +1,1 @@
+"""Losses over large vocabularies that never store tokens × vocabulary logits."""

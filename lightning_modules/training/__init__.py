@@ -1,0 +1,1 @@
+"""What LightningModules share: optimizer, specs, non-finite monitor, Lightning's counters."""
