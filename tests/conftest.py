@@ -60,7 +60,7 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def lightning_command(in_root: Path, tmp_path: Path) -> Callable[..., Path]:
     """Run `lightning ...` in this process, into a temporary folder; returns the run's folder."""
-    from train import main
+    from glassbox.cli.main import main
 
     def call(*arguments: str) -> Path:
         main([*arguments, "--trainer.default_root_dir", str(tmp_path / "runs")])
@@ -170,7 +170,7 @@ def reproduce(tmp_path, monkeypatch, capsys) -> Callable[..., str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
 
-    from train import main
+    from glassbox.cli.main import main
 
     def call(*arguments: str | Path, code: int | None = None) -> str:
         capsys.readouterr()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from train import main
+from glassbox.cli.main import main
 
 CONFIG = ("--config", "configs/gpt2_cpu.yaml")
 TINY = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from train import main
+from glassbox.cli.main import main
 
 CONFIG = "configs/gpt2_openwebtext_harmonic.yaml"
 # 480 windows of 16 bytes at a time, and a network that is built at once.

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from train import main
+from glassbox.cli.main import main
 
 TINY = ("--trainer.max_epochs", "2", "--model.num_seeds", "2", "--data.num_samples", "80")
 QUICK = ("fit", "--config", "configs/quickstart.yaml", *TINY)

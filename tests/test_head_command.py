@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from datamodules import AlgorithmicData
+from glassbox.cli.main import main
 from lightning_modules import (
     MLP,
     Classifier,
@@ -22,7 +23,6 @@ from lightning_modules import (
     SphericalSoftmaxHead,
     SupervisedContrastiveHead,
 )
-from train import main
 
 QUICK = ("check", "--config", "configs/quickstart.yaml")
 FOCAL = ("--model.head", "FocalHead", "--model.head.geometry", "HarmonicHead")

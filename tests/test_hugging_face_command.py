@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from train import main
+from glassbox.cli.main import main
 
 transformers = pytest.importorskip("transformers")
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 import yaml
 
+from glassbox.cli.main import main
 from tests.language_model_command import prepare, sentence, with_data, write_texts
-from train import main
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glassbox.cli.main import main
 from tests.language_model_command import prepare, sentence, with_data, write_texts
-from train import main
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from glassbox.cli.main import main
 from lightning_modules import Classifier, LanguageModel
-from train import main
 
 FEW_PROBES = ("--trainer.callbacks", "[{class_path: WeightNorms}]")  # figures take seconds
 LM = (

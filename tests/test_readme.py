@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from glassbox.cli.function_commands import FUNCTIONS, SUBCOMMANDS, function_settings
+from glassbox.cli.main import main
 from tests.idx_digits import write_digits
-from train import FUNCTIONS, SUBCOMMANDS, function_settings, main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from train import main
+from glassbox.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 COMPILED = {"trainer.max_epochs": 2, "data.num_samples": 40, "model.compile": "always"}
@@ -43,7 +43,7 @@ def test_tells_of_a_run_that_trains_uncompiled(small_study, tmp_path, monkeypatc
 @pytest.mark.slow
 def test_compiles_under_an_only_with_quotes(small_study, tmp_path):
     study = small_study(settings=[{"when": {}, "set": COMPILED}])
-    code = "import sys; from train import main; main(sys.argv[1:])"
+    code = "import sys; from glassbox.cli.main import main; main(sys.argv[1:])"
     done = subprocess.run(
         [sys.executable, "-c", code, "reproduce", study, "--only", ONLY, "--jobs", "2"],
         cwd=tmp_path,

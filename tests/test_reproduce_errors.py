@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-import reproduce as runner
+from glassbox.cli.commands import reproduce as runner
 
 FIGURE: dict[str, Any] = {"name": "own", "draw": "figures_of_mine.draw"}
 RUNS_FOLDER = Path("runs/reproduce")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from train import main
+from glassbox.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 WIDTHS = (10, 20, 30, 40)  # each a run of its own, of two protocols and two seeds
@@ -50,7 +50,7 @@ def start(tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
     started = []
 
     def popen(*arguments: str | Path) -> subprocess.Popen:
-        code = "import sys; from train import main; main(sys.argv[1:])"
+        code = "import sys; from glassbox.cli.main import main; main(sys.argv[1:])"
         process = subprocess.Popen(
             [sys.executable, "-c", code, "reproduce", *map(str, arguments)],
             cwd=tmp_path,

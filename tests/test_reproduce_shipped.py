@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from glassbox.cli.main import main
 from tests.idx_digits import write_digits
-from train import main
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "configs" / "reproduce"

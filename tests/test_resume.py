@@ -252,7 +252,7 @@ KILLED = """
 import os, signal, sys
 import torch
 from lightning_modules import LanguageModel
-from train import main
+from glassbox.cli.main import main
 
 what, count = sys.argv[1], int(sys.argv[2])
 step, save = LanguageModel.training_step, torch.save
@@ -305,7 +305,7 @@ def versions(root: Path) -> list[Path]:
 
 @pytest.mark.parametrize("what", ["step", "save"])
 def test_kill_9_and_the_same_command_with_ckpt_path_last(tokens, in_root, tmp_path, capsys, what):
-    from train import main
+    from glassbox.cli.main import main
 
     main(command(tokens, tmp_path / "straight"))
     (whole,) = versions(tmp_path / "straight")

@@ -90,7 +90,7 @@ def tell_rank(rank: int, port: int) -> dict[str, str]:
 
 def command_on_two(folder: Path, *arguments: str) -> tuple[Any, str]:
     """Exit code and output of this rank's `lightning fit`."""
-    from train import main
+    from glassbox.cli.main import main
 
     out, code = io.StringIO(), 0
     with contextlib.redirect_stdout(out):

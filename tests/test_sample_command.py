@@ -17,8 +17,8 @@ import torch
 
 from glassbox.cli.checkpoints import LoadedModel, load_language_model
 from glassbox.cli.commands.sample import sample
+from glassbox.cli.main import main
 from lightning_modules import GPT2, LanguageModel
-from train import main
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = (

@@ -16,7 +16,7 @@ PROGRAM = """
 import os, sys, time
 from pathlib import Path
 from lightning_modules import Classifier
-from train import main
+from glassbox.cli.main import main
 
 step, count = Classifier.training_step, 0
 

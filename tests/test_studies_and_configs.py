@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import reproduce
+from glassbox.cli.commands import reproduce
 from glassbox.reproduction.grouping import identity_of
 from glassbox.reproduction.study import load_studies
 

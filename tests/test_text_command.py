@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from train import main
+from glassbox.cli.main import main
 
 SMALL = (
     "--model.network.width", "32", "--model.network.feedforward_dim", "64",

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from train import main
+from glassbox.cli.main import main
 
 pytestmark = pytest.mark.ddp
 ROOT = Path(__file__).parent.parent

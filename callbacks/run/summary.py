@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import os
@@ -20,8 +19,7 @@ from callbacks.run.folder import run_folder
 from callbacks.run.summary_table import closing_table
 from callbacks.sweep import differing_settings
 from glassbox.metrics.quantiles import quantile_with_never
-
-_PACKAGES = ("glassbox", "torch", "lightning", "torchmetrics", "numpy")
+from glassbox.versions import package_versions
 
 
 class RunSummary(L.Callback):
@@ -97,7 +95,7 @@ class RunSummary(L.Callback):
             "seeds": list(getattr(module, "seeds", [])),
             **({"member_settings": differing} if differing else {}),
             "metrics": metrics,
-            "versions": versions(),
+            "versions": package_versions(),
             "wall_time_seconds": seconds,
             "steps_per_second": steps / seconds if seconds else None,
         }
@@ -120,17 +118,6 @@ def as_list(values: Tensor | list[str]) -> list[float | None] | list[str]:
     if not isinstance(values, Tensor):
         return list(values)
     return [value if math.isfinite(value) else None for value in values.flatten().tolist()]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on; packages that are not installed are left out."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -6,9 +6,16 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable
+from typing import Any
 
 # Packages whose classes are known by their short names.
 PACKAGES = ("lightning_modules", "datamodules", "callbacks")
+
+
+def import_object(path: str) -> Any:
+    """Import an object by its dotted path, such as ``glassbox.metrics.circularity``."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def class_called(name: str) -> type | None:
@@ -58,3 +65,40 @@ def classes_that_fit(wanted: type) -> list[str]:
         for name, value in exported.items()
         if isinstance(value, type) and issubclass(value, wanted) and not inspect.isabstract(value)
     ]
+
+
+def known_classes(key: str) -> list[str]:
+    """Short class names that fit a key such as model.head."""
+    import callbacks
+    import datamodules
+    import lightning_modules
+
+    package, base = {
+        "model": (lightning_modules, "LightningModule"),
+        "data": (datamodules, "LightningDataModule"),
+        "head": (lightning_modules, "LossHead"),
+        "geometry": (lightning_modules, "LossHead"),
+        "network": (lightning_modules, "FeatureNetwork"),
+        "task": (datamodules, "Task"),
+    }.get(key.rpartition(".")[2], (callbacks, "Callback"))
+    exported = {name: getattr(package, name) for name in package.__all__}
+    classes = {name: value for name, value in exported.items() if isinstance(value, type)}
+    excluded = {base, "Probe", "Ensemble", "NetworkWithHead"}
+    return [
+        name
+        for name, cls in classes.items()
+        if name not in excluded and base in {parent.__name__ for parent in cls.__mro__}
+    ]
+
+
+def known_keys(command: str) -> list[str]:
+    """Keys of the command line that belong to no exchangeable class."""
+    from glassbox.cli.function_commands import FUNCTIONS
+
+    if command in FUNCTIONS:
+        return list(inspect.signature(import_object(FUNCTIONS[command])).parameters)
+    from lightning import Trainer
+
+    trainer = [f"trainer.{name}" for name in inspect.signature(Trainer.__init__).parameters]
+    ours = ["model", "data", "checkpoint", "progress", "summary"]
+    return [*trainer, *ours, "seed_everything", "ckpt_path", "config", "print_config"]

@@ -11,11 +11,16 @@ import re
 import traceback
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from glassbox.cli.class_lookup import class_called, classes_that_fit, wanted_class
 
 # Class names that fit a key such as model.head; keys of the command line.
 KnownClasses = Callable[[str], Sequence[str]]
+
+
+class UsageError(Exception):
+    """Something that the user typed and can mend; the message is the whole sentence."""
 
 
 def user_sentence(
@@ -84,9 +89,9 @@ def _raised_by_us(error: Exception) -> bool:
     """Whether the innermost frame is Glassbox's, or Lightning's check of trainer settings."""
     frames = traceback.extract_tb(error.__traceback__)
     place = os.path.abspath(frames[-1].filename) if frames else ""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = Path(__file__).resolve().parents[2]
     first = os.path.relpath(place, root).split(os.sep)[0]
-    ours = ("lightning_modules", "datamodules", "callbacks", "train.py", "reproduce.py")
+    ours = ("glassbox", "lightning_modules", "datamodules", "callbacks")
     return first in ours or "lightning/pytorch/trainer/" in place
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from callbacks.run.summary import versions
 from glassbox.reproduction.files import write_text
 from glassbox.reproduction.run_store import identity_hash
 from glassbox.reproduction.seeds_csv import FORMAT
 from glassbox.reproduction.study import Study
+from glassbox.versions import package_versions
 
 Identities = dict[str, dict[str, Any]]  # a point's labels as text -> what it is run with
 
@@ -134,7 +134,7 @@ def write_origin(
     """Keep what is compared before a report is replaced, and the versions that wrote it."""
     content = {**origin, "networks": networks, "points": _hashes(identities)}
     content["seeds_csv"] = FORMAT
-    content |= {"versions": versions()}
+    content |= {"versions": package_versions()}
     write_text(folder / "study.json", json.dumps(content, indent=1) + "\n")
 
 

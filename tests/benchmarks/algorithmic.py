@@ -120,9 +120,8 @@ def authors_loop(model_name: str, seed: int, epochs: int, warm_up: int = 2) -> f
 
 def glassbox_run(model_name: str, num_seeds: int, epochs: int, folder: str) -> tuple[float, float]:
     """Seconds per optimizer step and seed of the command line's path, and seconds to compile."""
-    import train
+    from glassbox.cli import lightning_cli
 
-    train.command_line_class()  # imports Lightning, which sets its log levels
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -144,7 +143,7 @@ def glassbox_run(model_name: str, num_seeds: int, epochs: int, folder: str) -> t
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):
-        steps = train.run(arguments).datamodule.steps_per_epoch
+        steps = lightning_cli.run(arguments).datamodule.steps_per_epoch
     fit_start, *starts = stamps
     span = epochs - 1 - WARM_UP
     span -= span % STRIDE if span > STRIDE else 0  # probes as often as in a long run

@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
-import train
 from datamodules.tokens.batches import token_batch
 from datamodules.tokens.shards import TokenShards
+from glassbox.cli import lightning_cli
 from lightning_modules import GPT2, HarmonicHead
 from lightning_modules.language_model import LanguageModel
 from lightning_modules.training.optim import parameter_groups
@@ -58,7 +58,7 @@ def step_ends(arguments: str) -> list[float]:
         contextlib.redirect_stderr(io.StringIO()),
     ):
         common = f"--trainer.limit_val_batches 0 --trainer.default_root_dir {folder}"
-        train.run(f"fit --config {CONFIG} {arguments} {common}".split())
+        lightning_cli.run(f"fit --config {CONFIG} {arguments} {common}".split())
     return ends
 
 

@@ -60,9 +60,8 @@ def glassbox_run(
     batch_size: int, num_seeds: int, epochs: int, steps: int, folder: str
 ) -> tuple[float, float]:
     """Seconds per optimizer step and model of the command line's path, and seconds to compile."""
-    import train
+    from glassbox.cli import lightning_cli
 
-    train.command_line_class()  # imports Lightning, which sets its log levels
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     torch.compiler.reset()
@@ -87,7 +86,7 @@ def glassbox_run(
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):
-        train.run(arguments)
+        lightning_cli.run(arguments)
     fit_start, *starts = stamps
     spans = [later - earlier for earlier, later in pairwise(starts[1:])]
     epoch = statistics.median(spans)

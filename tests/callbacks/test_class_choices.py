@@ -2,7 +2,7 @@
 
 import pytest
 
-import train
+from glassbox.cli import lightning_cli
 from glassbox.cli.argv import spell_classes
 
 MNIST = "configs/mnist_harmonic.yaml"
@@ -10,7 +10,7 @@ ADDITION = "configs/modular_addition.yaml"
 
 
 def resolved(*words):
-    cli = train.run(["resolve", *words])
+    cli = lightning_cli.run(["resolve", *words])
     return cli.config.fit.model.init_args
 
 
@@ -53,7 +53,7 @@ def test_a_class_that_the_config_names_keeps_what_the_config_sets(in_root):
 
 def test_a_class_within_the_data_has_its_own_defaults(in_root):
     words = ["resolve", "--config", ADDITION, "--data.task", "EquivalenceClasses"]
-    data = train.run(words).config.fit.data.init_args
+    data = lightning_cli.run(words).config.fit.data.init_args
     from datamodules import EquivalenceClasses
 
     assert data.task.init_args.modulus == EquivalenceClasses().modulus

@@ -17,8 +17,8 @@ from datamodules import OpenWebText
 from datamodules.tokens.tokenizers import load_tokenizer
 from glassbox.cli.checkpoints import choose_tokenizer
 from glassbox.cli.commands.compare import compare
+from glassbox.cli.main import main
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead, LanguageModel
-from train import main
 
 
 class Loaded(NamedTuple):

@@ -3,7 +3,7 @@
 import pytest
 from jsonargparse import ArgumentParser
 
-import train
+from glassbox.cli import lightning_cli
 from glassbox.cli.argv import spell_nulls
 
 CONFIG = "configs/modular_addition.yaml"
@@ -75,5 +75,5 @@ def test_other_words_are_left_as_they_are(words):
 
 def test_the_command_line_takes_null_for_the_exponent_of_a_head(in_root):
     words = ["resolve", "--config", CONFIG, "--model.head.exponent", "null"]
-    head = train.run(words).config.fit.model.init_args.head
+    head = lightning_cli.run(words).config.fit.model.init_args.head
     assert head.class_path.endswith("HarmonicHead") and head.init_args.exponent is None

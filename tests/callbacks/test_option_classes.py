@@ -11,9 +11,9 @@ from datamodules import SST2
 from datamodules.tasks import Task
 from glassbox.cli.class_lookup import class_called, classes_that_fit, wanted_class
 from glassbox.cli.error_messages import user_sentence
+from glassbox.cli.main import main
 from lightning_modules import GPT2, MLP, FeatureNetwork, LossHead, TextTransformer
 from tests.planted_words import planted_data, small_classifier, text_trainer, write_planted
-from train import main
 
 
 class Owner:
