@@ -15,16 +15,19 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.helpers.paths import ROOT
+
 # The models here are tiny: a second thread costs more in waiting than it brings, above all on a
 # machine that is shared. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # What tests share and import checks as well: where it fails, pytest tells the values.
 pytest.register_assert_rewrite(
-    "tests.exact_losses", "tests.language_model_command", "tests.speed_clock"
+    "tests.helpers.exact_losses",
+    "tests.helpers.language_model_command",
+    "tests.helpers.speed_clock",
 )
 
-ROOT = Path(__file__).parent.parent
 
 # A module of figure functions of a user's own.
 FIGURES = """
@@ -214,7 +217,7 @@ def spawn_ranks() -> Callable[..., None]:
     """
     from torch import multiprocessing
 
-    from tests.ranks import run_and_part
+    from tests.helpers.ranks import run_and_part
 
     def spawn(function: Callable[..., None], ranks: int, *arguments: Any) -> None:
         with socket.socket() as free:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers.paths import ROOT
+
 HEAVY = {"matplotlib", "sklearn", "scipy", "transformers", "datasets", "tiktoken", "pandas"}
 PLAIN = [
     "lightning_modules/heads",

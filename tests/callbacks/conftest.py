@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.planted_words import planted_data, small_classifier, text_trainer, write_planted
+from tests.helpers.planted_words import planted_data, small_classifier, text_trainer, write_planted
 
 
 class Trained(NamedTuple):

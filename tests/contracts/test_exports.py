@@ -17,8 +17,8 @@ import lightning_modules.networks
 import lightning_modules.regularizers
 from datamodules.tasks import Task
 from lightning_modules import FeatureNetwork, LossHead
-from tests.every_head import HEADS
-from tests.package_files import classes, defined, file_of, last_classes, modules, names
+from tests.helpers.every_head import HEADS
+from tests.helpers.package_files import classes, defined, file_of, last_classes, modules, names
 
 HEAD_PACKAGES = (lightning_modules.heads, lightning_modules)
 # How classes of a kind are found, and every package that must know them by name.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import functional_call, grad, vmap
 
-from tests.every_head import CLASSES, build, each_head, examples, loss_and_gradients
+from tests.helpers.every_head import CLASSES, build, each_head, examples, loss_and_gradients
 
 # ---- bfloat16 ------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from lightning_modules.heads import (
     SupervisedContrastiveHead,
 )
 from lightning_modules.heads.objective import LogitObjectiveHead
-from tests.every_head import (
+from tests.helpers.every_head import (
     CLASSES,
     DOCUMENTED,
     WIDTH,

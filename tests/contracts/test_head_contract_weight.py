@@ -7,7 +7,15 @@ import torch
 
 from lightning_modules import MLP, NetworkWithHead
 from lightning_modules.heads import CrossEntropyHead, HarmonicHead, LossHead
-from tests.every_head import CLASSES, HEADS, WIDTH, build, each_head, examples, loss_and_gradients
+from tests.helpers.every_head import (
+    CLASSES,
+    HEADS,
+    WIDTH,
+    build,
+    each_head,
+    examples,
+    loss_and_gradients,
+)
 
 # ---- sizes and start -----------------------------------------------------------------------------
 

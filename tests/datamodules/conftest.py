@@ -10,7 +10,7 @@ import pytest
 from datamodules.documents import sources as documents
 from datamodules.documents.sources import FileDocuments
 from datamodules.tokens import prepare as encoding_run
-from tests.prepared_corpus import corpus
+from tests.helpers.prepared_corpus import corpus
 
 
 @pytest.fixture

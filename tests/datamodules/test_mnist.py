@@ -1,7 +1,6 @@
 """MNIST: where it is read from, what a batch holds, and what is refused."""
 
 import gzip
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,9 +10,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules import MNIST
 from datamodules.common.order import epoch_order
-from tests.idx_digits import NAMES, digits, idx_bytes, write_digits
+from tests.helpers.idx_digits import NAMES, digits, idx_bytes, write_digits
+from tests.helpers.paths import DATA
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mnist"
+SHARED = DATA / "mnist"
 
 
 def ready(folder, **options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_modules.heads.fused import chunks
-from tests.exact_losses import FLOATS
+from tests.helpers.exact_losses import FLOATS
 
 
 @pytest.fixture

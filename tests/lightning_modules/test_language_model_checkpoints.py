@@ -10,7 +10,7 @@ import torch
 
 from callbacks import RunCheckpoint
 from lightning_modules import CrossEntropyHead, HarmonicHead, LanguageModel
-from tests.language_model_runs import (
+from tests.helpers.language_model_runs import (
     BLOCK,
     Losses,
     checkpoints,

@@ -11,7 +11,7 @@ import torch
 
 from callbacks import RunCheckpoint
 from lightning_modules import LanguageModel
-from tests.language_model_runs import expected_warnings, make_data, make_model, make_trainer
+from tests.helpers.language_model_runs import expected_warnings, make_data, make_model, make_trainer
 
 pytestmark = expected_warnings
 

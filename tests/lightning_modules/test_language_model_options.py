@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules import CrossEntropyHead, HarmonicHead, LanguageModel
-from tests.language_model_runs import (
+from tests.helpers.language_model_runs import (
     BLOCK,
     TINY,
     expected_warnings,

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import GracefulStop
 from lightning_modules import LanguageModel
-from tests.language_model_runs import (
+from tests.helpers.language_model_runs import (
     Losses,
     checkpoints,
     expected_warnings,

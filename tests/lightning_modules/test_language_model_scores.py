@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers import CSVLogger
 
-from tests.language_model_runs import (
+from tests.helpers.language_model_runs import (
     BLOCK,
     TINY,
     Losses,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from datamodules.common.order import epoch_order
 from lightning_modules import CrossEntropyHead, HarmonicHead, LanguageModel
-from tests.language_model_runs import (
+from tests.helpers.language_model_runs import (
     BATCH,
     BLOCK,
     Losses,

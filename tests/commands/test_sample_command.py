@@ -1,0 +1,243 @@
+"""`lightning sample`, and a run that writes samples, as a user meets them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+
+from glassbox.cli.checkpoints import LoadedModel, load_language_model
+from glassbox.cli.commands.sample import sample
+from glassbox.cli.main import main
+from lightning_modules import GPT2, LanguageModel
+from tests.helpers.paths import ROOT
+
+OPTIONS = (
+    "--config", "configs/gpt2_cpu.yaml", "--data.tokenizer", "bytes", "--data.block_size", "16",
+    "--data.val_fraction", "0.2", "--data.global_batch_size", "4", "--data.micro_batch_size", "2",
+    "--model.network.num_layers", "1", "--model.network.num_heads", "1",
+    "--model.network.width", "16", "--model.learning_rate", "1e-2", "--model.warmup_steps", "2",
+    "--trainer.max_steps", "4", "--trainer.val_check_interval", "2",
+    "--trainer.callbacks",
+    "[{class_path: TextSamples, init_args: {prompts: [text, ''], num_tokens: 10}}]",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["HarmonicHead", "CrossEntropyHead"])
+def run(request, tmp_path_factory) -> Path:
+    """The folder of a short run with samples, of each head."""
+    folder = tmp_path_factory.mktemp(request.param)
+    rows = [json.dumps({"text": f"text {i} is about {i % 7} and {i % 5}"}) for i in range(60)]
+    (folder / "some.jsonl").write_text("\n".join(rows))
+    data = ("--data.data_dir", str(folder / "tokens"), "--model.head", request.param)
+    out = io.StringIO()
+    with contextlib.chdir(ROOT), redirect_stdout(out), redirect_stderr(out):
+        with pytest.raises(SystemExit):
+            main(["prepare", *OPTIONS, *data, "--data.files", str(folder / "some.jsonl")])
+        main(["fit", *OPTIONS, *data, "--trainer.default_root_dir", str(folder / "runs")])
+    (made,) = folder.glob("runs/*/*")
+    return made
+
+
+def checkpoint(run: Path) -> str:
+    return str(run / "checkpoints" / "last.ckpt")
+
+
+def said(capsys, run: Path, *arguments: str) -> str:
+    main(["sample", "--checkpoint", checkpoint(run), *arguments])
+    return capsys.readouterr().out
+
+
+def refusal(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", *arguments])
+    assert stop.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_it_prints_the_prompt_and_what_the_model_writes_behind_it(capsys, run):
+    text = said(capsys, run, "--prompt", "text 5", "--num_tokens", "30")
+    model, tokenizer = load_language_model(checkpoint(run))
+    assert tokenizer == "bytes"
+    prompt = list(b"text 5")
+    options = {"temperature": 0.8, "top_k": 200, "seed": 0, "stop_token": 256}
+    (row,) = model.generate(torch.tensor([prompt]), 30, **options).tolist()
+    new = row[6:]
+    new = new[: new.index(256)] if 256 in new else new
+    assert text == "text 5" + bytes(new).decode(errors="replace") + "\n"
+    assert len(new) > 5
+
+
+def test_the_same_seed_gives_the_same_text_and_another_one_another(capsys, run):
+    texts = [said(capsys, run, "--prompt", "te", "--seed", seed) for seed in ("1", "1", "2")]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_temperature_0_needs_no_seed_and_top_k_1_is_the_same(capsys, run):
+    options = ("--prompt", "te", "--num_tokens", "20")
+    greedy = said(capsys, run, *options, "--temperature", "0")
+    assert greedy == said(capsys, run, *options, "--temperature", "0", "--seed", "9")
+    assert greedy == said(capsys, run, *options, "--top_k", "1", "--seed", "4")
+    assert said(capsys, run, *options, "--top_k", "null") != greedy
+
+
+def test_several_samples_stand_below_headings(capsys, run):
+    text = said(capsys, run, "--prompt", "te", "--num_samples", "3", "--num_tokens", "40")
+    parts = text.split("=== sample ")
+    assert parts[0] == "" and len(parts) == 4
+    bodies = set()
+    for i, part in enumerate(parts[1:], 1):
+        heading, _, body = part.partition("\n")
+        assert heading == f"{i} of 3 ===" and body.startswith("te")
+        bodies.add(body.rstrip("\n"))
+    assert len(bodies) == 3
+
+
+def test_it_writes_on_past_the_longest_context(capsys, run):
+    long = said(capsys, run, "--prompt", "x" * 50, "--num_tokens", "60", "--temperature", "0")
+    assert long.startswith("x" * 50) and len(long) > 50
+
+
+def test_a_run_with_text_samples_appends_them_to_a_file(run):
+    text = (run / "samples.txt").read_text()
+    assert text.count("=== step ") == 2 and "=== step 2 ===" in text and "=== step 4 ===" in text
+    assert text.count("--- prompt 'text'\ntext") == 2 and text.count("--- prompt ''\n") == 2
+
+
+# ---- which tokenizer, where a text begins and ends -----------------------------------------------
+
+
+class Words:
+    """A tokenizer of single letters; asked for under any name."""
+
+    def __init__(self, vocab_size: int = 30, end_of_text: int = 29) -> None:
+        self.vocab_size, self.end_of_text = vocab_size, end_of_text
+        self.asked: list[str] = []
+
+    def __call__(self, name: str) -> Words:
+        self.asked.append(name)
+        return self
+
+    def encode_batch(self, texts):
+        return [np.array([ord(letter) - ord("a") for letter in text]) for text in texts]
+
+    def decode(self, ids):
+        return "".join("<end>" if i == self.end_of_text else chr(i + ord("a")) for i in ids)
+
+
+class Fixed:
+    """A model that goes on with the same tokens whatever comes before."""
+
+    def __init__(self, vocab_size: int = 30, goes_on: tuple[int, ...] = (1, 2, 29, 29)) -> None:
+        self.head = SimpleNamespace(num_classes=vocab_size)
+        self.goes_on = goes_on
+
+    def generate(self, tokens, num_new, **options):
+        self.given, self.options = tokens, options
+        new = torch.tensor(self.goes_on[:num_new]).expand(len(tokens), -1)
+        return torch.cat([tokens, new], dim=1)
+
+
+def call(model: Fixed | None = None, words: Words | None = None, trained_with="its", **options):
+    model, words = model or Fixed(), words or Words()
+    loaded = lambda path: LoadedModel(model, trained_with)  # noqa: E731
+    return sample("some.ckpt", load_model=loaded, load_tokenizer=words, **options)
+
+
+def test_a_text_ends_where_the_model_ends_it():
+    model = Fixed()
+    assert call(model, prompt="aa", num_tokens=4) == "aabc"
+    assert model.options["stop_token"] == 29
+    assert call(prompt="aa", num_tokens=2) == "aabc"
+
+
+def test_an_empty_prompt_begins_behind_the_end_of_text_token_which_is_not_shown():
+    model = Fixed()
+    assert call(model, prompt="", num_tokens=4, num_samples=2).count("bc") == 2
+    assert model.given.tolist() == [[29], [29]]
+    assert "<end>" not in call(prompt="", num_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "trained_with", "vocab_size", "expected"),
+    [
+        (None, "its", 30, "its"),
+        ("mine", "its", 30, "mine"),
+        (None, None, 50257, "gpt2"),  # checkpoints that were written before they said it
+        ("mine", None, 50257, "mine"),
+    ],
+)
+def test_the_tokenizer_is_the_one_named_or_the_run_s_or_gpt2(
+    asked, trained_with, vocab_size, expected
+):
+    words = Words(vocab_size)
+    call(Fixed(vocab_size), words, trained_with, prompt="a", tokenizer=asked)
+    assert words.asked[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "trained_with", "options", "part"),
+    [
+        (Fixed(40), Words(40), None, {}, "which tokenizer made its 40 tokens.*--tokenizer"),
+        (Fixed(40), Words(30), "its", {}, "its has 30 tokens and the model 40.*--tokenizer"),
+        (Fixed(20), Words(30), "its", {}, "its has 30 tokens and the model 20.*--tokenizer"),
+        (Fixed(20), Words(30), None, {"tokenizer": "mine"}, "mine has 30 tokens and the model 20"),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_the_model_is_refused(
+    model, words, trained_with, options, part
+):
+    with pytest.raises(ValueError, match=part):
+        call(model, words, trained_with, **{"prompt": "az", **options})
+
+
+# ---- one sentence for every mistake --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--temperature", "-1"), "temperature is -1"),
+        (("--top_k", "0"), "top_k is 0; it must be at least 1, or null"),
+        (("--num_tokens", "0"), "num_tokens is 0"),
+        (("--num_samples", "0"), "num_samples is 0"),
+        (("--seed", "-1"), "seed is -1"),
+        ((), "there is no checkpoint nowhere.ckpt"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(in_root, capsys, arguments, part):
+    # The options are looked at before the checkpoint, which takes long to read.
+    assert part in refusal(capsys, "--checkpoint", "nowhere.ckpt", *arguments)
+
+
+def test_the_wrong_tokenizer_gets_one_sentence(tmp_path, capsys):
+    path = str(tmp_path / "other.ckpt")
+    small = partial(GPT2, num_layers=1, num_heads=1, width=8)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer.strategy.connect(LanguageModel(small, vocab_size=300, num_tokens=8))
+    trainer.save_checkpoint(path)
+    line = refusal(capsys, "--checkpoint", path)
+    assert "which tokenizer made its 300 tokens" in line
+    line = refusal(capsys, "--checkpoint", path, "--tokenizer", "bytes")
+    assert "the tokenizer bytes has 257 tokens and the model 300" in line
+
+
+def test_help_describes_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for name in ("checkpoint", "prompt", "num_tokens", "temperature", "top_k", "seed", "tokenizer"):
+        assert f"--{name}" in text
+    assert "load_model" not in text and "load_tokenizer" not in text
+    assert "the same seed gives the same text" in " ".join(text.split())

@@ -1,0 +1,181 @@
+"""Exported tokenizers encode as the ones that they were written from."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from datamodules.tokens.tokenizers import load_tokenizer
+from lightning_modules.gpt2.hub_tokenizer import in_oniguruma, merged_pairs, write_tokenizer
+from tests.helpers.paths import DATA
+
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+END = "<|endoftext|>"
+ODD = [
+    "",
+    " ",
+    "   \n\n \t x  y",
+    "it's we'LL they'd've I'm ''s 's",
+    "Naïve café, e\u0301 ﬁ ½² 日本語 한국어 हिन्दी עברית",
+    "🙂👩‍👩‍👧 \x00\x1f\x7f\xa0\u2003\u2028\ufeff end ",
+    "12345 1,234.5 x2 \r\n\r\n  indented\n",
+    "line \n next  \n\nlast   ",
+    "[SEP] </s> <|endoftex|>",
+]
+
+
+def noise(count: int) -> list[str]:
+    """Random texts of letters, spaces, marks and anything else."""
+    rng = random.Random(0)
+    alphabet = "aeinrst  \n\t''.,09é日🙂\u0301\u00a0"
+    return ["".join(rng.choices(alphabet, k=30)) for _ in range(count)]
+
+
+def written(name: str, folder: Path):
+    """A tokenizer of ours, and what AutoTokenizer makes of its files."""
+    tokenizer = load_tokenizer(name)
+    folder.mkdir()
+    files = write_tokenizer(tokenizer, folder, max_length=64)
+    assert sorted(files) == sorted(path.name for path in folder.iterdir())
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    return tokenizer, transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def check(tokenizer, theirs, texts) -> None:
+    """Same ids, same text back, same end of text; and our own reader gets the same."""
+    for text, ids in zip(texts, tokenizer.encode_batch(texts), strict=True):
+        assert theirs.encode(text, add_special_tokens=False) == ids.tolist(), text
+        assert theirs.decode(ids.tolist()) == tokenizer.decode(ids), text
+    assert theirs.eos_token_id == theirs.bos_token_id == tokenizer.end_of_text
+    assert (
+        theirs.encode(f"a{theirs.eos_token}", add_special_tokens=False)[-1] == theirs.eos_token_id
+    )
+    assert theirs.model_max_length == 64
+
+
+def small_ranks(path: Path) -> str:
+    """A file of ranks: 256 bytes, and what is merged when the most frequent pairs are.
+
+    The texts are not cut into words, so that where they are cut later shows in the ids.
+    """
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    texts = [[bytes([byte]) for byte in text.encode()] for text in [*ODD, *noise(40), *noise(40)]]
+    for _ in range(250):
+        pairs = Counter(pair for text in texts for pair in pairwise(text))
+        left, right = max(pairs, key=lambda pair: (pairs[pair], pair))
+        ranks[left + right] = len(ranks)
+        for text in texts:
+            i = 0
+            while i < len(text) - 1:
+                if text[i] + text[i + 1] == left + right:
+                    text[i : i + 2] = [left + right]
+                i += 1
+    lines = [base64.b64encode(token) + f" {rank}".encode() for token, rank in ranks.items()]
+    path.write_bytes(b"\n".join(lines))
+    return str(path)
+
+
+def test_bytes_stay_bytes(tmp_path):
+    tokenizer, theirs = written("bytes", tmp_path / "out")
+    check(tokenizer, theirs, [*ODD, *noise(50)])
+    assert theirs.encode("é") == list("é".encode()) and len(theirs) == 257
+
+
+def test_a_tokenizer_file_is_copied_as_it_is(tmp_path):
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE())
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["</s>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inner.train_from_iterator([*ODD, *noise(50)], trainer)
+    inner.save(str(tmp_path / "mine.json"))
+    tokenizer, theirs = written(str(tmp_path / "mine.json"), tmp_path / "out")
+    check(tokenizer, theirs, [text for text in [*ODD, *noise(50)] if "</s>" not in text])
+    copy = (tmp_path / "out" / "tokenizer.json").read_bytes()
+    assert copy == (tmp_path / "mine.json").read_bytes()
+
+
+def test_ranks_with_gpt2s_words(tmp_path):
+    tokenizer, theirs = written(small_ranks(tmp_path / "mine.tiktoken"), tmp_path / "out")
+    assert any(max(ids) > 256 for ids in tokenizer.encode_batch(ODD) if len(ids))
+    check(tokenizer, theirs, [*ODD, *noise(200)])
+    assert theirs.encode(f"a{END}b") == [97, tokenizer.end_of_text, 98]
+    assert {"vocab.json", "merges.txt"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    for name in ("GPT2TokenizerFast", "GPT2Tokenizer"):
+        again = getattr(transformers, name).from_pretrained(tmp_path / "out")
+        assert [again.encode(text) for text in ODD] == [theirs.encode(text) for text in ODD]
+
+
+@pytest.mark.parametrize("name", ["cl100k_base", "o200k_base"])
+def test_ranks_with_the_words_of_later_encodings(tmp_path, name):
+    tokenizer, theirs = written(small_ranks(tmp_path / f"{name}.tiktoken"), tmp_path / "out")
+    assert tokenizer.end_of_text > 100_000  # far behind the ranks
+    check(tokenizer, theirs, [*ODD, *noise(200)])
+    plain = written(small_ranks(tmp_path / "plain.tiktoken"), tmp_path / "plain")[1]
+    assert any(theirs.encode(text) != plain.encode(text) for text in noise(200))
+
+
+def test_vocabulary_and_merges_without_a_tokenizer_json(tmp_path):
+    written(small_ranks(tmp_path / "mine.tiktoken"), tmp_path / "first")
+    pair = tmp_path / "pair"
+    pair.mkdir()
+    for name in ("vocab.json", "merges.txt"):
+        (pair / name).write_bytes((tmp_path / "first" / name).read_bytes())
+    tokenizer, theirs = written(str(pair), tmp_path / "out")
+    check(tokenizer, theirs, [*ODD, *noise(50)])
+
+
+def test_our_reader_gets_the_same_ids_from_an_exported_folder(tmp_path):
+    for name in ("bytes", small_ranks(tmp_path / "mine.tiktoken")):
+        folder = tmp_path / f"out{len(name)}"
+        tokenizer, _ = written(name, folder)
+        again = load_tokenizer(str(folder))
+        assert again.end_of_text == tokenizer.end_of_text
+        for one, two in zip(again.encode_batch(ODD), tokenizer.encode_batch(ODD), strict=True):
+            assert one.tolist() == two.tolist()
+
+
+def test_pairs_are_those_that_a_token_is_merged_from_by_rank():
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    ranks |= {b"bc": 256, b"ab": 257, b"abc": 258, b"xyz": 259}
+    # abc: bc goes first, so that it is a + bc and not ab + c; xyz is never merged.
+    assert merged_pairs(ranks) == [(b"b", b"c"), (b"a", b"b"), (b"a", b"bc")]
+
+
+def test_a_word_that_no_pairs_lead_to_is_still_one_token(tmp_path):
+    ranks = [bytes([byte]) for byte in range(256)] + [b"xyz"]
+    lines = (base64.b64encode(token) + f" {rank}".encode() for rank, token in enumerate(ranks))
+    (tmp_path / "mine.tiktoken").write_bytes(b"\n".join(lines))
+    tokenizer, theirs = written(str(tmp_path / "mine.tiktoken"), tmp_path / "out")
+    assert tokenizer.encode_batch(["xyz"])[0].tolist() == theirs.encode("xyz") == [256]
+
+
+def test_possessive_signs_and_line_ends_are_translated():
+    assert (
+        in_oniguruma(r"\p{L}++|\p{N}{1,3}+|\s++$|[a]*+|x?+") == r"\p{L}+|\p{N}{1,3}|\s+\z|[a]*|x?"
+    )
+
+
+def test_gpt2s_own_encoding_is_openais_file_for_file(tmp_path, monkeypatch):
+    cache = DATA / "tiktoken"
+    if not cache.is_dir():
+        pytest.skip("no ../shared/data")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(cache))
+    tokenizer, theirs = written("gpt2", tmp_path / "out")
+    check(tokenizer, theirs, [*ODD, *noise(200)])
+    originals = cache.parent / "gpt2_tokenizer"
+    assert (tmp_path / "out" / "merges.txt").read_bytes() == (originals / "merges.txt").read_bytes()
+    vocabulary = json.loads((tmp_path / "out" / "vocab.json").read_text())
+    assert vocabulary == json.loads((originals / "vocab.json").read_text())

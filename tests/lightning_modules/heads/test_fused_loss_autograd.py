@@ -1,0 +1,127 @@
+"""The fused losses as part of a graph: scaled, accumulated, frozen, of any layout, and once."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_modules.heads.fused.losses import fused_cross_entropy
+from tests.helpers.exact_losses import (
+    WIDTH,
+    assert_close,
+    bias_of,
+    cloud,
+    each_loss,
+    evaluate,
+    exact_by_name,
+    exact_cross_entropy,
+    loss_by_name,
+    reference,
+    relative_error,
+)
+
+
+@each_loss
+@pytest.mark.parametrize("factor", [0.25, -3.0, 0.0])
+def test_a_scaled_loss_has_scaled_gradients(name, factor):
+    x, weight, targets = cloud()
+    once = evaluate(loss_by_name(name, targets), x, weight)
+    scaled = evaluate(lambda *leaves: factor * loss_by_name(name, targets)(*leaves), x, weight)
+    for got, expected in zip(scaled, once, strict=True):
+        torch.testing.assert_close(got, factor * expected)
+
+
+@each_loss
+def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(name):
+    x, weight, targets = cloud(tokens=12)
+    whole = evaluate(loss_by_name(name, targets), x, weight)
+    accumulated = [value.clone().requires_grad_(True) for value in (x, weight)]
+    for part, share in ((slice(0, 8), 8 / 12), (slice(8, 12), 4 / 12)):
+        loss = loss_by_name(name, targets[part])(accumulated[0][part], accumulated[1])
+        (share * loss).backward()
+    for leaf, expected in zip(accumulated, whole[1:], strict=True):
+        torch.testing.assert_close(leaf.grad, expected, rtol=1e-5, atol=1e-8)
+
+
+@each_loss
+def test_the_gradient_goes_on_into_what_made_the_features(name):
+    # Through a product on either side of the loss, as in a network.
+    x, weight, targets = cloud()
+    mixing = torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(6)) / 5
+    leaf = mixing.clone().requires_grad_(True)
+    (2 * loss_by_name(name, targets)(x @ leaf, weight)).backward()
+    expected = exact_by_name(name, (x.double() @ mixing.double()), weight, targets)[1]
+    assert relative_error(leaf.grad, 2 * x.double().T @ expected) < 1e-5
+
+
+@each_loss
+@pytest.mark.parametrize("trained", ["x", "weight"])
+def test_one_of_features_and_weight_may_be_frozen(name, trained):
+    x, weight, targets = cloud()
+    leaves = {"x": x.clone(), "weight": weight.clone()}
+    leaves[trained].requires_grad_(True)
+    loss_by_name(name, targets)(**leaves).backward()
+    frozen = leaves["weight" if trained == "x" else "x"]
+    assert frozen.grad is None
+    expected = evaluate(loss_by_name(name, targets), x, weight)
+    assert torch.equal(leaves[trained].grad, expected[1 if trained == "x" else 2])
+
+
+def test_the_bias_alone_may_be_trained():
+    x, weight, targets = cloud()
+    bias = bias_of().requires_grad_(True)
+    fused_cross_entropy(x, weight, targets, bias).backward()
+    assert_close([bias.grad], reference(exact_cross_entropy, x, weight, targets, bias)[3:], 1e-6)
+
+
+@each_loss
+def test_a_second_derivative_is_refused_with_advice(name):
+    x, weight, targets = cloud()
+    x.requires_grad_(True)
+    with pytest.raises(RuntimeError, match=r"no second derivative.*fused=False"):
+        torch.autograd.grad(loss_by_name(name, targets)(x, weight), x, create_graph=True)
+
+
+@each_loss
+def test_a_second_backward_is_refused(name):
+    x, weight, targets = cloud()
+    loss = loss_by_name(name, targets)(x.requires_grad_(True), weight)
+    loss.backward()
+    with pytest.raises(RuntimeError, match=r"second time|once"):
+        loss.backward()
+
+
+@each_loss
+def test_a_second_backward_of_a_retained_graph_is_right_or_refused(name):
+    x, weight, targets = cloud()
+    x.requires_grad_(True)
+    loss = 0.5 * loss_by_name(name, targets)(x, weight)
+    (first,) = torch.autograd.grad(loss, x, retain_graph=True)
+    kept = first.clone()
+    try:
+        (second,) = torch.autograd.grad(loss, x, retain_graph=True)
+    except RuntimeError:
+        second = kept
+    assert torch.equal(second, kept)
+    assert torch.equal(first, kept)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3), (2, 1, 3)], ids=str)
+@each_loss
+def test_any_leading_dimensions_do(name, shape):
+    x, weight, targets = cloud(tokens=math.prod(shape))
+    flat = evaluate(loss_by_name(name, targets), x, weight)
+    got = evaluate(loss_by_name(name, targets.view(shape)), x.view(*shape, WIDTH), weight)
+    assert got[1].shape == (*shape, WIDTH)
+    assert torch.equal(got[0], flat[0]) and torch.equal(got[1].view_as(x), flat[1])
+
+
+@each_loss
+def test_features_and_weight_need_not_be_contiguous(name, small_chunks):
+    x, weight, targets = cloud()
+    expected = evaluate(loss_by_name(name, targets), x, weight)
+    leaves = [value.T.contiguous().T.requires_grad_(True) for value in (x, weight)]
+    assert not leaves[0].is_contiguous()
+    loss = loss_by_name(name, targets)(*leaves)
+    got = [loss.detach(), *torch.autograd.grad(loss, leaves)]
+    assert_close(got, [value.double() for value in expected], 1e-6)

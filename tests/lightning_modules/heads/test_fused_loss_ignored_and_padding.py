@@ -1,0 +1,163 @@
+"""What has no part in the fused losses: ignored tokens, and rows that pad the vocabulary."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_modules.heads.fused.losses import fused_cross_entropy
+from tests.helpers.exact_losses import (
+    CLASSES,
+    TOKENS,
+    assert_close,
+    bias_of,
+    cloud,
+    each_loss,
+    evaluate,
+    exact_by_name,
+    exact_cross_entropy,
+    loss_by_name,
+    reference,
+)
+
+# ---- ignored tokens ------------------------------------------------------------------------------
+
+
+@each_loss
+@pytest.mark.parametrize("ignore_index", [-100, -1, 3])
+def test_ignored_tokens_change_neither_loss_nor_gradients(name, ignore_index, small_chunks):
+    x, weight, targets = cloud()
+    targets[targets == ignore_index] = 7
+    kept = torch.ones(TOKENS, dtype=torch.bool)
+    kept[[0, 4, 5, 6, 7, 10]] = False
+    masked = torch.where(kept, targets, ignore_index)
+    got = evaluate(loss_by_name(name, masked, ignore_index=ignore_index), x, weight)
+    expected = exact_by_name(name, x[kept], weight, targets[kept])
+    assert (got[1][~kept] == 0).all()
+    assert_close([got[0], got[1][kept], got[2]], expected, 1e-6)
+
+
+@each_loss
+@pytest.mark.parametrize("tokens", [1, TOKENS])
+def test_with_nothing_to_count_loss_and_gradients_are_zero(name, tokens, small_chunks):
+    x, weight, _ = cloud()
+    targets = torch.full((tokens,), -100)
+    for value in evaluate(loss_by_name(name, targets), x[:tokens], weight):
+        assert (value == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "half"),
+    [("cross_entropy", False), ("cross_entropy", True), ("harmonic", False), ("harmonic", True)],
+)
+def test_no_tokens_at_all_have_a_loss_of_zero(name, half):
+    x, weight, targets = cloud()
+    weight.requires_grad_(True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        loss = loss_by_name(name, targets[:0])(x[:0], weight)
+    loss.backward()
+    assert loss == 0 and (weight.grad == 0).all()
+
+
+@each_loss
+def test_ignored_features_do_not_cost_the_others_digits_in_half_precision(name):
+    # As they would in a mean over all of them.
+    x, weight, targets = cloud()
+    targets[2] = -100
+    results = []
+    for value in (0.0, 1e4):
+        x[2] = value
+        with torch.autocast("cpu", torch.bfloat16):
+            results.append(evaluate(loss_by_name(name, targets), x, weight))
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@each_loss
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_ignored_features_may_be_anything(name, value):
+    x, weight, targets = cloud()
+    targets[2] = -100
+    changed = x.clone()
+    changed[2] = value
+    assert loss_by_name(name, targets)(changed, weight).isfinite()
+
+
+# ---- padding of the vocabulary -------------------------------------------------------------------
+
+
+def padded(weight, kind, x, targets):
+    """``weight`` with three more rows."""
+    rows = {
+        "zero": torch.zeros(3, weight.shape[1]),
+        "features": x[:3],
+        "target": weight[targets[:3]],
+        "large": torch.full((3, weight.shape[1]), 1e10),
+        "huge": torch.full((3, weight.shape[1]), -1e30),
+        "overflowing": torch.full((3, weight.shape[1]), 3e38),
+    }[kind]
+    return torch.cat([weight, rows])
+
+
+each_padding = pytest.mark.parametrize("kind", ["zero", "features", "target", "large", "huge"])
+
+
+@each_loss
+@each_padding
+@pytest.mark.parametrize("half", [False, True])
+def test_padding_has_no_probability_and_no_gradient_whatever_it_holds(
+    name, kind, half, small_chunks
+):
+    x, weight, targets = cloud()
+    biases = {"bias": bias_of()} if name == "cross_entropy" else {}
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        expected = evaluate(loss_by_name(name, targets, **biases), x, weight)
+        got = evaluate(
+            loss_by_name(name, targets, num_classes=CLASSES, **biases),
+            x,
+            padded(weight, kind, x, targets),
+        )
+    assert (got[2][CLASSES:] == 0).all()
+    unpadded = [got[0], got[1], got[2][:CLASSES]]
+    assert_close(unpadded, [value.double() for value in expected], 1e-2 if half else 1e-6)
+
+
+@pytest.mark.parametrize("half", [None, torch.bfloat16, torch.float16], ids=str)
+def test_padding_may_overflow(half):
+    x, weight, targets = cloud()
+    weight = padded(weight, "overflowing", x, targets)
+    with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
+        got = evaluate(loss_by_name("harmonic", targets, num_classes=CLASSES), x, weight)
+    assert all(value.isfinite().all() for value in got)
+
+
+def test_the_gradient_of_the_bias_has_no_padding():
+    x, weight, targets = cloud()
+    got = evaluate(
+        lambda x, w, b: fused_cross_entropy(x, w, targets, b, CLASSES),
+        x,
+        padded(weight, "large", x, targets),
+        bias_of(),
+    )
+    assert got[3].shape == (CLASSES,)
+    assert_close([got[3]], reference(exact_cross_entropy, x, weight, targets, bias_of())[3:], 1e-6)
+
+
+# ---- targets that are no classes -----------------------------------------------------------------
+
+
+@each_loss
+def test_a_target_in_the_padding_is_refused(name):
+    x, weight, targets = cloud()
+    targets[1] = CLASSES - 1
+    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+        loss_by_name(name, targets, num_classes=CLASSES - 1)(x, weight)
+
+
+@each_loss
+@pytest.mark.parametrize("target", [-1, CLASSES])
+def test_a_target_that_is_no_class_is_refused(name, target):
+    x, weight, targets = cloud()
+    targets[1] = target
+    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+        loss_by_name(name, targets)(x, weight)
