@@ -31,9 +31,9 @@ of every subcommand:
 
 examples:
   lightning fit --config configs/quickstart.yaml
-  lightning fit --config configs/modular_addition.yaml --model.head CrossEntropyHead
-  lightning check --config configs/modular_addition.yaml
-  lightning prepare --config configs/gpt2_cpu.yaml --data.files 'texts/**/*.jsonl.gz'
+  lightning fit --config configs/algorithmic/modular_addition.yaml --model.head CrossEntropyHead
+  lightning check --config configs/algorithmic/modular_addition.yaml
+  lightning prepare --config configs/gpt2/gpt2_cpu.yaml --data.files 'texts/**/*.jsonl.gz'
   lightning sample --checkpoint runs/gpt2_cpu/version_0/checkpoints/last.ckpt --prompt 'The city'
   lightning fit --model.help Classifier
   lightning reproduce --list

@@ -129,7 +129,11 @@ def glassbox_run(model_name: str, num_seeds: int, epochs: int, folder: str) -> t
     # the limit of variants and quietly stay uncompiled.
     torch.compiler.reset()
     stamps: list[float] = []  # start of the fit, then of every epoch
-    arguments = ["fit", "--config", str(ROOT / "configs" / f"{CONFIGS[model_name]}.yaml")]
+    arguments = [
+        "fit",
+        "--config",
+        str(ROOT / "configs" / "algorithmic" / f"{CONFIGS[model_name]}.yaml"),
+    ]
     arguments += ["--data.sampling", "with_replacement", "--model.compile", "always"]
     arguments += ["--model.num_seeds", str(num_seeds), "--trainer.max_epochs", str(epochs)]
     arguments += ["--trainer.default_root_dir", folder, "--trainer.accelerator", "cpu"]

@@ -3,8 +3,8 @@
     python tests/benchmarks/language_model.py --data_dir data/gpt2_cpu           # the comparison
     python tests/benchmarks/language_model.py --data_dir data/gpt2_cpu --gpt2_small
 
-The comparison trains the 4-layer, 256-wide GPT-2 of configs/gpt2_cpu.yaml (harmonic head, bf16 or
-float32, batches of 16 × 256) both ways, in turn in one process; `lightning fit` with its loggers,
+The comparison trains the 4-layer, 256-wide GPT-2 of configs/gpt2/gpt2_cpu.yaml (harmonic head,
+bf16 or float32, batches of 16 × 256) both ways, in turn in one process; `lightning fit` with its loggers,
 speed meter and progress bar, logging every 10 steps. Counted are optimizer steps after the first
 five, from the end of one to the end of the next; validation and checkpoints are left out.
 ``--gpt2_small`` takes three steps of 124 M parameters with each head and tells time and memory.
@@ -37,7 +37,7 @@ from lightning_modules import GPT2, HarmonicHead
 from lightning_modules.language_model import LanguageModel
 from lightning_modules.training.optim import parameter_groups
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "gpt2_cpu.yaml"
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "gpt2" / "gpt2_cpu.yaml"
 WARM_UP, BATCH, BLOCK = 5, 16, 256
 
 

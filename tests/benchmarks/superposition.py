@@ -3,8 +3,8 @@
     python tests/benchmarks/superposition.py                              # batches of 1,024
     python tests/benchmarks/superposition.py --batch-sizes 1024 256 64
 
-Twenty seeds at each of ten sparsities of the 20-feature ReLU model (configs/superposition.yaml with
-Adam), as one run of the command line, against the same model in a bare PyTorch loop: torch.rand
+Twenty seeds at each of ten sparsities of the 20-feature ReLU model (configs/superposition/
+superposition.yaml with Adam), as one run of the command line, against the same model in a bare PyTorch loop: torch.rand
 twice, six lines of forward pass and loss, Adam. Both sides run in turn; given is wall time per
 model and optimizer step, medians of rounds. Glassbox's has what every epoch brings (draws,
 training, validation, logs), but neither compiling nor what the probe measures every tenth epoch and
@@ -66,7 +66,7 @@ def glassbox_run(
         logging.getLogger(name).setLevel(logging.ERROR)
     torch.compiler.reset()
     stamps: list[float] = []  # start of the fit, then of every epoch
-    arguments = ["fit", "--config", str(ROOT / "configs" / "superposition.yaml")]
+    arguments = ["fit", "--config", str(ROOT / "configs" / "superposition" / "superposition.yaml")]
     arguments += ["--model.optimizer", "adam", "--model.weight_decay", "0"]
     arguments += ["--model.num_seeds", str(num_seeds), "--model.compile", "always"]
     arguments += ["--data.batch_size", str(batch_size), "--data.steps_per_epoch", str(steps)]

@@ -11,7 +11,7 @@ import yaml
 
 from glassbox.cli.main import main
 
-CONFIG = "configs/gpt2_openwebtext_harmonic.yaml"
+CONFIG = "configs/gpt2/gpt2_openwebtext_harmonic.yaml"
 # 480 windows of 16 bytes at a time, and a network that is built at once.
 TINY = (
     "--data.tokenizer", "bytes", "--data.block_size", "16", "--model.network.num_layers", "2",
@@ -152,7 +152,7 @@ def test_launch_unlike_the_config_is_refused_before_anything_is_built(
 
 
 def test_seeds_are_counted_as_before(in_root, capsys):
-    text = said(capsys, 0, "--config", "configs/modular_addition.yaml")
+    text = said(capsys, 0, "--config", "configs/algorithmic/modular_addition.yaml")
     assert "5,412 parameters × 20 seeds" in line(text, "model")
     assert line(text, "devices").endswith("1 × cpu, 32-true") and "memory" not in text
 

@@ -157,7 +157,8 @@ def test_switch_of_the_trainer_can_be_turned_off(lightning_command, tmp_path, mo
 
 def test_a_callback_that_is_there_twice_is_named(in_root, capsys, token_folder):
     said = sentence(
-        capsys, "check", "--config", "configs/gpt2_cpu.yaml", "--trainer.callbacks+", "TextSamples",
+        capsys, "check", "--config", "configs/gpt2/gpt2_cpu.yaml",
+        "--trainer.callbacks+", "TextSamples",
         "--data.data_dir", str(token_folder(train=20, val=2, block_size=256)),
         "--data.tokenizer", "bytes",
     )  # fmt: skip
@@ -219,7 +220,7 @@ def test_resumed_run_ends_with_the_same_bits(lightning_command, network):
 
 def test_check_counts_without_training(in_root, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["check", "--config", "configs/modular_addition.yaml"])
+        main(["check", "--config", "configs/algorithmic/modular_addition.yaml"])
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert "5,412 parameters × 20 seeds" in said

@@ -13,9 +13,7 @@ from datamodules.documents.sources import FileDocuments
 from datamodules.tokens.prepare import prepare
 from datamodules.tokens.tokenizers import ByteTokenizer
 from tests.helpers.idx_digits import write_digits
-from tests.helpers.paths import ROOT
-
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+from tests.helpers.paths import CONFIGS, ROOT
 
 
 def of(model: str, data: str | None = None) -> list[Path]:
@@ -66,7 +64,7 @@ def test_config_is_trained_by_a_test_of_this_file(path):
     config = yaml.safe_load(path.read_text())
     model, data = config["model"]["class_path"], config["data"]["class_path"]
     assert path in {*TEXT, *REVIEWS, *FEATURES, *IMAGES, *POINTS, *OTHERS}, (
-        f"no test trains configs/{path.name}: {model} on {data} is new here; add a group "
+        f"no test trains {path.relative_to(ROOT)}: {model} on {data} is new here; add a group "
         f"of({model!r}, {data!r}) beside POINTS, and a test that trains its configs for an epoch, "
         f"as test_config_of_toy_points_trains_and_draws_its_plane does, at a size of seconds"
     )
@@ -77,7 +75,7 @@ def test_config_is_short_and_its_header_tells_command_and_seed(path):
     lines = path.read_text().splitlines()
     header = [line for line in lines if line.startswith("#")]
     assert len(lines) <= 50
-    assert any(f"lightning fit --config configs/{path.name}" in line for line in header)
+    assert any(f"lightning fit --config {path.relative_to(ROOT)}" in line for line in header)
     assert any("expect" in line.lower() for line in header)
     assert isinstance(yaml.safe_load(path.read_text())["seed_everything"], int)
 
@@ -85,7 +83,7 @@ def test_config_is_short_and_its_header_tells_command_and_seed(path):
 @pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
 def test_config_trains_an_epoch(path, lightning_command):
     folder = lightning_command(
-        "fit", "--config", f"configs/{path.name}", "--trainer.max_epochs", "1",
+        "fit", "--config", f"{path.relative_to(ROOT)}", "--trainer.max_epochs", "1",
         "--model.num_seeds", "2", "--model.compile", "never", "--data.num_samples", "60",
     )  # fmt: skip
     results = json.loads((folder / "results.json").read_text())
@@ -96,7 +94,7 @@ def test_config_trains_an_epoch(path, lightning_command):
 @pytest.mark.parametrize("path", TEXT, ids=lambda path: path.stem)
 def test_config_of_a_language_model_trains_and_validates(path, lightning_command, tokens):
     folder = lightning_command(
-        "fit", "--config", f"configs/{path.name}", "--data.data_dir", str(tokens), *TINY
+        "fit", "--config", f"{path.relative_to(ROOT)}", "--data.data_dir", str(tokens), *TINY
     )
     results = json.loads((folder / "results.json").read_text())
     assert results["name"] == path.stem
@@ -110,7 +108,7 @@ def test_config_of_a_text_classifier_trains_and_measures_the_test_set(
     path, lightning_command, text_folder
 ):
     folder = lightning_command(
-        "fit", "--config", f"configs/{path.name}", "--data.data_dir",
+        "fit", "--config", f"{path.relative_to(ROOT)}", "--data.data_dir",
         str(text_folder / ("imdb" if "imdb" in path.stem else "sst")),
         "--trainer.max_epochs", "1", "--trainer.limit_val_batches", "1",
         "--trainer.precision", "32-true", "--model.network.width", "32",
@@ -126,7 +124,7 @@ def test_config_of_a_text_classifier_trains_and_measures_the_test_set(
 @pytest.mark.parametrize("path", FEATURES, ids=lambda path: path.stem)
 def test_config_of_drawn_features_trains_and_measures(path, lightning_command):
     folder = lightning_command(
-        "fit", "--config", f"configs/{path.name}", "--trainer.max_epochs", "1",
+        "fit", "--config", f"{path.relative_to(ROOT)}", "--trainer.max_epochs", "1",
         "--model.num_seeds", "2", "--model.compile", "never", "--data.batch_size", "512",
         "--data.steps_per_epoch", "2", "--data.val_steps", "1",
     )  # fmt: skip
@@ -140,7 +138,7 @@ def test_config_of_drawn_features_trains_and_measures(path, lightning_command):
 def test_config_of_images_trains_an_epoch(path, lightning_command, tmp_path):
     write_digits(tmp_path / "digits")
     folder = lightning_command(
-        "fit", "--config", f"configs/{path.name}", "--trainer.max_epochs", "1",
+        "fit", "--config", f"{path.relative_to(ROOT)}", "--trainer.max_epochs", "1",
         "--data.data_dir", str(tmp_path / "digits"), "--model.num_seeds", "2",
     )  # fmt: skip
     metrics = json.loads((folder / "results.json").read_text())["metrics"]
@@ -166,7 +164,7 @@ def test_config_of_a_language_model_validates_at_its_last_step(path):
 @pytest.mark.parametrize("path", POINTS, ids=lambda path: path.stem)
 def test_config_of_toy_points_trains_and_draws_its_plane(path, lightning_command):
     folder = lightning_command(
-        "fit", "--config", f"configs/{path.name}", "--trainer.max_epochs", "1",
+        "fit", "--config", f"{path.relative_to(ROOT)}", "--trainer.max_epochs", "1",
         "--model.num_seeds", "2",
     )  # fmt: skip
     results = json.loads((folder / "results.json").read_text())

@@ -16,7 +16,7 @@ transformers = pytest.importorskip("transformers")
 
 BLOCK = 16
 TINY = (
-    "--config", "configs/gpt2_cpu.yaml", "--data.tokenizer", "bytes",
+    "--config", "configs/gpt2/gpt2_cpu.yaml", "--data.tokenizer", "bytes",
     "--data.block_size", str(BLOCK), "--data.global_batch_size", "4",
     "--data.micro_batch_size", "4", "--model.network.num_layers", "2",
     "--model.network.num_heads", "2", "--model.network.width", "16", "--model.learning_rate",

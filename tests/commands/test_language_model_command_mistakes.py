@@ -104,7 +104,7 @@ def test_a_mistake_gets_one_sentence(shards, tmp_path, capsys, arguments, parts)
 
 
 def test_a_misspelt_key_of_the_network_in_a_config_gets_one_sentence(shards, tmp_path, capsys):
-    text = Path("configs/gpt2_cpu.yaml").read_text()
+    text = Path("configs/gpt2/gpt2_cpu.yaml").read_text()
     assert "preset: 16M" in text
     (tmp_path / "run.yaml").write_text(text.replace("preset: 16M", "presett: 16M"))
     said = sentence(capsys, tmp_path, "fit", "--config", str(tmp_path / "run.yaml"))

@@ -15,7 +15,8 @@ from lightning_modules import Classifier, LanguageModel
 
 FEW_PROBES = ("--trainer.callbacks", "[{class_path: WeightNorms}]")  # figures take seconds
 LM = (
-    "--config", "configs/gpt2_cpu.yaml", "--data.tokenizer", "bytes", "--data.block_size", "16",
+    "--config", "configs/gpt2/gpt2_cpu.yaml",
+    "--data.tokenizer", "bytes", "--data.block_size", "16",
     "--data.global_batch_size", "4", "--data.micro_batch_size", "2",
     "--model.network.num_layers", "1", "--model.network.num_heads", "1",
     "--model.network.width", "16", "--trainer.max_steps", "6", "--trainer.val_check_interval", "3",

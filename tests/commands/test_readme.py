@@ -35,7 +35,7 @@ def test_readme_has_commands_to_install_train_and_test():
 def test_command_of_the_readme_parses_and_builds(
     command, in_root, tmp_path, capsys, token_folder, text_folder
 ):
-    words = shlex.split(command.replace("CONFIG", "configs/gpt2_cpu.yaml"))[1:]
+    words = shlex.split(command.replace("CONFIG", "configs/gpt2/gpt2_cpu.yaml"))[1:]
     if words[0] in ("--help", "--version"):
         main(words)
         return

@@ -286,7 +286,7 @@ main(sys.argv[3:])
 
 def command(tokens: Path, root: Path, *arguments: str) -> list[str]:
     return [
-        "fit", "--config", "configs/gpt2_cpu.yaml", "--data.data_dir", str(tokens),
+        "fit", "--config", "configs/gpt2/gpt2_cpu.yaml", "--data.data_dir", str(tokens),
         "--data.tokenizer", "bytes", "--data.block_size", str(BLOCK),
         "--data.global_batch_size", "4", "--data.micro_batch_size", "2",
         "--model.network.num_layers", "1", "--model.network.num_heads", "1",

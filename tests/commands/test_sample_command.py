@@ -22,7 +22,8 @@ from lightning_modules import GPT2, LanguageModel
 from tests.helpers.paths import ROOT
 
 OPTIONS = (
-    "--config", "configs/gpt2_cpu.yaml", "--data.tokenizer", "bytes", "--data.block_size", "16",
+    "--config", "configs/gpt2/gpt2_cpu.yaml",
+    "--data.tokenizer", "bytes", "--data.block_size", "16",
     "--data.val_fraction", "0.2", "--data.global_batch_size", "4", "--data.micro_batch_size", "2",
     "--model.network.num_layers", "1", "--model.network.num_heads", "1",
     "--model.network.width", "16", "--model.learning_rate", "1e-2", "--model.warmup_steps", "2",

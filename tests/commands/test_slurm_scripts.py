@@ -19,8 +19,8 @@ from tests.helpers.paths import ROOT
 STUDY = ROOT / "configs" / "slurm" / "reproduce.sbatch"
 SCRIPTS = sorted(set((ROOT / "configs" / "slurm").glob("*.sbatch")) - {STUDY})
 BY_SRUN = [path for path in SCRIPTS if path.stem != "torchrun"]
-CONFIGS = sorted((ROOT / "configs").glob("gpt2_openwebtext_*.yaml"))
-CONFIG = "configs/gpt2_openwebtext_harmonic.yaml"
+CONFIGS = sorted((ROOT / "configs" / "gpt2").glob("gpt2_openwebtext_*.yaml"))
+CONFIG = "configs/gpt2/gpt2_openwebtext_harmonic.yaml"
 
 
 def options(path: Path) -> dict[str, str]:

@@ -5,9 +5,8 @@ import pytest
 from glassbox.cli.commands import reproduce
 from glassbox.reproduction.grouping import identity_of
 from glassbox.reproduction.study import load_studies
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import config_path
 
-CONFIGS = ROOT / "configs"
 NETWORKS = {"MLP": "", "transformer": "_transformer"}
 HEADS = {"harmonic": "", "cross-entropy": "_cross_entropy"}
 
@@ -26,8 +25,8 @@ def study():
 @pytest.mark.parametrize("model", [f"{head} {network}" for head in HEADS for network in NETWORKS])
 def test_careful_protocol_is_the_shipped_config(study, task, model):
     head, network = model.split()
-    name = f"{task.replace(' ', '_')}{NETWORKS[network]}{HEADS[head]}.yaml"
-    shipped = identity_of(reproduce._resolved(str(CONFIGS / name), ()))
+    name = f"{task.replace(' ', '_')}{NETWORKS[network]}{HEADS[head]}"
+    shipped = identity_of(reproduce._resolved(str(config_path(name)), ()))
     point = {"task": task, "model": model, "protocol": "careful"}
     ours = identity_of(reproduce._config_of(study, point))
     assert ours["model"] == shipped["model"]
@@ -37,7 +36,7 @@ def test_careful_protocol_is_the_shipped_config(study, task, model):
 
 def test_the_authors_protocol_of_safr_is_the_shipped_preset():
     (study,) = load_studies(reproduce.STUDIES / "safr" / "table_1_sst2.yaml", reproduce.STUDIES)
-    shipped = identity_of(reproduce._resolved(str(CONFIGS / "safr_sst2_authors.yaml"), ()))
+    shipped = identity_of(reproduce._resolved(str(config_path("safr_sst2_authors")), ()))
     ours = identity_of(reproduce._config_of(study, {"weights": "1, 0.1", "protocol": "authors"}))
     assert ours["model"] == shipped["model"]
     assert ours["data"] == shipped["data"]

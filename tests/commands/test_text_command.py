@@ -20,7 +20,7 @@ DELETE_ALL = '[{"class_path": "WordDeletion", "init_args": {"percent": 100}}]'
 
 def arguments(text_folder: Path, command: str = "fit") -> list[str]:
     folder = str(text_folder / "sst")
-    return [command, "--config", "configs/safr_sst2.yaml", "--data.data_dir", folder, *SMALL]
+    return [command, "--config", "configs/safr/safr_sst2.yaml", "--data.data_dir", folder, *SMALL]
 
 
 def results(folder: Path) -> dict:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.ddp
 BIN = Path(sys.executable).parent
 NODES, TIME_LIMIT, BLOCK = 2, 300, 16
 FIT = (
-    "fit", "--config", "configs/gpt2_cpu.yaml",
+    "fit", "--config", "configs/gpt2/gpt2_cpu.yaml",
     "--data.tokenizer", "bytes", "--data.block_size", str(BLOCK),
     "--data.global_batch_size", "4", "--data.micro_batch_size", "1",
     "--model.network.num_layers", "1", "--model.network.num_heads", "1",

@@ -9,7 +9,7 @@ import pytest
 
 from glassbox.cli.main import main
 
-CONFIG = ("--config", "configs/gpt2_cpu.yaml")
+CONFIG = ("--config", "configs/gpt2/gpt2_cpu.yaml")
 TINY = (
     "--data.tokenizer", "bytes", "--data.block_size", "16", "--data.val_fraction", "0.2",
     "--data.global_batch_size", "4", "--data.micro_batch_size", "2",

@@ -116,7 +116,12 @@ def test_a_sweep_is_logged_value_by_value_and_its_history_kept(tmp_path):
 
 
 def test_a_checkpoint_that_is_measured_again_keeps_the_history_of_its_training(lightning_command):
-    config = ["--config", "configs/circular_features.yaml", "--data.scale", "[1.0, 0.02]"]
+    config = [
+        "--config",
+        "configs/superposition/circular_features.yaml",
+        "--data.scale",
+        "[1.0, 0.02]",
+    ]
     few = ["--data.steps_per_epoch", "2", "--data.batch_size", "8", "--trainer.accelerator", "cpu"]
     run = lightning_command("fit", *config, *few, "--trainer.max_epochs", "3")
     last = str(run / "checkpoints" / "last.ckpt")

@@ -112,7 +112,8 @@ def test_a_negative_threshold_is_refused():
 
 def test_a_run_logs_and_keeps_the_agreement_and_draws_the_diagram(lightning_command):
     folder = lightning_command(
-        "fit", "--config", "configs/superposition_phase_diagram.yaml", "--trainer.max_epochs", "1",
+        "fit", "--config", "configs/superposition/superposition_phase_diagram.yaml",
+        "--trainer.max_epochs", "1",
         "--model.compile", "never", "--model.num_seeds", "1", "--data.batch_size", "8",
         "--data.steps_per_epoch", "2", "--data.val_steps", "1",
     )  # fmt: skip

@@ -5,8 +5,8 @@ import pytest
 from glassbox.cli import lightning_cli
 from glassbox.cli.argv import spell_classes
 
-MNIST = "configs/mnist_harmonic.yaml"
-ADDITION = "configs/modular_addition.yaml"
+MNIST = "configs/mnist/mnist_harmonic.yaml"
+ADDITION = "configs/algorithmic/modular_addition.yaml"
 
 
 def resolved(*words):

@@ -13,6 +13,7 @@ from glassbox.cli.class_lookup import class_called, classes_that_fit, wanted_cla
 from glassbox.cli.error_messages import user_sentence
 from glassbox.cli.main import main
 from lightning_modules import GPT2, MLP, FeatureNetwork, LossHead, TextTransformer
+from tests.helpers.paths import config_path
 from tests.helpers.planted_words import planted_data, small_classifier, text_trainer, write_planted
 
 
@@ -94,13 +95,13 @@ def said(capsys, *arguments: str) -> str:
 def test_a_class_that_does_not_fit_is_not_said_to_be_missing(
     in_root, capsys, config, arguments, sentence
 ):
-    found = said(capsys, "check", "--config", f"configs/{config}.yaml", *arguments)
+    found = said(capsys, "check", "--config", str(config_path(config)), *arguments)
     assert sentence in found
     assert "MLP'?" not in found  # no suggestion of what was typed
 
 
 def test_a_class_that_does_not_fit_in_a_config_is_told_too(in_root, tmp_path, capsys):
-    text = (in_root / "configs" / "safr_sst2.yaml").read_text()
+    text = config_path("safr_sst2").read_text()
     (tmp_path / "run.yaml").write_text(
         text.replace("class_path: TextTransformer", "class_path: MLP")
     )

@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser
 from glassbox.cli import lightning_cli
 from glassbox.cli.argv import spell_nulls
 
-CONFIG = "configs/modular_addition.yaml"
+CONFIG = "configs/algorithmic/modular_addition.yaml"
 
 
 class Head: ...
