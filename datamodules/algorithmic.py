@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.common.order import epoch_batches
-from datamodules.common.run import refuse_other_data
+from datamodules.common.run import check_resume_data
 from datamodules.tasks import ModularAddition, Task
 from datamodules.tasks.splitting import Sampling, Split, split_examples
 
@@ -97,9 +97,9 @@ class AlgorithmicData(L.LightningDataModule):
         return self.task.vocab_size
 
     @property
-    def num_tokens(self) -> int:
+    def num_inputs(self) -> int:
         """Input tokens per example."""
-        return self.task.num_tokens
+        return self.task.num_inputs
 
     @property
     def num_classes(self) -> int:
@@ -180,7 +180,7 @@ class AlgorithmicData(L.LightningDataModule):
             == _of_members(value, self._split_seeds)
         }
         consequence = "so that seeds have other training examples or steps"
-        refuse_other_data(self.trainer, {**state_dict, **same}, here, consequence)
+        check_resume_data(self.trainer, {**state_dict, **same}, here, consequence)
 
     def _resolve_seeds(self) -> list[int]:
         module = self.trainer.lightning_module if self.trainer is not None else None

@@ -1,4 +1,4 @@
-"""Circular features as a LightningDataModule: neighbours on a circle are active together."""
+"""Circular features as a LightningDataModule: neighbors on a circle are active together."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from datamodules.texts.cleaning import clean as cleaned
 from datamodules.texts.cleaning import separate_punctuation
 from datamodules.texts.encoding import Splits
 from datamodules.texts.reading import (
-    LabelledTexts,
+    LabeledTexts,
     find_file,
-    load_labelled_texts,
-    read_labelled_texts,
+    load_labeled_texts,
+    read_labeled_texts,
 )
 
 
@@ -46,7 +46,7 @@ class IMDB(TextData):
         max_length: Longest review, in tokens (256 in the authors' code); the rest is cut off.
         batch_size: Reviews of one optimizer step, all devices together (32).
         pad_to: 'batch' pads to the longest text of a batch, 'max_length' always to that.
-        bucketing: So many batches are drawn together and sorted by length, so that texts of a batch
+        bucket_batches: So many batches are drawn together and sorted by length, so that texts of a batch
             are of like length; 0 for batches of any length.
         seed: Of the order of the texts; null takes the run's seed_everything.
 
@@ -68,10 +68,12 @@ class IMDB(TextData):
         max_length: int = 256,
         batch_size: int = 32,
         pad_to: str = "batch",
-        bucketing: int = 50,
+        bucket_batches: int = 50,
         seed: int | None = None,
     ) -> None:
-        super().__init__(tokenizer, min_frequency, max_length, batch_size, pad_to, bucketing, seed)
+        super().__init__(
+            tokenizer, min_frequency, max_length, batch_size, pad_to, bucket_batches, seed
+        )
         if val_size < 1:
             raise ValueError(f"val_size is {val_size}; it must be at least 1")
         if split_seed < 0:
@@ -112,9 +114,9 @@ class IMDB(TextData):
             ValueError: They cannot be read, or too few would be left to train on.
         """
         train, test = (
-            load_labelled_texts(self.dataset, split, self.dataset_revision)
+            load_labeled_texts(self.dataset, split, self.dataset_revision)
             if self.data_dir is None
-            else read_labelled_texts(find_file(self.data_dir, (split,)))
+            else read_labeled_texts(find_file(self.data_dir, (split,)))
             for split in ("train", "test")
         )
         size = len(train.texts)
@@ -128,8 +130,8 @@ class IMDB(TextData):
         return Splits(_chosen(train, rest), _chosen(train, held_out), test)
 
 
-def _chosen(part: LabelledTexts, indices: Tensor) -> LabelledTexts:
+def _chosen(part: LabeledTexts, indices: Tensor) -> LabeledTexts:
     """Some of the texts, in their order."""
     places = sorted(indices.tolist())
     texts, labels = [part.texts[i] for i in places], [part.labels[i] for i in places]
-    return LabelledTexts(texts, labels, part.source)
+    return LabeledTexts(texts, labels, part.source)

@@ -12,18 +12,18 @@ from torch import Tensor
 from datamodules.algorithmic import EvaluationBatch
 from datamodules.common.member_batches import GatheredBatches
 from datamodules.common.order import epoch_batches
-from datamodules.common.run import member_seeds, refuse_other_data
+from datamodules.common.run import check_resume_data, member_seeds
 from datamodules.images.mnist_files import (
-    LabelledImages,
-    load_labelled_images,
-    read_labelled_images,
+    LabeledImages,
+    load_labeled_images,
+    read_labeled_images,
 )
 from datamodules.texts.base import as_folder, choose
 
 SCALINGS = ("unit", "standardized")
 
 # Images that are scored at a time, counted once for each seed: a head that forms every difference
-# to ten centres needs 30 kB for each.
+# to ten centers needs 30 kB for each.
 _SCORED_AT_A_TIME = 4096
 
 
@@ -42,19 +42,19 @@ class MNIST(L.LightningDataModule):
     of every seed, of which each optimizer step gathers its images when it is taken out. Every seed
     has an order of its own, a function of seed and epoch.
 
-    Networks read an image as ``num_tokens`` numbers in rows from the top left; ``vocab_size`` is 0,
-    since they are no tokens (see ``Pixels`` and ``PixelMLP``).
+    Networks read an image as ``num_inputs`` numbers in rows from the top left; ``vocab_size`` is 0,
+    since they are no tokens (see ``Identity`` and ``VectorMLP``).
 
     Args:
         data_dir: Folder with the four idx files (.gz or not), or with torchvision's ``MNIST/raw``
             in it. Null loads the data set from the Hugging Face hub.
         dataset: Name of the data set on the hub, or a folder that the library reads.
         dataset_revision: Its branch or commit; null takes the newest.
-        scaling: 'unit' divides grey values by 255 (torchvision's ``ToTensor``, as the harmonic-loss
+        scaling: 'unit' divides gray values by 255 (torchvision's ``ToTensor``, as the harmonic-loss
             authors do); 'standardized' gives all training pixels together mean 0 and deviation 1.
         batch_size: Images per optimizer step (64 in the harmonic-loss paper).
         num_train: Train on the first so many images only; null on all.
-        num_scored: Of so many training images loss and accuracy are measured at validation, beside
+        num_train_eval: Of so many training images loss and accuracy are measured at validation, beside
             those of all test images; null of all.
         seeds: One per member; null takes those of the model that is trained.
 
@@ -73,11 +73,15 @@ class MNIST(L.LightningDataModule):
         scaling: str = "unit",
         batch_size: int = 64,
         num_train: int | None = None,
-        num_scored: int | None = 10_000,
+        num_train_eval: int | None = 10_000,
         seeds: list[int] | None = None,
     ) -> None:
         super().__init__()
-        at_least_one = {"batch_size": batch_size, "num_train": num_train, "num_scored": num_scored}
+        at_least_one = {
+            "batch_size": batch_size,
+            "num_train": num_train,
+            "num_train_eval": num_train_eval,
+        }
         for name, number in at_least_one.items():
             if number is not None and number < 1:
                 raise ValueError(f"{name} is {number}; it must be at least 1")
@@ -88,9 +92,9 @@ class MNIST(L.LightningDataModule):
         self.scaling = scaling
         self.batch_size = batch_size
         self.num_train = num_train
-        self.num_scored = num_scored
+        self.num_train_eval = num_train_eval
         self.seeds = seeds
-        self._read: tuple[LabelledImages, LabelledImages] | None = None
+        self._read: tuple[LabeledImages, LabeledImages] | None = None
         self._member_seeds: list[int] = []
         self._pixels = torch.empty(0)
         self._labels = torch.empty(0, dtype=torch.int64)
@@ -98,7 +102,7 @@ class MNIST(L.LightningDataModule):
     # ---- what the model must know ----------------------------------------------------------------
 
     @property
-    def num_tokens(self) -> int:
+    def num_inputs(self) -> int:
         """Pixels of an image."""
         rows, columns = self.image_shape
         return rows * columns
@@ -165,14 +169,14 @@ class MNIST(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> ScoredImages:
-        """``num_scored`` training images and all test images, every one once.
+        """``num_train_eval`` training images and all test images, every one once.
 
         Raises:
             RuntimeError: ``setup`` has not been called.
         """
         self._must_be_set_up()
         num_train = len(self._parts()[0].labels)
-        scored = num_train if self.num_scored is None else min(self.num_scored, num_train)
+        scored = num_train if self.num_train_eval is None else min(self.num_train_eval, num_train)
         return ScoredImages(self._pixels, self._labels, num_train, scored, len(self._member_seeds))
 
     def test_dataloader(self) -> ScoredImages:
@@ -199,7 +203,7 @@ class MNIST(L.LightningDataModule):
             ValueError: The same step would be another place in the data.
         """
         consequence = "so that the same step has other images"
-        refuse_other_data(self.trainer, state_dict, self.state_dict(), consequence)
+        check_resume_data(self.trainer, state_dict, self.state_dict(), consequence)
 
     def describe(self) -> dict[str, str]:
         """What the command `check` shows of the data."""
@@ -216,7 +220,7 @@ class MNIST(L.LightningDataModule):
         if not self._member_seeds:
             raise RuntimeError("call setup() before asking for a data loader")
 
-    def _parts(self) -> tuple[LabelledImages, LabelledImages]:
+    def _parts(self) -> tuple[LabeledImages, LabeledImages]:
         """Training images, as many as are trained on, and test images."""
         if self._read is None:
             train, test = (self._read_part(*names) for names in (("train",) * 2, ("t10k", "test")))
@@ -231,14 +235,14 @@ class MNIST(L.LightningDataModule):
                     f"{len(train.labels):,} images; lower it, or leave it at null to train on all"
                 )
             chosen = slice(self.num_train)
-            train = LabelledImages(train.images[chosen], train.labels[chosen], train.source)
+            train = LabeledImages(train.images[chosen], train.labels[chosen], train.source)
             self._read = train, test
         return self._read
 
-    def _read_part(self, file_name: str, split: str) -> LabelledImages:
+    def _read_part(self, file_name: str, split: str) -> LabeledImages:
         if self.data_dir is not None:
-            return read_labelled_images(self.data_dir, file_name, self.num_classes)
-        return load_labelled_images(self.dataset, split, self.num_classes, self.dataset_revision)
+            return read_labeled_images(self.data_dir, file_name, self.num_classes)
+        return load_labeled_images(self.dataset, split, self.num_classes, self.dataset_revision)
 
 
 class ImageEpochLoader:
@@ -283,11 +287,11 @@ class ScoredImages:
     """
 
     def __init__(
-        self, pixels: Tensor, labels: Tensor, num_train: int, num_scored: int, num_members: int
+        self, pixels: Tensor, labels: Tensor, num_train: int, num_train_eval: int, num_members: int
     ) -> None:
         self.pixels, self.labels = pixels, labels
         self.num_train, self.num_members = num_train, num_members
-        train, test = torch.arange(num_scored), torch.arange(num_train, len(labels))
+        train, test = torch.arange(num_train_eval), torch.arange(num_train, len(labels))
         self.numbers = torch.cat([train, test]).to(pixels.device)
         self.rows = min(len(self.numbers), max(1, _SCORED_AT_A_TIME // num_members))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 
 from datamodules.common.order import accumulation
-from datamodules.common.run import place, refuse_other_data, run_seed
+from datamodules.common.run import check_resume_data, place, run_seed
 from datamodules.tokens.batches import HeldOutBatches, TrainingBatches
 from datamodules.tokens.shards import Meta, TokenShards, check_ids, read_meta
 from datamodules.tokens.tokenizers import Tokenizer, load_tokenizer
@@ -23,7 +23,7 @@ class OpenWebText(L.LightningDataModule):
     ``lightning prepare`` writes the shards, from local files or from the Hugging Face data set;
     nanoGPT's ``train.bin`` and ``val.bin`` are taken as they are. Training goes through all windows
     of ``block_size`` tokens without replacement, in an order that depends on the seed and the step
-    alone. Validation is the whole held-out set, or ``val_blocks`` windows spread evenly over it.
+    alone. Validation is the whole held-out set, or ``val_windows`` windows spread evenly over it.
 
     Args:
         data_dir: Folder of the token shards.
@@ -38,7 +38,7 @@ class OpenWebText(L.LightningDataModule):
         block_size: Tokens of a window (1,024 in the paper).
         global_batch_size: Windows of one optimizer step, all devices together (480 in the paper).
         micro_batch_size: Windows that a device holds at a time; accumulation follows from it.
-        val_blocks: Validate on so many windows, always the same ones, spread evenly over the
+        val_windows: Validate on so many windows, always the same ones, spread evenly over the
             held-out set; null takes all.
         seed: Of the order of the windows; null takes the run's seed_everything.
         workers: Threads that ``prepare`` encodes in; null takes all processors.
@@ -59,7 +59,7 @@ class OpenWebText(L.LightningDataModule):
         block_size: int = 1024,
         global_batch_size: int = 480,
         micro_batch_size: int = 12,
-        val_blocks: int | None = None,
+        val_windows: int | None = None,
         seed: int | None = None,
         workers: int | None = None,
     ) -> None:
@@ -68,7 +68,7 @@ class OpenWebText(L.LightningDataModule):
             "block_size": block_size,
             "global_batch_size": global_batch_size,
             "micro_batch_size": micro_batch_size,
-            "val_blocks": 1 if val_blocks is None else val_blocks,
+            "val_windows": 1 if val_windows is None else val_windows,
         }
         if seed is not None and seed < 0:
             raise ValueError(f"seed is {seed}; it must not be negative")
@@ -87,7 +87,7 @@ class OpenWebText(L.LightningDataModule):
         self.block_size = block_size
         self.global_batch_size = global_batch_size
         self.micro_batch_size = micro_batch_size
-        self.val_blocks = val_blocks
+        self.val_windows = val_windows
         self.seed = seed
         self.workers = workers
         self.train_shards: TokenShards | None = None
@@ -129,7 +129,7 @@ class OpenWebText(L.LightningDataModule):
         return load_tokenizer(self.tokenizer).vocab_size  # nanoGPT's files do not say
 
     @property
-    def num_tokens(self) -> int:
+    def context_length(self) -> int:
         """Tokens of a window: the longest context."""
         return self.block_size
 
@@ -144,7 +144,7 @@ class OpenWebText(L.LightningDataModule):
         """Windows that validation goes through (after ``setup``)."""
         assert self.val_shards is not None
         windows = self.val_shards.num_windows(self.block_size)
-        return windows if self.val_blocks is None else min(windows, self.val_blocks)
+        return windows if self.val_windows is None else min(windows, self.val_windows)
 
     # ---- what probes ask -----------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class OpenWebText(L.LightningDataModule):
         if self.val_windows < ranks:  # a rank without a batch would leave the others waiting
             raise ValueError(
                 f"validation has {self.val_windows} windows, and at least {ranks} are needed, one "
-                f"for each device; raise data.val_blocks, lower data.block_size, or hold out more "
+                f"for each device; raise data.val_windows, lower data.block_size, or hold out more "
                 f"text"
             )
         if self.trainer is not None and stage == "fit":
@@ -293,7 +293,7 @@ class OpenWebText(L.LightningDataModule):
             ValueError: The same step would be another place in the data.
         """
         consequence = "so that the same step is another place in the data"
-        refuse_other_data(self.trainer, state_dict, self._position(), consequence)
+        check_resume_data(self.trainer, state_dict, self._position(), consequence)
 
     def describe(self) -> dict[str, str]:
         """What the command `check` shows of the data (after ``setup``)."""

@@ -11,11 +11,11 @@ from datamodules.texts.base import TextData, as_folder, choose
 from datamodules.texts.encoding import Splits
 from datamodules.texts.reading import (
     SUFFIXES,
-    LabelledTexts,
+    LabeledTexts,
     class_label,
     find_file,
-    load_labelled_texts,
-    read_labelled_texts,
+    load_labeled_texts,
+    read_labeled_texts,
     read_trees,
 )
 
@@ -59,7 +59,7 @@ class SST2(TextData):
         max_length: Longest sentence, in tokens (128 in the authors' code); the rest is cut off.
         batch_size: Sentences of one optimizer step, all devices together (32).
         pad_to: 'batch' pads to the longest text of a batch, 'max_length' always to that.
-        bucketing: So many batches are drawn together and sorted by length, so that texts of a batch
+        bucket_batches: So many batches are drawn together and sorted by length, so that texts of a batch
             are of like length; 0 for batches of any length.
         seed: Of the order of the texts; null takes the run's seed_everything.
 
@@ -78,10 +78,12 @@ class SST2(TextData):
         max_length: int = 128,
         batch_size: int = 32,
         pad_to: str = "batch",
-        bucketing: int = 50,
+        bucket_batches: int = 50,
         seed: int | None = None,
     ) -> None:
-        super().__init__(tokenizer, min_frequency, max_length, batch_size, pad_to, bucketing, seed)
+        super().__init__(
+            tokenizer, min_frequency, max_length, batch_size, pad_to, bucket_batches, seed
+        )
         choose("variant", variant, VARIANTS)
         self.data_dir = as_folder(data_dir)
         self.variant = variant
@@ -153,20 +155,20 @@ class SST2(TextData):
         converted = revision is not None and revision == CONVERTED.get(name)
         folder = SENTENCES if converted or Path(name, SENTENCES).is_dir() else None
         parts = {
-            part: load_labelled_texts(name, split, revision, sentiment_label, folder)
+            part: load_labeled_texts(name, split, revision, sentiment_label, folder)
             for part, split in (("train", "train"), ("val", "validation"), ("test", "test"))
             if not (self.variant == "glue" and part == "test")
         }
         return self._selected(parts, "standard" if self.variant == "safr" else self.variant)
 
-    def _selected(self, parts: dict[str, LabelledTexts], variant: str) -> Splits:
+    def _selected(self, parts: dict[str, LabeledTexts], variant: str) -> Splits:
         """The variant's sentences out of those of the variant that was read."""
         if self.variant == "safr" and variant == "standard":
             parts = {name: safr_selection(part, name == "train") for name, part in parts.items()}
         return Splits(parts["train"], parts["val"], parts.get("test", parts["val"]))
 
 
-def safr_selection(part: LabelledTexts, balanced: bool) -> LabelledTexts:
+def safr_selection(part: LabeledTexts, balanced: bool) -> LabeledTexts:
     """The sentences that SAFR's reading code keeps of the standard ones.
 
     It takes those whose text is a phrase of the treebank to the letter, which fails where the
@@ -185,7 +187,7 @@ def safr_selection(part: LabelledTexts, balanced: bool) -> LabelledTexts:
         classes = [[pair for pair in kept if pair[1] == label] for label in (1, 0)]
         size = min(map(len, classes))
         kept = [pair for of_class in classes for pair in of_class[:size]]
-    return LabelledTexts([t for t, _ in kept], [label for _, label in kept], part.source)
+    return LabeledTexts([t for t, _ in kept], [label for _, label in kept], part.source)
 
 
 def sentiment_label(value: Any, where: str) -> int | None:
@@ -203,7 +205,7 @@ def sentiment_label(value: Any, where: str) -> int | None:
     return class_label(value, where)
 
 
-def _read(folder: Path, names: tuple[str, ...]) -> LabelledTexts:
+def _read(folder: Path, names: tuple[str, ...]) -> LabeledTexts:
     """A file of a split: sentences and labels, or trees."""
     path = find_file(folder, names, (*SUFFIXES, ".txt"))
-    return read_trees(path) if path.suffix == ".txt" else read_labelled_texts(path)
+    return read_trees(path) if path.suffix == ".txt" else read_labeled_texts(path)

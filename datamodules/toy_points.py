@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.algorithmic import EpochBatch, EvaluationBatch, EvaluationLoader
-from datamodules.common.run import member_seeds, refuse_other_data
+from datamodules.common.run import check_resume_data, member_seeds
 from datamodules.texts.base import choose
 
 # Harmonic-loss paper §3: toy cases 1 and 2, in the order of the authors' notebook.
@@ -28,8 +28,8 @@ class ToyPoints(L.LightningDataModule):
     seeds differ in their initial weights alone. There is no test set: the question is what a head
     does with what it is trained on, so that scores of test inputs stay empty.
 
-    Networks read a point as ``num_tokens`` numbers; ``vocab_size`` is 0, since they are no tokens
-    (see ``Pixels``, under which the head is the one linear layer of the paper).
+    Networks read a point as ``num_inputs`` numbers; ``vocab_size`` is 0, since they are no tokens
+    (see ``Identity``, under which the head is the one linear layer of the paper).
 
     Args:
         points: 'two' or 'five'.
@@ -42,7 +42,7 @@ class ToyPoints(L.LightningDataModule):
     """
 
     vocab_size = 0
-    num_tokens = 2
+    num_inputs = 2
 
     def __init__(
         self, points: str = "five", steps_per_epoch: int = 100, seeds: list[int] | None = None
@@ -125,7 +125,7 @@ class ToyPoints(L.LightningDataModule):
             ValueError: There would be other points, or the same epoch would be another step.
         """
         consequence = "so that the same epoch has other points or steps"
-        refuse_other_data(self.trainer, state_dict, self.state_dict(), consequence)
+        check_resume_data(self.trainer, state_dict, self.state_dict(), consequence)
 
     def describe(self) -> dict[str, str]:
         """What the command `check` shows of the data."""

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from lightning_modules.ensemble.ensemble import Ensemble
-from lightning_modules.ensemble.module import ManyMembers
+from lightning_modules.ensemble.module import EnsembleModule
 from lightning_modules.ensemble.sharding import member_range
-from lightning_modules.networks.toy_autoencoder import Kind, ToyAutoencoder
-from lightning_modules.training.specs import refuse_other_sizes
+from lightning_modules.networks.toy_autoencoder import Activation, ToyAutoencoder
+from lightning_modules.training.specs import check_data_matches_model
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "linear", "cosine")
 
 
-class FeatureAutoencoder(ManyMembers):
+class FeatureAutoencoder(EnsembleModule):
     """Autoencoders of drawn features: every seed of every swept value, trained at once.
 
     Members are the data's values times the seeds, value by value. One ``training_step`` is an epoch
@@ -29,7 +29,7 @@ class FeatureAutoencoder(ManyMembers):
         num_features: N (filled in from the data on the command line).
         num_values: Values that the data sweep (likewise).
         hidden_dim: H, fewer than the features.
-        kind: 'linear', 'relu' (behind the output), or 'relu_hidden' (at the hidden layer too).
+        activation: 'none', 'output' (a ReLU behind the output), or 'hidden_and_output' (at the hidden layer too).
         initial_scale: Standard deviation of the initial weights; null takes Xavier's.
         num_seeds: Train this many seeds of each value, 0 to num_seeds - 1.
         seeds: Train these seeds instead.
@@ -44,14 +44,14 @@ class FeatureAutoencoder(ManyMembers):
         ValueError: A number is out of range.
     """
 
-    headlines = ("val/loss", "val/explained_share")
+    summary_metrics = ("val/loss", "val/explained_fraction")
 
     def __init__(
         self,
         num_features: int = 20,
         num_values: int = 1,
         hidden_dim: int = 5,
-        kind: Kind = "relu",
+        activation: Activation = "output",
         initial_scale: float | None = None,
         num_seeds: int = 1,
         seeds: list[int] | None = None,
@@ -86,7 +86,7 @@ class FeatureAutoencoder(ManyMembers):
         self.optimizer_name, self.schedule_name = optimizer, schedule
         self.learning_rate, self.momentum = learning_rate, momentum
         self.weight_decay, self.compile_mode = weight_decay, compile
-        build: Any = partial(ToyAutoencoder, num_features, hidden_dim, kind, initial_scale)
+        build: Any = partial(ToyAutoencoder, num_features, hidden_dim, activation, initial_scale)
         self.ensemble = Ensemble(build, self.seeds)
         self._sums: dict[str, Tensor] = {}
         self._scores: dict[str, Tensor] = {}
@@ -95,7 +95,7 @@ class FeatureAutoencoder(ManyMembers):
 
     def setup(self, stage: str) -> None:
         trainer: Any = self.trainer
-        refuse_other_sizes(self, self.sizes, trainer.datamodule)
+        check_data_matches_model(self, self.sizes, trainer.datamodule)
         if len(self.seeds) > 1 or trainer.world_size == 1:
             member_range(len(self.seeds), trainer.global_rank, trainer.world_size)  # or refuse
         else:
@@ -145,8 +145,8 @@ class FeatureAutoencoder(ManyMembers):
         losses = torch.zeros(len(share.ensemble.seeds), device=self.device)
         for i in range(len(inputs)):
             for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * self._rate_share(first + i, planned)
-            losses += share.ensemble.accumulate_gradients(inputs[i], importance, first + i)
+                group["lr"] = self.learning_rate * self._rate_fraction(first + i, planned)
+            losses += share.ensemble.compute_gradients(inputs[i], importance, first + i)
             optimizer.step()
         share.publish()
         self.count_steps(len(inputs))
@@ -154,7 +154,7 @@ class FeatureAutoencoder(ManyMembers):
         self._scores["train/loss"] = losses / len(inputs)
         self._report_divergence(losses)
 
-    def _rate_share(self, step: int, planned: int) -> float:
+    def _rate_fraction(self, step: int, planned: int) -> float:
         """Share of the peak learning rate at a step of a run of so many."""
         if self.schedule_name == "constant":
             return 1.0
@@ -188,7 +188,7 @@ class FeatureAutoencoder(ManyMembers):
         found = {
             "val/loss": sums["loss"] / sums["count"],
             # Of the features' second moment: 1 is a perfect reconstruction, 0 none.
-            "val/explained_share": 1.0 - sums["error"] / sums["power"],
+            "val/explained_fraction": 1.0 - sums["error"] / sums["power"],
         }
         self._scores.update({name: share.gather(value) for name, value in found.items()})
         if not self.trainer.sanity_checking:

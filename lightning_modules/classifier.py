@@ -14,34 +14,39 @@ from torch import Tensor
 
 from lightning_modules.ensemble.ensemble import Ensemble
 from lightning_modules.ensemble.member import NetworkWithHead
-from lightning_modules.ensemble.metrics import MemberScores
-from lightning_modules.ensemble.module import ManyMembers
-from lightning_modules.ensemble.sharding import StepGroup, member_range, parameters_of, step_groups
+from lightning_modules.ensemble.metrics import EnsembleMetrics
+from lightning_modules.ensemble.module import EnsembleModule
+from lightning_modules.ensemble.sharding import (
+    EpochLengthGroup,
+    epoch_length_groups,
+    member_range,
+    parameters_of,
+)
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.heads.base import refuse_settings
 from lightning_modules.networks import MLP, FeatureNetwork
-from lightning_modules.training.optim import apply_settings
-from lightning_modules.training.specs import from_recipe, recipe, refuse_other_sizes
+from lightning_modules.training.optim import override_restored_hyperparameters
+from lightning_modules.training.specs import build_from_spec, check_data_matches_model, to_spec
 
 # Compiling takes 10 to 30 s and saves about 0.1 ms per seed and step (docs/performance.md), so it
 # pays from some 150,000 steps of one seed on.
 _COMPILE_FROM_MEMBER_STEPS = 150_000
 
 
-class Classifier(ManyMembers):
+class Classifier(EnsembleModule):
     """A network and a loss head, trained with AdamW for one seed or for many seeds at once.
 
-    One ``training_step`` is one epoch of optimizer steps of all seeds (manual optimisation), so
+    One ``training_step`` is one epoch of optimizer steps of all seeds (manual optimization), so
     that Lightning's own cost per batch is paid once an epoch; ``trainer.global_step`` counts
     optimizer steps. Each seed has its own initial weights, split and batch order, and trains as it
     would alone. On several devices (DDP) the seeds are spread over them, without any exchange of
     gradients; one seed is trained by all of them, on a part of every batch each.
 
     Args:
-        network: Network class; called with (vocab_size, num_tokens).
+        network: Network class; called with (vocab_size, num_inputs).
         head: Loss head class; called with (width of the features, num_classes).
         vocab_size: Number of input tokens (filled in from the data on the command line).
-        num_tokens: Input tokens per example (likewise).
+        num_inputs: Input tokens per example (likewise).
         num_classes: Number of classes (likewise).
         tie_embedding: Let the head's unembedding be the network's token embedding.
         num_seeds: Train this many seeds, 0 to num_seeds - 1.
@@ -53,7 +58,7 @@ class Classifier(ManyMembers):
         weight_decay: AdamW's weight decay, on every parameter (0.01 in the paper; the authors'
             transformers have 0.005).
         betas: AdamW's decay rates of its two moments.
-        embedding_penalty: Strength of the authors' embedding regulariser (0.01 in the paper; in
+        embedding_penalty: Strength of the authors' embedding regularizer (0.01 in the paper; in
             their code it acts on transformers only).
         compile: Compile the training step: 'auto' does so when the run is long enough to pay for
             it, 'always' and 'never' decide for you.
@@ -62,14 +67,14 @@ class Classifier(ManyMembers):
         ValueError: A number is out of range, or head_settings do not fit.
     """
 
-    remedy = "lower model.learning_rate, or raise the head's eps"
+    hint = "lower model.learning_rate, or raise the head's eps"
 
     def __init__(
         self,
         network: Callable[[int, int], FeatureNetwork] = MLP,
         head: Callable[[int, int], LossHead] = HarmonicHead,
         vocab_size: int = 31,
-        num_tokens: int = 2,
+        num_inputs: int = 2,
         num_classes: int = 31,
         tie_embedding: bool = True,
         num_seeds: int = 1,
@@ -101,11 +106,11 @@ class Classifier(ManyMembers):
         self.hparams["seeds"] = list(range(num_seeds)) if seeds is None else list(seeds)
         for name, factory in (("network", network), ("head", head)):
             if callable(self.hparams.get(name)):
-                self.hparams[name] = recipe(factory)
-        network, head = from_recipe(network, "network"), from_recipe(head, "head")
+                self.hparams[name] = to_spec(factory)
+        network, head = build_from_spec(network, "network"), build_from_spec(head, "head")
         self.sizes = {
             "vocab_size": vocab_size,
-            "num_tokens": num_tokens,
+            "num_inputs": num_inputs,
             "num_classes": num_classes,
         }
         self.learning_rate = learning_rate
@@ -116,23 +121,23 @@ class Classifier(ManyMembers):
         refuse_settings(head, head_settings or {})
 
         def build(settings: dict[str, float]) -> NetworkWithHead:
-            body = network(vocab_size, num_tokens)
+            body = network(vocab_size, num_inputs)
             readout = head(body.out_features, num_classes, **settings)
-            readout.hold_as_buffers(settings)
+            readout.settings_to_buffers(settings)
             return NetworkWithHead(body, readout, tie_embedding, embedding_penalty)
 
         self.seeds = list(range(num_seeds)) if seeds is None else list(seeds)
         self.head_settings = _of_each_member(head_settings or {}, len(self.seeds))
         builds = [partial(build, settings) for settings in self.head_settings]
         self.ensemble = Ensemble(builds, self.seeds)
-        self.member_scores = MemberScores(len(self.seeds))
-        self._groups: list[StepGroup] = []
+        self.member_scores = EnsembleMetrics(len(self.seeds))
+        self._groups: list[EpochLengthGroup] = []
 
     # ---- training ------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
-            parameters_of(self.step_groups()),
+            parameters_of(self.epoch_length_groups()),
             lr=self.learning_rate,
             betas=self.betas,
             weight_decay=self.weight_decay,
@@ -141,14 +146,14 @@ class Classifier(ManyMembers):
 
     def setup(self, stage: str) -> None:
         trainer: Any = self.trainer
-        refuse_other_sizes(self, self.sizes, trainer.datamodule)
+        check_data_matches_model(self, self.sizes, trainer.datamodule)
         member_range(len(self.seeds), trainer.global_rank, trainer.world_size)  # or refuse
         self._refuse_twins(trainer.datamodule)
         if stage == "fit":
             _refuse_steps_on_ranks(trainer.datamodule, trainer.world_size)
         self._share, self._groups = None, []
 
-    def step_groups(self) -> list[StepGroup]:
+    def epoch_length_groups(self) -> list[EpochLengthGroup]:
         """What this rank trains, divided by how many steps an epoch its members take."""
         if not self._groups:
             share = self.share()
@@ -157,7 +162,7 @@ class Classifier(ManyMembers):
             # On several devices setup has refused others.
             if len(steps) != len(self.seeds) or len(set(steps)) == 1:
                 steps = [max(steps)] * len(share.ensemble.seeds)
-            self._groups = step_groups(share.ensemble, steps)
+            self._groups = epoch_length_groups(share.ensemble, steps)
         return self._groups
 
     def on_fit_start(self) -> None:
@@ -176,12 +181,14 @@ class Classifier(ManyMembers):
             self.member_scores.reset()  # of the sanity check, which has scored untrained networks
 
     def on_train_start(self) -> None:
-        apply_settings(self, self.learning_rate, (self.weight_decay,), self.betas)
+        override_restored_hyperparameters(
+            self, self.learning_rate, (self.weight_decay,), self.betas
+        )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """One epoch: ``inputs`` (steps, S, B, ...) and ``targets`` (steps, S, B)."""
         optimizer = self.plain_optimizer()
-        share, groups = self.share(), self.step_groups()
+        share, groups = self.share(), self.epoch_length_groups()
         batch = share.take(batch, dim=1)
         num_steps = len(batch["inputs"])
         losses = torch.zeros(len(share.ensemble.seeds), device=self.device)
@@ -190,7 +197,7 @@ class Classifier(ManyMembers):
             first_step = self.current_epoch * steps
             inputs, targets = batch["inputs"][:steps, members], batch["targets"][:steps, members]
             for i in range(steps):
-                step_losses = ensemble.accumulate_gradients(inputs[i], targets[i], first_step + i)
+                step_losses = ensemble.compute_gradients(inputs[i], targets[i], first_step + i)
                 losses[members] += share.average_gradients(step_losses, targets[i])
                 optimizer.step()
             if len(groups) > 1:
@@ -267,7 +274,7 @@ class Classifier(ManyMembers):
         return self.ensemble.stacked.network.embedding_matrix().detach()
 
     def class_centers(self) -> Tensor:
-        """The unembedding of every seed, (S, C, E); a harmonic head's are class centres."""
+        """The unembedding of every seed, (S, C, E); a harmonic head's are class centers."""
         return self.ensemble.stacked.head.weight.detach()
 
     def hidden_states(self, inputs: Tensor) -> Tensor:

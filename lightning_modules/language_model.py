@@ -18,18 +18,18 @@ from lightning_modules.gpt2.hub_load import load_pretrained
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.networks import GPT2
 from lightning_modules.training.lightning_counters import (
-    count_in_steps,
     last_step,
-    restore_position,
+    limit_by_steps,
+    rescale_batch_progress,
 )
-from lightning_modules.training.nonfinite import DivergenceWatch
+from lightning_modules.training.nonfinite import NonFiniteMonitor
 from lightning_modules.training.optim import (
-    apply_settings,
     clip_gradients,
+    override_restored_hyperparameters,
     parameter_groups,
     warmup_cosine,
 )
-from lightning_modules.training.specs import from_recipe, recipe, refuse_other_sizes
+from lightning_modules.training.specs import build_from_spec, check_data_matches_model, to_spec
 
 
 class LanguageModel(L.LightningModule):
@@ -39,16 +39,16 @@ class LanguageModel(L.LightningModule):
     count. AdamW with a linear warm-up and a cosine decay, per optimizer step.
 
     Args:
-        network: Network class; called with (vocab_size, num_tokens).
+        network: Network class; called with (vocab_size, context_length).
         head: Loss head class; called with (width of the features, vocab_size).
         vocab_size: Number of tokens (filled in from the data on the command line).
-        num_tokens: Longest context (likewise).
+        context_length: Longest context (likewise).
         tie_embedding: Let the head's unembedding be the network's token embedding.
-        start: Scale of the features at the start, for heads that compare by distance: 'matched'
+        feature_scale_init: Scale of the features at the start, for heads that compare by distance: 'matched'
             gives them that of the unembedding, 'gpt2' leaves GPT-2's, which is 1/initial_std times
             larger. Other heads start as GPT-2 does.
         init_from: Folder or Hugging Face hub name of GPT-2 weights to begin with, as they are:
-            ``start`` then changes nothing, and probes read what was trained there.
+            ``feature_scale_init`` then changes nothing, and probes read what was trained there.
         learning_rate: AdamW's, at the end of the warm-up.
         final_learning_rate: At the end of the decay; null means a tenth of the peak.
         warmup_steps: Optimizer steps of the linear rise.
@@ -64,17 +64,17 @@ class LanguageModel(L.LightningModule):
 
     # What progress bars and the closing table show.
     progress_unit = "step"
-    progress_scores = ("train/loss", "val/loss", "train/learning_rate")
-    headlines = ("train/loss", "val/loss", "val/perplexity", "val/step")
+    progress_metrics = ("train/loss", "val/loss", "train/learning_rate")
+    summary_metrics = ("train/loss", "val/loss", "val/perplexity", "val/step")
 
     def __init__(
         self,
         network: Callable[[int, int], GPT2] = GPT2,
         head: Callable[[int, int], LossHead] = HarmonicHead,
         vocab_size: int = 50257,
-        num_tokens: int = 1024,
+        context_length: int = 1024,
         tie_embedding: bool = True,
-        start: Literal["matched", "gpt2"] = "matched",
+        feature_scale_init: Literal["matched", "gpt2"] = "matched",
         init_from: str | None = None,
         learning_rate: float = 6e-4,
         final_learning_rate: float | None = None,
@@ -105,7 +105,7 @@ class LanguageModel(L.LightningModule):
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or null for none")
         for name, choice, choices in (
-            ("start", start, ("matched", "gpt2")),
+            ("feature_scale_init", feature_scale_init, ("matched", "gpt2")),
             ("compile", compile, ("auto", "always", "never")),
         ):
             if choice not in choices:
@@ -114,22 +114,22 @@ class LanguageModel(L.LightningModule):
         self.hparams["init_from"] = None  # a checkpoint brings its own weights
         for name, factory in (("network", network), ("head", head)):
             if callable(self.hparams.get(name)):
-                self.hparams[name] = recipe(factory)
-        self.sizes = {"vocab_size": vocab_size, "num_tokens": num_tokens}
-        self.learning_rate, self.final_share = learning_rate, floor / learning_rate
+                self.hparams[name] = to_spec(factory)
+        self.sizes = {"vocab_size": vocab_size, "context_length": context_length}
+        self.learning_rate, self.final_fraction = learning_rate, floor / learning_rate
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.weight_decay, self.betas, self.clip_norm = weight_decay, betas, clip_norm
         self.compile_mode = compile
 
-        self.network = from_recipe(network, "network")(vocab_size, num_tokens)
-        self.head = from_recipe(head, "head")(self.network.out_features, vocab_size)
+        self.network = build_from_spec(network, "network")(vocab_size, context_length)
+        self.head = build_from_spec(head, "head")(self.network.out_features, vocab_size)
         embedding = self.network.token_embedding().weight
         if not tie_embedding:
             # Its own matrix, with the embedding's padding and its initial scale.
             embedding = torch.nn.Parameter(torch.empty_like(embedding))
             torch.nn.init.normal_(embedding, std=self.network.initial_std)
         self.head.tie(embedding, num_padding=len(embedding) - vocab_size)
-        if start == "matched" and self.head.compares_by_distance:
+        if feature_scale_init == "matched" and self.head.is_distance_based:
             self.network.set_feature_scale(float(embedding.detach().square().mean().sqrt()))
         if init_from is not None:
             load_pretrained(init_from, self.network, self.head)
@@ -141,7 +141,7 @@ class LanguageModel(L.LightningModule):
         self.val_loss = SumMetric(nan_strategy="disable")
         self.val_tokens = SumMetric(nan_strategy="disable")
         self._scores: dict[str, Tensor] = {}
-        self.divergence = DivergenceWatch(
+        self.divergence = NonFiniteMonitor(
             "lower model.learning_rate, lengthen model.warmup_steps, or raise the precision to "
             "32-true"
         )
@@ -152,7 +152,7 @@ class LanguageModel(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         trainer: Any = self.trainer
-        refuse_other_sizes(self, self.sizes, trainer.datamodule)
+        check_data_matches_model(self, self.sizes, trainer.datamodule)
         clips_by = getattr(trainer.gradient_clip_algorithm, "value", None) or "norm"
         if clips_by != "norm":
             raise ValueError(
@@ -179,7 +179,7 @@ class LanguageModel(L.LightningModule):
         last = self._last_step() if self.decay_steps is None else self.decay_steps
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
-            lambda step: warmup_cosine(step, self.warmup_steps, last, self.final_share),
+            lambda step: warmup_cosine(step, self.warmup_steps, last, self.final_fraction),
         )
         return {
             "optimizer": optimizer,
@@ -200,10 +200,12 @@ class LanguageModel(L.LightningModule):
     def on_fit_start(self) -> None:
         self.divergence.start(self.device)
         self.train_loss.reset()
-        count_in_steps(self.trainer)
+        limit_by_steps(self.trainer)
 
     def on_train_start(self) -> None:
-        apply_settings(self, self.learning_rate, (self.weight_decay, 0.0), self.betas)
+        override_restored_hyperparameters(
+            self, self.learning_rate, (self.weight_decay, 0.0), self.betas
+        )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean loss of a micro-batch, to be averaged over the micro-batches of a step."""
@@ -272,7 +274,7 @@ class LanguageModel(L.LightningModule):
         self._scores = {name: value.to(self.device) for name, value in state["scores"].items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        restore_position(self._trainer, checkpoint)
+        rescale_batch_progress(self._trainer, checkpoint)
 
     # ---- evaluation ----------------------------------------------------------------------------
 
@@ -332,7 +334,7 @@ class LanguageModel(L.LightningModule):
         return self.network.embedding_matrix().detach().unsqueeze(0)
 
     def class_centers(self) -> Tensor:
-        """The unembedding without its padding, (1, V, E); a harmonic head's are class centres."""
+        """The unembedding without its padding, (1, V, E); a harmonic head's are class centers."""
         return self.head.weight[: self.head.num_classes].detach().unsqueeze(0)
 
     def hidden_states(self, inputs: Tensor) -> Tensor:

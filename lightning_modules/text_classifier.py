@@ -17,13 +17,17 @@ from lightning_modules.heads import CrossEntropyHead, LossHead
 from lightning_modules.networks import TextTransformer
 from lightning_modules.regularizers import Form, importance, information, interaction
 from lightning_modules.training.lightning_counters import (
-    count_in_steps,
     last_step,
-    restore_position,
+    limit_by_steps,
+    rescale_batch_progress,
 )
-from lightning_modules.training.nonfinite import DivergenceWatch
-from lightning_modules.training.optim import apply_settings, clip_gradients, parameter_groups
-from lightning_modules.training.specs import from_recipe, recipe, refuse_other_sizes
+from lightning_modules.training.nonfinite import NonFiniteMonitor
+from lightning_modules.training.optim import (
+    clip_gradients,
+    override_restored_hyperparameters,
+    parameter_groups,
+)
+from lightning_modules.training.specs import build_from_spec, check_data_matches_model, to_spec
 
 Batch = dict[str, Tensor]
 
@@ -39,10 +43,10 @@ class TextClassifier(L.LightningModule):
     Adam.
 
     Args:
-        network: Network class; called with (vocab_size, num_tokens).
+        network: Network class; called with (vocab_size, context_length).
         head: Loss head class; called with (width of the features, num_classes).
         vocab_size: Number of tokens (filled in from the data on the command line).
-        num_tokens: Longest text (likewise).
+        context_length: Longest text (likewise).
         num_classes: Number of classes (likewise).
         lambda_importance: Weight of the importance term.
         lambda_interaction: Weight of the interaction term.
@@ -64,21 +68,28 @@ class TextClassifier(L.LightningModule):
     """
 
     progress_unit = "step"
-    progress_scores = (
+    progress_metrics = (
         "train/loss",
         "val/accuracy",
         "val/deletion/srs",
         "val/capacity/ffn1_important",
         "val/capacity/ffn1_other",
     )
-    headlines = ("train/loss", "val/loss", "val/accuracy", "val/step", "test/loss", "test/accuracy")
+    summary_metrics = (
+        "train/loss",
+        "val/loss",
+        "val/accuracy",
+        "val/step",
+        "test/loss",
+        "test/accuracy",
+    )
 
     def __init__(
         self,
         network: Callable[[int, int], TextTransformer] = TextTransformer,
         head: Callable[[int, int], LossHead] = CrossEntropyHead,
         vocab_size: int = 10_000,
-        num_tokens: int = 128,
+        context_length: int = 128,
         num_classes: int = 2,
         lambda_importance: float = 0.0,
         lambda_interaction: float = 0.0,
@@ -123,10 +134,10 @@ class TextClassifier(L.LightningModule):
         self.save_hyperparameters(logger=False)
         for name, factory in (("network", network), ("head", head)):
             if callable(self.hparams.get(name)):
-                self.hparams[name] = recipe(factory)
+                self.hparams[name] = to_spec(factory)
         self.sizes = {
             "vocab_size": vocab_size,
-            "num_tokens": num_tokens,
+            "context_length": context_length,
             "num_classes": num_classes,
         }
         self.lambda_importance, self.lambda_interaction = lambda_importance, lambda_interaction
@@ -138,20 +149,20 @@ class TextClassifier(L.LightningModule):
         self.learning_rate, self.weight_decay, self.betas = learning_rate, weight_decay, betas
         self.clip_norm = clip_norm
 
-        self.network = from_recipe(network, "network")(vocab_size, num_tokens)
-        self.head = from_recipe(head, "head")(self.network.out_features, num_classes)
+        self.network = build_from_spec(network, "network")(vocab_size, context_length)
+        self.head = build_from_spec(head, "head")(self.network.out_features, num_classes)
         if lambda_information and self.network.vmask is None:
             raise ValueError(
                 f"lambda_information is {lambda_information}, and the network has no word mask; "
                 f"set it to 0, or model.network.vmask to true"
             )
-        if self.head.compares_by_distance:
-            # Features and class centres begin at one scale, or all distances are the same.
+        if self.head.is_distance_based:
+            # Features and class centers begin at one scale, or all distances are the same.
             with torch.no_grad():
                 rms = self.head.weight.square().mean().sqrt()
                 self.head.weight.mul_(self.network.initial_scale / rms)
 
-        self.divergence = DivergenceWatch("lower model.learning_rate, or set model.clip_norm")
+        self.divergence = NonFiniteMonitor("lower model.learning_rate, or set model.clip_norm")
         names = ("loss", *self._terms())
         self._means = {name: MeanMetric(nan_strategy="disable") for name in names}
         self.train_means = nn.ModuleDict(self._means)  # so that they move with the module
@@ -165,7 +176,7 @@ class TextClassifier(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         trainer: Any = self.trainer
-        refuse_other_sizes(self, self.sizes, trainer.datamodule)
+        check_data_matches_model(self, self.sizes, trainer.datamodule)
         self._check_padding(getattr(trainer.datamodule, "pad_to", None))
         repeats = getattr(trainer.datamodule, "repeats", {})
         for name, number in repeats.items():  # texts that occur where they should be new
@@ -184,7 +195,7 @@ class TextClassifier(L.LightningModule):
             if is_so and pad_to == "batch":
                 raise ValueError(
                     f"{setting}, which counts padding, and data.pad_to is 'batch', so that a text "
-                    f"would depend on its neighbours in the batch; set data.pad_to to max_length"
+                    f"would depend on its neighbors in the batch; set data.pad_to to max_length"
                 )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -201,10 +212,12 @@ class TextClassifier(L.LightningModule):
         for mean in self._means.values():
             mean.reset()
         self._last_step = last_step(self.trainer)
-        count_in_steps(self.trainer)
+        limit_by_steps(self.trainer)
 
     def on_train_start(self) -> None:
-        apply_settings(self, self.learning_rate, (self.weight_decay, 0.0), self.betas)
+        override_restored_hyperparameters(
+            self, self.learning_rate, (self.weight_decay, 0.0), self.betas
+        )
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -221,12 +234,12 @@ class TextClassifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of this rank's share, such that the mean over ranks is the global batch's."""
-        taps = self.network.represent(batch["tokens"], batch["mask"])
+        activations = self.network.forward_with_activations(batch["tokens"], batch["mask"])
         world = self.trainer.world_size
         texts, tokens = batch["global_size"].unbind()
         share = (batch["labels"] != -100).sum() * world / texts
-        loss = self.head.loss(taps["features"], batch["labels"]) * share
-        terms = self.regularizers(taps, batch["mask"], tokens / world, share)
+        loss = self.head.loss(activations["features"], batch["labels"]) * share
+        terms = self.regularizers(activations, batch["mask"], tokens / world, share)
         found = {"head_loss": loss, **{name: term for name, (_, term) in terms.items()}}
         for weight, term in terms.values():
             loss = loss + weight * term
@@ -247,27 +260,27 @@ class TextClassifier(L.LightningModule):
         return ["head_loss", *names] if names else []
 
     def regularizers(
-        self, taps: dict[str, Tensor], mask: Tensor, num_tokens: Tensor, share: Tensor
+        self, activations: dict[str, Tensor], mask: Tensor, num_tokens: Tensor, share: Tensor
     ) -> dict[str, tuple[float, Tensor]]:
         """The terms beside the head's loss that have a weight, by name: (weight, value).
 
         Args:
-            taps: What the network's ``represent`` returns.
+            activations: What the network's ``forward_with_activations`` returns.
             mask: (B, T), true on real tokens.
             num_tokens: Real tokens of the global batch, divided by the number of ranks.
             share: This rank's part of the global batch's texts, times the number of ranks.
         """
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.lambda_importance:
-            term = importance(taps["vmask"], mask, self.importance_form, num_tokens)
+            term = importance(activations["vmask"], mask, self.importance_form, num_tokens)
             by_text = self.importance_form != "masked"  # the others are means over texts
             terms["importance"] = (self.lambda_importance, term * share if by_text else term)
         if self.lambda_interaction:
-            term = interaction(taps["attention_weights"], mask, self.interaction_form)
+            term = interaction(activations["attention_weights"], mask, self.interaction_form)
             terms["interaction"] = (self.lambda_interaction, term * share)
         if self.lambda_information:
             weight = self._information_weight()
-            term = information(taps["vmask_probability"], mask, num_tokens)
+            term = information(activations["vmask_probability"], mask, num_tokens)
             terms["information"] = (weight, term)
         return terms
 
@@ -308,7 +321,7 @@ class TextClassifier(L.LightningModule):
         self.divergence.stop_if_diverged(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        restore_position(self._trainer, checkpoint)
+        rescale_batch_progress(self._trainer, checkpoint)
 
     # ---- evaluation ----------------------------------------------------------------------------
 
@@ -364,8 +377,8 @@ class TextClassifier(L.LightningModule):
     # ---- what callbacks read -------------------------------------------------------------------
 
     def representations(self, batch: Batch) -> dict[str, Tensor]:
-        """The network's steps by name (``TextTransformer.represent``), and the ``logits``."""
-        found = self.network.represent(batch["tokens"], batch["mask"])
+        """The network's steps by name (``TextTransformer.forward_with_activations``), and the ``logits``."""
+        found = self.network.forward_with_activations(batch["tokens"], batch["mask"])
         found["logits"] = self.head(found["features"])
         return found
 

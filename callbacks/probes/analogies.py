@@ -42,7 +42,7 @@ class Analogies(WordPairProbe):
     """
 
     name = "analogies"
-    quiet = frozenset({"asked"})
+    not_logged = frozenset({"asked"})
 
     def __init__(
         self,
@@ -73,5 +73,7 @@ class Analogies(WordPairProbe):
             values[f"{task}/asked"] = (~ranks.isnan()).float().mean(-1)
         for key in ("median_rank", "first", "top_10", "relative"):
             values[key] = over_tasks(values, key)
-        self.headlines = [f"val/{self.name}/{key}" for key in ("median_rank", "top_10", "relative")]
+        self.summary_metrics = [
+            f"val/{self.name}/{key}" for key in ("median_rank", "top_10", "relative")
+        ]
         return values

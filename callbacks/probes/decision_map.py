@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from callbacks.probes.probe import Probe, is_fitting
-from callbacks.probes.titles import head_name
+from callbacks.probes.titles import loss_label
 from glassbox.metrics import center_distance, weight_norm
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def decision_regions(module: Any, window: Tensor, resolution: int) -> Tensor:
     Args:
         module: Called with inputs (S, N, 2), gives logits (S, N, C).
         window: Left, right, lower and upper end, (4,).
-        resolution: R places along each side, at the centres of R x R equal cells.
+        resolution: R places along each side, at the centers of R x R equal cells.
 
     Returns:
         (S, R, R) class numbers, the lowest row first.
@@ -94,11 +94,11 @@ class DecisionMap(Probe):
     told from 0; ``norm_growth`` is the weight norm over that of half as many steps, 1 where it has
     settled; ``center_distance`` is as in ``WeightNorms``. Loss and weight norm are kept of every
     validation, and as ``loss_at_100`` of the steps that are named. The figure shows the first five
-    seeds, with the rows of the weight as centres or directions where the head reads the inputs
+    seeds, with the rows of the weight as centers or directions where the head reads the inputs
     themselves.
 
     Args:
-        keep_steps: Optimizer steps whose loss and weight norm become values of their own; those of
+        record_steps: Optimizer steps whose loss and weight norm become values of their own; those of
             no validation are nan. 0 is before the first.
         resolution: Places along each side of the map at which the model is asked.
         every_n_epochs: Measure after every so many epochs, and after the last.
@@ -113,7 +113,7 @@ class DecisionMap(Probe):
 
     def __init__(
         self,
-        keep_steps: list[int] | None = None,
+        record_steps: list[int] | None = None,
         resolution: int = 121,
         every_n_epochs: int = 100,
         figures_every_n_epochs: int | None = None,
@@ -121,9 +121,9 @@ class DecisionMap(Probe):
         super().__init__(every_n_epochs, figures_every_n_epochs)
         if resolution < 2:
             raise ValueError(f"DecisionMap: resolution is {resolution}; it must be at least 2")
-        if any(step < 0 for step in keep_steps or []):
-            raise ValueError(f"DecisionMap: keep_steps are {keep_steps}; none may be below 0")
-        self.keep_steps = list(keep_steps or [])
+        if any(step < 0 for step in record_steps or []):
+            raise ValueError(f"DecisionMap: record_steps are {record_steps}; none may be below 0")
+        self.record_steps = list(record_steps or [])
         self.resolution = resolution
         # One entry a validation, of plain numbers: a small tensor kept of each would pin the
         # memory around it.
@@ -134,17 +134,17 @@ class DecisionMap(Probe):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         sizes = getattr(pl_module, "sizes", {})
-        if not {"vocab_size", "num_tokens", "num_classes"} <= set(sizes):
+        if not {"vocab_size", "num_inputs", "num_classes"} <= set(sizes):
             raise ValueError(
                 f"DecisionMap asks a Classifier for its answers over the plane, and the model is a "
                 f"{type(pl_module).__name__}; remove the probe from trainer.callbacks, or use a "
                 f"Classifier"
             )
-        if sizes["vocab_size"] or sizes["num_tokens"] != 2:
+        if sizes["vocab_size"] or sizes["num_inputs"] != 2:
             kind = "tokens" if sizes["vocab_size"] else "numbers"
             raise ValueError(
                 f"DecisionMap draws the plane of two input numbers, and the inputs of these data "
-                f"are {sizes['num_tokens']} {kind}; remove the probe from trainer.callbacks, or "
+                f"are {sizes['num_inputs']} {kind}; remove the probe from trainer.callbacks, or "
                 f"use data such as ToyPoints"
             )
 
@@ -194,7 +194,7 @@ class DecisionMap(Probe):
             **{
                 f"{name}_at_{step}": self._at(step, rows, norm)
                 for name, rows in history.items()
-                for step in self.keep_steps
+                for step in self.record_steps
             },
         }
         members = len(weights)
@@ -207,13 +207,13 @@ class DecisionMap(Probe):
             "points": inputs,
             "targets": targets,
             "bias": torch.full_like(weights[..., 0], torch.nan) if bias is None else bias.detach(),
-            "by_distance": torch.full((members,), bool(head.compares_by_distance)),
+            "by_distance": torch.full((members,), bool(head.is_distance_based)),
             "steps": torch.tensor(self.steps, dtype=torch.int64).expand(members, -1),
             **{name: _by_member(rows, members) for name, rows in history.items()},
         }
         if features.shape == inputs.shape and torch.equal(features, inputs):
             self.arrays["weights"] = weights.clone()  # they lie in the plane of the inputs
-        self.headlines = [
+        self.summary_metrics = [
             f"{self._prefix()}/{key}"
             for key in ("loss", "accuracy", "weight_norm", "norm_growth", "center_distance")
         ]
@@ -241,7 +241,7 @@ class DecisionMap(Probe):
                 by_distance=bool(shown["by_distance"][0]),
                 seeds=list(module.seeds)[:_MOST_SEEDS],
                 accuracy=torch.as_tensor(accuracy)[:_MOST_SEEDS].cpu().numpy(),
-                title=f"decision regions · {head_name(module.member(0))}{steps}",
+                title=f"decision regions · {loss_label(module.member(0))}{steps}",
             )
         }
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from callbacks.probes.probe import Probe, task_of, when
-from callbacks.probes.titles import head_name
+from callbacks.probes.titles import loss_label
 from glassbox.metrics import (
     best_coset,
     circular_order,
@@ -84,7 +84,7 @@ class EmbeddingGeometry(Probe):
 
     name = "embedding"
     needs_task = True
-    quiet = frozenset(
+    not_logged = frozenset(
         f"explained_variance_{part}{k}"
         for part in ("", "all_")
         for k in range(1, 1025)
@@ -111,7 +111,7 @@ class EmbeddingGeometry(Probe):
             "groups": groups.expand(len(points), -1),
             "edges": task.edges.expand(len(points), -1, -1),
         }
-        self.headlines = [f"val/embedding/{key}" for key in ("explained_variance_2", *scores)]
+        self.summary_metrics = [f"val/embedding/{key}" for key in ("explained_variance_2", *scores)]
         return values
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
@@ -156,7 +156,7 @@ def describe(module: L.LightningModule, task: Any) -> str:
     task_name = task.name.replace("_", " ") if task is not None else "training"
     if member is None:
         return task_name
-    return f"{task_name} · {head_name(member)} {type(member.network).__name__}"
+    return f"{task_name} · {loss_label(member)} {type(member.network).__name__}"
 
 
 def coset_colors(points: Tensor) -> Tensor:

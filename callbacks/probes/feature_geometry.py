@@ -32,14 +32,14 @@ from glassbox.metrics import (
     feature_dimensionality,
     feature_interference,
     feature_norms,
-    most_important_share,
     pair_cosine,
     priority_correlation,
     represented_features,
     ring_correlation,
     ring_curvature,
-    ring_neighbor_share,
+    ring_neighbor_fraction,
     ring_turn,
+    top_priority_fraction,
 )
 from glassbox.metrics.quantiles import quartiles
 
@@ -64,7 +64,7 @@ class FeatureGeometry(Probe):
     Args:
         threshold: Norm above which a feature counts as represented (Toy Models has 0.5); null takes
             half of the largest norm, for models whose norms are small, as rings' are.
-        linkage: Share of the mean norm within which two features belong to one cluster.
+        cluster_distance: Share of the mean norm within which two features belong to one cluster.
         every_n_epochs: Measure, and keep the weights, after every so many epochs.
         figures_every_n_epochs: Draw after every so many epochs, and after the last.
 
@@ -77,16 +77,18 @@ class FeatureGeometry(Probe):
     def __init__(
         self,
         threshold: float | None = 0.5,
-        linkage: float = 0.05,
+        cluster_distance: float = 0.05,
         every_n_epochs: int = 10,
         figures_every_n_epochs: int | None = None,
     ) -> None:
         super().__init__(every_n_epochs, figures_every_n_epochs)
         if threshold is not None and not 0 < threshold < math.inf:
             raise ValueError(f"FeatureGeometry: threshold is {threshold}; it must be positive")
-        if not 0 < linkage < 1:
-            raise ValueError(f"FeatureGeometry: linkage is {linkage}; it must be from 0 to 1")
-        self.threshold, self.linkage = threshold, linkage
+        if not 0 < cluster_distance < 1:
+            raise ValueError(
+                f"FeatureGeometry: cluster_distance is {cluster_distance}; it must be from 0 to 1"
+            )
+        self.threshold, self.cluster_distance = threshold, cluster_distance
         self.steps: list[int] = []
         self._history: list[Tensor] = []  # (M, N, H) each
         self._losses: list[Tensor] = []  # (M,) each, of the validations from the second entry on
@@ -150,7 +152,9 @@ class FeatureGeometry(Probe):
             "history": torch.stack(self._history, dim=1),  # (M, times, N, H)
             "history_steps": torch.tensor(self.steps).expand(len(weights), -1),
         }
-        self.headlines = [f"val/{self.name}/{key}" for key in ("represented", "superposed")]
+        self.summary_metrics = [
+            f"val/{self.name}/{key}" for key in ("represented", "num_superposed")
+        ]
         found = {
             "represented": (
                 represented.sum(dim=-1).to(norms.dtype)
@@ -158,41 +162,44 @@ class FeatureGeometry(Probe):
                 else represented_features(weights, self.threshold)
             ),
             # Represented features that share their direction with others.
-            "superposed": (represented & (interference > 0.1 * norms.square())).sum(-1),
+            "num_superposed": (represented & (interference > 0.1 * norms.square())).sum(-1),
             "feature_count": feature_count(weights),
             "dimensions_per_feature": dimensions_per_feature(weights),
             "interference": _mean_over(interference, represented),
             "dimensionality": _mean_over(dimensionality, represented),
             "norm": _mean_over(norms, represented),
-            "norm_spread": _spread_over(norms, represented),
+            "norm_cv": _spread_over(norms, represented),
             "basis_alignment": _mean_over(basis_alignment(weights), represented),
             "basis_sparsity": _mean_over(basis_sparsity(weights), represented),
-            "clusters": cluster_count(weights, self.linkage),
+            "clusters": cluster_count(weights, self.cluster_distance),
             "cluster_tightness": cluster_tightness(weights),
             "bias_mean": profile.mean,
-            "bias_negative_share": profile.negative_share,
-            "bias_spread": profile.spread,
+            "bias_negative_fraction": profile.negative_share,
+            "bias_std": profile.spread,
         }
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "member_priority"):  # importance times activity
             priority = data.member_priority().to(weights.device)  # (M, N)
             found["priority_correlation"] = priority_correlation(weights, priority, represented)
-            found["most_important"] = most_important_share(represented, priority)
+            found["top_priority_fraction"] = top_priority_fraction(represented, priority)
         if self._in_pairs:
             cosine = pair_cosine(weights)  # (M, N/2)
             both = represented[:, 0::2] & represented[:, 1::2]
             # 0 where partners are orthogonal; a mean cosine is 0 as well where they cancel out.
             found["pair_cosine"] = _mean_over(cosine, both)
             found["pair_overlap"] = _mean_over(cosine.abs(), both)
-            self.headlines += [f"val/{self.name}/pair_cosine", f"val/{self.name}/pair_overlap"]
+            self.summary_metrics += [
+                f"val/{self.name}/pair_cosine",
+                f"val/{self.name}/pair_overlap",
+            ]
         if self._on_circle:
             found |= {
-                "ring_neighbor_share": ring_neighbor_share(weights),
+                "ring_neighbor_fraction": ring_neighbor_fraction(weights),
                 "ring_correlation": ring_correlation(weights),
                 "ring_turn": ring_turn(weights),
                 "ring_curvature": ring_curvature(weights),
             }
-            self.headlines = [
+            self.summary_metrics = [
                 f"val/{self.name}/{key}" for key in ("ring_correlation", "clusters", "bias_mean")
             ]
         return {key: value.float() for key, value in found.items()}
@@ -225,7 +232,7 @@ class FeatureGeometry(Probe):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         settings = getattr(data, "member_settings", [])
         if self._on_circle:
-            shares = module.scores().get("val/explained_share")  # type: ignore[operator]
+            shares = module.scores().get("val/explained_fraction")  # type: ignore[operator]
             captions = None
             if shares is not None:
                 captions = [f"explains {100 * float(shares[member]):.0f} %" for member in chosen]
@@ -252,7 +259,7 @@ class FeatureGeometry(Probe):
             names,
             threshold=0.5 if self.threshold is None else self.threshold,
             sweep=sweep,
-            hidden_relu=module.hparams.get("kind") == "relu_hidden",
+            hidden_relu=module.hparams.get("activation") == "hidden_and_output",
             pairs=pairs,
             title=f"{size} features in {hidden} dimensions{paired}{when(trainer)}",
             chosen=which,

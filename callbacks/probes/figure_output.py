@@ -57,10 +57,10 @@ def save_animation(
     if folder is None or not pictures:
         return
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    # One palette for all, of three of them: with one each, colours flicker and files are larger.
+    # One palette for all, of three of them: with one each, colors flicker and files are larger.
     some = [pictures[0], pictures[len(pictures) // 2], pictures[-1]]
     palette = Image.fromarray(np.concatenate(some)).quantize(dither=Image.Dither.NONE)
-    # Pillow's nearest colour is a near one; the background, a corner's colour, is to be exact.
+    # Pillow's nearest color is a near one; the background, a corner's color, is to be exact.
     corner = pictures[0][0, 0]
     entries, white = palette.getpalette() or [], palette.getpixel((0, 0))
     assert isinstance(white, int)  # an index into the palette

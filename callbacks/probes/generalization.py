@@ -53,7 +53,7 @@ class Generalization(Probe):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         # A module that does not say what it scores is taken for one like Classifier.
-        scores = getattr(pl_module, "headlines", ACCURACIES)
+        scores = getattr(pl_module, "summary_metrics", ACCURACIES)
         if not set(ACCURACIES) <= set(scores):
             raise ValueError(
                 f"Generalization needs the accuracy on training and test set at every validation, "
@@ -99,7 +99,7 @@ class Generalization(Probe):
             "train_accuracy": histories[0],
             "test_accuracy": histories[1],
         }
-        self.headlines = ["generalization/train_epoch", "generalization/test_epoch"]
+        self.summary_metrics = ["generalization/train_epoch", "generalization/test_epoch"]
         return {"train_epoch": train, "test_epoch": test, "delay": test - train}
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from callbacks.probes.probe import is_fitting, when
-from callbacks.probes.representations import check_layers, taps_of_one_word
+from callbacks.probes.representations import check_layers, dummy_activations
 from callbacks.probes.text_probe import Batch, TextProbe
 from callbacks.probes.word_pair_probe import check_numbers
 from callbacks.probes.word_scores import PROBABILITY
@@ -153,12 +153,12 @@ class NeuronAllocation(TextProbe):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        taps = taps_of_one_word(trainer, pl_module, "NeuronAllocation")
-        without = () if PROBABILITY in taps else ("vmask",)  # the embedding once more
+        activations = dummy_activations(trainer, pl_module, "NeuronAllocation")
+        without = () if PROBABILITY in activations else ("vmask",)  # the embedding once more
         default = [layer for layer in LAYERS if layer not in without]
         self._shown = default if self.layers is None else self.layers
-        check_layers("NeuronAllocation", "layers", self._shown, taps)
-        check_layers("NeuronAllocation", "circle_layer", [self.circle_layer], taps)
+        check_layers("NeuronAllocation", "layers", self._shown, activations)
+        check_layers("NeuronAllocation", "circle_layer", [self.circle_layer], activations)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self.sentences is None and not hasattr(data, "read"):
             raise ValueError(
@@ -207,13 +207,13 @@ class NeuronAllocation(TextProbe):
             key: value.to(module.device) for key, value in data.encode([sentence.text]).items()
         }
         with torch.no_grad():
-            taps = module.representations(batch)
+            activations = module.representations(batch)
         length = int(batch["mask"].sum())
         # (T, D) each, in the precision of the measures.
-        states = {name: taps[name][0, :length] for name in {*self._shown, self.circle_layer}}
+        states = {name: activations[name][0, :length] for name in {*self._shown, self.circle_layer}}
         marks: NDArray[np.bool_] | None = None
-        if PROBABILITY in taps:
-            important = important_words(taps[PROBABILITY], batch["mask"], self.percent)
+        if PROBABILITY in activations:
+            important = important_words(activations[PROBABILITY], batch["mask"], self.percent)
             marks = important[0, :length].cpu().numpy()
         unknown = (batch["tokens"][0, :length] == data.unknown_token).tolist()
         numbers = batch["words"][0, :length].tolist()
@@ -223,7 +223,7 @@ class NeuronAllocation(TextProbe):
             "important_name": f"important: top {self.percent:g} % by VMASK",
         }
         note = UNKNOWN_NOTE if any(unknown) else ""
-        title = sentence_title(sentence, taps["logits"][0], data.class_names) + note + moment
+        title = sentence_title(sentence, activations["logits"][0], data.class_names) + note + moment
         circle = states[self.circle_layer]
         products = circle.float() @ circle.float().T
         spelled = self.circle_layer.replace("_", " ")

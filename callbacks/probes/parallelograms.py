@@ -9,7 +9,7 @@ import lightning as L
 from torch import Tensor
 
 from callbacks.probes.probe import when
-from callbacks.probes.titles import head_name
+from callbacks.probes.titles import loss_label
 from callbacks.probes.word_pair_probe import WordPairProbe, check_numbers, over_tasks
 from callbacks.probes.word_pairs import WordPairs, choose_figure_task, part_labels
 from glassbox.metrics import (
@@ -31,7 +31,7 @@ RANKS = (0, 1, 2, 10, 100, 500)
 QUANTILES = (5, 25, 75, 95)  # per cent
 NOTE = (
     "Ranks among quadruples of four different tokens, then the loss. A word's embedding is that of "
-    "its last token, which stands behind the dot. Coloured: from the first word of a pair to the "
+    "its last token, which stands behind the dot. Colored: from the first word of a pair to the "
     "second."
 )
 
@@ -79,7 +79,7 @@ class Parallelograms(WordPairProbe):
     """
 
     name = "parallelograms"
-    quiet = frozenset({"zeros", *(f"quantile_{percent}" for percent in QUANTILES)})
+    not_logged = frozenset({"zeros", *(f"quantile_{percent}" for percent in QUANTILES)})
 
     def __init__(
         self,
@@ -124,7 +124,9 @@ class Parallelograms(WordPairProbe):
         summary = ("median", "below_1", "relative")
         values |= {key: over_tasks(values, key) for key in summary}
         values["explained_variance"] = self._last.space.shares.sum(-1)
-        self.headlines = [f"val/{self.name}/{key}" for key in (*summary, "explained_variance")]
+        self.summary_metrics = [
+            f"val/{self.name}/{key}" for key in (*summary, "explained_variance")
+        ]
         return values
 
     def figures(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Figure]:
@@ -133,7 +135,7 @@ class Parallelograms(WordPairProbe):
         if self._last is None or self._measured_at != trainer.global_step:
             self._last = self._losses(module)
         space, all_losses, _ = self._last
-        model = head_name(module)
+        model = loss_label(module)
         first = {task: losses[0].cpu().numpy() for task, losses in all_losses.items()}
         heading = f"{describe_space(model, space, self.components)}{when(trainer)}"
         figures = {

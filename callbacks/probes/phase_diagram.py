@@ -49,7 +49,7 @@ class PhaseDiagram(Probe):
             raise ValueError(f"PhaseDiagram: threshold is {threshold}; it must be at least 0")
         self.threshold = threshold
         shown = ("agreement", "agreement_or_lower", "gap_from", "gap_to")
-        self.headlines = [f"val/{self.name}/{key}" for key in shown]
+        self.summary_metrics = [f"val/{self.name}/{key}" for key in shown]
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -59,20 +59,20 @@ class PhaseDiagram(Probe):
             for value in settings
             for name in ("sparsity", "importance")
         )
-        kind = pl_module.hparams.get("kind")
+        activation = pl_module.hparams.get("activation")
         sizes = _sizes(pl_module)
         if _pairs(trainer):
             raise ValueError(
                 "PhaseDiagram knows what two independent features do; set data.pairs to none, or "
                 "remove the probe from trainer.callbacks"
             )
-        if not settings or not plain or sizes != (2, 1) or kind != "relu":
+        if not settings or not plain or sizes != (2, 1) or activation != "output":
             raise ValueError(
                 f"PhaseDiagram knows what two features do in one dimension, at one sparsity for "
                 f"both and a number for the importance, behind a ReLU, and this run has "
-                f"{sizes[0]} features, {sizes[1]} dimensions and kind {kind!r}; set data "
+                f"{sizes[0]} features, {sizes[1]} dimensions and activation {activation!r}; set data "
                 f"SparseFeatures with num_features 2 and lists of numbers, model.hidden_dim 1 and "
-                f"model.kind relu, or remove the probe from trainer.callbacks"
+                f"model.activation output, or remove the probe from trainer.callbacks"
             )
 
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:

@@ -27,7 +27,7 @@ class Probe(L.Callback):
     logging and files are this class's. Scalars go to every logger as ``val/<name>/<key>`` (median
     over seeds, with ``_q25`` and ``_q75`` where there are several), every seed's last values into
     ``results.json``, figures to TensorBoard and as PNG into ``figures/`` of the run's folder. The
-    run's closing table shows what a probe names in ``self.headlines``, and nothing else of it.
+    run's closing table shows what a probe names in ``self.summary_metrics``, and nothing else of it.
     Nothing is measured during Lightning's sanity check.
 
     Args:
@@ -42,13 +42,13 @@ class Probe(L.Callback):
         results: Last measured values by full name: a tensor (S,), or a list with one entry a seed.
         arrays: What figures over several runs need, by name (S, ...); `lightning reproduce` keeps
             it beside the results.
-        headlines: Full names of the results that belong into a run's closing table, such as
+        summary_metrics: Full names of the results that belong into a run's closing table, such as
             ``["val/weights/center_distance"]``; empty, so that none does, unless a probe sets it.
     """
 
     name: ClassVar[str]
     # Keys that only results.json gets, to keep the loggers readable.
-    quiet: ClassVar[frozenset[str]] = frozenset()
+    not_logged: ClassVar[frozenset[str]] = frozenset()
     # Whether the data module must have a task.
     needs_task: ClassVar[bool] = False
 
@@ -66,7 +66,7 @@ class Probe(L.Callback):
         self.figures_every_n_epochs = figures_every_n_epochs
         self.results: dict[str, Tensor | list[str]] = {}
         self.arrays: dict[str, Tensor] = {}
-        self.headlines: list[str] = []
+        self.summary_metrics: list[str] = []
         self._measured_at: int | None = None
         self._drawn_at: int | None = None
 
@@ -108,7 +108,7 @@ class Probe(L.Callback):
         if trainer.sanity_checking or not self._is_due(trainer, self.every_n_epochs):
             return
         for name, value in self._measure(trainer, pl_module).items():
-            if isinstance(value, Tensor) and name.rpartition("/")[2] not in self.quiet:
+            if isinstance(value, Tensor) and name.rpartition("/")[2] not in self.not_logged:
                 pl_module.log_dict(quartiles(name, value), batch_size=1)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

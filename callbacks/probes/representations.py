@@ -11,12 +11,14 @@ from torch import Tensor
 from glassbox.metrics import capacity
 
 
-def layers_of(taps: dict[str, Tensor]) -> list[str]:
+def layers_of(activations: dict[str, Tensor]) -> list[str]:
     """Names of the layers among a network's ``representations``: those of shape (B, T, D)."""
-    return [name for name, value in taps.items() if value.ndim == 3 and value.is_floating_point()]
+    return [
+        name for name, value in activations.items() if value.ndim == 3 and value.is_floating_point()
+    ]
 
 
-def taps_of_one_word(trainer: L.Trainer, module: Any, owner: str) -> dict[str, Tensor]:
+def dummy_activations(trainer: L.Trainer, module: Any, owner: str) -> dict[str, Tensor]:
     """The ``representations`` of a text of one unknown word, before a run begins.
 
     So a name that is not there is refused now, not after an hour of training. The module's modes
@@ -63,13 +65,15 @@ def capacity_at(layer: str, found: dict[str, Tensor], mask: Tensor) -> Tensor:
     return found[key]
 
 
-def check_layers(owner: str, option: str, layers: list[str], taps: dict[str, Tensor]) -> None:
+def check_layers(
+    owner: str, option: str, layers: list[str], activations: dict[str, Tensor]
+) -> None:
     """Refuse layers that the network does not have.
 
     Raises:
         ValueError: Names the first of them, and those that are there.
     """
-    known = layers_of(taps)
+    known = layers_of(activations)
     for layer in layers:
         if layer not in known:
             raise ValueError(

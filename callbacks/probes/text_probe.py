@@ -122,7 +122,7 @@ class TextProbe(Probe):
         if not self._under_way:
             return
         for name, value in self.end_pass(trainer, module).items():
-            if isinstance(value, Tensor) and name.rpartition("/")[2] not in self.quiet:
+            if isinstance(value, Tensor) and name.rpartition("/")[2] not in self.not_logged:
                 module.log_dict(quartiles(name, value), batch_size=1)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -25,7 +25,7 @@ class TextSamples(L.Callback):
         prompts: Texts to continue; an empty one begins a new text.
         every_n_validations: Do so at every so many validations, and when training ends.
         num_samples: Continuations of each prompt.
-        num_tokens: Tokens of each.
+        num_generated: Tokens of each.
         temperature: Below 1 likely tokens become likelier, 0 always takes the likeliest.
         top_k: Draw each token among so many of the likeliest; null draws among all.
         seed: Of the draws.
@@ -39,7 +39,7 @@ class TextSamples(L.Callback):
         prompts: Sequence[str] = ("", "The city", "She said that"),
         every_n_validations: int = 1,
         num_samples: int = 1,
-        num_tokens: int = 64,
+        num_generated: int = 64,
         temperature: float = 0.8,
         top_k: int | None = 200,
         seed: int = 0,
@@ -47,7 +47,7 @@ class TextSamples(L.Callback):
         counts = {
             "every_n_validations": every_n_validations,
             "num_samples": num_samples,
-            "num_tokens": num_tokens,
+            "num_generated": num_generated,
             "top_k": 1 if top_k is None else top_k,
         }
         for name, value in counts.items():
@@ -62,7 +62,7 @@ class TextSamples(L.Callback):
             raise ValueError(f"TextSamples: prompts is {prompts!r}; give a list of texts")
         self.prompts = list(prompts)
         self.every_n_validations = every_n_validations
-        self.num_samples, self.num_tokens = num_samples, num_tokens
+        self.num_samples, self.num_generated = num_samples, num_generated
         self.options = {"temperature": temperature, "top_k": top_k, "seed": seed}
         self._validations = 0
         self._written_at: int | None = None
@@ -72,7 +72,7 @@ class TextSamples(L.Callback):
     def state_key(self) -> str:
         # A run may hold several, with other prompts say.
         return self._generate_state_key(
-            prompts=self.prompts, num_samples=self.num_samples, tokens=self.num_tokens
+            prompts=self.prompts, num_samples=self.num_samples, tokens=self.num_generated
         )
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -146,7 +146,7 @@ class TextSamples(L.Callback):
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             tokens = module.generate(
                 torch.tensor([ids] * self.num_samples),
-                self.num_tokens,
+                self.num_generated,
                 stop_token=end,
                 **self.options,
             )

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 
-def head_name(module: Any) -> str:
+def loss_label(module: Any) -> str:
     """'harmonic', 'cross-entropy', 'focal (harmonic)'; 'model' for a module without a head."""
     head = getattr(module, "head", None)
     if head is None:

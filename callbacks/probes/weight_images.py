@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from callbacks.probes.probe import Probe, when
-from callbacks.probes.titles import head_name
+from callbacks.probes.titles import loss_label
 from glassbox.metrics import (
     border_pixels,
     mean_correlations,
     mean_cosines,
-    near_zero_share,
-    own_mean_share,
+    near_zero_fraction,
+    own_mean_fraction,
 )
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ class WeightImages(Probe):
 
     ``near_zero`` is the share of weights with |w| < 0.01, ``near_zero_border`` that of the pixels
     near the edge (where black is 0: data scaled to 'unit'). Where the head sits on the pixels
-    (``Pixels``), each row of its weight is an image for a class: ``cosine`` and ``correlation``
-    tell how like it is to the mean of its class, averaged over classes, ``nearest_own`` for which
-    share of the classes no other mean is as near, and ``most_alike_own`` the same by correlation,
-    whatever the scale. Behind a hidden layer (``PixelMLP``) the images are those of hidden units,
+    (``Identity``), each row of its weight is an image for a class: ``cosine`` and ``correlation``
+    tell how like it is to the mean of its class, averaged over classes, ``class_mean_match`` for which
+    share of the classes no other mean is as near, and ``class_mean_match_correlation`` the same by correlation,
+    whatever the scale. Behind a hidden layer (``VectorMLP``) the images are those of hidden units,
     which belong to no class: the shares are those of all, and the figure shows the ten that are
     used most. How much a unit is used is the norm of its weights on the pixels times that of the
     head's weights on it, these relative to their mean over classes, which moves all classes alike.
@@ -82,7 +82,7 @@ class WeightImages(Probe):
             whose = type(pl_module if network is None else network).__name__
             raise ValueError(
                 f"WeightImages shows the weights on pixels, which {whose} does not give; remove "
-                f"the probe from trainer.callbacks, or use a Classifier with Pixels or PixelMLP"
+                f"the probe from trainer.callbacks, or use a Classifier with Identity or VectorMLP"
             )
 
     # ---- measuring -------------------------------------------------------------------------------
@@ -97,8 +97,10 @@ class WeightImages(Probe):
         hidden = self._hidden_weights(module, len(head))
         weights = head if hidden is None else hidden  # (S, C or H, P)
         found = {
-            "near_zero_border": near_zero_share(weights, border_pixels(rows, columns, self.border)),
-            "near_zero": near_zero_share(weights),
+            "near_zero_border": near_zero_fraction(
+                weights, border_pixels(rows, columns, self.border)
+            ),
+            "near_zero": near_zero_fraction(weights),
         }
         self.arrays = {
             "class_means": means.expand(len(head), -1, -1),
@@ -109,16 +111,16 @@ class WeightImages(Probe):
             found |= {
                 "cosine": mean_cosines(weights, means).nanmean(dim=-1),
                 "correlation": mean_correlations(weights, means).nanmean(dim=-1),
-                "nearest_own": own_mean_share(weights, means),
-                "most_alike_own": own_mean_share(weights, means, scale_free=True),
+                "class_mean_match": own_mean_fraction(weights, means),
+                "class_mean_match_correlation": own_mean_fraction(weights, means, scale_free=True),
             }
-            shown += ["correlation", "nearest_own"]
+            shown += ["correlation", "class_mean_match"]
             self.arrays["weight_images"] = weights
         else:
             units = _most_used(hidden, head)  # (S, 10)
             columns = units.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             self.arrays |= {"weight_images": hidden.gather(1, columns), "image_units": units}
-        self.headlines = [f"val/{self.name}/{key}" for key in shown]
+        self.summary_metrics = [f"val/{self.name}/{key}" for key in shown]
         return found
 
     def _hidden_weights(self, module: Any, num_members: int) -> Tensor | None:
@@ -144,7 +146,7 @@ class WeightImages(Probe):
             (rows, columns),
             means=arrays["class_means"] if units is None else None,
             captions=None if units is None else [f"unit {unit}" for unit in units.tolist()],
-            title=f"{head_name(member)}: {what}, seed {seed}{when(trainer)}",
+            title=f"{loss_label(member)}: {what}, seed {seed}{when(trainer)}",
         )
         return {self.name: figure}
 

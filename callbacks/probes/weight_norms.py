@@ -1,4 +1,4 @@
-"""WeightNorms: how large the unembedding grows, and whether its rows are class centres."""
+"""WeightNorms: how large the unembedding grows, and whether its rows are class centers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WeightNorms(Probe):
     Cross-entropy drives the norm up without bound, harmonic loss lets it settle (harmonic-loss
     paper §3). ``center_alignment`` is the cosine between a class's mean feature and its weight, 1
     when they agree in direction; ``center_distance`` is the distance of features to their own
-    weight over that between weights, 0 when weights are class centres.
+    weight over that between weights, 0 when weights are class centers.
 
     Args:
         every_n_epochs: Measure after every so many epochs, and after the last.

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from callbacks.probes.representations import capacity_at, check_layers, taps_of_one_word
+from callbacks.probes.representations import capacity_at, check_layers, dummy_activations
 from callbacks.probes.text_metrics import MeanCapacity
 from callbacks.probes.text_probe import Batch, TextProbe
 from callbacks.probes.word_scores import PROBABILITY
@@ -52,9 +52,9 @@ class WordCapacity(TextProbe):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        taps = taps_of_one_word(trainer, pl_module, "WordCapacity")
-        check_layers("WordCapacity", "layers", self.layers, taps)
-        self._has_mask = PROBABILITY in taps
+        activations = dummy_activations(trainer, pl_module, "WordCapacity")
+        check_layers("WordCapacity", "layers", self.layers, activations)
+        self._has_mask = PROBABILITY in activations
 
     def begin(self, trainer: L.Trainer, module: Any) -> None:
         # Sums are in float64, which Apple's GPUs lack.
@@ -78,5 +78,7 @@ class WordCapacity(TextProbe):
             values.update({f"{layer}_{group}": found[group].reshape(1) for group in groups})
             if self._has_mask:
                 values[f"{layer}_contrast"] = (found["important"] / found["other"]).reshape(1)
-        self.headlines = [f"{self.stage}/{self.name}/{self.layers[0]}_{group}" for group in groups]
+        self.summary_metrics = [
+            f"{self.stage}/{self.name}/{self.layers[0]}_{group}" for group in groups
+        ]
         return values

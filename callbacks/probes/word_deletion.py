@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.probes.representations import layers_of, taps_of_one_word
+from callbacks.probes.representations import dummy_activations, layers_of
 from callbacks.probes.text_metrics import DeletionAccuracy
 from callbacks.probes.text_probe import Batch, TextProbe
 from callbacks.probes.word_pair_probe import check_numbers
@@ -126,7 +126,7 @@ class WordDeletion(TextProbe):
     ``accuracy_deleted``, with one more forward pass on the shortened texts. The test set also gets
     the controls: as many random words (mean and standard deviation over the draws) and as many of
     the lowest words; ``srs_<score>`` for the compared scores; and the accuracies at each of
-    ``percents``, for the curve. All are shares from 0 to 1, the same on any number of ranks.
+    ``deletion_percents``, for the curve. All are shares from 0 to 1, the same on any number of ranks.
 
     Args:
         score: What decides which words are deleted: a layer's name, for the words' capacity there,
@@ -135,9 +135,9 @@ class WordDeletion(TextProbe):
         percent: Share of a text's words, in percent; of n words floor(percent / 100 · n) go.
         scores: Compared on the test set; null takes nine, of which two need a word mask and are
             left out without one. An empty list compares none.
-        draws: Random deletions, for each percentage.
-        percents: Of the curve; null takes 0, 10, ..., 90, and an empty list draws none.
-        sweep_texts: Compare scores and sweep over ``percents`` on the first batches of the test
+        num_random_draws: Random deletions, for each percentage.
+        deletion_percents: Of the curve; null takes 0, 10, ..., 90, and an empty list draws none.
+        max_sweep_texts: Compare scores and sweep over ``deletion_percents`` on the first batches of the test
             set, until they hold at least as many texts, of all ranks together; null takes all.
         every_n_epochs: Measure on the validation set after every so many epochs.
         seed: Of the random words.
@@ -147,32 +147,39 @@ class WordDeletion(TextProbe):
     """
 
     name = "deletion"
-    quiet = frozenset({"swept_texts"})
+    not_logged = frozenset({"swept_texts"})
 
     def __init__(
         self,
         score: str = "ffn1",
         percent: float = 30.0,
         scores: list[str] | None = None,
-        draws: int = 5,
-        percents: list[float] | None = None,
-        sweep_texts: int | None = None,
+        num_random_draws: int = 5,
+        deletion_percents: list[float] | None = None,
+        max_sweep_texts: int | None = None,
         every_n_epochs: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__(every_n_epochs=every_n_epochs)
-        check_numbers("WordDeletion", seed, draws=draws, sweep_texts=sweep_texts)
+        check_numbers(
+            "WordDeletion", seed, num_random_draws=num_random_draws, max_sweep_texts=max_sweep_texts
+        )
         if not 0 < percent < 100:
             raise ValueError(
                 f"WordDeletion: percent is {percent}; it must be above 0 (no word) and below 100 "
                 f"(every word)"
             )
-        percents = [10.0 * tenth for tenth in range(10)] if percents is None else percents
-        for value in percents:
-            check_percent(value, "WordDeletion: one of percents")
+        if deletion_percents is None:
+            deletion_percents = [10.0 * tenth for tenth in range(10)]
+        for value in deletion_percents:
+            check_percent(value, "WordDeletion: one of deletion_percents")
         self.score, self.percent, self.scores = score, float(percent), scores
-        self.draws, self.sweep_texts, self.seed = draws, sweep_texts, seed
-        self.percents = sorted({float(value) for value in percents})
+        self.num_random_draws, self.max_sweep_texts, self.seed = (
+            num_random_draws,
+            max_sweep_texts,
+            seed,
+        )
+        self.deletion_percents = sorted({float(value) for value in deletion_percents})
         self._compared: list[str] = []
         self._score_name = score  # as figures call it
         self._swept_texts = 0
@@ -181,16 +188,16 @@ class WordDeletion(TextProbe):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        taps = taps_of_one_word(trainer, pl_module, "WordDeletion")
-        check_score("WordDeletion", "score", self.score, taps)
+        activations = dummy_activations(trainer, pl_module, "WordDeletion")
+        check_score("WordDeletion", "score", self.score, activations)
         compared = list(COMPARED) if self.scores is None else self.scores
-        if self.scores is None and PROBABILITY not in taps:
+        if self.scores is None and PROBABILITY not in activations:
             compared = [name for name in compared if name not in NEED_MASK]
         for name in compared:
-            check_score("WordDeletion", "one of scores", name, taps)
+            check_score("WordDeletion", "one of scores", name, activations)
         # Random words are measured in any case, over several draws.
         self._compared = [name for name in dict.fromkeys(compared) if name != RANDOM]
-        is_layer = self.score in layers_of(taps)
+        is_layer = self.score in layers_of(activations)
         self._score_name = f"capacity at {self.score}" if is_layer else self.score.replace("_", " ")
 
     # ---- a pass --------------------------------------------------------------------------------
@@ -202,13 +209,13 @@ class WordDeletion(TextProbe):
         if self.stage == "test":
             self.arrays = {}
             measured += [Deletion(self.score, self.percent, lowest=True)]
-            measured += random_draws(self.percent, self.draws)
+            measured += random_draws(self.percent, self.num_random_draws)
             swept += [Deletion(name, self.percent) for name in self._compared]
-            for percent in self.percents:
+            for percent in self.deletion_percents:
                 swept += [d for deletions in self._curves(percent).values() for d in deletions]
         self._swept_texts = 0
         self._sweep = None
-        if swept and self.sweep_texts is not None:
+        if swept and self.max_sweep_texts is not None:
             self._sweep = DeletionPass(swept, *at)
             self._pass = DeletionPass(measured, *at)
         else:
@@ -221,7 +228,7 @@ class WordDeletion(TextProbe):
         if self._sweep is None:
             return
         # Numbers of the global batch, so that all ranks stop at the same one.
-        if self.sweep_texts is None or self._swept_texts < self.sweep_texts:
+        if self.max_sweep_texts is None or self._swept_texts < self.max_sweep_texts:
             self._swept_texts += int(batch["global_size"][0])
             if self._sweep is not self._pass:
                 self._sweep.update(module, batch, found)
@@ -230,25 +237,31 @@ class WordDeletion(TextProbe):
         assert self._pass is not None
         done, highest = self._pass, Deletion(self.score, self.percent)
         values = {"srs": done.score(highest), "accuracy_deleted": done.accuracy(highest)}
-        self.headlines = [f"val/{self.name}/{key}" for key in values]
+        self.summary_metrics = [f"val/{self.name}/{key}" for key in values]
         if self.stage == "test":
             values.update(self._controls(done))
             compared = [f"srs_{name}" for name in self._compared]
             keys = [*TABLE_1, "srs_random", "srs_lowest", *compared]
-            self.headlines = [f"test/{self.name}/{key}" for key in keys]
+            self.summary_metrics = [f"test/{self.name}/{key}" for key in keys]
         if self._sweep is not None:
             values["swept_texts"] = torch.tensor([float(self._swept_texts)])
             for name in self._compared:
                 values[f"srs_{name}"] = self._sweep.score(Deletion(name, self.percent))
-            if self.percents:
+            if self.deletion_percents:
                 self.arrays = self._curve_arrays(self._sweep)
         self._pass = self._sweep = None
         return values
 
     def _controls(self, done: DeletionPass) -> dict[str, Tensor]:
-        draws = torch.cat([done.accuracy(d) for d in random_draws(self.percent, self.draws)])
+        draws = torch.cat(
+            [done.accuracy(d) for d in random_draws(self.percent, self.num_random_draws)]
+        )
         mean, whole = draws.mean().reshape(1), done.accuracy(WHOLE)
-        spread = draws.std().reshape(1) if self.draws > 1 else torch.full_like(mean, torch.nan)
+        spread = (
+            draws.std().reshape(1)
+            if self.num_random_draws > 1
+            else torch.full_like(mean, torch.nan)
+        )
         return {
             "accuracy": whole,
             "accuracy_random": mean,
@@ -263,20 +276,24 @@ class WordDeletion(TextProbe):
     def _curves(self, percent: float) -> dict[str, list[Deletion]]:
         """What is deleted at one place of the curves, by the curves' names."""
         if percent == 0:
-            return {"highest": [WHOLE], "lowest": [WHOLE], "random": [WHOLE] * self.draws}
+            return {
+                "highest": [WHOLE],
+                "lowest": [WHOLE],
+                "random": [WHOLE] * self.num_random_draws,
+            }
         return {
             "highest": [Deletion(self.score, percent)],
             "lowest": [Deletion(self.score, percent, lowest=True)],
-            "random": random_draws(percent, self.draws),
+            "random": random_draws(percent, self.num_random_draws),
         }
 
     def _curve_arrays(self, done: DeletionPass) -> dict[str, Tensor]:
-        """``percents`` and ``accuracy_<curve>`` (1, K); the random draws are (1, draws, K)."""
-        arrays = {"percents": torch.tensor([self.percents], dtype=torch.float64)}
+        """``deletion_percents`` and ``accuracy_<curve>`` (1, K); the random draws are (1, draws, K)."""
+        arrays = {"percents": torch.tensor([self.deletion_percents], dtype=torch.float64)}
         for name in CURVES:
             at_each = [
                 torch.cat([done.accuracy(deletion) for deletion in self._curves(percent)[name]])
-                for percent in self.percents
+                for percent in self.deletion_percents
             ]
             values = torch.stack(at_each, dim=-1)  # (draws, K)
             arrays[f"accuracy_{name}"] = values[None] if name == "random" else values
@@ -289,7 +306,7 @@ class WordDeletion(TextProbe):
 
         found = {name: values[0].cpu().numpy() for name, values in self.arrays.items()}
         curve = DeletionCurve(*(found[f"accuracy_{name}"] for name in CURVES))
-        marked = self.percents[0] == 0 and self.percent in self.percents
+        marked = self.deletion_percents[0] == 0 and self.percent in self.deletion_percents
         figure = deletion_curve(
             found["percents"],
             {type(module).__name__: curve},

@@ -49,7 +49,7 @@ class WordPairProbe(Probe):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         data: Any = getattr(trainer, "datamodule", None)
-        # That of labelled texts encodes them as a batch, and takes most words for unknown ones.
+        # That of labeled texts encodes them as a batch, and takes most words for unknown ones.
         if not hasattr(data, "encode") or hasattr(data, "unknown_token"):
             raise ValueError(
                 f"{type(self).__name__} needs a data module that turns words into tokens of a "

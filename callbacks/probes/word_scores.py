@@ -19,28 +19,28 @@ _MASK_32 = 0xFFFFFFFF
 _MULTIPLIER = 0x45D9F3B  # odd and below 2^27: a 32-bit number times this stays within int64
 
 
-def score_names(taps: Batch) -> list[str]:
+def score_names(activations: Batch) -> list[str]:
     """The scores that a network with these ``representations`` can give."""
-    names = layers_of(taps)
-    names += [PROBABILITY] if PROBABILITY in taps else []
-    names += [ATTENTION] if "attention_weights" in taps else []
-    names += [GRADIENT] if "embedding" in taps else []
+    names = layers_of(activations)
+    names += [PROBABILITY] if PROBABILITY in activations else []
+    names += [ATTENTION] if "attention_weights" in activations else []
+    names += [GRADIENT] if "embedding" in activations else []
     return [*names, RANDOM]
 
 
-def check_score(owner: str, option: str, name: str, taps: Batch) -> None:
+def check_score(owner: str, option: str, name: str, activations: Batch) -> None:
     """Refuse a score that the network cannot give.
 
     Args:
         owner: Name of the probe.
         option: Of the probe, whose value it is.
         name: The score.
-        taps: The network's ``representations`` of any text.
+        activations: The network's ``representations`` of any text.
 
     Raises:
         ValueError: There is no such score, or it needs a word mask that the network lacks.
     """
-    known = score_names(taps)
+    known = score_names(activations)
     if name in known:
         return
     if name == PROBABILITY:

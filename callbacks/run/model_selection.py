@@ -27,11 +27,11 @@ class ModelSelection(L.Callback):
         monitor: Logged metric of the validation that decides.
         mode: 'max' if a high value is good, 'min' if a low one is.
         test: Measure the test set at the end of ``fit``.
-        weights: 'last' leaves the last weights in place and measures them, as the authors' code
+        restore_best: False leaves the last weights in place and measures them, as the authors' code
             does; the best are still kept and told.
 
     Raises:
-        ValueError: The mode or the weights are none of these.
+        ValueError: The mode is neither max nor min.
     """
 
     def __init__(
@@ -39,22 +39,17 @@ class ModelSelection(L.Callback):
         monitor: str = "val/accuracy",
         mode: Literal["max", "min"] = "max",
         test: bool = True,
-        weights: Literal["best", "last"] = "best",
+        restore_best: bool = True,
     ) -> None:
-        for name, value, choices in (
-            ("mode", mode, ("max", "min")),
-            ("weights", weights, ("best", "last")),
-        ):
-            if value not in choices:
-                choice = ", ".join(choices)
-                raise ValueError(f"ModelSelection: {name} is {value!r}; choose one of {choice}")
-        self.monitor, self.mode, self.test, self.weights = monitor, mode, test, weights
+        if mode not in ("max", "min"):
+            raise ValueError(f"ModelSelection: mode is {mode!r}; choose one of max, min")
+        self.monitor, self.mode, self.test, self.restore_best = monitor, mode, test, restore_best
         self.best: dict[str, Tensor] = {}
         self.score: float | None = None
         self.step = 0
         self.epochs = 0.0
         self.results: dict[str, Tensor] = {}
-        self.headlines: list[str] = []
+        self.summary_metrics: list[str] = []
         self._last: dict[str, Tensor] = {}  # while the best weights are in place
 
     # ---- keeping -------------------------------------------------------------------------------
@@ -87,7 +82,7 @@ class ModelSelection(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.score is None:
             return
-        if self.weights == "best":
+        if self.restore_best:
             self._last = _copy(pl_module)
             pl_module.load_state_dict(self.best)
         self._describe()
@@ -96,7 +91,7 @@ class ModelSelection(L.Callback):
         if stopped and self.test and trainer.is_global_zero:  # a signal leaves little time
             print("the run was stopped: the test set is not measured; `lightning test` does so")
         if self.test and not stopped and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            if self.weights == "best" and trainer.is_global_zero:
+            if self.restore_best and trainer.is_global_zero:
                 print(
                     f"test/* is of the weights of epoch {self.epochs:g}, which did best; val/* is "
                     f"the last epoch's"
@@ -107,7 +102,7 @@ class ModelSelection(L.Callback):
         assert self.score is not None
         self.results["best/score"] = torch.tensor([self.score])
         self.results["best/epoch"] = torch.tensor([self.epochs])
-        self.headlines = ["best/epoch", "best/score"]
+        self.summary_metrics = ["best/epoch", "best/score"]
 
     def _measure_test_set(self, trainer: Any, module: Any) -> None:
         """One pass over the test set, shared by the model's scores and all probes of texts."""
@@ -169,7 +164,7 @@ class ModelSelection(L.Callback):
         self._take_best(trainer, pl_module)
 
     def _take_best(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if self.score is None or self.weights == "last":
+        if self.score is None or not self.restore_best:
             return
         module.load_state_dict(self.best)
         self._describe()

@@ -19,7 +19,7 @@ class RunProgress(ProgressBar):
     Lightning's own bar starts anew every epoch, which cannot be read at fifty epochs a second. This
     one counts epochs, or optimizer steps where the module says ``progress_unit = "step"``, and
     refreshes at most ``refreshes_per_second`` times a second, with what was logged last: the
-    metrics that the module names in ``progress_scores``, and tokens per second where measured.
+    metrics that the module names in ``progress_metrics``, and tokens per second where measured.
 
     Args:
         refreshes_per_second: Upper bound on refreshes.
@@ -113,7 +113,7 @@ class RunProgress(ProgressBar):
         scores = trainer.callback_metrics
         shown = {
             _label(name): _text(float(scores[name]))
-            for name in getattr(module, "progress_scores", _SCORES)
+            for name in getattr(module, "progress_metrics", _SCORES)
             if name in scores
         }
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

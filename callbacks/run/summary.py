@@ -16,9 +16,9 @@ from torch import Tensor
 
 from callbacks.probes.probe import is_fitting
 from callbacks.run.folder import run_folder
-from callbacks.run.summary_table import closing_table
+from callbacks.run.summary_table import summary_table
 from callbacks.sweep import differing_settings
-from glassbox.metrics.quantiles import quantile_with_never
+from glassbox.metrics.quantiles import censored_quantile
 from glassbox.versions import package_versions
 
 
@@ -26,7 +26,7 @@ class RunSummary(L.Callback):
     """Closes a run: a table on the terminal, ``results.json``, TensorBoard's hyper-parameter tab.
 
     It collects the module's ``scores()`` and every callback's ``results``: all of them stand in
-    ``results.json``, and a callback's ``headlines`` in the table. Settings in which members differ
+    ``results.json``, and a callback's ``summary_metrics`` in the table. Settings in which members differ
     beside their seed (train fraction, sampling, exponent) stand in ``results.json`` under
     ``member_settings``, a value for each, and of one such setting the table has a column for every
     value.
@@ -77,15 +77,15 @@ class RunSummary(L.Callback):
         if not trainer.is_global_zero:
             return
         metrics = {name: as_list(value) for name, value in scores.items()}
-        shown = getattr(module, "headlines", ("train/accuracy", "test/accuracy"))
-        headlines = [name for name in shown if name in metrics]
-        if any(metrics.get("data/test_inputs_in_train", [])):
-            headlines += ["test/accuracy_clean", "data/test_inputs_in_train"]
+        shown = getattr(module, "summary_metrics", ("train/accuracy", "test/accuracy"))
+        summary_metrics = [name for name in shown if name in metrics]
+        if any(metrics.get("data/leak_fraction", [])):
+            summary_metrics += ["test/accuracy_clean", "data/leak_fraction"]
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:
             results = getattr(callback, "results", {})
             metrics.update({name: as_list(value) for name, value in results.items()})
-            headlines += getattr(callback, "headlines", []) if results else []
+            summary_metrics += getattr(callback, "summary_metrics", []) if results else []
         folder = run_folder(trainer)
         config = _config_of(folder)
         differing = differing_settings(trainer, module)
@@ -104,9 +104,9 @@ class RunSummary(L.Callback):
             if not is_fitting(trainer) and (folder / name).exists():  # a fit's, in a notebook
                 name = f"results_{trainer.state.fn and trainer.state.fn.value!s}.json"
             write_json(folder / name, plain(results))
-            _fill_hyperparameter_tab(trainer, config, metrics, headlines)
+            _fill_hyperparameter_tab(trainer, config, metrics, summary_metrics)
         if self.table:
-            print(closing_table(metrics, headlines, len(results["seeds"]), differing))
+            print(summary_table(metrics, summary_metrics, len(results["seeds"]), differing))
             if seconds is not None:
                 print(f"{seconds:,.0f} s, {steps / seconds:,.3g} optimizer steps per second")
             if folder is not None:
@@ -150,7 +150,7 @@ def _fill_hyperparameter_tab(
     trainer: L.Trainer,
     config: dict[str, Any],
     metrics: dict[str, list[Any]],
-    headlines: list[str],
+    summary_metrics: list[str],
 ) -> None:
     """Settings and final medians in TensorBoard's hyper-parameter tab, to compare heads by."""
     settings = {
@@ -160,8 +160,8 @@ def _fill_hyperparameter_tab(
         if isinstance(value, str | int | float | bool)
     }
     finals = {
-        f"final/{name}": quantile_with_never(metrics[name], 0.5)
-        for name in headlines
+        f"final/{name}": censored_quantile(metrics[name], 0.5)
+        for name in summary_metrics
         if metrics[name] and not isinstance(metrics[name][0], str)
     }
     for logger in trainer.loggers:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glassbox.metrics.quantiles import quantile_with_never
+from glassbox.metrics.quantiles import censored_quantile
 
 Metrics = Mapping[str, Sequence[Any]]
 
@@ -14,7 +14,7 @@ Metrics = Mapping[str, Sequence[Any]]
 _MOST_VALUES = 12
 
 
-def closing_table(
+def summary_table(
     metrics: Metrics,
     names: Sequence[str],
     num_members: int,
@@ -31,7 +31,7 @@ def closing_table(
     """
     if num_members == 0:
         width = max((len(name) for name in names), default=0) + 2
-        ends = {name: _cell(quantile_with_never([*metrics[name]], 0.5), "none") for name in names}
+        ends = {name: _cell(censored_quantile([*metrics[name]], 0.5), "none") for name in names}
         return "\n".join(["", *(f"{name:<{width}}{end:>12}" for name, end in ends.items())])
     if differing and len(differing) == 1:
         ((setting, values),) = differing.items()
@@ -58,7 +58,7 @@ def _over_seeds(metrics: Metrics, names: Sequence[str], count: int, noun: str) -
             text = ", ".join(f"{value} ({count})" for value, count in common)
             lines.append(f"{name:<{width}}  {text}")
             continue
-        quartiles = (quantile_with_never([*values], q) for q in (0.5, 0.25, 0.75))
+        quartiles = (censored_quantile([*values], q) for q in (0.5, 0.25, 0.75))
         numbers = "".join(f"{_cell(quartile, _without(name)):>12}" for quartile in quartiles)
         missing = sum(value is None for value in values)
         lines.append(f"{name:<{width}}{numbers}   {missing or ''}".rstrip())
@@ -79,7 +79,7 @@ def _over_values(
     lines.append("─" * len(lines[-1]))
     for name in names:
         medians = (
-            quantile_with_never([metrics[name][i] for i in of_value], 0.5)
+            censored_quantile([metrics[name][i] for i in of_value], 0.5)
             for of_value in members.values()
         )
         cells = (f"{_cell(median, _without(name), digits=3):>{column}}" for median in medians)

@@ -34,18 +34,18 @@ class _Tally:
 class Speed(L.Callback):
     """Logs how fast a model trains, every ``trainer.log_every_n_steps`` optimizer steps.
 
-    ``speed/tokens_per_second`` (of all ranks), ``speed/step_seconds``, ``speed/data_wait_share``,
+    ``speed/tokens_per_second`` (of all ranks), ``speed/step_seconds``, ``speed/dataloader_wait_fraction``,
     ``speed/peak_memory_mib`` and, where the device's peak is known,
-    ``speed/model_flops_utilisation`` describe training since the last log. Validation and the
+    ``speed/mfu`` describe training since the last log. Validation and the
     writing of checkpoints are left out, and so are the first ``warmup_steps`` optimizer steps of
     every fit, a resumed one included. Logging and other callbacks' train hooks count. The figures
     of the whole fit go into ``results.json``.
 
     The module may say ``tokens_in(batch) -> int``, the tokens of this rank's micro-batch (else the
     elements of its first tensor are counted), and ``flops_per_token() -> float``, forward and
-    backward, without which there is no utilisation. Ranks must have equally large micro-batches, as
+    backward, without which there is no utilization. Ranks must have equally large micro-batches, as
     language models' ranks have, so that this rank's count times their number is exact and no rank
-    asks another: nothing here is a collective. For automatic optimisation.
+    asks another: nothing here is a collective. For automatic optimization.
 
     The share of waiting is the time that this process spent inside the loader for the next batch.
     A GPU that still had work queued did not wait as long, so that it bounds the loss from above.
@@ -63,7 +63,7 @@ class Speed(L.Callback):
         summary: The whole fit: ``tokens`` (warm-up included), ``seconds`` (without warm-up), and
             the logged figures by their short names (without warm-up).
         results: The latter, as :class:`RunSummary` reads them.
-        headlines: The results that belong into a run's closing table.
+        summary_metrics: The results that belong into a run's closing table.
 
     Raises:
         ValueError: ``warmup_steps`` is negative, or ``peak_flops`` is not positive.
@@ -79,7 +79,7 @@ class Speed(L.Callback):
         self.tokens_per_second: float | None = None
         self.summary: dict[str, float] = {}
         self.results: dict[str, Tensor | list[str]] = {}
-        self.headlines: list[str] = []
+        self.summary_metrics: list[str] = []
         self._clock: Callable[[], float] = time.perf_counter
         self._begin(torch.device("cpu"), first_step=0)
 
@@ -94,7 +94,7 @@ class Speed(L.Callback):
         self._since: float | None = None  # the last reading; None while time does not count
         self._fetching_since = 0.0
         self.tokens_per_second = None
-        self.summary, self.results, self.headlines = {}, {}, []
+        self.summary, self.results, self.summary_metrics = {}, {}, []
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if pl_module.device.type == "cuda":
@@ -162,7 +162,7 @@ class Speed(L.Callback):
             for name, value in figures.items()
         }
         shown = ("tokens_per_second", "peak_memory_mib")
-        self.headlines = [f"speed/{name}" for name in shown if name in figures]
+        self.summary_metrics = [f"speed/{name}" for name in shown if name in figures]
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -230,8 +230,8 @@ class Speed(L.Callback):
             figures["step_seconds"] = tally.seconds / tally.steps
             if self._peak_tokens is not None:
                 share = figures["tokens_per_second"] / self._peak_tokens
-                figures["model_flops_utilisation"] = share
-            figures["data_wait_share"] = tally.waited / tally.seconds
+                figures["mfu"] = share
+            figures["dataloader_wait_fraction"] = tally.waited / tally.seconds
         memory = peak_memory_mib(self._device)
         return figures if memory is None else {**figures, "peak_memory_mib": memory}
 

@@ -15,7 +15,7 @@ SPLIT, ORDER, BATCH_ORDER = 0, 1, 2
 def generator(seed: int, stream: int, counter: int = 0) -> torch.Generator:
     """A torch generator for one purpose of one seed at one time (an epoch, say).
 
-    NumPy's ``SeedSequence`` mixes the numbers, so that neighbouring seeds and epochs give unrelated
+    NumPy's ``SeedSequence`` mixes the numbers, so that neighboring seeds and epochs give unrelated
     streams. The global generators are neither read nor moved.
 
     Args:

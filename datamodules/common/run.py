@@ -27,7 +27,7 @@ def run_seed(seed: int | None) -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
 
 
-def refuse_other_data(
+def check_resume_data(
     trainer: Any, there: Mapping[str, Any], here: Mapping[str, Any], consequence: str
 ) -> None:
     """Refuse to go on with other data than those of the run that wrote a checkpoint.

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import lightning as L
 from torch import Tensor
 
-from datamodules.common.run import member_seeds, refuse_other_data
+from datamodules.common.run import check_resume_data, member_seeds
 from datamodules.features.draws import FRESH, HELD_OUT, FreshDraws
 
 
@@ -179,7 +179,7 @@ class DrawnFeatures(L.LightningDataModule):
             ValueError: The same step would draw other features.
         """
         consequence = "so that members are trained on other features"
-        refuse_other_data(self.trainer, state_dict, self.state_dict(), consequence)
+        check_resume_data(self.trainer, state_dict, self.state_dict(), consequence)
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

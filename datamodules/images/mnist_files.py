@@ -93,8 +93,8 @@ def read_idx(path: Path, content: str) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
 
 
-class LabelledImages(NamedTuple):
-    """Grey images and the class of each."""
+class LabeledImages(NamedTuple):
+    """Gray images and the class of each."""
 
     images: Tensor  # (N, rows, columns), uint8, 0 is black
     labels: Tensor  # (N,), int64
@@ -106,7 +106,7 @@ class LabelledImages(NamedTuple):
         return f"{zlib.crc32(self.labels.numpy().tobytes(), check):08x}"
 
 
-def read_labelled_images(folder: Path, part: str, num_classes: int) -> LabelledImages:
+def read_labeled_images(folder: Path, part: str, num_classes: int) -> LabeledImages:
     """A part of MNIST, or of a data set in its format, out of a folder.
 
     Args:
@@ -127,9 +127,9 @@ def read_labelled_images(folder: Path, part: str, num_classes: int) -> LabelledI
     return _checked(images, labels, num_classes, str(paths[0]), str(paths[1]))
 
 
-def load_labelled_images(
+def load_labeled_images(
     name: str, split: str, num_classes: int, revision: str | None = None
-) -> LabelledImages:
+) -> LabeledImages:
     """A split of a data set of Hugging Face's ``datasets`` library.
 
     Args:
@@ -139,7 +139,7 @@ def load_labelled_images(
         revision: Branch or commit; null takes the newest of the main branch.
 
     Raises:
-        ValueError: It cannot be loaded, or has no columns image and label of grey images of one
+        ValueError: It cannot be loaded, or has no columns image and label of gray images of one
             size and of classes.
     """
     source = f"split {split!r} of the data set {name}"
@@ -165,7 +165,7 @@ def load_labelled_images(
     if len(shapes) > 1 or any(len(shape) != 2 for shape in shapes):
         found = " and ".join(map(str, sorted(shapes)[:2]))
         raise ValueError(
-            f"the {source} has images of shape {found}; they must be grey and of one size"
+            f"the {source} has images of shape {found}; they must be gray and of one size"
         )
     pixels = np.stack(images).astype(np.uint8) if images else np.empty((0, 1, 1), np.uint8)
     return _checked(pixels, labels, num_classes, source, source)
@@ -173,7 +173,7 @@ def load_labelled_images(
 
 def _checked(
     images: np.ndarray, labels: np.ndarray, num_classes: int, of_images: str, of_labels: str
-) -> LabelledImages:
+) -> LabeledImages:
     """As tensors.
 
     Raises:
@@ -188,4 +188,4 @@ def _checked(
             f"between 0 and {num_classes - 1}"
         )
     as_classes = torch.from_numpy(labels.astype(np.int64))
-    return LabelledImages(torch.from_numpy(images), as_classes, of_images)
+    return LabeledImages(torch.from_numpy(images), as_classes, of_images)

@@ -31,7 +31,7 @@ class EquivalenceClasses(Task):
     """
 
     name = "equivalence"
-    num_tokens = 2
+    num_inputs = 2
     symmetric = True
     structure = "classes"
     group_kind = "categorical"

@@ -39,7 +39,7 @@ class Genealogy(Task):
     """
 
     name = "genealogy"
-    num_tokens = 2
+    num_inputs = 2
     symmetric = False
     structure = "tree"
     group_kind = "sequential"

@@ -26,7 +26,7 @@ class GreaterThan(Task):
     """
 
     name = "greater_than"
-    num_tokens = 2
+    num_inputs = 2
     symmetric = False
     structure = "line"
     group_kind = "sequential"

@@ -29,7 +29,7 @@ class LatticeCompletion(Task):
     """
 
     name = "lattice"
-    num_tokens = 3
+    num_inputs = 3
     symmetric = True
     structure = "lattice"
     group_kind = "sequential"
@@ -55,7 +55,7 @@ class LatticeCompletion(Task):
         return points[:, :3].contiguous(), points[:, 3].contiguous()
 
     def equivalent_inputs(self, inputs: Tensor) -> Tensor:
-        # x0 has a role of its own; only its two neighbours are interchangeable.
+        # x0 has a role of its own; only its two neighbors are interchangeable.
         return self.input_ids(torch.column_stack((inputs[:, 0], inputs[:, 1:].sort(dim=1).values)))
 
     @property

@@ -25,7 +25,7 @@ class ModularAddition(Task):
     """
 
     name = "modular_addition"
-    num_tokens = 2
+    num_inputs = 2
     symmetric = True
     structure = "circle"
     group_kind = "cyclic"
@@ -51,5 +51,5 @@ class ModularAddition(Task):
 
     @property
     def token_groups(self) -> Tensor:
-        # One colour per number: along a cyclic map the colours show the order round the circle.
+        # One color per number: along a cyclic map the colors show the order round the circle.
         return self.embedding_tokens

@@ -31,7 +31,7 @@ class PermutationComposition(Task):
     """
 
     name = "permutation"
-    num_tokens = 2
+    num_inputs = 2
     symmetric = False
     structure = "cosets"
     group_kind = "categorical"

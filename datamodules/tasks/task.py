@@ -27,17 +27,17 @@ class Task(ABC):
 
     Attributes:
         name: Short name for metric keys and folders, such as ``"modular_addition"``.
-        num_tokens: Input tokens of one example, K.
+        num_inputs: Input tokens of one example, K.
         symmetric: Whether some distinct inputs state the same fact (see ``equivalent_inputs``).
         structure: The shape an interpretable embedding takes; a probe chooses its metric by it. A
             further shape is a word more in ``Structure`` and a case in ``callbacks/structure.py``;
             a "lattice" has an attribute ``side``, and "cosets" are of 24 tokens.
-        group_kind: What ``token_groups`` count, for the choice of a colour map: values that wrap
+        group_kind: What ``token_groups`` count, for the choice of a color map: values that wrap
             around ("cyclic"), ordered values ("sequential") or plain classes ("categorical").
     """
 
     name: ClassVar[str]
-    num_tokens: ClassVar[int]
+    num_inputs: ClassVar[int]
     symmetric: ClassVar[bool]
     structure: ClassVar[Structure]
     group_kind: ClassVar[GroupKind]
@@ -114,7 +114,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def token_groups(self) -> Tensor:
-        """Colour class of each of the ``embedding_tokens``, (P,) int64."""
+        """Color class of each of the ``embedding_tokens``, (P,) int64."""
 
     @property
     def edges(self) -> Tensor:
@@ -132,7 +132,7 @@ class Task(ABC):
         )
         return (
             f"{type(self).__name__}({arguments}): {len(self.examples()[1])} examples of "
-            f"{self.num_tokens} tokens, vocabulary of {self.vocab_size}, "
+            f"{self.num_inputs} tokens, vocabulary of {self.vocab_size}, "
             f"expected structure {self.structure}"
         )
 

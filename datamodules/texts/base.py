@@ -1,4 +1,4 @@
-"""TextData: what data modules of labelled texts have in common."""
+"""TextData: what data modules of labeled texts have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import lightning as L
 import numpy as np
 
-from datamodules.common.run import place, refuse_other_data, run_seed
+from datamodules.common.run import check_resume_data, place, run_seed
 from datamodules.texts.batches import (
     NOT_COUNTED,
     HeldOutTextBatches,
@@ -21,7 +21,7 @@ from datamodules.texts.batches import (
     TextBatch,
     TrainingTextBatches,
     bucketed_batches,
-    padding_share,
+    padding_fraction,
     text_batch,
 )
 from datamodules.texts.encoding import CLASS_NAMES, EncodedTexts, LoadedTexts, Splits, load_texts
@@ -43,7 +43,7 @@ class TextData(L.LightningDataModule):
         max_length: Longest text, in tokens; what is beyond is cut off.
         batch_size: Texts of one optimizer step, all devices together.
         pad_to: 'batch' pads to the longest text of a batch, 'max_length' always to that.
-        bucketing: So many batches are drawn together and sorted by length, so that texts of a batch
+        bucket_batches: So many batches are drawn together and sorted by length, so that texts of a batch
             are of like length; 0 for batches of any length.
         seed: Of the order of the texts; null takes the run's seed_everything.
 
@@ -60,7 +60,7 @@ class TextData(L.LightningDataModule):
         max_length: int = 128,
         batch_size: int = 32,
         pad_to: str = "batch",
-        bucketing: int = 50,
+        bucket_batches: int = 50,
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class TextData(L.LightningDataModule):
         for name, value in at_least_one.items():
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
-        for name, number in (("bucketing", bucketing), ("seed", seed or 0)):
+        for name, number in (("bucket_batches", bucket_batches), ("seed", seed or 0)):
             if number < 0:
                 raise ValueError(f"{name} is {number}; it must not be negative")
         choose("pad_to", pad_to, PAD_TO)
@@ -81,7 +81,7 @@ class TextData(L.LightningDataModule):
         self.max_length = max_length
         self.batch_size = batch_size
         self.pad_to = pad_to
-        self.bucketing = bucketing
+        self.bucket_batches = bucket_batches
         self.seed = seed
         self._loaded: LoadedTexts | None = None
 
@@ -111,7 +111,7 @@ class TextData(L.LightningDataModule):
         return self.vocabulary.size
 
     @property
-    def num_tokens(self) -> int:
+    def context_length(self) -> int:
         """Tokens of the longest text."""
         return self.max_length
 
@@ -207,7 +207,7 @@ class TextData(L.LightningDataModule):
             self._data().train,
             run_seed(self.seed),
             self.batch_size,
-            self.bucketing,
+            self.bucket_batches,
             rank,
             world,
             lambda: self.trainer.global_step if self.trainer is not None else 0,
@@ -249,7 +249,7 @@ class TextData(L.LightningDataModule):
             "min_frequency": self.min_frequency,
             "max_length": self.max_length,
             "batch_size": self.batch_size,
-            "bucketing": self.bucketing,
+            "bucket_batches": self.bucket_batches,
             "seed": run_seed(self.seed),
             "training texts": f"{len(train):,} (checksum {train.fingerprint()[:12]})",
         }
@@ -262,7 +262,7 @@ class TextData(L.LightningDataModule):
                 data.
         """
         consequence = "so that the same step is another place in the data"
-        refuse_other_data(self.trainer, state_dict, self._position(), consequence)
+        check_resume_data(self.trainer, state_dict, self._position(), consequence)
         if state_dict.get("vocabulary", here := self.vocabulary.fingerprint) != here:
             raise ValueError(
                 "the checkpoint was trained on other words than those of this vocabulary; use the "
@@ -273,8 +273,10 @@ class TextData(L.LightningDataModule):
         """What the command `check` shows of the data."""
         data, pad_to = self._data(), self._width()
         lengths = data.train.lengths
-        batches = bucketed_batches(lengths, run_seed(self.seed), 0, self.batch_size, self.bucketing)
-        padding = padding_share(lengths, batches, pad_to)
+        batches = bucketed_batches(
+            lengths, run_seed(self.seed), 0, self.batch_size, self.bucket_batches
+        )
+        padding = padding_fraction(lengths, batches, pad_to)
         return {
             **data.describe(),
             "batch": f"{self.batch_size} texts a step, {padding:.1%} of its tokens are padding",

@@ -1,4 +1,4 @@
-"""Batches of labelled texts: of like length, padded together, the same on any ranks."""
+"""Batches of labeled texts: of like length, padded together, the same on any ranks."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def batch_width(lengths: np.ndarray[Any, Any], indices: np.ndarray[Any, Any]) ->
 
 
 def bucketed_batches(
-    lengths: np.ndarray[Any, Any], seed: int, epoch: int, batch_size: int, bucketing: int
+    lengths: np.ndarray[Any, Any], seed: int, epoch: int, batch_size: int, bucket_batches: int
 ) -> list[np.ndarray[Any, Any]]:
     """The batches of an epoch, in their order: a pure function of seed and epoch.
 
-    The epoch's permutation is cut into windows of ``bucketing`` batches; a window is sorted by
+    The epoch's permutation is cut into windows of ``bucket_batches`` batches; a window is sorted by
     length and cut into batches; then all batches are shuffled. So texts of a batch are of like
     length, batches come in any order, and every text is in one of them.
 
@@ -97,22 +97,22 @@ def bucketed_batches(
         seed: Of the order.
         epoch: Number of the epoch.
         batch_size: Texts of a batch; one batch of the epoch may have fewer.
-        bucketing: Batches of a window; 0 or 1 for batches of texts of any length.
+        bucket_batches: Batches of a window; 0 or 1 for batches of texts of any length.
     """
     order = epoch_order(seed, epoch, len(lengths)).numpy()
-    if bucketing > 1:
-        window = bucketing * batch_size
+    if bucket_batches > 1:
+        window = bucket_batches * batch_size
         for start in range(0, len(order), window):
             part = order[start : start + window]
             order[start : start + window] = part[np.argsort(lengths[part], kind="stable")]
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    if bucketing > 1:
+    if bucket_batches > 1:
         shuffled = torch.randperm(len(batches), generator=generator(seed, BATCH_ORDER, epoch))
         batches = [batches[i] for i in shuffled.tolist()]
     return batches
 
 
-def padding_share(
+def padding_fraction(
     lengths: np.ndarray[Any, Any], batches: list[np.ndarray[Any, Any]], pad_to: int | None = None
 ) -> float:
     """Share of the positions of batches that is padding."""
@@ -131,7 +131,7 @@ class TrainingTextBatches:
         texts: The training texts.
         seed: Of the order.
         batch_size: Texts of one optimizer step, all ranks together.
-        bucketing: See ``bucketed_batches``.
+        bucket_batches: See ``bucketed_batches``.
         rank: This rank.
         world: Number of ranks.
         step: Tells the number of optimizer steps done.
@@ -144,7 +144,7 @@ class TrainingTextBatches:
         texts: EncodedTexts,
         seed: int,
         batch_size: int,
-        bucketing: int,
+        bucket_batches: int,
         rank: int,
         world: int,
         step: Callable[[], int],
@@ -152,7 +152,7 @@ class TrainingTextBatches:
         pin_memory: bool = False,
     ) -> None:
         self.texts = texts
-        self.seed, self.batch_size, self.bucketing = seed, batch_size, bucketing
+        self.seed, self.batch_size, self.bucket_batches = seed, batch_size, bucket_batches
         self.rank, self.world = rank, world
         self.step = step
         self.pad_to = pad_to
@@ -164,7 +164,7 @@ class TrainingTextBatches:
     def __iter__(self) -> Iterator[TextBatch]:
         epoch, first = divmod(self.step(), len(self))
         batches = bucketed_batches(
-            self.texts.lengths, self.seed, epoch, self.batch_size, self.bucketing
+            self.texts.lengths, self.seed, epoch, self.batch_size, self.bucket_batches
         )
         for indices in batches[first:]:
             yield text_batch(

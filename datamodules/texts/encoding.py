@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.texts.reading import LabelledTexts
+from datamodules.texts.reading import LabeledTexts
 from datamodules.texts.vocabulary import UNK, SubwordVocabulary, Vocabulary, WordVocabulary
 from datamodules.tokens.tokenizers import load_tokenizer
 
@@ -65,7 +65,7 @@ class EncodedTexts:
         return len(self.lengths)
 
     @property
-    def unknown_share(self) -> float:
+    def unknown_fraction(self) -> float:
         """Share of the tokens that stand for an unknown word."""
         return float((self.tokens == UNK).mean())
 
@@ -86,9 +86,9 @@ Normalize = Callable[[str, Counter[str]], str]
 class Splits(NamedTuple):
     """The three parts of a data set; the test part may be the validation part itself."""
 
-    train: LabelledTexts
-    val: LabelledTexts
-    test: LabelledTexts
+    train: LabeledTexts
+    val: LabeledTexts
+    test: LabeledTexts
 
 
 class LoadedTexts(NamedTuple):
@@ -115,8 +115,8 @@ class LoadedTexts(NamedTuple):
             f"{self.repeats['val_in_train']:,} of validation and "
             f"{self.repeats['test_in_train']:,} of the test are training texts",
             "vocabulary": f"{self.vocabulary.size:,} ids: {self.vocabulary.description}; unknown "
-            f"are {self.train.unknown_share:.1%} of the training tokens, "
-            f"{self.test.unknown_share:.1%} of the test",
+            f"are {self.train.unknown_fraction:.1%} of the training tokens, "
+            f"{self.test.unknown_fraction:.1%} of the test",
             "lengths": f"{lengths:.0f} tokens (median of training), {self.train.num_cut:,} "
             f"training texts cut to {self.train.max_length}",
         }
@@ -150,7 +150,7 @@ def load_texts(
     distinct = set(texts)
     repeats = {"train_in_train": len(texts) - len(distinct)}
 
-    def held_out(part: LabelledTexts, name: str) -> EncodedTexts:
+    def held_out(part: LabeledTexts, name: str) -> EncodedTexts:
         texts = [normalize(text, cleaned) for text in part.texts]
         repeats[name] = sum(text in distinct for text in texts)
         return EncodedTexts(vocabulary, texts, part.labels, max_length)
@@ -175,7 +175,7 @@ def _vocabulary(tokenizer: str, texts: Sequence[str], min_frequency: int) -> Voc
         raise ValueError(f"{error}; 'words' takes the words of the training texts") from error
 
 
-def _check_classes(part: LabelledTexts) -> None:
+def _check_classes(part: LabeledTexts) -> None:
     counts = Counter(part.labels)
     for label, name in enumerate(CLASS_NAMES):
         if not counts[label]:

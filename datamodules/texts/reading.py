@@ -19,7 +19,7 @@ LABEL_FIELD = "label"
 _LEAF = re.compile(r"\([0-4] ([^()]+)\)")
 
 
-class LabelledTexts(NamedTuple):
+class LabeledTexts(NamedTuple):
     """Texts and the class of each: 0 is negative, 1 positive."""
 
     texts: list[str]
@@ -79,7 +79,7 @@ def class_label(value: Any, where: str) -> int:
     return value
 
 
-def read_labelled_texts(path: Path) -> LabelledTexts:
+def read_labeled_texts(path: Path) -> LabeledTexts:
     """The texts and classes of a file, one a line; blank lines are none.
 
     A ``.tsv`` file has a line with the names of its columns and no quotes: a quotation mark is a
@@ -97,7 +97,7 @@ def read_labelled_texts(path: Path) -> LabelledTexts:
     return _collected(rows, str(path), class_label)
 
 
-def read_trees(path: Path) -> LabelledTexts:
+def read_trees(path: Path) -> LabeledTexts:
     """The whole sentences of a file of sentiment trees, one a line; neutral ones are left out.
 
     The class of a tree's root is 0 or 1 for negative, 3 or 4 for positive sentences (Socher et al.
@@ -121,16 +121,16 @@ def read_trees(path: Path) -> LabelledTexts:
         if tree[1] != "2":
             texts.append(" ".join(leaves))
             labels.append(int(tree[1] in "34"))
-    return LabelledTexts(texts, labels, str(path))
+    return LabeledTexts(texts, labels, str(path))
 
 
-def load_labelled_texts(
+def load_labeled_texts(
     name: str,
     split: str,
     revision: str | None = None,
     labelling: Labelling = class_label,
     folder: str | None = None,
-) -> LabelledTexts:
+) -> LabeledTexts:
     """The texts and classes of a split of a data set of Hugging Face's ``datasets`` library.
 
     Args:
@@ -172,7 +172,7 @@ def load_labelled_texts(
 
 def _collected(
     rows: Iterator[tuple[str, dict[str, Any]]], source: str, labelling: Labelling
-) -> LabelledTexts:
+) -> LabeledTexts:
     """Texts and classes of rows, each with where it stands."""
     texts: list[str] = []
     labels: list[int] = []
@@ -192,7 +192,7 @@ def _collected(
             labels.append(label)
     if not texts:
         raise ValueError(f"{source} holds no texts; make or fetch it again, or name another one")
-    return LabelledTexts(texts, labels, source)
+    return LabeledTexts(texts, labels, source)
 
 
 def _fields_of(names: Sequence[str], where: str) -> str:

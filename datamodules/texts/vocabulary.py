@@ -91,7 +91,7 @@ class SubwordVocabulary(Vocabulary):
     """The pieces of a tokenizer, moved up by two, to make room for padding and the unknown word.
 
     Each word is encoded by itself, with a space before it, so that the tokens of a word do not
-    depend on its neighbours, and a text from which a word was deleted has the tokens of the others.
+    depend on its neighbors, and a text from which a word was deleted has the tokens of the others.
 
     Args:
         tokenizer: Any of ``datamodules.tokens.tokenizers``.

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import yaml
 
-from glassbox.cli.class_lookup import class_called
+from glassbox.cli.class_lookup import resolve_class
 
 # An option of a class that is itself an option of the model or the data: --model.head.exponent.
 _NESTED_OPTION = re.compile(r"--(model|data)(?:\.init_args)?\.(\w+)((?:\.\w+)+)")
 
 
-def spell_nulls(words: Sequence[str]) -> list[str]:
+def rewrite_null_options(words: Sequence[str]) -> list[str]:
     """The words of a command line, with nested options set to null as jsonargparse reads them.
 
     It (4.53) turns the null of ``--model.head.exponent null`` into the text "None" and refuses it,
@@ -72,18 +72,18 @@ def parse(parse_args: Callable[[Sequence[str]], T], words: Sequence[str]) -> T:
     Raises:
         Exception: As the parser has it of the words that were typed.
     """
-    nulls = spell_nulls(words)
+    nulls = rewrite_null_options(words)
     try:
-        return parse_args(spell_classes(nulls))
+        return parse_args(expand_class_defaults(nulls))
     except Exception:
         return parse_args(nulls)  # where a class that does not fit is told by its name alone
 
 
-def spell_classes(words: Sequence[str]) -> list[str]:
+def expand_class_defaults(words: Sequence[str]) -> list[str]:
     """The words of a command line, with the defaults of every class that is chosen within another.
 
     Where a class takes the place of another, jsonargparse keeps the options that both have, those
-    included that nobody set: ``--model.network PixelMLP`` would have the 100 hidden units of an
+    included that nobody set: ``--model.network VectorMLP`` would have the 100 hidden units of an
     ``MLP``, the default, and not its own 128. So that a class means what its help says, its
     defaults are put beside its name. Options of it that stand before its name count as after it.
     A class that a config names already keeps what the config sets.
@@ -132,7 +132,7 @@ def _defaults_of(name: str) -> dict[str, Any]:
     if not re.fullmatch(r"[\w.]+", name) or not name.rpartition(".")[2][:1].isupper():
         return {}
     try:
-        cls = class_called(name)
+        cls = resolve_class(name)
         parameters = inspect.signature(cls).parameters if cls is not None else {}
     except Exception:  # of a user's own module; the parser tells what is wrong with it
         return {}

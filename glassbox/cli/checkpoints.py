@@ -24,7 +24,15 @@ _DECISIVE = ("network", "head", "seeds", "head_settings", "tie_embedding")
 _INDIFFERENT = {"fused"}
 # Settings of a model that leave its training as it is, or say of the data what the data say
 # themselves; num_seeds is compared as seeds.
-_HARMLESS = {"compile", "init_from", "vocab_size", "num_tokens", "num_classes", "num_seeds"}
+_HARMLESS = {
+    "compile",
+    "init_from",
+    "vocab_size",
+    "num_inputs",
+    "context_length",
+    "num_classes",
+    "num_seeds",
+}
 _DAMAGED = (
     "the checkpoint {path} is damaged, or no checkpoint at all ({part}); use another with "
     "--ckpt_path"

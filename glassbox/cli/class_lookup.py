@@ -18,7 +18,7 @@ def import_object(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def class_called(name: str) -> type | None:
+def resolve_class(name: str) -> type | None:
     """The class of a full path, or of a short name among those of Glassbox; None if there is none.
 
     Args:
@@ -35,14 +35,14 @@ def class_called(name: str) -> type | None:
     return None
 
 
-def wanted_class(owner: str, option: str) -> type | None:
+def expected_type(owner: str, option: str) -> type | None:
     """The class that an option takes, or whose subclasses it takes; None where that is not known.
 
     Args:
         owner: Full path of the class that has the option.
         option: Its name. Annotated with a class, or with a callable that returns one.
     """
-    cls = class_called(owner)
+    cls = resolve_class(owner)
     if cls is None:
         return None
     try:
@@ -56,7 +56,7 @@ def wanted_class(owner: str, option: str) -> type | None:
     return None
 
 
-def classes_that_fit(wanted: type) -> list[str]:
+def compatible_classes(wanted: type) -> list[str]:
     """Short names of Glassbox's classes that are the wanted one or derived from it."""
     package = importlib.import_module(wanted.__module__.partition(".")[0])
     exported = {name: getattr(package, name) for name in getattr(package, "__all__", [])}

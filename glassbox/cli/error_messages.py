@@ -13,7 +13,7 @@ from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from glassbox.cli.class_lookup import class_called, classes_that_fit, wanted_class
+from glassbox.cli.class_lookup import compatible_classes, expected_type, resolve_class
 
 # Class names that fit a key such as model.head; keys of the command line.
 KnownClasses = Callable[[str], Sequence[str]]
@@ -23,7 +23,7 @@ class UsageError(Exception):
     """Something that the user typed and can mend; the message is the whole sentence."""
 
 
-def user_sentence(
+def user_message(
     error: Exception,
     arguments: Sequence[str] = (),
     known_classes: KnownClasses = lambda key: (),
@@ -103,7 +103,7 @@ def explain_parser_error(
 ) -> str:
     """jsonargparse's nested report as one sentence that names the key and the nearest name.
 
-    Raises nothing: what it does not recognise comes back in the parser's own words, on one line.
+    Raises nothing: what it does not recognize comes back in the parser's own words, on one line.
     """
     # Values from the command line reach the parser as NestedArg or str, those of a file as dict.
     in_file = re.search(r"Given value type: <class '(dict|list)'>", message)
@@ -162,12 +162,12 @@ def explain_parser_error(
 def _explain_class(name: str, key: str, message: str, known: Sequence[str]) -> str:
     """A class that is not there, or that is no class for this key."""
     owners = re.findall(r"class_path '([\w.]+)'", message)
-    wanted = wanted_class(owners[-1], key.rpartition(".")[2]) if owners else None
+    wanted = expected_type(owners[-1], key.rpartition(".")[2]) if owners else None
     if wanted is not None:
-        fitting = classes_that_fit(wanted)
+        fitting = compatible_classes(wanted)
         known = [other for other in known if other in fitting] or fitting or known
     choice = f"{', '.join(known)} (or the full path of your own)"
-    if class_called(name) is None:
+    if resolve_class(name) is None:
         here = f"there is no class {name!r}{nearest(name, known)}"
         return f"{key or 'the config'}: {here}; known here: {choice}"
     reason = f"it is no {wanted.__name__}" if wanted else "it is of another kind"

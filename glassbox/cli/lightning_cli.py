@@ -93,7 +93,14 @@ class GlassboxCLI(LightningCLI):
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(RunProgress, "progress")
         parser.add_lightning_class_args(RunSummary, "summary")
-        for name in ("vocab_size", "num_tokens", "num_classes", "num_features", "num_values"):
+        for name in (
+            "vocab_size",
+            "num_inputs",
+            "context_length",
+            "num_classes",
+            "num_features",
+            "num_values",
+        ):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:

@@ -75,9 +75,9 @@ def main(args: Sequence[str] | None = None) -> None:
         if os.environ.get("GLASSBOX_DEBUG"):
             raise
         from glassbox.cli.class_lookup import known_classes, known_keys
-        from glassbox.cli.error_messages import user_sentence
+        from glassbox.cli.error_messages import user_message
 
-        sentence = user_sentence(error, arguments, known_classes, known_keys(arguments[0]))
+        sentence = user_message(error, arguments, known_classes, known_keys(arguments[0]))
         if sentence is None:
             raise
         _exit_with(sentence)

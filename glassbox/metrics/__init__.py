@@ -3,7 +3,7 @@
 For embeddings, many seeds at once: points are ``(..., V, E)``, one row a token, and a result has
 the leading dimensions ``...``. All work is done without gradients in float64 on the device of the
 input (ranks in float32); results come back as float32 (float64 for float64 input). A cloud with a
-nan or an infinity gives nan and leaves its neighbours in the batch alone, so one diverged seed does
+nan or an infinity gives nan and leaves its neighbors in the batch alone, so one diverged seed does
 not cost the other nineteen.
 
 For the weights of autoencoders: ``(..., N, H)``, one row a feature, leading dimensions members
@@ -20,7 +20,7 @@ from glassbox.metrics.circle import circular_order, circularity
 from glassbox.metrics.clusters import cluster_count, cluster_labels, cluster_tightness
 from glassbox.metrics.compactness import class_compactness
 from glassbox.metrics.cosets import best_coset, coset_silhouettes, null_best_coset
-from glassbox.metrics.explained_share import explained_share
+from glassbox.metrics.explained_fraction import explained_fraction
 from glassbox.metrics.explained_variance import (
     Projection,
     cumulative_explained_variance,
@@ -36,10 +36,10 @@ from glassbox.metrics.feature_directions import (
     feature_dimensionality,
     feature_interference,
     feature_norms,
-    most_important_share,
     pair_cosine,
     priority_correlation,
     represented_features,
+    top_priority_fraction,
 )
 from glassbox.metrics.grokking import first_sustained_epoch
 from glassbox.metrics.lattice import lattice_deviation
@@ -51,9 +51,14 @@ from glassbox.metrics.parallelograms import (
     parallelogram_scores,
     ranked_quadruples,
 )
-from glassbox.metrics.quantiles import quantile_with_never, quartiles
+from glassbox.metrics.quantiles import censored_quantile, quartiles
 from glassbox.metrics.received_attention import received_attention
-from glassbox.metrics.ring import ring_correlation, ring_curvature, ring_neighbor_share, ring_turn
+from glassbox.metrics.ring import (
+    ring_correlation,
+    ring_curvature,
+    ring_neighbor_fraction,
+    ring_turn,
+)
 from glassbox.metrics.s4 import Partition, coset_partitions, subgroups
 from glassbox.metrics.silhouette import silhouette
 from glassbox.metrics.superposition import capacity, interference, polysemanticity
@@ -69,8 +74,8 @@ from glassbox.metrics.weight_images import (
     border_pixels,
     mean_correlations,
     mean_cosines,
-    near_zero_share,
-    own_mean_share,
+    near_zero_fraction,
+    own_mean_fraction,
 )
 from glassbox.metrics.weights import center_alignment, center_distance, weight_norm
 from glassbox.metrics.word_selection import important_words, top_words, without_words, word_scores
@@ -90,6 +95,7 @@ __all__ = [
     "bias_profile",
     "border_pixels",
     "capacity",
+    "censored_quantile",
     "center_alignment",
     "center_distance",
     "check_percent",
@@ -105,7 +111,7 @@ __all__ = [
     "dimensions_per_feature",
     "draw_quadruples",
     "draw_unrelated",
-    "explained_share",
+    "explained_fraction",
     "explained_variance",
     "feature_count",
     "feature_dimensionality",
@@ -118,10 +124,9 @@ __all__ = [
     "lattice_deviation",
     "mean_correlations",
     "mean_cosines",
-    "most_important_share",
-    "near_zero_share",
+    "near_zero_fraction",
     "null_best_coset",
-    "own_mean_share",
+    "own_mean_fraction",
     "pair_cosine",
     "parallelogram_losses",
     "parallelogram_scores",
@@ -130,17 +135,17 @@ __all__ = [
     "principal_components",
     "priority_correlation",
     "project_vocabulary",
-    "quantile_with_never",
     "quartiles",
     "ranked_quadruples",
     "received_attention",
     "represented_features",
     "ring_correlation",
     "ring_curvature",
-    "ring_neighbor_share",
+    "ring_neighbor_fraction",
     "ring_turn",
     "silhouette",
     "subgroups",
+    "top_priority_fraction",
     "top_words",
     "trained_phase",
     "two_feature_loss",

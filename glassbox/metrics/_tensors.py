@@ -71,7 +71,7 @@ def like_input(result: Tensor, like: Tensor) -> Tensor:
     return result.to(device=like.device, dtype=dtype)
 
 
-def centred(points: Tensor) -> Tensor:
+def centerd(points: Tensor) -> Tensor:
     """``points`` (..., V, E) minus their mean.
 
     The first point is subtracted before the mean is: equal points then give exact zeros instead of

@@ -33,7 +33,7 @@ def analogy_ranks(
     The three given words are no candidates. A quadruple has no rank (nan) where n is one of them,
     or where i and j end in the same token and so show no relation.
 
-    Distances are of the centred embedding, which they do not depend on, in float32 (float64 for
+    Distances are of the centerd embedding, which they do not depend on, in float32 (float64 for
     float64 points): words that are closer than rounding can tell share a rank. Cosines are of the
     embedding as it is. Memory is bounded, whatever the vocabulary: blocks of queries against all
     words, the time of Q · V · E multiplications.

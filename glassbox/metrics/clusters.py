@@ -10,33 +10,33 @@ from torch import Tensor
 from glassbox.metrics._tensors import as_points, distances, like_input
 
 
-def cluster_labels(weights: Tensor, linkage: float = 0.05) -> Tensor:
+def cluster_labels(weights: Tensor, cluster_distance: float = 0.05) -> Tensor:
     """Which cluster each row belongs to: rows are linked if they are near, directly or by a chain.
 
-    This is single linkage, cut at a fixed distance. Chains count: rows on a smooth ring are linked
-    all round when their spacing 2π/N is below ``linkage`` (at 0.05 from N = 126 on), which is one
-    cluster without any discretisation.
+    This is single cluster_distance, cut at a fixed distance. Chains count: rows on a smooth ring are linked
+    all round when their spacing 2π/N is below ``cluster_distance`` (at 0.05 from N = 126 on), which is one
+    cluster without any discretization.
 
     Args:
         weights: (..., N, H), a row a feature.
-        linkage: the largest distance of linked rows, in units of the mean norm; at least 0.
+        cluster_distance: the largest distance of linked rows, in units of the mean norm; at least 0.
 
     Returns:
         (..., N) int64, numbered from 0 in the order of the clusters' first rows; -1 for all rows
         of a member that is not finite.
 
     Raises:
-        ValueError: ``weights`` is not a floating-point (..., N, H), or ``linkage`` is negative.
+        ValueError: ``weights`` is not a floating-point (..., N, H), or ``cluster_distance`` is negative.
 
-    Source: ours, for the discretisation of the feature-geometry paper, §7 and Figure 6.
+    Source: ours, for the discretization of the feature-geometry paper, §7 and Figure 6.
     """
-    if not linkage >= 0:  # nan is refused too
+    if not cluster_distance >= 0:  # nan is refused too
         raise ValueError(
-            f"linkage must be a distance of at least 0, in units of the mean norm, got {linkage}."
+            f"cluster_distance must be a distance of at least 0, in units of the mean norm, got {cluster_distance}."
         )
     cloud = as_points(weights, "weights")
     num_rows = cloud.shape[-2]
-    reach = linkage * cloud.norm(dim=-1).mean(dim=-1)
+    reach = cluster_distance * cloud.norm(dim=-1).mean(dim=-1)
     linked = distances(cloud) <= reach[..., None, None]  # (..., N, N), false where nan
     linked |= torch.eye(num_rows, dtype=torch.bool, device=cloud.device)
     root = torch.arange(num_rows, device=cloud.device).expand(cloud.shape[:-1])
@@ -53,12 +53,12 @@ def cluster_labels(weights: Tensor, linkage: float = 0.05) -> Tensor:
     return label.where(reach.isfinite()[..., None], -1).to(weights.device)
 
 
-def cluster_count(weights: Tensor, linkage: float = 0.05) -> Tensor:
+def cluster_count(weights: Tensor, cluster_distance: float = 0.05) -> Tensor:
     """How many clusters :func:`cluster_labels` finds.
 
     Args:
         weights: (..., N, H), a row a feature.
-        linkage: as there.
+        cluster_distance: as there.
 
     Returns:
         (...) 1 to N, a whole number: N where every row is on its own. float32, or float64 for
@@ -69,7 +69,7 @@ def cluster_count(weights: Tensor, linkage: float = 0.05) -> Tensor:
 
     Source: as :func:`cluster_labels`.
     """
-    count = cluster_labels(weights, linkage).amax(dim=-1) + 1
+    count = cluster_labels(weights, cluster_distance).amax(dim=-1) + 1
     return like_input(count.double().where(count > 0, torch.nan), weights)
 
 
@@ -90,7 +90,7 @@ def cluster_tightness(weights: Tensor) -> Tensor:
     Raises:
         ValueError: ``weights`` is not a floating-point (..., N, H), or has a single row.
 
-    Source: ours, for the discretisation of the feature-geometry paper, §7 and Figure 6.
+    Source: ours, for the discretization of the feature-geometry paper, §7 and Figure 6.
     """
     cloud = as_points(weights, "weights")
     if cloud.shape[-2] < 2:

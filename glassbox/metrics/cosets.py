@@ -29,7 +29,7 @@ def coset_silhouettes(points: Tensor, num_components: int | None = 2) -> Tensor:
         ValueError: ``points`` is not a floating-point (..., 24, E), or ``num_components`` is not in
             1..E.
 
-    Source: the authors' ``visualize_best_embedding``, behind the colours of Figures 2 and 7.
+    Source: the authors' ``visualize_best_embedding``, behind the colors of Figures 2 and 7.
     """
     cloud = as_points(points)
     if cloud.shape[-2] != _ORDER:

@@ -5,7 +5,7 @@ from torch import Tensor
 from glassbox.metrics._tensors import like_input
 
 
-def explained_share(squared_error: Tensor, second_moment: Tensor) -> Tensor:
+def explained_fraction(squared_error: Tensor, second_moment: Tensor) -> Tensor:
     """R² = 1 - E[(x - x̂)²] / E[x²], the share of the input that the output explains.
 
     It is measured against an output of 0, not against the mean: for sparse features E[x²] is

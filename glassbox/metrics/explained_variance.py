@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glassbox.metrics._tensors import as_points, centred, check_points, like_input
+from glassbox.metrics._tensors import as_points, centerd, check_points, like_input
 
 ROWS = 8192  # of a vocabulary that are held in float64 at once
 
@@ -17,13 +17,13 @@ ROWS = 8192  # of a vocabulary that are held in float64 at once
 class Projection(NamedTuple):
     """A vocabulary in the plane, or in the few dimensions, that hold most of its variance."""
 
-    coordinates: Tensor  # (..., V, k), centred, in the units of the points
+    coordinates: Tensor  # (..., V, k), centerd, in the units of the points
     scale: Tensor  # (...), root mean square length of the coordinates
     shares: Tensor  # (..., k), of the variance in each component
 
 
 def _spectrum(cloud: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (..., E), descending, and eigenvectors (..., E, E) of a centred cloud."""
+    """Eigenvalues (..., E), descending, and eigenvectors (..., E, E) of a centerd cloud."""
     return _eigen(cloud.mT @ cloud / cloud.shape[-2])
 
 
@@ -42,7 +42,7 @@ def explained_variance(points: Tensor) -> Tensor:
     """Share of the variance that each principal component holds.
 
     Args:
-        points: (..., V, E) embeddings; they are centred here.
+        points: (..., V, E) embeddings; they are centerd here.
 
     Returns:
         (..., E) shares in [0, 1], descending, which sum to 1; float32, or float64 for float64
@@ -55,7 +55,7 @@ def explained_variance(points: Tensor) -> Tensor:
 
     Source: scikit-learn's ``explained_variance_ratio_``, as in the authors' ``variances``.
     """
-    values, _ = _spectrum(centred(as_points(points)))
+    values, _ = _spectrum(centerd(as_points(points)))
     total = values.sum(dim=-1, keepdim=True)
     return like_input(torch.where(total == 0, 0.0, values / total), points)
 
@@ -81,7 +81,7 @@ def cumulative_explained_variance(points: Tensor) -> Tensor:
 
 
 def principal_components(points: Tensor, num_components: int = 2) -> Tensor:
-    """Coordinates of the centred points along their first principal components.
+    """Coordinates of the centerd points along their first principal components.
 
     Eigenvectors have no sign of their own. Here the loading that is largest in magnitude is made
     positive, so a picture does not flip between runs or devices. Components of equal variance (a
@@ -99,7 +99,7 @@ def principal_components(points: Tensor, num_components: int = 2) -> Tensor:
         ValueError: ``points`` is not a floating-point (..., V, E), or ``num_components`` is not in
             1..E.
     """
-    cloud = centred(as_points(points))
+    cloud = centerd(as_points(points))
     _check_components(num_components, cloud)
     _, vectors = _spectrum(cloud)
     return like_input(cloud @ _signed(vectors[..., :num_components]), points)
@@ -110,10 +110,10 @@ def project_vocabulary(points: Tensor, num_components: int | None = 2) -> Projec
 
     The same as :func:`principal_components` by way of the E x E covariance of row blocks in
     float64, so that a vocabulary of 50,257 rows is never held in float64 as a whole: seconds on one
-    core for 768 features, exact, where a randomised decomposition is off by more than a tenth.
+    core for 768 features, exact, where a randomized decomposition is off by more than a tenth.
 
     Args:
-        points: (..., V, E) embeddings; they are centred here.
+        points: (..., V, E) embeddings; they are centerd here.
         num_components: k, how many components to keep, 1 to E; None keeps the whole space, not
             rotated.
 
@@ -132,7 +132,7 @@ def project_vocabulary(points: Tensor, num_components: int | None = 2) -> Projec
     if num_components is not None:
         _check_components(num_components, source)
     rows, origin = source.shape[-2], source[..., :1, :].double()
-    # Relative to the first row, so that equal points give exact zeros (see `centred`).
+    # Relative to the first row, so that equal points give exact zeros (see `centerd`).
     total = sum((block.double() - origin).sum(-2) for block in source.split(ROWS, -2))
     center = origin + (total / rows).unsqueeze(-2)  # (..., 1, E)
     covariance = torch.zeros(*source.shape[:-2], *[source.shape[-1]] * 2).to(center)

@@ -99,7 +99,7 @@ def feature_interference(weights: Tensor) -> Tensor:
     Raises:
         ValueError: ``weights`` is not a floating-point (..., N, H).
 
-    Source: Elhage et al. 2022, the colour of their bars; it is ``polysemanticity`` of the rows.
+    Source: Elhage et al. 2022, the color of their bars; it is ``polysemanticity`` of the rows.
     """
     return like_input(polysemanticity(as_points(weights, "weights")), weights)
 
@@ -234,7 +234,7 @@ def priority_correlation(
     return torch.stack(of_members)
 
 
-def most_important_share(represented: Tensor, priority: Tensor) -> Tensor:
+def top_priority_fraction(represented: Tensor, priority: Tensor) -> Tensor:
     """Of k represented features the share that is among the k of highest priority.
 
     Args:

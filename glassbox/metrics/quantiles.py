@@ -28,10 +28,10 @@ def quartiles(name: str, values: Tensor) -> dict[str, float]:
     return {name: median, f"{name}_q25": low, f"{name}_q75": high}
 
 
-def quantile_with_never(values: list[float | None], q: float) -> float:
+def censored_quantile(values: list[float | None], q: float) -> float:
     """Quantile of values among which None means never (later than any number).
 
-    Linear interpolation between neighbours as in NumPy; ``inf`` where it meets a never.
+    Linear interpolation between neighbors as in NumPy; ``inf`` where it meets a never.
 
     Raises:
         ValueError: No values.

@@ -1,9 +1,9 @@
 """Do the weights of circular features form a ring in the features' order, and how bent is it?
 
 Row i of the weights (..., N, H) belongs to the feature at angle 2πi/N, so rows i and i + 1, and the
-last and the first, are neighbours on the circle. Four questions, since one number cannot tell a
+last and the first, are neighbors on the circle. Four questions, since one number cannot tell a
 flat ring from a bent one, a ring that is cut somewhere, or clusters: whether nearest rows are
-neighbours, whether the order holds at all distances, how far the rows turn about the origin, and
+neighbors, whether the order holds at all distances, how far the rows turn about the origin, and
 how much the closed line through them bends. All are the same for a rotated or rescaled W, for a
 reversed order, and for another first feature. How flat the ring is, ``explained_variance`` tells.
 """
@@ -44,10 +44,10 @@ def _directions(rows: Tensor) -> Tensor:
     return rows / rows.norm(dim=-1, keepdim=True)
 
 
-def ring_neighbor_share(weights: Tensor) -> Tensor:
-    """Share of the features whose nearest row, by Euclidean distance, is a neighbour on the circle.
+def ring_neighbor_fraction(weights: Tensor) -> Tensor:
+    """Share of the features whose nearest row, by Euclidean distance, is a neighbor on the circle.
 
-    Where several rows are equally near, a feature counts by the share of neighbours among them.
+    Where several rows are equally near, a feature counts by the share of neighbors among them.
 
     Args:
         weights: (..., N, H), N at least 3; row i is the feature at angle 2πi/N.
@@ -85,7 +85,7 @@ def ring_correlation(weights: Tensor) -> Tensor:
     Raises:
         ValueError: ``weights`` is not a floating-point (..., N, H) with N at least 3.
 
-    Source: ours; the organisation that the feature-geometry paper, §7, sees in Figure 4. Cosines
+    Source: ours; the organization that the feature-geometry paper, §7, sees in Figure 4. Cosines
     within 1e-6 count as equal: on a perfect ring N of them are, and rounding must not rank them.
     """
     cloud = _checked(weights)
@@ -100,7 +100,7 @@ def ring_correlation(weights: Tensor) -> Tensor:
 def ring_turn(weights: Tensor) -> Tensor:
     """Σ_i angle between W_i and W_{i+1}, all round the circle: how far the rows turn in all.
 
-    Divided by N it is the mean angle between neighbours, which the paper expects to grow as
+    Divided by N it is the mean angle between neighbors, which the paper expects to grow as
     the scale ℓ falls.
 
     Args:

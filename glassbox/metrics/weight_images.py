@@ -14,7 +14,7 @@ from glassbox.metrics._tensors import as_points, check_points, like_input
 def border_pixels(rows: int, columns: int, border: int = 4) -> Tensor:
     """Which pixels of an image lie less than ``border`` pixels from an edge.
 
-    MNIST's digits were scaled into 20 × 20 pixels, and then placed in 28 × 28 by their centre of
+    MNIST's digits were scaled into 20 × 20 pixels, and then placed in 28 × 28 by their center of
     mass: a frame of four pixels holds 3.3 % of its ink on half of its area.
 
     Args:
@@ -37,7 +37,9 @@ def border_pixels(rows: int, columns: int, border: int = 4) -> Tensor:
     return frame.flatten()
 
 
-def near_zero_share(weights: Tensor, pixels: Tensor | None = None, limit: float = 0.01) -> Tensor:
+def near_zero_fraction(
+    weights: Tensor, pixels: Tensor | None = None, limit: float = 0.01
+) -> Tensor:
     """Share of the weights of some pixels that lie within ``limit`` of zero.
 
     Args:
@@ -88,14 +90,14 @@ def mean_correlations(weights: Tensor, means: Tensor) -> Tensor:
     """Pearson correlation, over pixels, between each class's weight and its class mean.
 
     It tells likeness of shape, since it knows neither brightness nor contrast: a mean image is
-    nowhere negative, and has a cosine of 0.4 to 0.6 with an even grey.
+    nowhere negative, and has a cosine of 0.4 to 0.6 with an even gray.
 
     Args:
         weights: (..., C, P).
         means: (C, P).
 
     Returns:
-        (..., C) in [-1, 1]; 0 where either is an even grey; nan of a class without a mean.
+        (..., C) in [-1, 1]; 0 where either is an even gray; nan of a class without a mean.
 
     Raises:
         ValueError: The shapes do not fit.
@@ -106,7 +108,7 @@ def mean_correlations(weights: Tensor, means: Tensor) -> Tensor:
     return like_input(_cosines(_shape_of(weight), _shape_of(mean)), weights)
 
 
-def own_mean_share(weights: Tensor, means: Tensor, *, scale_free: bool = False) -> Tensor:
+def own_mean_fraction(weights: Tensor, means: Tensor, *, scale_free: bool = False) -> Tensor:
     """Share of the classes whose weight is nearer to its own class mean than to any other's.
 
     Args:
@@ -152,7 +154,7 @@ def _checked(weights: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _shape_of(images: Tensor) -> Tensor:
-    """Images (..., P) minus their mean grey; an even grey gives exact zeros."""
+    """Images (..., P) minus their mean gray; an even gray gives exact zeros."""
     images = images - images[..., :1]
     return images - images.mean(dim=-1, keepdim=True)
 

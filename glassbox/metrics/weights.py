@@ -1,7 +1,7 @@
-"""Class centres: do weights stay finite, and do features sit on the rows that stand for them?
+"""Class centers: do weights stay finite, and do features sit on the rows that stand for them?
 
 Under cross-entropy the weights of separable data grow without end; under harmonic loss they
-converge to class centres (harmonic-loss paper, toy cases and Figure 1).
+converge to class centers (harmonic-loss paper, toy cases and Figure 1).
 """
 
 import torch
@@ -28,7 +28,7 @@ def weight_norm(weights: Tensor) -> Tensor:
 
 
 def _checked(features: Tensor, targets: Tensor, centers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """float64 features and centres, and the one-hot targets (..., N, C) between them."""
+    """float64 features and centers, and the one-hot targets (..., N, C) between them."""
     feature = as_points(features, "features")
     center = as_points(centers, "centers")
     label = as_labels(targets, feature, "targets")
@@ -49,7 +49,7 @@ def _checked(features: Tensor, targets: Tensor, centers: Tensor) -> tuple[Tensor
 
 
 def center_alignment(features: Tensor, targets: Tensor, centers: Tensor) -> Tensor:
-    """Mean cosine between the mean feature of a class and the centre (weight row) of that class.
+    """Mean cosine between the mean feature of a class and the center (weight row) of that class.
 
     Both sides are taken relative to their mean over the classes that occur, since a shift common
     to all classes says nothing about which is which. A class at that mean has no direction: its
@@ -61,12 +61,12 @@ def center_alignment(features: Tensor, targets: Tensor, centers: Tensor) -> Tens
         centers: (..., C, E) weight rows of the last layer.
 
     Returns:
-        (...) in [-1, 1]: 1 when each class mean points to its own centre, about 0 for unrelated
+        (...) in [-1, 1]: 1 when each class mean points to its own center, about 0 for unrelated
         ones, nan where fewer than two classes occur. Lengths play no role. float32, or float64
         for float64 features.
 
     Raises:
-        ValueError: the shapes do not fit, there are fewer than 2 centres, or a target is not in
+        ValueError: the shapes do not fit, there are fewer than 2 centers, or a target is not in
             0..C-1.
 
     Source: the self-duality of neural collapse (Papyan, Han, Donoho 2020) as a cosine.
@@ -88,7 +88,7 @@ def center_alignment(features: Tensor, targets: Tensor, centers: Tensor) -> Tens
 
 
 def center_distance(features: Tensor, targets: Tensor, centers: Tensor) -> Tensor:
-    """Mean distance of a feature to the centre of its class, in units of the centres' own spacing.
+    """Mean distance of a feature to the center of its class, in units of the centers' own spacing.
 
     Args:
         features: (..., N, E) inputs of the last layer.
@@ -97,16 +97,16 @@ def center_distance(features: Tensor, targets: Tensor, centers: Tensor) -> Tenso
             this is for tens or hundreds of classes, not for a tokenizer's vocabulary.
 
     Returns:
-        (...) at least 0: 0 when every feature sits on its centre, where harmonic loss converges;
-        1 when features are as far from their centre as centres are from each other; inf (nan, if
-        the features are there too) where all centres coincide. float32, or float64 for float64
+        (...) at least 0: 0 when every feature sits on its center, where harmonic loss converges;
+        1 when features are as far from their center as centers are from each other; inf (nan, if
+        the features are there too) where all centers coincide. float32, or float64 for float64
         features.
 
     Raises:
-        ValueError: the shapes do not fit, there are fewer than 2 centres, or a target is not in
+        ValueError: the shapes do not fit, there are fewer than 2 centers, or a target is not in
             0..C-1.
 
-    Source: ours, after the harmonic-loss paper's reading of weights as class centres.
+    Source: ours, after the harmonic-loss paper's reading of weights as class centers.
     """
     feature, center, member = _checked(features, targets, centers)
     to_own = (feature - member @ center).norm(dim=-1).mean(dim=-1)

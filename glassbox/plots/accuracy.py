@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from glassbox.plots.arrays import (
     Floats,
     as_floats,
-    median_with_never,
+    censored_median,
     quartiles,
     seed_segments,
 )
 from glassbox.plots.colors import TEST, TRAIN
 from glassbox.plots.style import (
-    QUIET,
+    MUTED_COLOR,
     house_style,
     log_ticks,
     new_figure,
@@ -97,7 +97,7 @@ def accuracy_curves(
         axes.set_xlabel("epoch")
         axes.set_ylabel("accuracy")
         axes.grid(axis="y")
-        axes.axhline(threshold, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
+        axes.axhline(threshold, color=MUTED_COLOR, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
         names = (("train", TRAIN), ("test", TEST))
         for (name, color), values, epoch in zip(names, curves, sustained, strict=True):
             label = name if epoch is None else f"{name}: {_reached(epoch, threshold)}"
@@ -127,7 +127,7 @@ def sample_epochs(epochs: Floats, *, log: bool, most: int = MOST_EPOCHS) -> NDAr
 
 
 def _reached(epochs: Floats, threshold: float) -> str:
-    median = median_with_never(epochs)
+    median = censored_median(epochs)
     share = f"{np.isfinite(epochs).sum()} of {len(epochs)} seeds hold {100 * threshold:.0f} %"
     return f"{share}, from epoch {median:,.0f} (median)" if np.isfinite(median) else share
 
@@ -147,7 +147,7 @@ def _draw_band(axes: Axes, x: Floats, y: Floats, color: str, label: str) -> None
 
 
 def _draw_mark(axes: Axes, epochs: Floats, threshold: float, color: str) -> None:
-    median = median_with_never(epochs)
+    median = censored_median(epochs)
     low, high = axes.get_xlim()
     if not np.isfinite(median) or not low <= median <= high:
         return

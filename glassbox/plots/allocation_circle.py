@@ -23,9 +23,9 @@ from glassbox.plots.allocation_legend import (
     rank_correlation,
 )
 from glassbox.plots.arrays import Floats, as_floats
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.stress_layout import stress_layout
-from glassbox.plots.style import POINTS_PER_INCH, QUIET, house_style, new_figure, place_axes
+from glassbox.plots.style import MUTED_COLOR, POINTS_PER_INCH, house_style, new_figure, place_axes
 from glassbox.plots.word_labels import (
     IMPORTANT,
     ORDINARY,
@@ -104,7 +104,7 @@ def allocation_circle(
     width = max(float(spread[0]), KEY_WIDTH)
     picture = max(float(spread[1]), 1.2)
     rule = f"each word's {lines_per_word} strongest with |cosine| ≥ {limit:g}"
-    heading = fit_heading(title, _notes(shown, lines, rule, points, areas), width - 0.3)
+    heading = layout_title(title, _notes(shown, lines, rule, points, areas), width - 0.3)
     with rc_context(house_style() | {"text.parse_math": False}):
         figure = new_figure(width, heading.height + picture + KEY_HEIGHT)
         heading.draw(figure, 0.15)
@@ -123,7 +123,7 @@ def allocation_circle(
 
 
 def _distances(cosines: Floats, radii: Floats) -> Floats:
-    """Wanted distances (T, T) of centres: the gap between two rims grows with 1 − |cosine|."""
+    """Wanted distances (T, T) of centers: the gap between two rims grows with 1 − |cosine|."""
     strength = np.abs(np.nan_to_num(cosines))
     return np.asarray(radii[:, None] + radii[None] + line_gaps(strength, len(radii)))
 
@@ -189,14 +189,14 @@ def _draw_circles(axes: Axes, points: Floats, areas: Floats, radii: Floats, show
                 (float(point[0]), float(point[1])),
                 float(radius) if known else 3.0,
                 facecolor=(IMPORTANT if marked else ORDINARY) if known else "white",
-                edgecolor="white" if known else QUIET,
+                edgecolor="white" if known else MUTED_COLOR,
                 linestyle="-" if known else (0, (2, 1.5)),
                 linewidth=0.7,
                 zorder=2,
             )
         )
         if known and area < DOT:  # no area is left to see
-            axes.plot(*point, marker="o", markersize=1.6, color=QUIET, zorder=2)
+            axes.plot(*point, marker="o", markersize=1.6, color=MUTED_COLOR, zorder=2)
 
 
 def _write_words(

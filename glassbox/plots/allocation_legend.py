@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassbox.plots.arrays import Floats
-from glassbox.plots.style import INK, NOTE_SIZE, POINTS_PER_INCH, QUIET, place_axes
+from glassbox.plots.style import MUTED_COLOR, NOTE_SIZE, POINTS_PER_INCH, TEXT_COLOR, place_axes
 from glassbox.plots.word_labels import IMPORTANT, ORDINARY
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def rank_correlation(one: Floats, two: Floats) -> float:
 
 RADIUS = 17.0  # typographic points, of a circle of capacity 1
 SHORTEST = 5.0  # typographic points between the rims of two circles of cosine 1
-LONGEST = 32.0  # typographic points: by this times √T is the line of cosine 0 longer
+MAX_LENGTH = 32.0  # typographic points: by this times √T is the line of cosine 0 longer
 POSITIVE, NEGATIVE = "#C8372D", "#2F6DB5"
 KEY_HEIGHT = 0.98  # inches
 KEY_WIDTH = 5.3  # inches that it needs
@@ -87,7 +87,7 @@ def circle_radii(capacity: Floats) -> Floats:
 
 def line_gaps(strength: Floats, words: int) -> Floats:
     """Wanted lengths of lines between rims, in typographic points, by absolute cosines."""
-    return np.asarray(SHORTEST + LONGEST * np.sqrt(words) * (1.0 - strength))
+    return np.asarray(SHORTEST + MAX_LENGTH * np.sqrt(words) * (1.0 - strength))
 
 
 def line_style(strength: Floats) -> tuple[Floats, Floats]:
@@ -107,7 +107,7 @@ def draw_key(figure: Figure, important_name: str) -> None:
 
 
 def _areas(axes: Axes, x: float, y: float, important_name: str) -> None:
-    """Circles of three capacities, and what their colours mean."""
+    """Circles of three capacities, and what their colors mean."""
     from matplotlib.patches import Circle
 
     def disc(at: float, radius: float, color: str) -> None:
@@ -143,7 +143,7 @@ def _lines(axes: Axes, x: float, y: float) -> None:
         axes.plot(
             [x, x + length],
             [y, y],
-            color=QUIET,
+            color=MUTED_COLOR,
             linewidth=float(wide),
             alpha=float(opacity),
             solid_capstyle="butt",
@@ -153,4 +153,4 @@ def _lines(axes: Axes, x: float, y: float) -> None:
 
 
 def _say(axes: Axes, x: float, y: float, text: str, ha: str = "left") -> None:
-    axes.text(x, y, text, size=NOTE_SIZE, color=INK, ha=ha, va="center_baseline")
+    axes.text(x, y, text, size=NOTE_SIZE, color=TEXT_COLOR, ha=ha, va="center_baseline")

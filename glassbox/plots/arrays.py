@@ -47,7 +47,7 @@ def quartiles(values: Floats) -> Floats:
     return result
 
 
-def median_with_never(epochs: Floats) -> float:
+def censored_median(epochs: Floats) -> float:
     """Median epoch over runs where nan means never: infinite once half of the runs never did."""
     return float(np.median(np.where(np.isfinite(epochs), epochs, np.inf)))
 

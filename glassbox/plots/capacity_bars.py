@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from glassbox.plots.arrays import Floats
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import (
     LABEL_SIZE,
+    MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    QUIET,
     TICK_SIZE,
     house_style,
     new_figure,
@@ -85,7 +85,7 @@ def capacity_bars(
     side = max(0.0, 3.6 - step * size)  # few words keep bars of an ordinary width
     width = left + step * size + side + right
     missing = any(not np.isfinite(values[:size]).all() for values in rows.values())
-    heading = fit_heading(
+    heading = layout_title(
         title, [shown.note, "× not a finite number" if missing else ""], width - 0.3
     )
     key = 0.22 if shown.important.any() else 0.0
@@ -156,7 +156,7 @@ def _draw_row(axes: Axes, values: Floats, shown: Words) -> None:
         linestyle="",
         marker="x",
         markersize=4,
-        color=QUIET,
+        color=MUTED_COLOR,
         clip_on=False,
     )
     if len(values) > MOST_NUMBERS:
@@ -169,7 +169,7 @@ def _draw_row(axes: Axes, values: Floats, shown: Words) -> None:
             textcoords="offset points",
             ha="center",
             size=5.6,
-            color=QUIET,
+            color=MUTED_COLOR,
             annotation_clip=False,
         )
 
@@ -184,7 +184,7 @@ def _name_row(axes: Axes, name: str, values: Floats, shown: Words) -> None:
         finite = part[np.isfinite(part)]
         means.append(f"{label} {finite.mean():.2f}" if len(finite) else f"{label} nan")
     left: dict[str, Any] = {"weight": "bold", "size": LABEL_SIZE}
-    right: dict[str, Any] = {"color": QUIET, "size": NOTE_SIZE}
+    right: dict[str, Any] = {"color": MUTED_COLOR, "size": NOTE_SIZE}
     for text, x, align, font in (
         (name, 0.0, "left", left),
         (" · ".join(means), 1.0, "right", right),

@@ -1,4 +1,4 @@
-"""Colours of points and of models, safe for the common kinds of colour blindness."""
+"""Colors of points and of models, safe for the common kinds of color blindness."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHORT_NAMES = {"m": "standard mlp", "hm": "harmonic mlp", "t": "standard transfo
 
 
 def model_colors(names: Sequence[str]) -> list[str]:
-    """One distinct colour (hex) a model: the paper's where the name tells which model it is."""
+    """One distinct color (hex) a model: the paper's where the name tells which model it is."""
     wanted = [_paper_color(name) for name in names]
     spare = [color for color in CATEGORIES if color not in wanted] or list(CATEGORIES)
     colors: list[str] = []
@@ -60,10 +60,10 @@ def _paper_color(name: str) -> str | None:
 
 
 def group_colors(groups: ArrayLike, kind: GroupKind) -> NDArray[np.float64]:
-    """Colours (..., 4) in [0, 1] of group values (...); values that are not finite are grey.
+    """Colors (..., 4) in [0, 1] of group values (...); values that are not finite are gray.
 
     `cyclic` takes values in [0, period) with period = largest value + 1, `sequential` runs from the
-    smallest to the largest value, `categorical` gives each distinct value a colour of its own.
+    smallest to the largest value, `categorical` gives each distinct value a color of its own.
     """
     from matplotlib import colormaps
     from matplotlib.colors import to_rgba
@@ -93,7 +93,7 @@ def group_colors(groups: ArrayLike, kind: GroupKind) -> NDArray[np.float64]:
 
 
 def cyclic_colors(phase: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Colours (..., 4) of a phase in [0, 1): a ring in OKLab, lighter on its yellow side.
+    """Colors (..., 4) of a phase in [0, 1): a ring in OKLab, lighter on its yellow side.
 
     Equal steps of phase look like equal steps of hue, and the change of lightness keeps opposite
     phases apart where hue is not seen.
@@ -123,7 +123,7 @@ def cyclic_colors(phase: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def text_on(colors: NDArray[np.float64]) -> list[str]:
-    """Black or white for text on each of the colours (P, 4), whichever has the higher contrast."""
+    """Black or white for text on each of the colors (P, 4), whichever has the higher contrast."""
     linear = ((colors[:, :3] + 0.055) / 1.055) ** 2.4
     luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
     return ["black" if value > 0.25 else "white" for value in luminance]

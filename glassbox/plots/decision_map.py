@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import CATEGORIES, cyclic_colors
 from glassbox.plots.embedding_panel import draw_panel_title
-from glassbox.plots.figure_title import fit_heading
-from glassbox.plots.style import INK, NOTE_SIZE, house_style, new_figure
+from glassbox.plots.figure_title import layout_title
+from glassbox.plots.style import NOTE_SIZE, TEXT_COLOR, house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 MARGIN, GAP, CAPTION, KEY, TICKS = 0.15, 0.34, 0.2, 0.26, 0.3  # inches
-TINT = 0.68  # how much white is mixed into the colour of a region
-CENTER: dict[str, Any] = {"marker": "x", "markersize": 6.0, "markeredgewidth": 1.3, "color": INK}
-DIRECTION: dict[str, Any] = {"linewidth": 1.1, "color": INK}
+TINT = 0.68  # how much white is mixed into the color of a region
+CENTER: dict[str, Any] = {
+    "marker": "x",
+    "markersize": 6.0,
+    "markeredgewidth": 1.3,
+    "color": TEXT_COLOR,
+}
+DIRECTION: dict[str, Any] = {"linewidth": 1.1, "color": TEXT_COLOR}
 POINT: dict[str, Any] = {"marker": "o", "markeredgecolor": "white", "markeredgewidth": 0.8}
 # The fifth class is red, as the paper's point in the middle, and light blue is kept from blue.
 PALETTE = [CATEGORIES[index] for index in (0, 1, 2, 3, 5, 7, 6, 4, 8, 9, 10, 11)]
-DIAMETER = 10.0  # of a training point, in typographic points: a centre on it stays in view
+DIAMETER = 10.0  # of a training point, in typographic points: a center on it stays in view
 
 
 def decision_maps(
@@ -43,9 +48,9 @@ def decision_maps(
 ) -> Figure:
     """Draw decision regions over the plane, a panel for each seed.
 
-    After the harmonic-loss paper's Figure 1: a disc's colour is its class, a region's the class
+    After the harmonic-loss paper's Figure 1: a disc's color is its class, a region's the class
     that the model sees there. The rows of the weight are crosses where the head compares by
-    distance, since they are the class centres then, and otherwise lines from the origin, which an
+    distance, since they are the class centers then, and otherwise lines from the origin, which an
     inner product only knows the direction and length of.
 
     Args:
@@ -79,7 +84,7 @@ def decision_maps(
 
     panel = {1: 3.4, 2: 2.8, 3: 2.4}.get(count, 1.9)
     width = max(4.2, 2 * MARGIN + TICKS + count * panel + (count - 1) * GAP)
-    heading = fit_heading(title, [], width - 2 * MARGIN)
+    heading = layout_title(title, [], width - 2 * MARGIN)
     above = heading.height + KEY + CAPTION
     height = above + panel + TICKS
     with rc_context(house_style(box=True)):
@@ -122,7 +127,7 @@ def draw_decision_map(
     weights: Floats | None,
     by_distance: bool,
 ) -> None:
-    """Draw one seed's map: regions, then weights, then points, and centres above these.
+    """Draw one seed's map: regions, then weights, then points, and centers above these.
 
     Args:
         axes: Drawn into, its limits become the window's.
@@ -131,7 +136,7 @@ def draw_decision_map(
         points: (N, 2).
         targets: (N,) class numbers.
         weights: (C, 2) rows of the head's weight; None draws none.
-        by_distance: Whether these are centres; otherwise they are directions.
+        by_distance: Whether these are centers; otherwise they are directions.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -154,7 +159,7 @@ def draw_decision_map(
 
 
 def class_colors(count: int) -> Floats:
-    """A colour (R, G, B) for each of `count` classes; of more than twelve those of a ring."""
+    """A color (R, G, B) for each of `count` classes; of more than twelve those of a ring."""
     from matplotlib.colors import to_rgb
 
     if count > len(PALETTE):
@@ -163,7 +168,7 @@ def class_colors(count: int) -> Floats:
 
 
 def legend_handles(has_weights: bool, by_distance: bool) -> list[Line2D]:
-    """What the marks of a map mean: points, and centres or directions of weights."""
+    """What the marks of a map mean: points, and centers or directions of weights."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -174,7 +179,7 @@ def legend_handles(has_weights: bool, by_distance: bool) -> list[Line2D]:
         Patch(color="#d9d9d9", label="region of its class"),
     ]
     if has_weights and by_distance:
-        handles.append(Line2D([], [], linestyle="", label="class centre (weight)", **CENTER))
+        handles.append(Line2D([], [], linestyle="", label="class center (weight)", **CENTER))
     elif has_weights:
         handles.append(Line2D([], [], label="weight, from the origin", **DIRECTION))
     return handles

@@ -10,17 +10,17 @@ from numpy.typing import ArrayLike
 
 from glassbox.plots.arrays import Floats, as_floats, quartiles
 from glassbox.plots.colors import HARMONIC, STANDARD, model_colors
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import (
-    INK,
+    MUTED_COLOR,
     NOTE_SIZE,
-    QUIET,
+    TEXT_COLOR,
     TICK_SIZE,
     house_style,
     new_figure,
     place_axes,
 )
-from glassbox.plots.word_labels import drawable, fit_word
+from glassbox.plots.word_labels import fit_word, replace_missing_glyphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,7 +128,7 @@ def deletion_curve(
     and the lowest-ranked ones first. A score that knows which words matter lets the first line
     fall fastest and the last one stay. With several seeds a line is their median and its band their
     quartiles (for random words of each seed's mean over draws); with one seed, random words are the
-    mean over the draws within the range of the draws. With one model colours tell the orders apart,
+    mean over the draws within the range of the draws. With one model colors tell the orders apart,
     with several the models.
 
     Args:
@@ -158,7 +158,7 @@ def deletion_curve(
     colors = [[color] * 3 for color in model_colors(list(models))]
     if not several:
         colors = [[HARMONIC, RANDOM, STANDARD]]
-    heading = fit_heading(title, [_bands_note(given)], LEFT + PLOT[0] + KEY - 0.3)
+    heading = layout_title(title, [_bands_note(given)], LEFT + PLOT[0] + KEY - 0.3)
     with rc_context(house_style() | {"text.parse_math": False}):
         top = heading.height + 0.16
         plot = max(PLOT[1], 0.5 * len(given) + 0.75)  # the key has to fit beside it
@@ -166,9 +166,11 @@ def deletion_curve(
         heading.draw(figure, 0.15)
         axes = place_axes(figure, left=LEFT, right=KEY, bottom=0.5, top=top)
         _prepare(axes, shares, bands, majority)
-        axes.set_xlabel(f"words deleted from each text, ordered by {drawable(score, ' ')}")
+        axes.set_xlabel(
+            f"words deleted from each text, ordered by {replace_missing_glyphs(score, ' ')}"
+        )
         if marked is not None:
-            axes.axvline(shares[marked], color=QUIET, linewidth=0.6, linestyle=(0, (4, 3)))
+            axes.axvline(shares[marked], color=MUTED_COLOR, linewidth=0.6, linestyle=(0, (4, 3)))
         for model, tones in zip(bands, colors, strict=True):
             for kind in (2, 1, 0):  # the line that matters lies on top
                 _draw(axes, shares, model[kind], kind, tones[kind])
@@ -176,12 +178,12 @@ def deletion_curve(
         _draw_key(
             axes,
             [
-                (fit_word(drawable(name, " "), TICK_SIZE, width=KEY_TEXT), tones[0])
+                (fit_word(replace_missing_glyphs(name, " "), TICK_SIZE, width=KEY_TEXT), tones[0])
                 for name, tones in zip(models, colors, strict=True)
             ],
             [_loss(model[0], marked, shares) for model in given],
             [
-                (order, kind, INK if several else colors[0][kind])
+                (order, kind, TEXT_COLOR if several else colors[0][kind])
                 for kind, (order, drawn) in enumerate(zip(ORDERS, used, strict=True))
                 if drawn
             ],
@@ -232,7 +234,7 @@ def _prepare(
     axes.set_ylabel("accuracy")
     axes.grid(axis="y")
     if majority is not None:
-        axes.axhline(majority, color=QUIET, linewidth=0.8)
+        axes.axhline(majority, color=MUTED_COLOR, linewidth=0.8)
         axes.annotate(
             f"majority class {100 * majority:.1f} %",
             (0, majority),
@@ -240,7 +242,7 @@ def _prepare(
             xytext=(3, 3),
             textcoords="offset points",
             size=NOTE_SIZE,
-            color=QUIET,
+            color=MUTED_COLOR,
         )
 
 
@@ -280,7 +282,7 @@ def _draw_key(
     losses: list[str],
     orders: list[tuple[str, int, str]],
 ) -> None:
-    """At the right of the plot: the models by colour with their SRS, and the orders by line."""
+    """At the right of the plot: the models by color with their SRS, and the orders by line."""
     from matplotlib.lines import Line2D
 
     handles = []

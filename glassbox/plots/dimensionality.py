@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.feature_arrays import as_members, dimensionality_of
-from glassbox.plots.figure_title import fit_heading
-from glassbox.plots.style import LINE, NOTE_SIZE, QUIET, house_style, new_figure, place_axes
+from glassbox.plots.figure_title import layout_title
+from glassbox.plots.style import LINE, MUTED_COLOR, NOTE_SIZE, house_style, new_figure, place_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def dimensionality_plot(
     that the width at a value tells how many features have it. Dotted lines mark the values of
     features at the vertices of regular bodies. The line is D* = H/‖W‖²_F, hidden dimensions per
     feature, the median over the models of one activity. Dimensionality is blind to length, so
-    features below the threshold are grey.
+    features below the threshold are gray.
 
     Args:
         weights: (S, N, H), row i the direction of feature i; those of several seeds one by one.
@@ -68,7 +68,7 @@ def dimensionality_plot(
     shares = dimensionality_of(members.weights)
     sparse = 1 / active
     notes = [] if members.finite.all() else [f"{(~members.finite).sum()} models are not finite"]
-    heading = fit_heading(title, notes, LEFT + WIDTH + RIGHT - 0.3)
+    heading = layout_title(title, notes, LEFT + WIDTH + RIGHT - 0.3)
     top = heading.height + 0.34
     with rc_context(house_style()):
         figure = new_figure(LEFT + WIDTH + RIGHT, top + HEIGHT + BOTTOM)
@@ -127,7 +127,7 @@ def _draw_plateaus(axes: Axes) -> None:
             textcoords="offset points",
             va="center",
             size=NOTE_SIZE,
-            color=QUIET,
+            color=MUTED_COLOR,
             annotation_clip=False,
         )
 

@@ -50,9 +50,9 @@ def embedding_grid(
         coordinates: (S, P, 2) points of S seeds, any unit; points with nan are not drawn.
         explained: (S,) fraction of variance in the two components, 0 to 1.
         labels: P texts; tuples of single characters such as "(2,3)" are drawn as "23".
-        groups: (P,) or (S, P) values that colour the points; nan is grey.
+        groups: (P,) or (S, P) values that color the points; nan is gray.
         group_kind: what the values mean, see `group_colors`.
-        group_name: if given, a key to the colours stands below the panels under this name.
+        group_name: if given, a key to the colors stands below the panels under this name.
         edges: (M, 2) pairs of point indices, drawn as thin lines below the points.
         seeds: S seeds, named above the panels.
         titles: S further texts, one a panel, such as the best coset's name.
@@ -143,7 +143,7 @@ def _name(seeds: Sequence[int] | None, ratios: Floats | None, index: int) -> str
 
 
 def _color_key(figure: Figure, values: Floats, kind: GroupKind, name: str) -> None:
-    """A row of coloured dots with their values at the foot of the figure."""
+    """A row of colored dots with their values at the foot of the figure."""
     from matplotlib.lines import Line2D
 
     distinct = np.unique(values[np.isfinite(values)])

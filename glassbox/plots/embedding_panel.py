@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from glassbox.plots.arrays import Floats, finite_rows
 from glassbox.plots.colors import POINT, text_on
 from glassbox.plots.label_placement import beside, compact, uncovered
-from glassbox.plots.style import INK, LINE, NOTE_SIZE, POINTS_PER_INCH, QUIET, shorten
+from glassbox.plots.style import LINE, MUTED_COLOR, NOTE_SIZE, POINTS_PER_INCH, TEXT_COLOR, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_LABELS = 45  # more points than this are drawn without text
-COVERED = 0.74  # labelled discs keep at least this share of a diameter between their centres
-UNLABELLED = 0.4  # of a disc's diameter: what a point has that carries no label among those that do
+MAX_LABELS = 45  # more points than this are drawn without text
+COVERED = 0.74  # labeled discs keep at least this share of a diameter between their centers
+UNLABELED = 0.4  # of a disc's diameter: what a point has that carries no label among those that do
 SMALLEST_PANEL_WITH_TEXT = 2.2  # inches, below which long labels would need type under 6 pt
 
 
@@ -44,13 +44,13 @@ def draw_panel_title(axes: Axes, name: str, extra: str | None, panel: float) -> 
             ha="center",
             va="baseline",
             size=NOTE_SIZE - 0.5,
-            color=QUIET,
+            color=MUTED_COLOR,
             annotation_clip=False,
         )
 
 
 def _frame(points: Floats, marks: Marks) -> tuple[Floats, float]:
-    """Centre (2,) and half-width of a panel that holds all finite points with room for discs."""
+    """Center (2,) and half-width of a panel that holds all finite points with room for discs."""
     finite = points[finite_rows(points)]
     if len(finite) == 0:
         return np.zeros(2), 1.0
@@ -72,7 +72,7 @@ def choose_marks(points: Floats, labels: Sequence[str] | None, panel: float) -> 
     texts = [compact(str(label)) for label in labels] if labels is not None else []
     dot = float(np.clip(0.32 * panel / np.sqrt(size), 3.6, 7.5))
     plain = Marks("none", texts, dot, panel)
-    if not texts or size > MOST_LABELS:
+    if not texts or size > MAX_LABELS:
         return plain
     if max(len(text) for text in texts) > 2:
         roomy = panel >= SMALLEST_PANEL_WITH_TEXT * POINTS_PER_INCH
@@ -84,14 +84,14 @@ def choose_marks(points: Floats, labels: Sequence[str] | None, panel: float) -> 
 
 
 def _in_points(points: Floats, marks: Marks) -> Floats:
-    centre, half = _frame(points, marks)
-    return (points - centre) / half * marks.panel / 2
+    center, half = _frame(points, marks)
+    return (points - center) / half * marks.panel / 2
 
 
 def draw_panel(
     axes: Axes, points: Floats, colors: Floats | None, edges: NDArray[np.int64], marks: Marks
 ) -> int:
-    """Draw the points (P, 2) in their colours (P, 4) above the edges (M, 2), in a square frame.
+    """Draw the points (P, 2) in their colors (P, 4) above the edges (M, 2), in a square frame.
 
     Returns:
         How many of the finite points have no room for their label, or are drawn without any.
@@ -99,13 +99,15 @@ def draw_panel(
     from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgba
 
-    centre, half = _frame(points, marks)
+    center, half = _frame(points, marks)
     axes.set(xticks=[], yticks=[], aspect="equal")
-    axes.set_xlim(centre[0] - half, centre[0] + half)
-    axes.set_ylim(centre[1] - half, centre[1] + half)
+    axes.set_xlim(center[0] - half, center[0] + half)
+    axes.set_ylim(center[1] - half, center[1] + half)
     finite = finite_rows(points)
     if not finite.any():
-        axes.text(0, 0, "no finite points", ha="center", va="center", size=NOTE_SIZE, color=QUIET)
+        axes.text(
+            0, 0, "no finite points", ha="center", va="center", size=NOTE_SIZE, color=MUTED_COLOR
+        )
         return 0
     if len(edges):
         whole = edges[finite[edges].all(axis=1)]
@@ -120,8 +122,8 @@ def draw_panel(
     positions = _in_points(points, marks)
     if marks.mode == "inside":
         carries = uncovered(positions, COVERED * marks.diameter)
-        diameters[~carries] *= UNLABELLED  # a blank disc would look like a label that is missing
-    order = np.argsort(carries, kind="stable")  # a labelled disc lies above one without a label
+        diameters[~carries] *= UNLABELED  # a blank disc would look like a label that is missing
+    order = np.argsort(carries, kind="stable")  # a labeled disc lies above one without a label
     order = order[finite[order]]
     # Of one size, so that a PDF holds one disc and its places, where it can: a quarter of the file.
     areas = np.unique(diameters[order] ** 2)
@@ -158,11 +160,11 @@ def draw_panel(
         unit = 2 * half / marks.panel  # of the data, in typographic points
         for index, x, y in placed:
             axes.text(
-                centre[0] + x * unit,
-                centre[1] + y * unit,
+                center[0] + x * unit,
+                center[1] + y * unit,
                 marks.labels[index],
                 size=size,
-                color=INK,
+                color=TEXT_COLOR,
                 ha="center",
                 va="center_baseline",
                 zorder=3,

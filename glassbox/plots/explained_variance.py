@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from glassbox.plots.arrays import Floats, as_floats, quartiles, seed_segments
 from glassbox.plots.colors import POINT
-from glassbox.plots.style import INK, house_style, new_figure, place_axes, wrap_title
+from glassbox.plots.style import TEXT_COLOR, house_style, new_figure, place_axes, wrap_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def cumulative_explained_variance(
                 marker="o",
                 markersize=8,
                 markerfacecolor="none",
-                markeredgecolor=INK,
+                markeredgecolor=TEXT_COLOR,
                 markeredgewidth=0.8,
                 zorder=5,
             )
@@ -78,7 +78,7 @@ def _annotate_two(axes: Axes, curves: Floats, value: float) -> None:
         },
         arrowprops={
             "arrowstyle": "-",
-            "color": INK,
+            "color": TEXT_COLOR,
             "linewidth": 0.6,
             "shrinkA": 0,
             "shrinkB": 4.5,

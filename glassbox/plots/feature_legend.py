@@ -8,8 +8,8 @@ import numpy as np
 
 from glassbox.plots.arrays import Floats
 from glassbox.plots.colors import group_colors
-from glassbox.plots.style import INK, NOTE_SIZE, QUIET, shorten
-from glassbox.plots.word_labels import drawable
+from glassbox.plots.style import MUTED_COLOR, NOTE_SIZE, TEXT_COLOR, shorten
+from glassbox.plots.word_labels import replace_missing_glyphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,13 +36,13 @@ def feature_look(num_features: int, *, circular: bool, panel: float) -> Look:
 def name_panel(axes: Axes, name: str, caption: str, width: float) -> None:
     """Write a panel's name in bold above it, and the caption between the two."""
     for text, offset, size, color, weight in (
-        (name, 13.0, NOTE_SIZE + 0.8, INK, "bold"),
-        (caption, 4.0, NOTE_SIZE - 0.5, QUIET, "normal"),
+        (name, 13.0, NOTE_SIZE + 0.8, TEXT_COLOR, "bold"),
+        (caption, 4.0, NOTE_SIZE - 0.5, MUTED_COLOR, "normal"),
     ):
         if not text:
             continue
         axes.annotate(
-            shorten(drawable(text, " "), width, size),
+            shorten(replace_missing_glyphs(text, " "), width, size),
             (0.5, 1.0),
             xycoords="axes fraction",
             xytext=(0, offset),
@@ -58,7 +58,7 @@ def name_panel(axes: Axes, name: str, caption: str, width: float) -> None:
 
 
 def draw_feature_key(figure: Figure, look: Look, *, left: float, bottom: float) -> None:
-    """A strip of the features' colours, with the first and last feature at its ends, in inches.
+    """A strip of the features' colors, with the first and last feature at its ends, in inches.
 
     Of circular features it says which angle is which.
     """
@@ -70,7 +70,7 @@ def draw_feature_key(figure: Figure, look: Look, *, left: float, bottom: float) 
         side.set_visible(False)
     last = len(look.colors) - 1
     order = f" · feature i at angle 2π · i/{last + 1}" if look.circular else ", in order"
-    font: dict[str, Any] = {"size": NOTE_SIZE - 0.5, "color": QUIET, "va": "center"}
+    font: dict[str, Any] = {"size": NOTE_SIZE - 0.5, "color": MUTED_COLOR, "va": "center"}
     ends = (
         ("feature 0", -0.04, "right"),
         (f"{last}{order}" if last else "the only feature", 1.04, "left"),

@@ -12,7 +12,14 @@ from glassbox.plots.feature_arrays import clusters_of
 from glassbox.plots.feature_legend import Look
 from glassbox.plots.feature_projection import View, project
 from glassbox.plots.label_placement import spread_labels
-from glassbox.plots.style import FAINT, INK, LINE, NOTE_SIZE, POINTS_PER_INCH, QUIET
+from glassbox.plots.style import (
+    GRID_COLOR,
+    LINE,
+    MUTED_COLOR,
+    NOTE_SIZE,
+    POINTS_PER_INCH,
+    TEXT_COLOR,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +48,7 @@ def draw_features(
         view: From where.
         look: Of all panels.
         reach: From the origin to the panel's edge; by default a little beyond the longest row.
-        shown: Draw the first so many in colour and the others as grey dots.
+        shown: Draw the first so many in color and the others as gray dots.
         counts: Write at every tight cluster how many features it holds, if most are in one.
     """
     axes.set(xticks=[], yticks=[], aspect="equal")
@@ -49,7 +56,7 @@ def draw_features(
         axes.spines[side].set_visible(False)
     axes.set(xlim=(-1, 1), ylim=(-1, 1))
     if not np.isfinite(rows).all():
-        axes.text(0, 0, "not finite", ha="center", va="center", size=NOTE_SIZE, color=QUIET)
+        axes.text(0, 0, "not finite", ha="center", va="center", size=NOTE_SIZE, color=MUTED_COLOR)
         return
     longest = float(np.linalg.norm(rows, axis=1).max())
     if reach is None:
@@ -87,7 +94,7 @@ def _draw_axes(axes: Axes, frame: Floats, view: View, longest: float) -> None:
         tip, _ = project(direction[None] * longest, np.eye(3), view)
         if np.linalg.norm(tip) > 1e-9:
             (x, y) = tip[0]
-            axes.plot([-x, x], [-y, y], color=FAINT, linewidth=0.7, zorder=1)
+            axes.plot([-x, x], [-y, y], color=GRID_COLOR, linewidth=0.7, zorder=1)
 
 
 def _draw_unit_circle(axes: Axes, reach: float) -> None:
@@ -188,20 +195,20 @@ def _write_counts(axes: Axes, rows: Floats, places: Floats, reach: float, panel:
     clusters = counted_clusters(rows)
     if not clusters:
         return
-    centres = np.stack([places[indices].mean(axis=0) for indices in clusters])
+    centers = np.stack([places[indices].mean(axis=0) for indices in clusters])
     unit = panel * POINTS_PER_INCH / (2 * reach)  # points on the paper, of a length of 1
     texts = [f"{len(indices)}" for indices in clusters]
-    offsets = spread_labels(centres * unit, texts, size=NOTE_SIZE - 0.5)
-    for text, centre, offset in zip(texts, centres, offsets, strict=True):
+    offsets = spread_labels(centers * unit, texts, size=NOTE_SIZE - 0.5)
+    for text, center, offset in zip(texts, centers, offsets, strict=True):
         axes.annotate(
             text,
-            (centre[0], centre[1]),
+            (center[0], center[1]),
             xytext=(offset[0], offset[1]),
             textcoords="offset points",
             ha="center",
             va="center_baseline",
             size=NOTE_SIZE - 0.5,
-            color=INK,
+            color=TEXT_COLOR,
             annotation_clip=False,
             path_effects=[withStroke(linewidth=1.6, foreground="white")],  # on lines
             zorder=4,

@@ -12,8 +12,8 @@ from glassbox.plots.feature_arrays import Members, as_members, as_names
 from glassbox.plots.feature_legend import draw_feature_key, feature_look, name_panel
 from glassbox.plots.feature_panel import counted_clusters, draw_features
 from glassbox.plots.feature_projection import VIEWS, View, principal_frame
-from glassbox.plots.figure_title import fit_heading
-from glassbox.plots.style import NOTE_SIZE, QUIET, house_style, new_figure, place_axes
+from glassbox.plots.figure_title import layout_title
+from glassbox.plots.style import MUTED_COLOR, NOTE_SIZE, house_style, new_figure, place_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,9 +42,9 @@ def feature_vectors(
 
     Args:
         weights: (N, H) or (S, N, H), row i the direction of feature i.
-        circular: Feature i lies at angle 2πi/N of a circle: points of cyclic colours, the next one
+        circular: Feature i lies at angle 2πi/N of a circle: points of cyclic colors, the next one
             to each joined to it, and the size written at each tight cluster. If not, arrows from
-            the origin (points if there are more than 60), from feature 0's dark colour on.
+            the origin (points if there are more than 60), from feature 0's dark color on.
         names: S texts above the panels, such as "ℓ = 0.3".
         captions: S further texts, such as "explained 93 %".
         views: Which ones, from the top row down; by default "oblique" and "top", or, with fewer
@@ -69,7 +69,7 @@ def feature_vectors(
     panel = float(np.clip((11.0 - side) / columns - GAP, SMALLEST, LARGEST))
     blocks = -(-count // columns)
     width = max(2 * MARGIN + side + columns * (panel + GAP) - GAP, 4.4)
-    heading = fit_heading(title, [_note(members, circular)], width - 2 * MARGIN)
+    heading = layout_title(title, [_note(members, circular)], width - 2 * MARGIN)
     block = CAPTION + len(chosen) * panel + 0.06
     height = heading.height + blocks * block + KEY
     look = feature_look(size, circular=circular, panel=panel)
@@ -109,7 +109,7 @@ def feature_vectors(
                         ha="right",
                         va="center",
                         size=NOTE_SIZE - 0.5,
-                        color=QUIET,
+                        color=MUTED_COLOR,
                         annotation_clip=False,
                     )
         draw_feature_key(figure, look, left=MARGIN + 0.62, bottom=0.14)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from glassbox.plots.style import NOTE_SIZE, QUIET, TITLE_SIZE, wrap_title
-from glassbox.plots.word_labels import drawable
+from glassbox.plots.style import MUTED_COLOR, NOTE_SIZE, TITLE_SIZE, wrap_title
+from glassbox.plots.word_labels import replace_missing_glyphs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MARGIN, TITLE_LINE, NOTE_LINE = 0.12, 0.19, 0.14  # inches
 
 
-class Heading(NamedTuple):
+class FigureTitle(NamedTuple):
     """Lines of a title and of notes, fitted to a width."""
 
     title: list[str]
@@ -41,14 +41,14 @@ class Heading(NamedTuple):
                 1 - y / height,
                 line,
                 size=NOTE_SIZE,
-                color=QUIET,
+                color=MUTED_COLOR,
                 va="top",
                 parse_math=False,
             )
             y += NOTE_LINE
 
 
-def fit_heading(title: str, notes: list[str], width: float) -> Heading:
+def layout_title(title: str, notes: list[str], width: float) -> FigureTitle:
     """The heading of a figure with `width` inches for text; notes are joined, empty ones left out.
 
     Args:
@@ -57,4 +57,6 @@ def fit_heading(title: str, notes: list[str], width: float) -> Heading:
         width: Inches.
     """
     text = " · ".join(note for note in notes if note)
-    return Heading(wrap_title(drawable(title, " "), width), wrap_title(text, width, NOTE_SIZE))
+    return FigureTitle(
+        wrap_title(replace_missing_glyphs(title, " "), width), wrap_title(text, width, NOTE_SIZE)
+    )

@@ -12,7 +12,7 @@ from glassbox.plots.feature_arrays import as_members
 from glassbox.plots.feature_legend import draw_feature_key, feature_look, name_panel
 from glassbox.plots.feature_panel import draw_features
 from glassbox.plots.feature_projection import VIEWS, View, principal_frame
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import house_style, new_figure, place_axes
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def first_features(
     view: View | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw the first k rows of W in colour, the others as grey dots, for a few k.
+    """Draw the first k rows of W in color, the others as gray dots, for a few k.
 
     After Figure 4 of the feature-geometry paper. All panels show the same model in the same frame,
     that of all its rows, and on the same scale.
@@ -65,8 +65,8 @@ def first_features(
     columns = min(len(chosen), 6)
     panel = float(np.clip(10.5 / columns - GAP, 1.6, 2.2))
     width = max(2 * MARGIN + columns * (panel + GAP) - GAP, 4.4)
-    note = "grey: the features that come after · lines join consecutive features"
-    heading = fit_heading(title, [note], width - 2 * MARGIN)
+    note = "gray: the features that come after · lines join consecutive features"
+    heading = layout_title(title, [note], width - 2 * MARGIN)
     height = heading.height + -(-len(chosen) // columns) * (CAPTION + panel) + KEY
     look = feature_look(size, circular=True, panel=panel)
     frame = principal_frame(rows, circular=True)

@@ -1,4 +1,4 @@
-"""When a run learns its train inputs, and when it generalises."""
+"""When a run learns its train inputs, and when it generalizes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import POINT, TEST
 from glassbox.plots.style import (
-    FAINT,
-    QUIET,
+    GRID_COLOR,
+    MUTED_COLOR,
     house_style,
     log_ticks,
     new_figure,
@@ -31,10 +31,10 @@ STRIP = 0.1  # share of an axis that is given to runs that never got there
 def generalization_scatter(
     train_epoch: ArrayLike, test_epoch: ArrayLike, *, title: str = ""
 ) -> Figure:
-    """Draw the epoch at which each run generalises over the one at which it fits its train inputs.
+    """Draw the epoch at which each run generalizes over the one at which it fits its train inputs.
 
-    After Figure 3(c) of the harmonic-loss paper. Runs on the dashed line y = x generalise as they
-    learn; runs above it grok. Runs that never generalise are not dropped: they stand hollow in a
+    After Figure 3(c) of the harmonic-loss paper. Runs on the dashed line y = x generalize as they
+    learn; runs above it grok. Runs that never generalize are not dropped: they stand hollow in a
     strip along the top (and, if they never fit their train inputs, in one along the right side).
 
     Args:
@@ -47,14 +47,14 @@ def generalization_scatter(
 
     x = as_floats(train_epoch, "train_epoch", (None,), "(seeds,)")
     y = as_floats(test_epoch, "test_epoch", (len(x),), "(seeds,)")
-    fits, generalises = np.isfinite(x), np.isfinite(y)
+    fits, generalizes = np.isfinite(x), np.isfinite(y)
     x, y = np.maximum(x, 1), np.maximum(y, 1)
-    low, high = epoch_limits(np.concatenate([x[fits], y[generalises]]))
-    never = not (fits.all() and generalises.all())
+    low, high = epoch_limits(np.concatenate([x[fits], y[generalizes]]))
+    never = not (fits.all() and generalizes.all())
     end = high * (high / low) ** (STRIP / (1 - STRIP)) if never else high
     x = np.where(fits, x, spread_over_strip(~fits, high, end))
-    neither = ~fits & ~generalises
-    y = np.where(generalises, y, np.sqrt(high * end))
+    neither = ~fits & ~generalizes
+    y = np.where(generalizes, y, np.sqrt(high * end))
     y = np.where(neither, spread_over_strip(neither, high, end, step=0.618), y)
 
     heading = wrap_title(title, 3.3)
@@ -65,41 +65,41 @@ def generalization_scatter(
         )
         axes.set_title("\n".join(heading))
         prepare_epoch_axes(axes, low, high, end)
-        if not generalises.all():
+        if not generalizes.all():
             add_never_tick(axes.yaxis, np.sqrt(high * end), high)
-            axes.axhspan(high, end, color=FAINT, zorder=0, linewidth=0)
+            axes.axhspan(high, end, color=GRID_COLOR, zorder=0, linewidth=0)
         if not fits.all():
             add_never_tick(axes.xaxis, np.sqrt(high * end), high * (low / high) ** 0.09)
-            axes.axvspan(high, end, color=FAINT, zorder=0, linewidth=0)
+            axes.axvspan(high, end, color=GRID_COLOR, zorder=0, linewidth=0)
         axes.plot(
             [low, high],
             [low, high],
-            color=QUIET,
+            color=MUTED_COLOR,
             linewidth=0.8,
             linestyle=(0, (4, 3)),
             zorder=1,
             label="same epoch",
         )
         axes.scatter(
-            x[generalises],
-            y[generalises],
+            x[generalizes],
+            y[generalizes],
             s=30,
             color=POINT,
             alpha=0.75,
             edgecolors="white",
             linewidths=0.5,
             zorder=3,
-            label=f"generalises: {generalises.sum()} of {len(x)}",
+            label=f"generalizes: {generalizes.sum()} of {len(x)}",
         )
         axes.scatter(
-            x[~generalises],
-            y[~generalises],
+            x[~generalizes],
+            y[~generalizes],
             s=26,
             facecolors="none",
             edgecolors=TEST,
             linewidths=1.0,
             zorder=3,
-            label=f"never: {(~generalises).sum()} of {len(x)}",
+            label=f"never: {(~generalizes).sum()} of {len(x)}",
         )
         axes.legend(
             loc="lower right",

@@ -11,18 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 from glassbox.plots.arrays import Floats
 from glassbox.plots.colors import MISSING
 from glassbox.plots.feature_arrays import as_biases, as_members, interference_of
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import (
-    INK,
     LABEL_SIZE,
+    MUTED_COLOR,
     NOTE_SIZE,
-    QUIET,
+    TEXT_COLOR,
     house_style,
     new_figure,
     place_axes,
     shorten,
 )
-from glassbox.plots.word_labels import drawable
+from glassbox.plots.word_labels import replace_missing_glyphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,8 +48,8 @@ def gram_matrix(
     """Draw W Wᵀ (N, N), the paper's WᵀW, of every model, with the features' norms and interference.
 
     After the matrices of Toy Models. Row i shows what is added to output i by each feature: its own
-    share ‖W_i‖² on the diagonal, and what others interfere with beside it. One diverging colour
-    scale, centred at 0, holds for all matrices and biases. Bars beside a row give its feature's
+    share ‖W_i‖² on the diagonal, and what others interfere with beside it. One diverging color
+    scale, centerd at 0, holds for all matrices and biases. Bars beside a row give its feature's
     norm and Σ_{j≠i} (Ŵ_i·W_j)², on scales that are the same in all panels. A feature without a norm
     to speak of still has a direction, and often one full of others: its interference is pale.
 
@@ -57,7 +57,7 @@ def gram_matrix(
         weights: (N, H) or (S, N, H), row i the direction of feature i.
         biases: (N,) or (S, N), drawn as a column beside the matrix; None leaves it out.
         names: S texts above the panels, such as "1−S = 0.1".
-        shared_scale: If not, each model's colours go to its own largest value, which is written
+        shared_scale: If not, each model's colors go to its own largest value, which is written
             above it: for models whose weights differ in size, as rings' of different scales do.
         pairs: What the pairs of features 2k and 2k + 1 are, such as "correlated: active together".
             They are listed with it above, and framed in every matrix; empty draws none.
@@ -89,7 +89,7 @@ def gram_matrix(
     ]
     if pairs:
         notes.insert(0, f"frames: partners {_list_pairs(size)}, {pairs}")
-    heading = fit_heading(title, notes, width - 2 * MARGIN)
+    heading = layout_title(title, notes, width - 2 * MARGIN)
     height = heading.height + rows * (CAPTION + side) + FOOT
     shared = _scale(products, offsets)
     scales = [
@@ -193,7 +193,7 @@ def _frame_pairs(axes: Axes, size: int) -> None:
     for first in range(0, size - 1, 2):
         axes.add_patch(
             Rectangle(
-                (first - 0.5, first - 0.5), 2, 2, fill=False, edgecolor=INK, linewidth=1.4,
+                (first - 0.5, first - 0.5), 2, 2, fill=False, edgecolor=TEXT_COLOR, linewidth=1.4,
                 zorder=3, clip_on=False,
             )
         )  # fmt: skip
@@ -202,7 +202,7 @@ def _frame_pairs(axes: Axes, size: int) -> None:
 def _name(axes: Axes, text: str, side: float) -> None:
     if text:
         axes.annotate(
-            shorten(drawable(text, " "), side, LABEL_SIZE),
+            shorten(replace_missing_glyphs(text, " "), side, LABEL_SIZE),
             (0, 1),
             xycoords="axes fraction",
             xytext=(0, 5),
@@ -223,7 +223,7 @@ def _head(axes: Axes, text: str, align: Literal["left", "center", "right"]) -> N
         textcoords="offset points",
         ha=align,
         size=NOTE_SIZE - 0.5,
-        color=QUIET,
+        color=MUTED_COLOR,
         annotation_clip=False,
     )
 

@@ -1,4 +1,4 @@
-"""How interference becomes colour: as cosine² or on a logarithmic scale, and the scale's key."""
+"""How interference becomes color: as cosine² or on a logarithmic scale, and the scale's key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DECADES = 4  # at most, of the logarithmic scale
 ROUNDING = 2e-2  # by which values of low precision may break the rules of interference
 
 
-def normalise(interference: Floats, name: str) -> Floats:
+def normalize(interference: Floats, name: str) -> Floats:
     """Cosine² (T, T) from interference (T, T): I_ij / √(I_ii I_jj); nan where that is 0 / 0."""
     root = np.sqrt(np.diag(interference))
     divisor = root[:, None] * root[None]
@@ -48,7 +48,7 @@ def as_interference(values: ArrayLike, name: str, size: int) -> Floats:
 
 
 def color_norm(values: Sequence[Floats], scale: Scale) -> Normalize:
-    """One colour scale for all layers' panels (T, T), their diagonals left out."""
+    """One color scale for all layers' panels (T, T), their diagonals left out."""
     from matplotlib.colors import LogNorm, PowerNorm
 
     if scale == "cosine":
@@ -72,9 +72,9 @@ def draw_scale(figure: Figure, norm: Normalize, scale: Scale, *, cut: bool, left
     bar.outline.set_visible(False)
     if scale == "cosine":
         bar.set_ticks([0, 0.04, 0.16, 0.36, 0.64, 1], labels=["0", ".04", ".16", ".36", ".64", "1"])
-        axes.set_xlabel("interference ÷ ‖h‖² ‖h′‖² = cosine², colour by its root", size=NOTE_SIZE)
+        axes.set_xlabel("interference ÷ ‖h‖² ‖h′‖² = cosine², color by its root", size=NOTE_SIZE)
     else:
         below = ", palest: that or less" if cut else ""
-        axes.set_xlabel(f"interference (h·h′)², logarithmic colours{below}", size=NOTE_SIZE)
+        axes.set_xlabel(f"interference (h·h′)², logarithmic colors{below}", size=NOTE_SIZE)
     bar.minorticks_off()
     axes.tick_params(labelsize=NOTE_SIZE - 0.5, length=2)

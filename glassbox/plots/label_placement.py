@@ -45,10 +45,10 @@ def beside(
     diameter: float,
     half_width: float,
 ) -> list[tuple[int, float, float]]:
-    """Labels that fit next to their points, as (index, x, y) of the centre of the text.
+    """Labels that fit next to their points, as (index, x, y) of the center of the text.
 
     positions (P, 2), the font size, the diameter of a dot and half the width of the panel (whose
-    centre is the origin) are all in typographic points. Each label tries the four sides of its dot
+    center is the origin) are all in typographic points. Each label tries the four sides of its dot
     and is left out where all of them would touch a dot, another label (9 and 7 side by side would
     be read as 97) or the frame.
     """
@@ -63,19 +63,19 @@ def beside(
         width, height = DIGIT_WIDTH * size * len(labels[index]), 0.8 * size
         aside, above = radius + width / 2 + 0.6, radius + height / 2 + 0.8
         for dx, dy in ((0.0, above), (aside, 0.0), (0.0, -above), (-aside, 0.0)):
-            centre = (x + dx, y + dy)
+            center = (x + dx, y + dy)
             box = (
-                centre[0] - width / 2,
-                centre[1] - height / 2,
-                centre[0] + width / 2,
-                centre[1] + height / 2,
+                center[0] - width / 2,
+                center[1] - height / 2,
+                center[0] + width / 2,
+                center[1] + height / 2,
             )
             wide = (box[0] - APART, box[1], box[2] + APART, box[3])
             inside = max(abs(edge) for edge in box) < half_width - 1
             free = not any(_overlap(box, dot) for dot in dots)
             if inside and free and not any(_overlap(wide, other) for other in taken):
                 taken.append(box)
-                placed.append((index, *centre))
+                placed.append((index, *center))
                 break
     return placed
 
@@ -83,7 +83,7 @@ def beside(
 def spread_labels(
     positions: NDArray[np.float64], labels: Sequence[str], *, size: float
 ) -> NDArray[np.float64]:
-    """Where every label stands from its dot, as (P, 2) offsets of the centre of the text.
+    """Where every label stands from its dot, as (P, 2) offsets of the center of the text.
 
     positions (P, 2) about the origin and the font size are in typographic points. A label stands
     outward of its dot if there is room, else at the nearest angle where it touches no dot and no
@@ -110,8 +110,8 @@ def spread_labels(
     return offsets
 
 
-def _box(centre: NDArray[np.float64], half: NDArray[np.float64]) -> Box:
-    (left, bottom), (right, top) = centre - half, centre + half
+def _box(center: NDArray[np.float64], half: NDArray[np.float64]) -> Box:
+    (left, bottom), (right, top) = center - half, center + half
     return left, bottom, right, top
 
 

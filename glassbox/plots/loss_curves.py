@@ -35,7 +35,7 @@ def loss_curves(
     at the curves' ends, since they lie close together.
 
     Args:
-        curves: By the models' names, which decide the colours where they say harmonic or standard.
+        curves: By the models' names, which decide the colors where they say harmonic or standard.
         title: Of the figure.
         top_loss: Upper end of the axis; by default the first validation loss.
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from glassbox.plots.colors import MISSING
 from glassbox.plots.feature_arrays import as_members
 from glassbox.plots.feature_legend import name_panel
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import LABEL_SIZE, NOTE_SIZE, house_style, new_figure, place_axes
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def neuron_directions(
     Args:
         weights: (N, H) or (S, N, H), row i the direction of feature i.
         names: S texts above the panels.
-        threshold: Features whose norm is not above it are grey, and do not count in the mean.
+        threshold: Features whose norm is not above it are gray, and do not count in the mean.
         title: Of the figure.
 
     Raises:
@@ -58,8 +58,8 @@ def neuron_directions(
     columns = -(-count // -(-count // columns))  # rows of about the same length
     rows = -(-count // columns)
     width = max(2 * MARGIN + LEFT + columns * (panel + GAP) - GAP, 4.6)
-    note = f"Ŵ_i, a row a feature · grey: norm up to {threshold:g} · mean of the largest Ŵ_ik²"
-    heading = fit_heading(title, [note], width - 2 * MARGIN)
+    note = f"Ŵ_i, a row a feature · gray: norm up to {threshold:g} · mean of the largest Ŵ_ik²"
+    heading = layout_title(title, [note], width - 2 * MARGIN)
     height = heading.height + rows * (CAPTION + side) + FOOT
     scale = Normalize(-1, 1)
     with rc_context(house_style(box=True)):

@@ -13,18 +13,18 @@ from glassbox.plots.feature_arrays import as_biases, as_members
 from glassbox.plots.feature_legend import Look, feature_look
 from glassbox.plots.feature_panel import draw_features
 from glassbox.plots.feature_projection import principal_frame
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import (
     LABEL_SIZE,
     LINE,
+    MUTED_COLOR,
     NOTE_SIZE,
-    QUIET,
     house_style,
     new_figure,
     place_axes,
     shorten,
 )
-from glassbox.plots.word_labels import drawable
+from glassbox.plots.word_labels import replace_missing_glyphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def norms_and_biases(
         "above each chart: mean ± standard deviation over the features",
         "values that are not finite are left out" if broken else "",
     ]
-    heading = fit_heading(title, notes, width - 2 * MARGIN)
+    heading = layout_title(title, notes, width - 2 * MARGIN)
     key, foot = 0.22, 0.42
     top = heading.height + 0.04 + key
     height = top + rows * (NAME + ROW) + (rows - 1) * 0.2 + foot
@@ -94,7 +94,7 @@ def norms_and_biases(
             if index + columns >= count:
                 chart.set_xlabel("feature" + (", round the circle" if circular else ""))
             chart.annotate(
-                shorten(drawable(name, " ") if name else "", 0.5 * CHART, LABEL_SIZE),
+                shorten(replace_missing_glyphs(name, " ") if name else "", 0.5 * CHART, LABEL_SIZE),
                 (0, 1),
                 xycoords="axes fraction",
                 xytext=(0, 6),
@@ -156,7 +156,7 @@ def _draw_chart(axes: Axes, rows: Floats, biases: Floats, *, circular: bool) -> 
         textcoords="offset points",
         ha="right",
         size=NOTE_SIZE - 0.5,
-        color=QUIET,
+        color=MUTED_COLOR,
         annotation_clip=False,
     )
 

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import POINT, model_colors
 from glassbox.plots.style import (
-    INK,
     LABEL_SIZE,
+    MUTED_COLOR,
     NOTE_SIZE,
-    QUIET,
+    TEXT_COLOR,
     house_style,
     new_figure,
     place_axes,
@@ -69,7 +69,7 @@ def parallelogram_distributions(
     with rc_context(house_style()):
         figure, panels = _panels(tasks, title, extra=0.26)
         for axes, task in zip(panels, tasks, strict=True):
-            axes.axvline(1, color=QUIET, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+            axes.axvline(1, color=MUTED_COLOR, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
             for place, (model, color) in enumerate(zip(models, colors, strict=True)):
                 found = np.sort(values[model][task])
                 known = max(1, int(np.isfinite(found).sum()))
@@ -138,7 +138,9 @@ def parallelogram_scatter(
         figure, panels = _panels(tasks, title, extra=0.0, height=PANEL)
         for axes, task in zip(panels, tasks, strict=True):
             x, y = pairs[task]
-            axes.plot([0, end], [0, end], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=3)
+            axes.plot(
+                [0, end], [0, end], color=TEXT_COLOR, linewidth=0.8, linestyle=(0, (4, 3)), zorder=3
+            )
             shown = slice(None, None, max(1, len(x) // DOTS))
             axes.scatter(x[shown], y[shown], s=2.5, color=POINT, alpha=0.35, linewidths=0, zorder=2)
             decided = max(1, int((x != y).sum()))

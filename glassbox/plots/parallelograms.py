@@ -12,11 +12,11 @@ from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import model_colors
 from glassbox.plots.label_placement import DIGIT_WIDTH
 from glassbox.plots.style import (
-    INK,
     LINE,
+    MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    QUIET,
+    TEXT_COLOR,
     house_style,
     new_figure,
     place_axes,
@@ -75,7 +75,7 @@ def ranked_parallelograms(
         y = 1 - 0.1 / height
         figure.text(left / width, y, "\n".join(heading), va="top", size=10.0)
         y -= 0.19 * len(heading) / height
-        figure.text(left / width, y, "\n".join(notes), va="top", size=NOTE_SIZE, color=QUIET)
+        figure.text(left / width, y, "\n".join(notes), va="top", size=NOTE_SIZE, color=MUTED_COLOR)
         for row, ((name, model), color) in enumerate(
             zip(models.items(), model_colors(list(models)), strict=True)
         ):
@@ -124,7 +124,7 @@ def _draw(axes: Axes, corners: Floats, words: list[str], color: str) -> None:
             linewidth=1.3 if relation else 0.8,
             zorder=2 if relation else 1,
         )
-    axes.scatter(corners[:, 0], corners[:, 1], s=9, color=INK, zorder=3)
+    axes.scatter(corners[:, 0], corners[:, 1], s=9, color=TEXT_COLOR, zorder=3)
     points = (corners - center) / half * PANEL / 2 * POINTS_PER_INCH
     unit = 2 * half / (PANEL * POINTS_PER_INCH)
     for (x, y), word in zip(place_words(points, words), words, strict=True):
@@ -145,15 +145,17 @@ def _draw(axes: Axes, corners: Floats, words: list[str], color: str) -> None:
         )
     bar = max((length for length in BARS if length <= half), default=BARS[0])
     x, y = center[0] - 0.94 * half, center[1] - 0.93 * half
-    axes.plot([x, x + bar], [y, y], color=QUIET, linewidth=1.0, solid_capstyle="butt")
-    axes.text(x + bar + 0.04 * half, y, f"{bar:g} σ", size=5.8, color=QUIET, va="center_baseline")
+    axes.plot([x, x + bar], [y, y], color=MUTED_COLOR, linewidth=1.0, solid_capstyle="butt")
+    axes.text(
+        x + bar + 0.04 * half, y, f"{bar:g} σ", size=5.8, color=MUTED_COLOR, va="center_baseline"
+    )
 
 
 def place_words(points: Floats, words: Sequence[str]) -> Floats:
-    """Centres of four words (4, 2) beside their points (4, 2), in typographic points.
+    """Centers of four words (4, 2) beside their points (4, 2), in typographic points.
 
     Each word in turn takes the place around its point that covers the least: of words that are
-    placed already, of dots, of sides, and then the nearest one. The panel's centre is the origin,
+    placed already, of dots, of sides, and then the nearest one. The panel's center is the origin,
     and no word leaves it.
     """
     half = PANEL / 2 * POINTS_PER_INCH

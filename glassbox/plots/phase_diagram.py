@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import MISSING
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import (
-    INK,
     LABEL_SIZE,
     NOTE_SIZE,
+    TEXT_COLOR,
     house_style,
     new_figure,
     place_axes,
@@ -79,7 +79,7 @@ def phase_diagram_plot(
     crossed = 0 < wrong <= MOST_CROSSES * agree.size
     if crossed:
         notes.append("×: a trained model that does otherwise")
-    heading = fit_heading(f"{title}: {text}" if title else text, notes, width - 0.3)
+    heading = layout_title(f"{title}: {text}" if title else text, notes, width - 0.3)
     top = heading.height + 0.26 + 0.26
     with rc_context(house_style(box=True)):
         figure = new_figure(width, top + PANEL + BOTTOM)
@@ -98,7 +98,9 @@ def phase_diagram_plot(
             _label(axes, columns, rows, log)
             if number == 0 and crossed:
                 r, p = np.nonzero(~agree)
-                axes.plot(columns[p], rows[r], "x", color=INK, markersize=4, markeredgewidth=1)
+                axes.plot(
+                    columns[p], rows[r], "x", color=TEXT_COLOR, markersize=4, markeredgewidth=1
+                )
             axes.tick_params(labelleft=number == 0)
             axes.set_xlabel("activity 1 − S of both features")
             if number == 0:

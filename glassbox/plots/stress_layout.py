@@ -1,4 +1,4 @@
-"""Places in the plane for labelled circles, at given distances as far as a plane allows.
+"""Places in the plane for labeled circles, at given distances as far as a plane allows.
 
 Nothing here draws, and nothing is random: the same distances give the same picture.
 """

@@ -1,4 +1,4 @@
-"""The look that all figures share: ink, greys, font sizes, spines, and how a figure is made."""
+"""The look that all figures share: ink, grays, font sizes, spines, and how a figure is made."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK = "#262626"  # text
-QUIET = "#6f6f6f"  # secondary text
+TEXT_COLOR = "#262626"  # text
+MUTED_COLOR = "#6f6f6f"  # secondary text
 LINE = "#b8b8b8"  # spines, edges of a graph
-FAINT = "#ececec"  # grids, strips
+GRID_COLOR = "#ececec"  # grids, strips
 
 TITLE_SIZE = 10.0
 LABEL_SIZE = 8.5
@@ -35,10 +35,10 @@ def house_style(*, box: bool = False) -> dict[Any, Any]:
         "savefig.facecolor": "white",
         "font.family": "DejaVu Sans",  # ships with matplotlib, so figures agree across machines
         "font.size": LABEL_SIZE,
-        "text.color": INK,
+        "text.color": TEXT_COLOR,
         "axes.edgecolor": LINE,
         "axes.linewidth": 0.6,
-        "axes.labelcolor": INK,
+        "axes.labelcolor": TEXT_COLOR,
         "axes.labelsize": LABEL_SIZE,
         "axes.titlesize": TITLE_SIZE,
         "axes.titlelocation": "left",
@@ -46,12 +46,12 @@ def house_style(*, box: bool = False) -> dict[Any, Any]:
         "axes.spines.top": box,
         "axes.spines.right": box,
         "axes.axisbelow": True,
-        "grid.color": FAINT,
+        "grid.color": GRID_COLOR,
         "grid.linewidth": 0.6,
         "xtick.color": LINE,
         "ytick.color": LINE,
-        "xtick.labelcolor": INK,
-        "ytick.labelcolor": INK,
+        "xtick.labelcolor": TEXT_COLOR,
+        "ytick.labelcolor": TEXT_COLOR,
         "xtick.labelsize": TICK_SIZE,
         "ytick.labelsize": TICK_SIZE,
         "xtick.major.width": 0.6,

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 from glassbox.plots.arrays import Floats
 from glassbox.plots.feature_arrays import as_members, interference_of
 from glassbox.plots.feature_legend import name_panel
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import (
-    FAINT,
+    GRID_COLOR,
     LABEL_SIZE,
+    MUTED_COLOR,
     NOTE_SIZE,
-    QUIET,
     house_style,
     new_figure,
     place_axes,
@@ -38,9 +38,9 @@ def superposition_sheet(
     threshold: float = 0.5,
     title: str = "",
 ) -> Figure:
-    """Draw every feature's norm as a bar coloured by its interference, a panel a model.
+    """Draw every feature's norm as a bar colored by its interference, a panel a model.
 
-    After the sheet of Toy Models. A bar is as long as ‖W_i‖ and coloured by Σ_{j≠i} (Ŵ_i·W_j)²:
+    After the sheet of Toy Models. A bar is as long as ‖W_i‖ and colored by Σ_{j≠i} (Ŵ_i·W_j)²:
     dark where the feature has a direction to itself, bright where others lie in it too. The line
     below row H - 1 marks as many features as there are hidden neurons, all that fit without
     superposition. Above each panel stand the numbers of features represented, and of those among
@@ -71,7 +71,7 @@ def superposition_sheet(
         f"bars: ‖W_i‖ · line: as many features as the {hidden} hidden neurons",
         "n = represented, with those in superposition in brackets",
     ]
-    heading = fit_heading(title, notes, width - 2 * MARGIN)
+    heading = layout_title(title, notes, width - 2 * MARGIN)
     height = heading.height + rows * (CAPTION + tall) + (rows - 1) * 0.3 + FOOT + 0.26
     finite = norms[np.isfinite(norms)]
     high = max(1.0, float(finite.max())) if len(finite) else 1.0
@@ -88,7 +88,7 @@ def superposition_sheet(
             )
             _draw_bars(axes, norms[index], interference[index], high, colors)
             if hidden < size:
-                axes.axhline(hidden - 0.5, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)))
+                axes.axhline(hidden - 0.5, color=MUTED_COLOR, linewidth=0.8, linestyle=(0, (3, 2)))
             kept = norms[index] > threshold
             shared = kept & (interference[index] > 0.1 * norms[index] ** 2)
             known = bool(members.finite[index])
@@ -105,7 +105,7 @@ def _colors() -> Colormap:
     """From a dark violet for no interference to a bright yellow for as much as a whole feature."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("superposed", ["#2b2350", "#8b3b6e", "#f2b134"])
+    return LinearSegmentedColormap.from_list("num_superposed", ["#2b2350", "#8b3b6e", "#f2b134"])
 
 
 def _draw_bars(
@@ -117,7 +117,7 @@ def _draw_bars(
     shade = colors(np.clip(np.where(known, interference, 0.0), 0, 1))
     thickness = 0.8 if size <= 60 else 1.0  # gaps of many bars would only blur
     axes.barh(np.arange(size), shown, height=thickness, color=shade, linewidth=0, zorder=2)
-    axes.axvline(1.0, color=FAINT, linewidth=0.8, zorder=1)
+    axes.axvline(1.0, color=GRID_COLOR, linewidth=0.8, zorder=1)
     axes.set_xlim(0, 1.04 * high)
     axes.set_xticks([0, 0.5, 1], ["0", "", "1"])
     axes.set_ylim(size - 0.5, -0.5)

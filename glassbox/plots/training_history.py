@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from glassbox.plots.arrays import Floats, as_floats
-from glassbox.plots.style import NOTE_SIZE, QUIET, whole_number
+from glassbox.plots.style import MUTED_COLOR, NOTE_SIZE, whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LOSS_COLOR = "#0072B2"
 
 
-class Course(NamedTuple):
+class TrainingHistory(NamedTuple):
     """Weights and losses over the optimizer steps of one training."""
 
     weights: Floats  # (T, N, H), row i the direction of feature i
@@ -67,9 +67,9 @@ class Course(NamedTuple):
         return np.unique(np.concatenate([[0], nearest + first])).astype(np.int64)
 
 
-def as_course(
+def as_training_history(
     weights: ArrayLike, steps: ArrayLike, losses: ArrayLike, loss_steps: ArrayLike
-) -> Course:
+) -> TrainingHistory:
     """The four arrays of a training, checked.
 
     Args:
@@ -88,10 +88,10 @@ def as_course(
     for name, values in (("steps", times), ("loss_steps", places)):
         if not np.isfinite(values).all() or values[0] < 0 or (np.diff(values) <= 0).any():
             raise ValueError(f"{name} must be at least 0 and rise from one to the next.")
-    return Course(cloud, times, curve, places)
+    return TrainingHistory(cloud, times, curve, places)
 
 
-def draw_loss(axes: Axes, course: Course, marked: Floats) -> None:
+def draw_loss(axes: Axes, course: TrainingHistory, marked: Floats) -> None:
     """The loss curve, its axes logarithmic where that shows more; `marked` steps decide the x axis.
 
     A step 0 is on the axis too: below the first marked step after it the axis is linear. An axis of
@@ -128,7 +128,7 @@ def draw_loss(axes: Axes, course: Course, marked: Floats) -> None:
             axes.annotate(
                 f"axis cut: the loss changes by {100 * (high - low) / high:.2g} %", (1.0, 1.0),
                 xycoords="axes fraction", xytext=(-2, -3), textcoords="offset points",
-                ha="right", va="top", size=NOTE_SIZE, color=QUIET, zorder=5,
+                ha="right", va="top", size=NOTE_SIZE, color=MUTED_COLOR, zorder=5,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
             )  # fmt: skip
         else:

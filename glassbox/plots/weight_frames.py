@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from glassbox.plots.feature_legend import draw_feature_key, feature_look, name_panel
 from glassbox.plots.feature_panel import draw_features
 from glassbox.plots.feature_projection import VIEWS, View, principal_frame
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import house_style, new_figure, place_axes
-from glassbox.plots.training_history import LOSS_COLOR, as_course, draw_loss
+from glassbox.plots.training_history import LOSS_COLOR, as_training_history, draw_loss
 
 MARGIN, PANEL, LEFT, CURVE, CAPTION, AXIS = 0.15, 2.6, 0.75, 2.7, 0.34, 0.5  # inches
-KEY = 0.3  # inches below the panels, for the key to the colours
+KEY = 0.3  # inches below the panels, for the key to the colors
 RIGHT = 0.34  # of the curve, for half of its last tick's number
 
 
@@ -61,7 +61,7 @@ def weight_frames(
     """
     from matplotlib import rc_context
 
-    course = as_course(weights, steps, losses, loss_steps)
+    course = as_training_history(weights, steps, losses, loss_steps)
     if most_frames < 1 or dots_per_inch < 1:
         raise ValueError(
             f"most_frames is {most_frames} and dots_per_inch {dots_per_inch}; both must be at "
@@ -70,7 +70,7 @@ def weight_frames(
     size, hidden = course.weights.shape[1:]
     chosen: tuple[View, ...] = views or (("top",) if hidden < 3 else ("oblique", "top"))
     width = MARGIN + len(chosen) * PANEL + LEFT + CURVE + RIGHT
-    heading = fit_heading(title, [course.unmeasured], width - 2 * MARGIN)
+    heading = layout_title(title, [course.unmeasured], width - 2 * MARGIN)
     top = heading.height + CAPTION
     height = top + PANEL + KEY
     look = feature_look(size, circular=circular, panel=PANEL)

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from glassbox.plots.arrays import Floats
 from glassbox.plots.colors import MISSING
-from glassbox.plots.figure_title import fit_heading
-from glassbox.plots.style import LABEL_SIZE, LINE, NOTE_SIZE, QUIET, house_style, new_figure
-from glassbox.plots.word_labels import drawable
+from glassbox.plots.figure_title import layout_title
+from glassbox.plots.style import LABEL_SIZE, LINE, MUTED_COLOR, NOTE_SIZE, house_style, new_figure
+from glassbox.plots.word_labels import replace_missing_glyphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Kind = Literal["grey", "diverging", "near zero"]
+Kind = Literal["gray", "diverging", "near zero"]
 
 LIMIT = 0.01  # below which the paper's Figure 5 paints a weight yellow
-NEAR, FAR = "#F2C230", "#43306B"  # its colours, or nearly
+NEAR, FAR = "#F2C230", "#43306B"  # its colors, or nearly
 MARGIN, LABEL, SIDE, GAP, BAR = 0.15, 1.2, 0.78, 0.05, 0.62  # inches
 CAPTION, ROW_GAP, BLOCK_GAP = 0.17, 0.07, 0.16  # inches
-# A few strong pixels would leave the others pale: colours go to this quantile of |w|.
+# A few strong pixels would leave the others pale: colors go to this quantile of |w|.
 QUANTILE = 0.995
 
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One row of images on one colour scale.
+    """One row of images on one color scale.
 
     Attributes:
         images: (N, rows, columns).
         name: What they are, on the left.
         note: A second line below it.
-        kind: 'grey' runs from the smallest value, white, to the largest; 'diverging' is white at 0
-            and symmetric; 'near zero' has two colours, for |w| < 0.01 and for the rest.
+        kind: 'gray' runs from the smallest value, white, to the largest; 'diverging' is white at 0
+            and symmetric; 'near zero' has two colors, for |w| < 0.01 and for the rest.
         captions: N texts above the images; empty for none.
     """
 
@@ -79,7 +79,7 @@ def image_rows(rows: Sequence[ImageRow], *, title: str = "", notes: Sequence[str
     columns = max(len(row.images) for row in rows)
     height_of_image = SIDE * rows[0].images.shape[1] / rows[0].images.shape[2]
     width = MARGIN + LABEL + columns * (SIDE + GAP) + BAR + MARGIN
-    heading = fit_heading(title, list(notes), width - 2 * MARGIN)
+    heading = layout_title(title, list(notes), width - 2 * MARGIN)
     tops, y = [], heading.height
     for index, row in enumerate(rows):
         after_a_block = index > 0 and (row.captions or rows[index - 1].kind == "near zero")
@@ -114,13 +114,13 @@ def _draw_name(figure: Figure, row: ImageRow, middle: float) -> None:
     step = 0.135 / height
     y = middle + step * len(lines) / 2
     figure.text(
-        MARGIN / width, y, drawable(row.name, " "), size=LABEL_SIZE, va="center", weight="bold",
+        MARGIN / width, y, replace_missing_glyphs(row.name, " "), size=LABEL_SIZE, va="center", weight="bold",
         parse_math=False,
     )  # fmt: skip
     for line in lines:
         y -= step
         figure.text(
-            MARGIN / width, y, drawable(line, " "), size=NOTE_SIZE, color=QUIET, va="center",
+            MARGIN / width, y, replace_missing_glyphs(line, " "), size=NOTE_SIZE, color=MUTED_COLOR, va="center",
             parse_math=False,
         )  # fmt: skip
 
@@ -134,8 +134,8 @@ def _draw_image(axes: Axes, image: Floats, row: ImageRow) -> ScalarMappable:
     colors: Colormap = ListedColormap([NEAR, FAR])
     if row.kind == "near zero":
         shown = (np.abs(image) >= LIMIT).astype(np.float64)
-    elif row.kind == "grey":
-        colors, norm = colormaps["Greys"], Normalize(*_range(row.images))
+    elif row.kind == "gray":
+        colors, norm = colormaps["Grays"], Normalize(*_range(row.images))
     else:
         reach = reach_of(row.images)
         colors, norm = colormaps["RdBu_r"], Normalize(-reach, reach)
@@ -152,7 +152,7 @@ def _draw_image(axes: Axes, image: Floats, row: ImageRow) -> ScalarMappable:
 
 
 def reach_of(images: Floats) -> float:
-    """The absolute value at which the colours of a diverging row end; 1 where all are zero."""
+    """The absolute value at which the colors of a diverging row end; 1 where all are zero."""
     values = np.abs(images[np.isfinite(images)])
     if not values.any():
         return 1.0
@@ -196,13 +196,13 @@ def weight_images(
     """Draw each weight as an image, above it the class means, below it which weights are zero.
 
     After Figure 5 of the harmonic-loss paper, which shows w < 0.01 in yellow; here the weights
-    themselves are there too, and a large negative one is not taken for a small one. The colours of
+    themselves are there too, and a large negative one is not taken for a small one. The colors of
     the weights are white at zero and symmetric; they go to the 99.5 % quantile of |w|.
 
     Args:
         weights: (N, P), rows of pixels: of N classes, or of N hidden units.
         image_shape: Rows and columns of an image, of which P is the product.
-        means: (C, P), the classes' mean images; a class without one (nan) is grey.
+        means: (C, P), the classes' mean images; a class without one (nan) is gray.
         name: What the weights are.
         captions: N texts above the weights, such as "unit 37"; None for none.
         title: Of the figure.
@@ -226,7 +226,7 @@ def class_means_row(means: ArrayLike, image_shape: tuple[int, int]) -> ImageRow:
     """
     images = as_images(means, image_shape, "means")
     numbers = [str(index) for index in range(len(images))]
-    return ImageRow(images, "class means", "training images", "grey", numbers)
+    return ImageRow(images, "class means", "training images", "gray", numbers)
 
 
 def weight_rows(images: Floats, name: str, captions: Sequence[str] = ()) -> list[ImageRow]:

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 from glassbox.plots.feature_legend import draw_feature_key, feature_look, name_panel
 from glassbox.plots.feature_panel import draw_features
 from glassbox.plots.feature_projection import View, principal_frame
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import LINE, house_style, new_figure, place_axes
-from glassbox.plots.training_history import LOSS_COLOR, as_course, draw_loss
+from glassbox.plots.training_history import LOSS_COLOR, as_training_history, draw_loss
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def weights_over_time(
     """
     from matplotlib import rc_context
 
-    course = as_course(weights, steps, losses, loss_steps)
+    course = as_training_history(weights, steps, losses, loss_steps)
     chosen = course.choose(MOST_PANELS)
     count, (_, size, hidden) = len(chosen), course.weights.shape
     shown: View = view or ("oblique" if hidden > 2 else "top")
@@ -61,7 +61,7 @@ def weights_over_time(
     across = count * (panel + GAP) - GAP
     width = LEFT + max(across, 3.6) + RIGHT
     notes = ["all panels on one scale", "norm: the rows' mean length", course.unmeasured]
-    heading = fit_heading(title, notes, width - 2 * MARGIN)
+    heading = layout_title(title, notes, width - 2 * MARGIN)
     top = heading.height + CAPTION
     curve = top + panel + BRIDGE
     height = curve + CURVE + AXIS + KEY

@@ -10,20 +10,20 @@ from numpy.typing import ArrayLike
 
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import MISSING
-from glassbox.plots.figure_title import fit_heading
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.interference_colors import (
     COLORS,
     Scale,
     as_interference,
     color_norm,
     draw_scale,
-    normalise,
+    normalize,
 )
 from glassbox.plots.style import (
     LABEL_SIZE,
+    MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    QUIET,
     TICK_SIZE,
     house_style,
     new_figure,
@@ -59,12 +59,12 @@ def word_heatmap(
     important_name: str = "important: top 30 % by VMASK",
     title: str = "",
 ) -> Figure:
-    """Draw the interference of every pair of words, a panel a layer, all on one colour scale.
+    """Draw the interference of every pair of words, a panel a layer, all on one color scale.
 
     After Figures 2(c) and 6 of the SAFR paper. Interference I_ij = (h_i·h_j)² (equation 1) grows
     with the fourth power of the activations, so it differs between layers by orders of magnitude.
     By default it is divided by ‖h_i‖² ‖h_j‖², which leaves cosine², comparable across layers; the
-    colour goes by the square root, so that a cosine of 0.2 can be seen. The diagonal, a word with
+    color goes by the square root, so that a cosine of 0.2 can be seen. The diagonal, a word with
     itself, is left out. Beside each panel stands the polysemanticity P_i = Σ_{j≠i} (ĥ_i·h_j)²
     (equation 2) as a bar for each word, on the layer's own scale.
 
@@ -101,7 +101,7 @@ def word_heatmap(
     values, strips = {}, {}
     for name, given in interference.items():
         whole = as_interference(given, name, size)
-        values[name] = (normalise(whole, name) if scale == "cosine" else whole)[:count, :count]
+        values[name] = (normalize(whole, name) if scale == "cosine" else whole)[:count, :count]
         if name in bars:
             strip = as_floats(bars[name], f"polysemanticity of {name}", (size,), "(words,)")
             if (strip < 0).any():
@@ -122,15 +122,15 @@ def word_heatmap(
     rows = -(-len(values) // columns)
     left = 0.15 + margin
     width = max(left + columns * block, 4.6)
-    notes = [shown.note, "grey: a word with itself"]
+    notes = [shown.note, "gray: a word with itself"]
     if strips:
         notes.append("bars: polysemanticity P")
     off = ~np.eye(count, dtype=bool)
     if any(not np.isfinite(array[off]).all() for array in values.values()):
-        notes.append("dark grey: not defined (a zero vector or nan)")
+        notes.append("dark gray: not defined (a zero vector or nan)")
     if shown.important.any():
         notes.append(f"bold, {important_name}")
-    heading = fit_heading(title, notes, width - 0.3)
+    heading = layout_title(title, notes, width - 0.3)
     foot = margin + 0.62
     height = heading.height + rows * (ABOVE_PANEL + panel) + (rows - 1) * 0.1 + foot
     norm = color_norm(list(values.values()), scale)
@@ -188,7 +188,7 @@ def _head(axes: Axes, text: str, *, bold: bool) -> None:
         annotation_clip=False,
         weight="bold" if bold else "normal",
         size=LABEL_SIZE if bold else NOTE_SIZE - 0.5,
-        color=None if bold else QUIET,
+        color=None if bold else MUTED_COLOR,
     )
 
 
@@ -226,7 +226,7 @@ def _draw_strip(axes: Axes, values: Floats, shown: Words) -> None:
         linestyle="",
         marker="x",
         markersize=3,
-        color=QUIET,
+        color=MUTED_COLOR,
     )
     axes.set_xlim(0, high)
     axes.set_ylim(len(values) - 0.5, -0.5)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from glassbox.plots.arrays import Floats, as_floats
-from glassbox.plots.style import INK
+from glassbox.plots.style import TEXT_COLOR
 
 MOST_WORDS = 60  # longer texts are drawn as far as this: more words are not legible
 LONGEST_WORD = 66.0  # typographic points, about fifteen letters of 7.5 pt
@@ -22,7 +22,7 @@ SPACE, UNKNOWN = "\u2423", "\u25a1"  # what stands for white space, and for what
 class Words(NamedTuple):
     """The words that a figure shows."""
 
-    texts: list[str]  # N, drawable, not shortened
+    texts: list[str]  # N, replace_missing_glyphs, not shortened
     important: NDArray[np.bool_]  # (N,)
     note: str  # which words are not shown; empty if all are
 
@@ -47,7 +47,9 @@ def prepare_words(words: Sequence[str], important: ArrayLike | None) -> Words:
         )
     cut = len(words) > MOST_WORDS
     note = f"drawn: the first {MOST_WORDS} of {len(words)} words" if cut else ""
-    return Words([drawable(str(word)) for word in words[:MOST_WORDS]], marks[:MOST_WORDS], note)
+    return Words(
+        [replace_missing_glyphs(str(word)) for word in words[:MOST_WORDS]], marks[:MOST_WORDS], note
+    )
 
 
 def as_capacity(values: ArrayLike, name: str, size: int) -> Floats:
@@ -59,7 +61,7 @@ def as_capacity(values: ArrayLike, name: str, size: int) -> Floats:
     return array
 
 
-def drawable(text: str, space: str = SPACE) -> str:
+def replace_missing_glyphs(text: str, space: str = SPACE) -> str:
     """The text with a box for every character that the font lacks, and `space` for white space.
 
     matplotlib warns at each drawing of a character without a glyph, and breaks lines at line feeds.
@@ -94,8 +96,8 @@ def fit_word(text: str, size: float, *, bold: bool = False, width: float = LONGE
 
 
 def word_font(important: bool) -> dict[str, Any]:
-    """How the text of a word is set: bold and coloured if it is important."""
+    """How the text of a word is set: bold and colored if it is important."""
     return {
-        "color": IMPORTANT_INK if important else INK,
+        "color": IMPORTANT_INK if important else TEXT_COLOR,
         "weight": "bold" if important else "normal",
     }

@@ -16,7 +16,7 @@ from glassbox.reproduction.report import Section, write_report
 from glassbox.reproduction.report_manifest import Identities, refuse_poorer_report, write_origin
 from glassbox.reproduction.run_store import Store, identity_hash
 from glassbox.reproduction.schema import found
-from glassbox.reproduction.seeds_csv import OnlyTold
+from glassbox.reproduction.seeds_csv import PartialMetrics
 from glassbox.reproduction.study import PROTOCOLS, Study
 
 # Of the packages whose versions a run keeps, those that compute its numbers; and a checksum of the
@@ -70,7 +70,7 @@ def write_sections(
         The file ``report.md``, and in a few words what it is made of and what it lacks.
 
     Raises:
-        FewerNetworks: As ``keep_richer`` says.
+        IncompleteReportError: As ``keep_richer`` says.
     """
     sections, notes = [], [f"Failed: {name}: {sentence}" for name, sentence in failed.items()]
     networks, trained, seconds = 0, 0, 0.0
@@ -143,7 +143,10 @@ def _results(
             labels = {axis: value for axis, value in point.items() if axis != "protocol"}
             metrics, arrays = known.metrics, known.arrays
             if known is not runs:
-                metrics, arrays = OnlyTold(metrics, reported.told[name]), OnlyTold(arrays, ())
+                metrics, arrays = (
+                    PartialMetrics(metrics, reported.told[name]),
+                    PartialMetrics(arrays, ()),
+                )
             results[point["protocol"]].append(GridPoint(labels, known.seeds, metrics, arrays))
     return results, trained, seconds
 

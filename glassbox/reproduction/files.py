@@ -41,7 +41,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, ob
 def write_figure(folder: Path, name: str, figure: Figure) -> None:
     """Write a figure as PNG (150 dots an inch) and PDF, the same bytes for the same figure.
 
-    A large PNG, of hundreds of small pictures, is written with 256 colours: half the size.
+    A large PNG, of hundreds of small pictures, is written with 256 colors: half the size.
     """
     from matplotlib import rc_context
     from PIL import Image

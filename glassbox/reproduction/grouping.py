@@ -197,7 +197,7 @@ def config_of_run(run: GroupedRun) -> tuple[dict[str, Any], list[tuple[Part, int
     """The config that trains a run, and its members in their order: (point, seed) each.
 
     Nothing is logged or drawn on the way: results come back from the run itself. Members with one
-    train fraction are neighbours, so that they step together.
+    train fraction are neighbors, so that they step together.
     """
     config = copy.deepcopy(run.config)
     config["trainer"].update(

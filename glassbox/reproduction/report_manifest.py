@@ -19,7 +19,7 @@ Identities = dict[str, dict[str, Any]]  # a point's labels as text -> what it is
 _TOLD = ("title", "source", "tables")  # by which studies are told apart
 
 
-class FewerNetworks(ValueError):
+class IncompleteReportError(ValueError):
     """A report that would say less than the one it replaces."""
 
 
@@ -107,19 +107,21 @@ def refuse_poorer_report(folder: Path, networks: int, runs: Path, failed: bool) 
         failed: Whether they lack because runs failed, of which a new report may have nothing else.
 
     Raises:
-        FewerNetworks: There is none, or the report that lies there has more.
+        IncompleteReportError: There is none, or the report that lies there has more.
     """
     path = folder / "study.json"
     before = json.loads(path.read_text()).get("networks", 0) if path.is_file() else 0
     if failed and networks < before:
-        raise FewerNetworks(
+        raise IncompleteReportError(
             f"{folder} holds a report of {before:,} networks, and without the failed runs there "
             f"are {networks:,}; it stays as it is"
         )
     if networks == 0 and not failed:
-        raise FewerNetworks(f"nothing of it is finished in {runs}; name the runs with --runs")
+        raise IncompleteReportError(
+            f"nothing of it is finished in {runs}; name the runs with --runs"
+        )
     if networks < before:
-        raise FewerNetworks(
+        raise IncompleteReportError(
             f"{folder} holds a report of {before:,} networks, of which {runs} has {networks:,}; "
             f"name the runs with --runs, or give --output another folder"
         )

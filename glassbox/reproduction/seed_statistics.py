@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from glassbox.metrics.quantiles import quantile_with_never
+from glassbox.metrics.quantiles import censored_quantile
 from glassbox.reproduction.grid_point import GridPoint
 
 EPOCH_METRICS = ("epoch", "train_epoch", "test_epoch", "delay")  # whose missing value is "never"
@@ -62,7 +62,7 @@ def spread(values: Sequence[float | None]) -> Statistic:
     Args:
         values: One per seed, at least one.
     """
-    low, median, high = (quantile_with_never(list(values), q) for q in (0.25, 0.5, 0.75))
+    low, median, high = (censored_quantile(list(values), q) for q in (0.25, 0.5, 0.75))
     missing = sum(value is None for value in values)
     known = tuple(math.inf if value is None else value for value in values)
     return Statistic(median, low, high, len(values), missing, values=known)

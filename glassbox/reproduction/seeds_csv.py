@@ -39,7 +39,7 @@ class SeedRows:
     told: frozenset[str]
 
 
-class OnlyTold(dict[str, NDArray[Any]]):
+class PartialMetrics(dict[str, NDArray[Any]]):
     """Metrics or arrays of a point that is known from reports, wholly or in part.
 
     To ask for anything that these do not tell is an error, where it would look as though the runs
@@ -150,7 +150,7 @@ def read_seeds(
 
 
 def _cell(metrics: Mapping[str, NDArray[Any]], metric: str, index: int) -> str:
-    if isinstance(metrics, OnlyTold) and metric not in metrics.told:
+    if isinstance(metrics, PartialMetrics) and metric not in metrics.told:
         return _NOT_TOLD
     value = metrics[metric][index] if metric in metrics else None
     if value is None or isinstance(value, str):

@@ -38,7 +38,7 @@ class Ensemble(nn.Module):
     keep members independent, so that member s trains as a run of seed s alone would.
 
     Args:
-        build: Returns a freshly initialised member. Called once per seed, with torch's global
+        build: Returns a freshly initialized member. Called once per seed, with torch's global
             generator seeded to it. Or one such function per member, whose modules may differ in the
             values of their buffers.
         seeds: One seed per member; members of one seed start alike.
@@ -133,9 +133,9 @@ class Ensemble(nn.Module):
             ("gradients", gradients),
             ("evaluation", self._functions["evaluation"]),
         ):
-            self._functions[name] = compiled_or_eager(function)
+            self._functions[name] = compile_with_fallback(function)
 
-    def accumulate_gradients(self, inputs: Tensor, targets: Tensor, step: int | Tensor) -> Tensor:
+    def compute_gradients(self, inputs: Tensor, targets: Tensor, step: int | Tensor) -> Tensor:
         """Set every parameter's ``.grad`` to its member's own gradient.
 
         Args:
@@ -260,7 +260,7 @@ class Ensemble(nn.Module):
         return buffers
 
 
-def compiled_or_eager(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_with_fallback(function: Callable[..., Any]) -> Callable[..., Any]:
     """``torch.compile(function)`` that falls back to ``function`` if its first call fails.
 
     Warns:

@@ -17,7 +17,7 @@ class NetworkWithHead(nn.Module):
         network: Plain module from inputs to features (..., out_features).
         head: Loss head on these features.
         tie_embedding: Let the head's unembedding be the network's token embedding.
-        embedding_penalty: Strength of the authors' embedding regulariser, added to the training
+        embedding_penalty: Strength of the authors' embedding regularizer, added to the training
             loss: the mean over the embedding's columns of each column's root mean square. (Their
             paper calls it L2; in their MLPs it is computed without a gradient and does nothing.)
 

@@ -15,12 +15,12 @@ SCORES = (
     "test/accuracy",
     "test/accuracy_leaked",
     "test/accuracy_clean",
-    "data/test_inputs_in_train",
+    "data/leak_fraction",
     "data/test_inputs_or_mirrors_in_train",
 )
 
 
-class MemberScores(Metric):
+class EnsembleMetrics(Metric):
     """Mean loss and accuracy of S members on four subsets of their examples.
 
     ``test_leaked`` are the test inputs that were also trained on, ``test_clean`` the others: under

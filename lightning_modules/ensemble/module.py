@@ -1,4 +1,4 @@
-"""ManyMembers: what LightningModules that train many members at once have in common."""
+"""EnsembleModule: what LightningModules that train many members at once have in common."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_modules.ensemble.ensemble import Ensemble
-from lightning_modules.ensemble.sharding import MemberShare, member_range, rank_optimizer_state
+from lightning_modules.ensemble.sharding import EnsembleShard, member_range, rank_optimizer_state
 
 
-class ManyMembers(L.LightningModule):
+class EnsembleModule(L.LightningModule):
     """Members of an ``Ensemble`` that one Lightning batch trains for an epoch of optimizer steps.
 
-    Manual optimisation: Lightning's own cost per batch is paid once an epoch, and
+    Manual optimization: Lightning's own cost per batch is paid once an epoch, and
     ``trainer.global_step`` counts optimizer steps. On several devices (DDP) the members are spread
     over them, without any exchange of gradients; checkpoints are those of one device. A subclass
     sets ``ensemble`` and ``seeds``, the seed of each member.
@@ -29,21 +29,21 @@ class ManyMembers(L.LightningModule):
     ensemble: Ensemble
     seeds: list[int]
     # What to do about a loss that is NaN.
-    remedy = "lower model.learning_rate"
+    hint = "lower model.learning_rate"
 
     def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self._share: MemberShare | None = None
+        self._share: EnsembleShard | None = None
         self._diverged: set[int] = set()
         self._data_logged = False
 
-    def share(self) -> MemberShare:
+    def share(self) -> EnsembleShard:
         """What this rank trains; made when the parameters are on their device, which is late."""
         if self._share is None:
             trainer = self._trainer
             place = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-            self._share = MemberShare(self.ensemble, *place)
+            self._share = EnsembleShard(self.ensemble, *place)
         return self._share
 
     def plain_optimizer(self) -> torch.optim.Optimizer:
@@ -99,7 +99,7 @@ class ManyMembers(L.LightningModule):
             return
         diverged = {self.seeds[i] for i in (~losses.isfinite()).nonzero().flatten().tolist()}
         where = f"in epoch {self.current_epoch} (optimizer step {self.global_step})"
-        advice = self.remedy
+        advice = self.hint
         if len(diverged) == len(self.seeds):
             raise ValueError(f"the loss of every seed is NaN or infinite {where}; {advice}")
         if diverged - self._diverged:

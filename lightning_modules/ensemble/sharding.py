@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from lightning_modules.ensemble.ensemble import Ensemble
 
 
-class StepGroup(NamedTuple):
-    """Neighbouring members that take equally many steps."""
+class EpochLengthGroup(NamedTuple):
+    """Neighboring members that take equally many steps."""
 
     ensemble: Ensemble  # views of the whole's parameters
     members: slice  # which of the whole's members they are
     steps: int  # optimizer steps of an epoch
 
 
-def step_groups(whole: Ensemble, steps: Sequence[int]) -> list[StepGroup]:
+def epoch_length_groups(whole: Ensemble, steps: Sequence[int]) -> list[EpochLengthGroup]:
     """Divide an ensemble where its members' numbers of steps an epoch change.
 
     A member that trains on a tenth of the data takes a tenth of the steps. It must not be moved in
@@ -30,19 +30,19 @@ def step_groups(whole: Ensemble, steps: Sequence[int]) -> list[StepGroup]:
 
     Args:
         whole: All members. It is the one group itself where all take equally many steps.
-        steps: Of each member, (S,). Members with equal numbers should be neighbours.
+        steps: Of each member, (S,). Members with equal numbers should be neighbors.
     """
     if len(set(steps)) == 1:
-        return [StepGroup(whole, slice(0, len(steps)), steps[0])]
+        return [EpochLengthGroup(whole, slice(0, len(steps)), steps[0])]
     groups, first = [], 0
     for number, members in groupby(steps):
         last = first + len(list(members))
-        groups.append(StepGroup(whole.part(first, last), slice(first, last), number))
+        groups.append(EpochLengthGroup(whole.part(first, last), slice(first, last), number))
         first = last
     return groups
 
 
-def parameters_of(groups: Sequence[StepGroup]) -> list[nn.Parameter]:
+def parameters_of(groups: Sequence[EpochLengthGroup]) -> list[nn.Parameter]:
     """What an optimizer of all groups is given."""
     return [parameter for group in groups for parameter in group.ensemble.parameters()]
 
@@ -63,7 +63,7 @@ def member_range(num_members: int, rank: int, ranks: int) -> tuple[int, int]:
     return num_members * rank // ranks, num_members * (rank + 1) // ranks
 
 
-class MemberShare:
+class EnsembleShard:
     """One rank's part of the work on an ensemble that every rank holds as a whole.
 
     Several members are spread over the ranks; each trains as it would alone, and gradients are

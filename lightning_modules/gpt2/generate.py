@@ -29,7 +29,7 @@ def generate(
     Every token is drawn from the head's distribution given what came before it. Keys and values of
     earlier tokens are kept, so that the cost is linear in the number of new tokens.
 
-    A network has a longest context, ``network.num_tokens``. Of a longer prompt it reads that many
+    A network has a longest context, ``network.context_length``. Of a longer prompt it reads that many
     of the last tokens. When the context is full, generation goes on from the last half of it, read
     anew (positions are absolute, so that keys and values cannot be shifted): on average a new token
     costs one token's work more, and it always sees at least half a context.
@@ -61,7 +61,7 @@ def generate(
     _check_prompt(head, prompt)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     batch, length = prompt.shape
-    longest = network.num_tokens
+    longest = network.context_length
     tokens = prompt.new_empty(batch, length + num_new)
     tokens[:, :length] = prompt
     stopped = torch.zeros(batch, dtype=torch.bool, device=prompt.device)

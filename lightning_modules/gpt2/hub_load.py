@@ -114,7 +114,7 @@ class Pretrained(NamedTuple):
             "network": partial(GPT2, **network, dropout=config["resid_pdrop"]),
             "head": head,
             "vocab_size": config["vocab_size"],
-            "num_tokens": config["n_positions"],
+            "context_length": config["n_positions"],
             "tie_embedding": config["tie_word_embeddings"],
         }
 
@@ -207,10 +207,10 @@ class Pretrained(NamedTuple):
                 f"{name} has a vocabulary of {config['vocab_size']} tokens, and the model's is "
                 f"{network.vocab_size}; use data with the tokenizer of these weights"
             )
-        if config["n_positions"] < network.num_tokens:
+        if config["n_positions"] < network.context_length:
             raise ValueError(
                 f"{name} knows {config['n_positions']} positions, and the model's context is "
-                f"{network.num_tokens}; lower data.block_size to the first"
+                f"{network.context_length}; lower data.block_size to the first"
             )
         if not config["tie_word_embeddings"] and is_tied(network, head):
             raise ValueError(

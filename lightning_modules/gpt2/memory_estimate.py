@@ -80,7 +80,7 @@ def activation_bytes(network: Any, setting: Setting) -> int | None:
 
     - the input of both norms, 2 · 4 bytes, and their means and deviations, 16 bytes in all;
     - the input of the product for queries, keys and values, s; these three, 3 s; the mixed values,
-      s, which the next product reads too; the logarithm of each head's normaliser, 4 H bytes
+      s, which the next product reads too; the logarithm of each head's normalizer, 4 H bytes
       (attention that never forms its T × T weights keeps no more);
     - the input of the expanding product, s; the GELU's input and output, 4 s each.
 
@@ -126,7 +126,7 @@ def head_bytes(head: Any, setting: Setting) -> int:
     value = 2 if setting.half else 4
     if not head.uses_fused_loss():
         return int(setting.tokens * rows * (8 + value))
-    by_distance = bool(head.compares_by_distance)
+    by_distance = bool(head.is_distance_based)
     chunk = CHUNK_ON_GPU if setting.on_gpu else 1024 if setting.half else 256
     worked_on = ROWS_ON_GPU if setting.on_gpu else 8
     copies = 1 if setting.half else 0

@@ -117,7 +117,7 @@ class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
         return result if as_dict else result.to_tuple()
 
     def get_output_embeddings(self) -> nn.Module:
-        """The harmonic head; its ``weight`` are the class centres, (V, E)."""
+        """The harmonic head; its ``weight`` are the class centers, (V, E)."""
         return self.lm_head
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:

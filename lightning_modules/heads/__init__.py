@@ -6,7 +6,7 @@ from lightning_modules.heads.focal import FocalHead
 from lightning_modules.heads.harmonic import HarmonicHead
 from lightning_modules.heads.label_smoothing import LabelSmoothingHead
 from lightning_modules.heads.smooth_hinge import SmoothHingeHead
-from lightning_modules.heads.soft_nearest_neighbor import SoftNearestNeighbourHead
+from lightning_modules.heads.soft_nearest_neighbor import SoftNearestNeighborHead
 from lightning_modules.heads.spherical_softmax import SphericalSoftmaxHead
 from lightning_modules.heads.supervised_contrastive import SupervisedContrastiveHead
 
@@ -17,7 +17,7 @@ __all__ = [
     "LabelSmoothingHead",
     "LossHead",
     "SmoothHingeHead",
-    "SoftNearestNeighbourHead",
+    "SoftNearestNeighborHead",
     "SphericalSoftmaxHead",
     "SupervisedContrastiveHead",
 ]

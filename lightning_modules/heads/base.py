@@ -37,9 +37,9 @@ class LossHead(nn.Module, ABC):
     weight: nn.Parameter
     fused: bool | None = False
     # Whether logits depend on distances, so that features and weights should start at one scale.
-    compares_by_distance: bool = False
+    is_distance_based: bool = False
     # Whether the loss compares the examples of a batch with one another, and is no mean over them.
-    compares_examples: bool = False
+    uses_pairwise_loss: bool = False
     # Numeric settings in which the members of one ensemble may differ: those that the class reads
     # anew in every forward pass. A subclass names its own, since it may derive things from them.
     member_settings: ClassVar[frozenset[str]] = frozenset()
@@ -74,7 +74,7 @@ class LossHead(nn.Module, ABC):
             )
         self.weight = embedding
 
-    def hold_as_buffers(self, names: Iterable[str]) -> None:
+    def settings_to_buffers(self, names: Iterable[str]) -> None:
         """Keep numeric settings as buffers, so that each member of an ensemble can have its own.
 
         Args:

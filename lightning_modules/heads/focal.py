@@ -30,7 +30,7 @@ class FocalHead(LogitObjectiveHead):
         num_classes: Number of classes.
         geometry: Loss head class that forms the logits; called with (in_features, num_classes).
         gamma: The paper's focusing parameter, 0 or more (0: cross-entropy).
-        of_geometry: Settings of the geometry, one value a member of an ensemble.
+        geometry_kwargs: Settings of the geometry, one value a member of an ensemble.
 
     Raises:
         ValueError: gamma is negative or no number, or the geometry does not fit.
@@ -44,9 +44,9 @@ class FocalHead(LogitObjectiveHead):
         num_classes: int,
         geometry: Callable[[int, int], LossHead] = CrossEntropyHead,
         gamma: float = 2.0,
-        **of_geometry: float,
+        **geometry_kwargs: float,
     ) -> None:
-        super().__init__(in_features, num_classes, geometry, **of_geometry)
+        super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
         if not 0 <= gamma < math.inf:
             raise ValueError(f"gamma is {gamma}; it must be 0 (cross-entropy) or more")
         self.gamma = float(gamma)

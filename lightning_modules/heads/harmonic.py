@@ -21,24 +21,24 @@ class HarmonicHead(LossHead):
     """Harmonic unembedding: p_v proportional to d_v^-n with d_v = |w_v - x|.
 
     Harmonic-loss paper §3, equations 3 and 4, in log space: logits_v = -(n/2) log(d_v^2 + eps). The
-    rows of ``weight`` are the class centres, and the loss is least when x lies on its own.
+    rows of ``weight`` are the class centers, and the loss is least when x lies on its own.
 
     The exponent stands on the *distance*, as in the paper. The authors' code raises the squared
     distance, so that its n is half of this one: their algorithmic models have exponent 2 here.
 
     Up to 8,192 weights and 64 wide every distance is exact. Above, those to the target and to the
-    nearest other centre are; if several further centres lie within a hundredth of |x|, they are
+    nearest other center are; if several further centers lie within a hundredth of |x|, they are
     known to a percent or so. Distances are taken in float32 or better, whatever the precision of
-    the run, but for the further centres of a fused loss (``heads/fused.py``) under bfloat16.
+    the run, but for the further centers of a fused loss (``heads/fused.py``) under bfloat16.
 
     Args:
         in_features: Width of the features.
         num_classes: Number of classes.
         exponent: Harmonic exponent n on the distance; None means sqrt(in_features), the paper's
             advice (§3).
-        eps: Added to every squared distance. It bounds the gradient near a wrong centre by
+        eps: Added to every squared distance. It bounds the gradient near a wrong center by
             n/(2 sqrt(eps)), and it sets the least loss that can be reached, about the sum over the
-            other centres of (eps/d^2)^(n/2). The authors' code for the algorithmic tasks has 1e-4.
+            other centers of (eps/d^2)^(n/2). The authors' code for the algorithmic tasks has 1e-4.
         fused: Form the loss chunk by chunk without storing the logits (``heads/fused.py``); null
             does so above 4,096 classes.
 
@@ -46,7 +46,7 @@ class HarmonicHead(LossHead):
         ValueError: The exponent or eps is not a positive number.
     """
 
-    compares_by_distance = True
+    is_distance_based = True
     member_settings = frozenset({"exponent", "eps"})
 
     def __init__(
@@ -116,12 +116,12 @@ class HarmonicHead(LossHead):
 
 
 def forms_differences(centers: Tensor) -> bool:
-    """Whether every difference between a feature and a centre (C, E) is formed."""
+    """Whether every difference between a feature and a center (C, E) is formed."""
     return centers.numel() <= _DIRECT_LIMIT and centers.shape[-1] <= _WIDEST_DIRECT
 
 
 def squared_distances(x: Tensor, centers: Tensor) -> Tensor:
-    """Squared Euclidean distance of every feature to every centre.
+    """Squared Euclidean distance of every feature to every center.
 
     Small products are formed by differences. Large ones by |x|^2 + |w|^2 - 2 x.w, which loses its
     digits where x is near w: the caller mends the distances that matter.

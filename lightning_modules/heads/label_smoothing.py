@@ -25,7 +25,7 @@ class LabelSmoothingHead(LogitObjectiveHead):
         num_classes: Number of classes.
         geometry: Loss head class that forms the logits; called with (in_features, num_classes).
         smoothing: Share of the probability that is spread, from 0 (cross-entropy) to 1.
-        of_geometry: Settings of the geometry, one value a member of an ensemble.
+        geometry_kwargs: Settings of the geometry, one value a member of an ensemble.
 
     Raises:
         ValueError: smoothing is not between 0 and 1, or the geometry does not fit.
@@ -39,9 +39,9 @@ class LabelSmoothingHead(LogitObjectiveHead):
         num_classes: int,
         geometry: Callable[[int, int], LossHead] = CrossEntropyHead,
         smoothing: float = 0.1,
-        **of_geometry: float,
+        **geometry_kwargs: float,
     ) -> None:
-        super().__init__(in_features, num_classes, geometry, **of_geometry)
+        super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
         if not 0 <= smoothing <= 1:
             raise ValueError(f"smoothing is {smoothing}; it must be from 0 (cross-entropy) to 1")
         self.smoothing = float(smoothing)

@@ -27,7 +27,7 @@ class WrappingHead(LossHead):
         in_features: Width of the features.
         num_classes: Number of classes.
         geometry: Loss head class whose logits are taken; called with (in_features, num_classes).
-        of_geometry: Its settings in which the members of an ensemble differ (``head_settings``);
+        geometry_kwargs: Its settings in which the members of an ensemble differ (``head_settings``);
             all others are set where the geometry is named.
     """
 
@@ -36,13 +36,13 @@ class WrappingHead(LossHead):
         in_features: int,
         num_classes: int,
         geometry: Callable[..., LossHead] = CrossEntropyHead,
-        **of_geometry: float,
+        **geometry_kwargs: float,
     ) -> None:
         nn.Module.__init__(self)  # LossHead's would draw a weight that nobody reads
-        self.geometry = geometry(in_features, num_classes, **of_geometry)
+        self.geometry = geometry(in_features, num_classes, **geometry_kwargs)
         self.in_features, self.num_classes = in_features, num_classes
         self.weight = self.geometry.weight
-        self.compares_by_distance = self.geometry.compares_by_distance
+        self.is_distance_based = self.geometry.is_distance_based
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.geometry(features)
@@ -56,11 +56,11 @@ class WrappingHead(LossHead):
         self.geometry.tie(embedding, num_padding)
         self.weight = self.geometry.weight
 
-    def hold_as_buffers(self, names: Iterable[str]) -> None:
+    def settings_to_buffers(self, names: Iterable[str]) -> None:
         names = list(names)
         own = [name for name in names if hasattr(self, name)]
-        super().hold_as_buffers(own)
-        self.geometry.hold_as_buffers(name for name in names if name not in own)
+        super().settings_to_buffers(own)
+        self.geometry.settings_to_buffers(name for name in names if name not in own)
 
     def extra_repr(self) -> str:
         held = (
@@ -86,9 +86,9 @@ class LogitObjectiveHead(WrappingHead):
         in_features: int,
         num_classes: int,
         geometry: Callable[..., LossHead] = CrossEntropyHead,
-        **of_geometry: float,
+        **geometry_kwargs: float,
     ) -> None:
-        super().__init__(in_features, num_classes, geometry, **of_geometry)
+        super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
         ours, theirs = type(self).__name__, type(self.geometry).__name__
         if isinstance(self.geometry, WrappingHead):
             raise ValueError(
@@ -142,17 +142,17 @@ class FeatureObjectiveHead(WrappingHead):
         ValueError: The geometry compares examples as well.
     """
 
-    compares_examples = True
+    uses_pairwise_loss = True
 
     def __init__(
         self,
         in_features: int,
         num_classes: int,
         geometry: Callable[..., LossHead] = CrossEntropyHead,
-        **of_geometry: float,
+        **geometry_kwargs: float,
     ) -> None:
-        super().__init__(in_features, num_classes, geometry, **of_geometry)
-        if self.geometry.compares_examples:
+        super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
+        if self.geometry.uses_pairwise_loss:
             raise ValueError(
                 f"the geometry of {type(self).__name__} is {type(self.geometry).__name__}, whose "
                 f"loss is one of features, which do not reach it; choose another, such as "

@@ -37,7 +37,7 @@ class SmoothHingeHead(LogitObjectiveHead):
         sigma: Width of the rounded kink, positive; the hinge itself is the limit of 0.
         form: 'gaussian' is psi_G, whose tail vanishes; 'algebraic' is psi_M, which never quite
             leaves a class in peace: sigma²/4 over its distance behind the margin.
-        of_geometry: Settings of the geometry, one value a member of an ensemble.
+        geometry_kwargs: Settings of the geometry, one value a member of an ensemble.
 
     Raises:
         ValueError: sigma is not positive, there is no such form, or the geometry does not fit.
@@ -52,9 +52,9 @@ class SmoothHingeHead(LogitObjectiveHead):
         geometry: Callable[[int, int], LossHead] = CrossEntropyHead,
         sigma: float = 1.0,
         form: Literal["gaussian", "algebraic"] = "gaussian",
-        **of_geometry: float,
+        **geometry_kwargs: float,
     ) -> None:
-        super().__init__(in_features, num_classes, geometry, **of_geometry)
+        super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
         if not 0 < sigma < math.inf:
             raise ValueError(f"sigma is {sigma}; it must be positive (the smaller, the sharper)")
         if form not in ("gaussian", "algebraic"):

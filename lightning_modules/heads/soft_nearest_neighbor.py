@@ -1,4 +1,4 @@
-"""Soft nearest neighbour loss: an example's neighbours should be of its class."""
+"""Soft nearest neighbor loss: an example's neighbors should be of its class."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lightning_modules.heads.cross_entropy import CrossEntropyHead
 from lightning_modules.heads.objective import FeatureObjectiveHead, masked_logsumexp
 
 
-class SoftNearestNeighbourHead(FeatureObjectiveHead):
-    """Soft nearest neighbour loss of the features, and a readout that is trained beside it.
+class SoftNearestNeighborHead(FeatureObjectiveHead):
+    """Soft nearest neighbor loss of the features, and a readout that is trained beside it.
 
     Frosst, Papernot and Hinton, "Analyzing and improving representations with the soft nearest
-    neighbor loss" (2019), §2, equation 1: an example picks a neighbour with probability
+    neighbor loss" (2019), §2, equation 1: an example picks a neighbor with probability
     proportional to exp(-|x_i - x_j|²/T), and pays -log of the probability that it is of its class.
     Here the loss is made small, so that classes come apart, at a fixed temperature; the paper also
     makes it large in hidden layers, and learns T. The mean goes over the examples that have
@@ -34,8 +34,8 @@ class SoftNearestNeighbourHead(FeatureObjectiveHead):
         in_features: Width of the features.
         num_classes: Number of classes.
         geometry: Loss head class that forms the logits; called with (in_features, num_classes).
-        temperature: T, in units of squared distance: neighbours within sqrt(T) count most.
-        of_geometry: Settings of the geometry, one value a member of an ensemble.
+        temperature: T, in units of squared distance: neighbors within sqrt(T) count most.
+        geometry_kwargs: Settings of the geometry, one value a member of an ensemble.
 
     Raises:
         ValueError: The temperature is not positive, or the geometry does not fit.
@@ -49,9 +49,9 @@ class SoftNearestNeighbourHead(FeatureObjectiveHead):
         num_classes: int,
         geometry: Callable[[int, int], LossHead] = CrossEntropyHead,
         temperature: float = 1.0,
-        **of_geometry: float,
+        **geometry_kwargs: float,
     ) -> None:
-        super().__init__(in_features, num_classes, geometry, **of_geometry)
+        super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature is {temperature}; it must be positive")
         self.temperature = float(temperature)

@@ -25,7 +25,7 @@ class SupervisedContrastiveHead(FeatureObjectiveHead):
     which only scales the learning rate, is left out.
 
     The loss of a perfect batch is not 0: the others of a class cannot all be likelier than they
-    are together. The geometry reads detached features that are not normalised: see
+    are together. The geometry reads detached features that are not normalized: see
     :class:`FeatureObjectiveHead`.
 
     Args:
@@ -33,7 +33,7 @@ class SupervisedContrastiveHead(FeatureObjectiveHead):
         num_classes: Number of classes.
         geometry: Loss head class that forms the logits; called with (in_features, num_classes).
         temperature: T, in units of a cosine (0.1 in the paper).
-        of_geometry: Settings of the geometry, one value a member of an ensemble.
+        geometry_kwargs: Settings of the geometry, one value a member of an ensemble.
 
     Raises:
         ValueError: The temperature is not positive, or the geometry does not fit.
@@ -47,9 +47,9 @@ class SupervisedContrastiveHead(FeatureObjectiveHead):
         num_classes: int,
         geometry: Callable[[int, int], LossHead] = CrossEntropyHead,
         temperature: float = 0.1,
-        **of_geometry: float,
+        **geometry_kwargs: float,
     ) -> None:
-        super().__init__(in_features, num_classes, geometry, **of_geometry)
+        super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature is {temperature}; it must be positive")
         self.temperature = float(temperature)

@@ -7,18 +7,18 @@ from lightning_modules.networks.seeded_dropout import SeededDropout
 from lightning_modules.networks.text_transformer import TextTransformer
 from lightning_modules.networks.toy_autoencoder import ToyAutoencoder
 from lightning_modules.networks.toy_transformer import ToyTransformer
-from lightning_modules.networks.vectors import PixelMLP, Pixels
+from lightning_modules.networks.vectors import Identity, VectorMLP
 from lightning_modules.networks.word_mask import VariationalWordMask
 
 __all__ = [
     "GPT2",
     "MLP",
     "FeatureNetwork",
-    "PixelMLP",
-    "Pixels",
+    "Identity",
     "SeededDropout",
     "TextTransformer",
     "ToyAutoencoder",
     "ToyTransformer",
     "VariationalWordMask",
+    "VectorMLP",
 ]

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class FeatureNetwork(nn.Module):
     """Base class of the networks that a ``Classifier`` trains.
 
-    A subclass takes (vocab_size, num_tokens) first, sets ``out_features`` and maps inputs
-    (..., num_tokens) to features (..., out_features). One with token embeddings holds them as
+    A subclass takes (vocab_size, num_inputs) first, sets ``out_features`` and maps inputs
+    (..., num_inputs) to features (..., out_features). One with token embeddings holds them as
     ``embedding``, an ``nn.Embedding``. One with dropout takes ``SeededDropout``, so that every seed
     draws its own masks.
 

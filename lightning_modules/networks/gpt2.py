@@ -31,7 +31,7 @@ class GPT2(FeatureNetwork):
 
     Args:
         vocab_size: Number of tokens that exist.
-        num_tokens: Longest context (the block size); shorter inputs are fine.
+        context_length: Longest context (the block size); shorter inputs are fine.
         preset: Layers, heads and width by the number of parameters; '124M' is GPT-2 small.
         num_layers: Blocks, instead of the preset's.
         num_heads: Attention heads, instead of the preset's.
@@ -50,7 +50,7 @@ class GPT2(FeatureNetwork):
     def __init__(
         self,
         vocab_size: int,
-        num_tokens: int,
+        context_length: int,
         preset: Preset = "124M",
         num_layers: int | None = None,
         num_heads: int | None = None,
@@ -67,7 +67,11 @@ class GPT2(FeatureNetwork):
         layers = layers if num_layers is None else num_layers
         heads = heads if num_heads is None else num_heads
         channels = channels if width is None else width
-        sizes = {"vocab_size": vocab_size, "num_tokens": num_tokens, "pad_vocab_to": pad_vocab_to}
+        sizes = {
+            "vocab_size": vocab_size,
+            "context_length": context_length,
+            "pad_vocab_to": pad_vocab_to,
+        }
         sizes |= {"num_layers": layers, "num_heads": heads, "width": channels}
         for name, value in sizes.items():
             if value < 1:
@@ -80,18 +84,18 @@ class GPT2(FeatureNetwork):
                 f"least 0 and below 1, initial_std positive"
             )
         self.vocab_size = vocab_size
-        self.num_tokens = num_tokens
+        self.context_length = context_length
         self.out_features = channels
         self.initial_std = initial_std
         padded_vocab = math.ceil(vocab_size / pad_vocab_to) * pad_vocab_to
         self.embedding = nn.Embedding(padded_vocab, channels)
-        self.positions = nn.Embedding(num_tokens, channels)
+        self.positions = nn.Embedding(context_length, channels)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(channels, heads, bias, dropout) for _ in range(layers))
         self.final_norm = nn.LayerNorm(channels, bias=bias)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=self.initial_std)
@@ -117,8 +121,10 @@ class GPT2(FeatureNetwork):
         """
         start = 0 if cache is None else cache.length
         end = start + tokens.shape[-1]
-        if end > self.num_tokens:
-            raise ValueError(f"{end} tokens are given; the longest context is {self.num_tokens}")
+        if end > self.context_length:
+            raise ValueError(
+                f"{end} tokens are given; the longest context is {self.context_length}"
+            )
         x = self.embedding(tokens) + self.positions.weight[start:end]  # (B, T, C)
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
@@ -127,7 +133,9 @@ class GPT2(FeatureNetwork):
 
     def new_cache(self, capacity: int | None = None) -> KeyValueCache:
         """An empty cache for ``forward``, with room for ``capacity`` tokens; all where None."""
-        return KeyValueCache(len(self.blocks), self.num_tokens if capacity is None else capacity)
+        return KeyValueCache(
+            len(self.blocks), self.context_length if capacity is None else capacity
+        )
 
     def embedding_matrix(self) -> Tensor:
         """The embeddings of the tokens that exist, (vocab_size, C)."""
@@ -145,7 +153,7 @@ class GPT2(FeatureNetwork):
         The unembedding has the embedding's size, and looking an embedding up costs nothing.
         """
         weights = sum(p.numel() for p in self.parameters()) - self.positions.weight.numel()
-        return 6.0 * weights + 12.0 * len(self.blocks) * self.out_features * self.num_tokens
+        return 6.0 * weights + 12.0 * len(self.blocks) * self.out_features * self.context_length
 
 
 class Block(nn.Module):

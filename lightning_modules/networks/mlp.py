@@ -14,11 +14,11 @@ class MLP(FeatureNetwork):
     Harmonic-loss paper §4.1, "Standard MLP". The second hidden layer, of ``embedding_dim`` units,
     is the feature layer that the head reads. The paper does not say where SiLU stands; the authors'
     code has it after the first layer only, as here, so that a feature may take any value and lie on
-    any class centre.
+    any class center.
 
     Args:
         vocab_size: Number of tokens.
-        num_tokens: Input tokens per example.
+        num_inputs: Input tokens per example.
         embedding_dim: Width of an embedding and of the features (16 in the paper).
         hidden_dim: Width of the hidden layer (100 in the paper).
 
@@ -27,23 +27,23 @@ class MLP(FeatureNetwork):
     """
 
     def __init__(
-        self, vocab_size: int, num_tokens: int, embedding_dim: int = 16, hidden_dim: int = 100
+        self, vocab_size: int, num_inputs: int, embedding_dim: int = 16, hidden_dim: int = 100
     ) -> None:
         super().__init__()
-        if min(vocab_size, num_tokens, embedding_dim, hidden_dim) < 1:
+        if min(vocab_size, num_inputs, embedding_dim, hidden_dim) < 1:
             raise ValueError(
-                f"MLP sizes must be at least 1; got vocab_size {vocab_size}, num_tokens "
-                f"{num_tokens}, embedding_dim {embedding_dim}, hidden_dim {hidden_dim}"
+                f"MLP sizes must be at least 1; got vocab_size {vocab_size}, num_inputs "
+                f"{num_inputs}, embedding_dim {embedding_dim}, hidden_dim {hidden_dim}"
             )
         self.out_features = embedding_dim
         self.embedding = nn.Embedding(vocab_size, embedding_dim)
         # As a linear unembedding would begin, U(-1/sqrt(E), 1/sqrt(E)): in the authors' code the
         # embedding is replaced by the readout's weight.
         nn.init.uniform_(self.embedding.weight, -(embedding_dim**-0.5), embedding_dim**-0.5)
-        self.hidden = nn.Linear(num_tokens * embedding_dim, hidden_dim)
+        self.hidden = nn.Linear(num_inputs * embedding_dim, hidden_dim)
         self.features = nn.Linear(hidden_dim, embedding_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Features (..., embedding_dim) of token ids (..., num_tokens)."""
-        x = self.embedding(tokens).flatten(start_dim=-2)  # (..., num_tokens * E)
+        """Features (..., embedding_dim) of token ids (..., num_inputs)."""
+        x = self.embedding(tokens).flatten(start_dim=-2)  # (..., num_inputs * E)
         return self.features(F.silu(self.hidden(x)))  # (..., E)

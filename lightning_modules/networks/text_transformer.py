@@ -23,7 +23,7 @@ class TextTransformer(FeatureNetwork):
 
     Args:
         vocab_size: Number of tokens; 0 is padding.
-        num_tokens: Longest text, T.
+        context_length: Longest text, T.
         width: Of the embedding and the layers, E (256 in the paper).
         num_layers: Encoder layers (1 in the paper).
         num_heads: Attention heads (8 in the authors' code).
@@ -45,7 +45,7 @@ class TextTransformer(FeatureNetwork):
     def __init__(
         self,
         vocab_size: int,
-        num_tokens: int,
+        context_length: int,
         width: int = 256,
         num_layers: int = 1,
         num_heads: int = 8,
@@ -59,7 +59,7 @@ class TextTransformer(FeatureNetwork):
         padding_embedding: bool = False,
     ) -> None:
         super().__init__()
-        if min(vocab_size, num_tokens, width, num_layers, num_heads, feedforward_dim) < 1:
+        if min(vocab_size, context_length, width, num_layers, num_heads, feedforward_dim) < 1:
             raise ValueError("every size of a TextTransformer must be at least 1")
         if width % num_heads or width % 2:
             raise ValueError(
@@ -71,7 +71,7 @@ class TextTransformer(FeatureNetwork):
         if pooling not in ("real", "all"):
             raise ValueError(f"pooling is {pooling!r}; choose one of real, all")
         self.out_features = width
-        self.num_tokens = num_tokens
+        self.context_length = context_length
         self.pooling = pooling
         self.embedding = nn.Embedding(
             vocab_size, width, padding_idx=None if padding_embedding else 0
@@ -79,7 +79,7 @@ class TextTransformer(FeatureNetwork):
         self.vmask = (
             VariationalWordMask(width, mask_dim, temperature, final_temperature) if vmask else None
         )
-        self.register_buffer("positions", sinusoids(num_tokens, width), persistent=False)
+        self.register_buffer("positions", sinusoids(context_length, width), persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             TextLayer(width, num_heads, feedforward_dim, dropout) for _ in range(num_layers)
@@ -93,21 +93,23 @@ class TextTransformer(FeatureNetwork):
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, E) of token ids (B, T); ``mask`` (B, T) is true on real tokens.
 
-        With ``pooling: all`` texts are padded to ``num_tokens`` first: how many positions the mean
+        With ``pooling: all`` texts are padded to ``context_length`` first: how many positions the mean
         is over must not depend on which other texts are in the batch. Else texts of more than 64
         tokens go up to a multiple of 32: torch keeps kernels for every shape.
         """
         mask = tokens != 0 if mask is None else mask
         length = tokens.shape[1]
         if self.pooling == "all":
-            length = self.num_tokens
+            length = self.context_length
         elif length > 64:
-            length = max(length, min(-(-length // 32) * 32, self.num_tokens))
+            length = max(length, min(-(-length // 32) * 32, self.context_length))
         missing = (0, length - tokens.shape[1])
         tokens, mask = F.pad(tokens, missing), F.pad(mask, missing)
-        return self.represent(tokens, mask, attention_weights=self.training)["features"]
+        return self.forward_with_activations(tokens, mask, attention_weights=self.training)[
+            "features"
+        ]
 
-    def represent(
+    def forward_with_activations(
         self, tokens: Tensor, mask: Tensor | None = None, attention_weights: bool = True
     ) -> dict[str, Tensor]:
         """Everything between tokens and features, by name.
@@ -126,30 +128,32 @@ class TextTransformer(FeatureNetwork):
             (B, E).
 
         Raises:
-            ValueError: The texts are longer than ``num_tokens``.
+            ValueError: The texts are longer than ``context_length``.
         """
         length = tokens.shape[1]
-        if length > self.num_tokens:
+        if length > self.context_length:
             raise ValueError(
-                f"a text has {length} tokens and the TextTransformer takes {self.num_tokens}; cut "
-                f"it, or build the network with num_tokens={length}"
+                f"a text has {length} tokens and the TextTransformer takes {self.context_length}; cut "
+                f"it, or build the network with context_length={length}"
             )
         mask = tokens != 0 if mask is None else mask
         # N(0, 1) times the root of the width, as in the authors' code.
         x = self.embedding(tokens) * math.sqrt(self.out_features)  # (B, T, E)
-        taps = {"embedding": x}
+        activations = {"embedding": x}
         if self.vmask is not None:
-            x, taps["vmask_probability"] = self.vmask(x)
-        taps["vmask"] = x
+            x, activations["vmask_probability"] = self.vmask(x)
+        activations["vmask"] = x
         x = self.dropout(x + self.positions[:length])
         for number, layer in enumerate(self.layers, start=1):
             inside = layer(x, mask, attention_weights)
             x = inside["norm2"]
-            taps.update(inside)
+            activations.update(inside)
             if len(self.layers) > 1:
-                taps.update({f"layer{number}/{name}": value for name, value in inside.items()})
-        taps["features"] = self._pooled(x, mask)
-        return taps
+                activations.update(
+                    {f"layer{number}/{name}": value for name, value in inside.items()}
+                )
+        activations["features"] = self._pooled(x, mask)
+        return activations
 
     def _pooled(self, x: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "all":

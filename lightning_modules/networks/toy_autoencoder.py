@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Kind = Literal["linear", "relu", "relu_hidden"]
+Activation = Literal["none", "output", "hidden_and_output"]
 
 
 class ToyAutoencoder(nn.Module):
@@ -21,21 +21,21 @@ class ToyAutoencoder(nn.Module):
     Args:
         num_features: N.
         hidden_dim: H.
-        kind: 'linear' is x W Wᵀ + b, 'relu' max(0, x W Wᵀ + b), and 'relu_hidden' has a ReLU at the
+        activation: 'none' is x W Wᵀ + b, 'output' max(0, x W Wᵀ + b), and 'hidden_and_output' has a ReLU at the
             hidden layer as well, max(0, max(0, x W) Wᵀ + b).
         initial_scale: Standard deviation of the initial weights; null takes Xavier's for one model,
             √(2 / (N + H)). (The published notebooks apply Xavier to several models stacked, whose
             scale then depends on how many there are.)
 
     Raises:
-        ValueError: A size is below 1, the scale not positive, or there is no such kind.
+        ValueError: A size is below 1, the scale not positive, or there is no such activation.
     """
 
     def __init__(
         self,
         num_features: int,
         hidden_dim: int,
-        kind: Kind = "relu",
+        activation: Activation = "output",
         initial_scale: float | None = None,
     ) -> None:
         super().__init__()
@@ -44,11 +44,13 @@ class ToyAutoencoder(nn.Module):
                 f"num_features is {num_features} and hidden_dim {hidden_dim}; both must be at "
                 f"least 1"
             )
-        if kind not in get_args(Kind):
-            raise ValueError(f"kind is {kind!r}; choose one of {', '.join(get_args(Kind))}")
+        if activation not in get_args(Activation):
+            raise ValueError(
+                f"activation is {activation!r}; choose one of {', '.join(get_args(Activation))}"
+            )
         if initial_scale is not None and not 0 < initial_scale < math.inf:
             raise ValueError(f"initial_scale is {initial_scale}; it must be positive, or null")
-        self.kind = kind
+        self.activation = activation
         scale = math.sqrt(2.0 / (num_features + hidden_dim))
         scale = scale if initial_scale is None else initial_scale
         self.weight = nn.Parameter(torch.randn(num_features, hidden_dim) * scale)
@@ -63,10 +65,10 @@ class ToyAutoencoder(nn.Module):
         # Draws are the last dimension here: they are many, features and hidden dimensions few.
         features = inputs.mT  # (..., N, B)
         hidden = self.weight.mT @ features  # (..., H, B)
-        if self.kind == "relu_hidden":
+        if self.activation == "hidden_and_output":
             hidden = F.relu(hidden)
         output = self.weight @ hidden + self.bias.unsqueeze(-1)  # (..., N, B)
-        if self.kind != "linear":
+        if self.activation != "none":
             output = F.relu(output)
         if targets is None:
             return output.mT

@@ -21,7 +21,7 @@ class ToyTransformer(FeatureNetwork):
 
     Args:
         vocab_size: Number of tokens.
-        num_tokens: Input tokens per example, T.
+        num_inputs: Input tokens per example, T.
         embedding_dim: Width (16 in the paper).
         num_layers: Encoder layers (2 in the paper).
         num_heads: Attention heads (2 in the paper).
@@ -39,7 +39,7 @@ class ToyTransformer(FeatureNetwork):
     def __init__(
         self,
         vocab_size: int,
-        num_tokens: int,
+        num_inputs: int,
         embedding_dim: int = 16,
         num_layers: int = 2,
         num_heads: int = 2,
@@ -49,12 +49,12 @@ class ToyTransformer(FeatureNetwork):
         causal: bool = False,
     ) -> None:
         super().__init__()
-        if min(vocab_size, num_tokens, embedding_dim, num_layers, num_heads, feedforward_dim) < 1:
+        if min(vocab_size, num_inputs, embedding_dim, num_layers, num_heads, feedforward_dim) < 1:
             raise ValueError("every size of a ToyTransformer must be at least 1")
         self.out_features = embedding_dim
         self.embedding = nn.Embedding(vocab_size, embedding_dim)
         nn.init.normal_(self.embedding.weight, std=embedding_dim**-0.5)
-        self.position = nn.Parameter(torch.randn(num_tokens, embedding_dim))
+        self.position = nn.Parameter(torch.randn(num_inputs, embedding_dim))
         self.layers = nn.ModuleList(
             EncoderLayer(
                 embedding_dim, num_heads, feedforward_dim, dropout, dropout_in_evaluation, causal
@@ -63,7 +63,7 @@ class ToyTransformer(FeatureNetwork):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Features (..., embedding_dim) at the last position of token ids (..., num_tokens)."""
+        """Features (..., embedding_dim) at the last position of token ids (..., num_inputs)."""
         x = self.embedding(tokens) + self.position  # (..., T, E)
         for layer in self.layers[:-1]:
             x = x + layer(x)
@@ -72,7 +72,7 @@ class ToyTransformer(FeatureNetwork):
 
 
 class EncoderLayer(nn.Module):
-    """Post-norm encoder layer; the same function and initialisation as torch's own.
+    """Post-norm encoder layer; the same function and initialization as torch's own.
 
     Written out because ``nn.TransformerEncoderLayer`` draws its dropout from the global generator,
     and because two or three positions are served faster by sums of products than by the general

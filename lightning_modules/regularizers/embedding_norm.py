@@ -1,4 +1,4 @@
-"""The embedding regulariser of the harmonic-loss experiments."""
+"""The embedding regularizer of the harmonic-loss experiments."""
 
 from __future__ import annotations
 

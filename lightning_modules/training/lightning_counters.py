@@ -18,7 +18,7 @@ def last_step(trainer: Any) -> int | None:
     return min(limits, default=None)
 
 
-def count_in_steps(trainer: Any) -> None:
+def limit_by_steps(trainer: Any) -> None:
     """Let a run of so many epochs end at its last step, when ``fit`` starts.
 
     Lightning counts an epoch that was interrupted as a whole one, so that a resumed run would lack
@@ -30,7 +30,7 @@ def count_in_steps(trainer: Any) -> None:
         trainer.fit_loop.max_epochs = -1
 
 
-def restore_position(trainer: Any, checkpoint: dict[str, Any]) -> None:
+def rescale_batch_progress(trainer: Any, checkpoint: dict[str, Any]) -> None:
     """Tell Lightning, which counts micro-batches, where a checkpoint's step is among this run's.
 
     They are others than those of the run that wrote the checkpoint where the devices or the size of

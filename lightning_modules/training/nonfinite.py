@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 
-class DivergenceWatch:
+class NonFiniteMonitor:
     """Keeps on the device which optimizer step was the first without a finite loss or gradient.
 
     Args:
-        remedy: What the user may do, the end of the error's sentence.
+        hint: What the user may do, the end of the error's sentence.
     """
 
-    def __init__(self, remedy: str) -> None:
-        self.remedy = remedy
+    def __init__(self, hint: str) -> None:
+        self.hint = hint
         self._first_bad_step: Tensor | None = None
 
     def start(self, device: torch.device) -> None:
@@ -47,5 +47,5 @@ class DivergenceWatch:
         if math.isfinite(step):
             raise ValueError(
                 f"the training loss became NaN or infinite at optimizer step {int(step)}; a "
-                f"checkpoint from before it is kept; {self.remedy}"
+                f"checkpoint from before it is kept; {self.hint}"
             )

@@ -1,4 +1,4 @@
-"""How a large model is optimised: which parameters decay, and the learning rate at each step."""
+"""How a large model is optimized: which parameters decay, and the learning rate at each step."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def clip_gradients(module: nn.Module, max_norm: float) -> torch.Tensor:
     return torch.nn.utils.clip_grad_norm_(module.parameters(), max_norm)
 
 
-def apply_settings(
+def override_restored_hyperparameters(
     module: L.LightningModule,
     learning_rate: float,
     weight_decays: Sequence[float],
@@ -78,12 +78,12 @@ def apply_settings(
             group.setdefault("initial_lr", learning_rate)
         return
     schedule: Any = module.lr_schedulers()
-    changes = change_settings(optimizer, schedule, learning_rate, weight_decays, betas)
+    changes = update_param_groups(optimizer, schedule, learning_rate, weight_decays, betas)
     if changes:
         rank_zero_info(f"going on with other settings than the checkpoint's: {', '.join(changes)}")
 
 
-def change_settings(
+def update_param_groups(
     optimizer: torch.optim.AdamW,
     schedule: Any,
     learning_rate: float,

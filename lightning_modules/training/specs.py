@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 
-def refuse_other_sizes(model: object, sizes: Mapping[str, int], data: object) -> None:
+def check_data_matches_model(model: object, sizes: Mapping[str, int], data: object) -> None:
     """Refuse data whose vocabulary, length or classes are not those of the model.
 
     Args:
@@ -29,7 +29,7 @@ def refuse_other_sizes(model: object, sizes: Mapping[str, int], data: object) ->
             )
 
 
-def recipe(factory: Callable[..., Any]) -> dict[str, Any]:
+def to_spec(factory: Callable[..., Any]) -> dict[str, Any]:
     """A class, or a ``partial`` of one with plain keywords, as class path and all its options.
 
     An option may be such a class or ``partial`` itself, as a head's geometry is; it is written down
@@ -53,17 +53,19 @@ def recipe(factory: Callable[..., Any]) -> dict[str, Any]:
         for name, parameter in inspect.signature(cls).parameters.items()
         if parameter.default is not inspect.Parameter.empty
     } | keywords
-    written = {name: recipe(value) if callable(value) else value for name, value in options.items()}
-    if any(_is_recipe(value) and value["class_path"] is None for value in written.values()):
+    written = {
+        name: to_spec(value) if callable(value) else value for name, value in options.items()
+    }
+    if any(_is_spec(value) and value["class_path"] is None for value in written.values()):
         return {"class_path": None}
     return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": written}
 
 
-def from_recipe(factory: Callable[..., Any] | dict[str, Any], name: str) -> Callable[..., Any]:
-    """The factory that a recipe describes; a factory is returned as it is.
+def build_from_spec(factory: Callable[..., Any] | dict[str, Any], name: str) -> Callable[..., Any]:
+    """The factory that a spec describes; a factory is returned as it is.
 
     Raises:
-        ValueError: The recipe names no class.
+        ValueError: The spec names no class.
     """
     if not isinstance(factory, dict):
         return factory
@@ -74,11 +76,11 @@ def from_recipe(factory: Callable[..., Any] | dict[str, Any], name: str) -> Call
         )
     module, _, cls = factory["class_path"].rpartition(".")
     options = {
-        key: from_recipe(value, f"{name}.{key}") if _is_recipe(value) else value
+        key: build_from_spec(value, f"{name}.{key}") if _is_spec(value) else value
         for key, value in factory.get("init_args", {}).items()
     }
     return partial(getattr(importlib.import_module(module), cls), **options)
 
 
-def _is_recipe(value: Any) -> bool:
+def _is_spec(value: Any) -> bool:
     return isinstance(value, dict) and "class_path" in value

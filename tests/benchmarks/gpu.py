@@ -54,7 +54,7 @@ from lightning_modules.training.optim import parameter_groups
 
 VOCABULARY, WARM_UP = 50257, 3
 HEADS: dict[str, Any] = {"cross-entropy": CrossEntropyHead, "harmonic": HarmonicHead}
-QUIET: dict[str, Any] = {
+MUTED_COLOR: dict[str, Any] = {
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,
@@ -121,7 +121,7 @@ def lightning_step(options: Any, head: str, folder: str) -> float:
         check_val_every_n_epoch=None,
         log_every_n_steps=10,
         callbacks=[clock],
-        **QUIET,
+        **MUTED_COLOR,
     )
     trainer.fit(model, data)
     return clock.seconds
@@ -277,7 +277,7 @@ def seeds_step(options: Any, network: Any, mode: str) -> float:
         max_epochs=options.epochs,
         log_every_n_steps=500,
         callbacks=[Stamp()],
-        **QUIET,
+        **MUTED_COLOR,
     )
     data = AlgorithmicData(ModularAddition(31))
     with mock.patch("lightning_modules.ensemble.ensemble.torch.compile", chosen):

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules import MNIST
-from lightning_modules import Classifier, CrossEntropyHead, HarmonicHead, Pixels
+from lightning_modules import Classifier, CrossEntropyHead, HarmonicHead, Identity
 
 BATCH, PIXELS, CLASSES = 64, 784, 10
 HEADS = {
@@ -82,10 +82,10 @@ def our_epoch(
     clock = Clock(now)
     data = MNIST(folder, batch_size=BATCH)
     model = Classifier(
-        Pixels,
+        Identity,
         HEADS[head],
         vocab_size=0,
-        num_tokens=PIXELS,
+        num_inputs=PIXELS,
         num_classes=CLASSES,
         tie_embedding=False,
         num_seeds=seeds,

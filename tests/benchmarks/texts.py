@@ -58,7 +58,7 @@ def model_of(data: SST2) -> TextClassifier:
     return TextClassifier(
         head=partial(CrossEntropyHead, bias=True),
         vocab_size=data.vocab_size,
-        num_tokens=LENGTH,
+        context_length=LENGTH,
         lambda_importance=1.0,
         lambda_interaction=0.1,
     )
@@ -112,11 +112,11 @@ def authors_epoch(data_dir: str) -> float:
 
 def _loss(model: TextClassifier, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     mask = tokens != 0
-    taps = model.network.represent(tokens, mask)
-    loss = model.head.loss(taps["features"], labels)
-    loss = loss + importance(taps["vmask"], mask, "code")
-    loss = loss + 0.1 * interaction(taps["attention_weights"], mask, "code")
-    return loss, model.head(taps["features"])
+    activations = model.network.forward_with_activations(tokens, mask)
+    loss = model.head.loss(activations["features"], labels)
+    loss = loss + importance(activations["vmask"], mask, "code")
+    loss = loss + 0.1 * interaction(activations["attention_weights"], mask, "code")
+    return loss, model.head(activations["features"])
 
 
 def validation(data_dir: str, *probes: L.Callback) -> float:

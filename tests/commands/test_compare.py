@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
 def make_model(head, vocab_size: int = 257, width: int = 16) -> LanguageModel:
     torch.manual_seed(0)
     tiny = partial(GPT2, num_layers=1, num_heads=1, width=width)
-    return LanguageModel(tiny, head, vocab_size=vocab_size, num_tokens=16, warmup_steps=1)
+    return LanguageModel(tiny, head, vocab_size=vocab_size, context_length=16, warmup_steps=1)
 
 
 def loader(**models: Loaded):

@@ -130,7 +130,7 @@ def test_config_of_drawn_features_trains_and_measures(path, lightning_command):
     )  # fmt: skip
     metrics = json.loads((folder / "results.json").read_text())["metrics"]
     own = "phase/agreement" if "phase" in path.stem else "features/feature_count"
-    for name in ("val/loss", "val/explained_share", f"val/{own}"):
+    for name in ("val/loss", "val/explained_fraction", f"val/{own}"):
         assert all(value is not None for value in metrics[name]), name
 
 

@@ -19,7 +19,7 @@ from lightning_modules import (
     LabelSmoothingHead,
     NetworkWithHead,
     SmoothHingeHead,
-    SoftNearestNeighbourHead,
+    SoftNearestNeighborHead,
     SphericalSoftmaxHead,
     SupervisedContrastiveHead,
 )
@@ -30,7 +30,7 @@ WRAPPING = [
     FocalHead,
     LabelSmoothingHead,
     SmoothHingeHead,
-    SoftNearestNeighbourHead,
+    SoftNearestNeighborHead,
     SupervisedContrastiveHead,
 ]
 HEADS = [SphericalSoftmaxHead, *(partial(cls, geometry=HarmonicHead) for cls in WRAPPING)]
@@ -105,7 +105,7 @@ def test_members_of_an_ensemble_train_as_alone(head, tied):
     # a loss of distances between features.
     together = torch.optim.SGD(ensemble.parameters(), lr=0.1)
     for step in range(10):
-        ensemble.accumulate_gradients(inputs[step], targets[step], step)
+        ensemble.compute_gradients(inputs[step], targets[step], step)
         together.step()
     for i, seed in enumerate(ensemble.seeds):
         torch.manual_seed(seed)
@@ -122,7 +122,7 @@ def test_members_of_an_ensemble_train_as_alone(head, tied):
 
 
 @pytest.mark.filterwarnings("ignore:.*logging interval.*")
-@pytest.mark.parametrize("cls", [FocalHead, SoftNearestNeighbourHead])
+@pytest.mark.parametrize("cls", [FocalHead, SoftNearestNeighborHead])
 def test_a_checkpoint_brings_back_objective_and_geometry(tmp_path, cls):
     head = partial(cls, geometry=partial(HarmonicHead, exponent=2, eps=1e-4))
     model = Classifier(partial(MLP, hidden_dim=20), head, seeds=[3, 7], compile="never")

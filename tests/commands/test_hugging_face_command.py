@@ -114,7 +114,7 @@ def test_a_resumed_run_needs_the_folder_no_more(lightning_command, token_folder,
 def test_sample_writes_text_of_a_folder(in_root, folder, capsys):
     main([
         "sample", "--checkpoint", str(folder), "--tokenizer", "bytes", "--prompt", "abc",
-        "--num_tokens", "5",
+        "--num_generated", "5",
     ])  # fmt: skip
     assert capsys.readouterr().out.startswith("abc")
 

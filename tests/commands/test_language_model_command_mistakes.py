@@ -86,7 +86,7 @@ def test_a_description_that_contradicts_the_shards_gets_one_sentence(
         (("--model.network.num_layer", "1"), ["GPT2 has no option 'num_layer'", "'num_layers'"]),
         (("--model.network.width", "15", "--model.network.num_heads", "2"),
          ["width is 15", "num_heads 2"]),
-        (("--model.start", "cold"), ["model.start is 'cold'", "matched"]),
+        (("--model.feature_scale_init", "cold"), ["model.feature_scale_init is 'cold'", "matched"]),
         (("--model.warmup_steps", "-1"), ["warmup_steps is -1"]),
         (("--model.decay_steps", "1"), ["decay_steps 1"]),
         (("--model.network", "MLP"), ["MLP"]),

@@ -29,7 +29,7 @@ OPTIONS = (
     "--model.network.width", "16", "--model.learning_rate", "1e-2", "--model.warmup_steps", "2",
     "--trainer.max_steps", "4", "--trainer.val_check_interval", "2",
     "--trainer.callbacks",
-    "[{class_path: TextSamples, init_args: {prompts: [text, ''], num_tokens: 10}}]",
+    "[{class_path: TextSamples, init_args: {prompts: [text, ''], num_generated: 10}}]",
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def refusal(capsys, *arguments: str) -> str:
 
 
 def test_it_prints_the_prompt_and_what_the_model_writes_behind_it(capsys, run):
-    text = said(capsys, run, "--prompt", "text 5", "--num_tokens", "30")
+    text = said(capsys, run, "--prompt", "text 5", "--num_generated", "30")
     model, tokenizer = load_language_model(checkpoint(run))
     assert tokenizer == "bytes"
     prompt = list(b"text 5")
@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_text_and_another_one_another(capsys, run):
 
 
 def test_temperature_0_needs_no_seed_and_top_k_1_is_the_same(capsys, run):
-    options = ("--prompt", "te", "--num_tokens", "20")
+    options = ("--prompt", "te", "--num_generated", "20")
     greedy = said(capsys, run, *options, "--temperature", "0")
     assert greedy == said(capsys, run, *options, "--temperature", "0", "--seed", "9")
     assert greedy == said(capsys, run, *options, "--top_k", "1", "--seed", "4")
@@ -93,7 +93,7 @@ def test_temperature_0_needs_no_seed_and_top_k_1_is_the_same(capsys, run):
 
 
 def test_several_samples_stand_below_headings(capsys, run):
-    text = said(capsys, run, "--prompt", "te", "--num_samples", "3", "--num_tokens", "40")
+    text = said(capsys, run, "--prompt", "te", "--num_samples", "3", "--num_generated", "40")
     parts = text.split("=== sample ")
     assert parts[0] == "" and len(parts) == 4
     bodies = set()
@@ -105,7 +105,7 @@ def test_several_samples_stand_below_headings(capsys, run):
 
 
 def test_it_writes_on_past_the_longest_context(capsys, run):
-    long = said(capsys, run, "--prompt", "x" * 50, "--num_tokens", "60", "--temperature", "0")
+    long = said(capsys, run, "--prompt", "x" * 50, "--num_generated", "60", "--temperature", "0")
     assert long.startswith("x" * 50) and len(long) > 50
 
 
@@ -157,16 +157,16 @@ def call(model: Fixed | None = None, words: Words | None = None, trained_with="i
 
 def test_a_text_ends_where_the_model_ends_it():
     model = Fixed()
-    assert call(model, prompt="aa", num_tokens=4) == "aabc"
+    assert call(model, prompt="aa", num_generated=4) == "aabc"
     assert model.options["stop_token"] == 29
-    assert call(prompt="aa", num_tokens=2) == "aabc"
+    assert call(prompt="aa", num_generated=2) == "aabc"
 
 
 def test_an_empty_prompt_begins_behind_the_end_of_text_token_which_is_not_shown():
     model = Fixed()
-    assert call(model, prompt="", num_tokens=4, num_samples=2).count("bc") == 2
+    assert call(model, prompt="", num_generated=4, num_samples=2).count("bc") == 2
     assert model.given.tolist() == [[29], [29]]
-    assert "<end>" not in call(prompt="", num_tokens=4)
+    assert "<end>" not in call(prompt="", num_generated=4)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_tokenizer_that_does_not_fit_the_model_is_refused(
     [
         (("--temperature", "-1"), "temperature is -1"),
         (("--top_k", "0"), "top_k is 0; it must be at least 1, or null"),
-        (("--num_tokens", "0"), "num_tokens is 0"),
+        (("--num_generated", "0"), "num_generated is 0"),
         (("--num_samples", "0"), "num_samples is 0"),
         (("--seed", "-1"), "seed is -1"),
         ((), "there is no checkpoint nowhere.ckpt"),
@@ -225,7 +225,7 @@ def test_the_wrong_tokenizer_gets_one_sentence(tmp_path, capsys):
     path = str(tmp_path / "other.ckpt")
     small = partial(GPT2, num_layers=1, num_heads=1, width=8)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    trainer.strategy.connect(LanguageModel(small, vocab_size=300, num_tokens=8))
+    trainer.strategy.connect(LanguageModel(small, vocab_size=300, context_length=8))
     trainer.save_checkpoint(path)
     line = refusal(capsys, "--checkpoint", path)
     assert "which tokenizer made its 300 tokens" in line
@@ -238,7 +238,15 @@ def test_help_describes_every_option(capsys):
         main(["sample", "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for name in ("checkpoint", "prompt", "num_tokens", "temperature", "top_k", "seed", "tokenizer"):
+    for name in (
+        "checkpoint",
+        "prompt",
+        "num_generated",
+        "temperature",
+        "top_k",
+        "seed",
+        "tokenizer",
+    ):
         assert f"--{name}" in text
     assert "load_model" not in text and "load_tokenizer" not in text
     assert "the same seed gives the same text" in " ".join(text.split())

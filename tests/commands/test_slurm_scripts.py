@@ -152,7 +152,7 @@ def test_run_that_has_ended_or_failed_is_not_requeued(path, code, cluster):
 
 
 @pytest.mark.parametrize("path", BY_SRUN, ids=lambda path: path.stem)
-def test_job_that_is_cancelled_is_not_requeued(path, cluster, tmp_path):
+def test_job_that_is_canceled_is_not_requeued(path, cluster, tmp_path):
     # scancel's SIGTERM reaches the batch script too, and srun's processes end with 143.
     process = cluster(path, f"touch {tmp_path}/started; sleep 1; exit 143", CONFIG)
     while not (tmp_path / "started").exists() and process.poll() is None:

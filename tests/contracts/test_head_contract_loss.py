@@ -37,7 +37,7 @@ def test_logits_keep_every_leading_dimension(cls, shape):
 
 
 @each_head
-def test_logits_of_an_example_do_not_depend_on_its_neighbours(cls):
+def test_logits_of_an_example_do_not_depend_on_its_neighbors(cls):
     head = build(cls)
     features, _ = examples(3, 4)
     for i in range(3):
@@ -58,7 +58,7 @@ def test_loss_is_a_finite_scalar_with_finite_gradients_that_are_not_all_zero(cls
     assert of_parameters["weight"].abs().max() > 0
     # A head that compares examples has nothing to say where no two are of one class.
     comparable = len(targets.unique()) < targets.numel()
-    assert (of_features.abs().max() > 0) == (comparable or not head.compares_examples)
+    assert (of_features.abs().max() > 0) == (comparable or not head.uses_pairwise_loss)
 
 
 @each_head
@@ -78,7 +78,7 @@ def test_loss_is_the_mean_over_examples_unless_it_compares_them(cls):
     alone = [head.loss(features[i : i + 1], targets[i : i + 1]).item() for i in range(6)]
     together = head.loss(features, targets).item()
     is_mean = together == pytest.approx(sum(alone) / 6, rel=1e-5)
-    assert is_mean != head.compares_examples
+    assert is_mean != head.uses_pairwise_loss
 
 
 @each_head
@@ -110,7 +110,7 @@ def test_features_at_ignored_positions_do_not_matter(cls):
     targets[2:4] = -100
     changed = features.clone()
     changed[2] = 1e4
-    changed[3] = head.weight.detach()[0]  # on a class centre
+    changed[3] = head.weight.detach()[0]  # on a class center
     before, after = (loss_and_gradients(head, x, targets) for x in (features, changed))
     torch.testing.assert_close(after[0], before[0])
     torch.testing.assert_close(after[1], before[1])

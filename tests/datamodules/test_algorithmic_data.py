@@ -30,7 +30,7 @@ def trainer(seeds, epoch=0):
 
 
 def small_split(num_train, num_test, offset):
-    """A split of recognisable examples: input (i, i + 1) has answer i."""
+    """A split of recognizable examples: input (i, i + 1) has answer i."""
     numbers = torch.arange(offset, offset + num_train + num_test)
     inputs = torch.stack([numbers, numbers + 1], dim=1)
     leaked = torch.arange(num_test) % 2 == 0
@@ -51,7 +51,7 @@ def small_split(num_train, num_test, offset):
 def test_an_epoch_shows_every_training_example_of_every_seed_once(task, steps, last):
     data = ready(task, seeds=[5, 0])
     batch = only(data.train_dataloader())
-    assert batch["inputs"].shape == (steps, 2, 32, task.num_tokens)
+    assert batch["inputs"].shape == (steps, 2, 32, task.num_inputs)
     assert batch["targets"].shape == (steps, 2, 32)
     assert data.steps_per_epoch == steps
     for member, seed in enumerate([5, 0]):
@@ -204,7 +204,7 @@ def test_a_loader_before_setup_is_refused():
 
 def test_sizes_of_the_task_are_passed_on():
     data = AlgorithmicData(Genealogy())
-    assert (data.vocab_size, data.num_tokens, data.num_classes) == (130, 2, 130)
+    assert (data.vocab_size, data.num_inputs, data.num_classes) == (130, 2, 130)
     assert AlgorithmicData().vocab_size == 31
 
 

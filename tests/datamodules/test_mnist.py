@@ -47,7 +47,7 @@ def test_images_are_those_of_the_files_divided_by_255(tmp_path, place, compresse
     expected = images.reshape(23, -1)[order.numpy()] / 255
     np.testing.assert_allclose(batch["inputs"][0][0].numpy(), expected, rtol=1e-6)
     assert batch["targets"][0, 0].tolist() == labels[order.numpy()].tolist()
-    assert (data.num_tokens, data.num_classes, data.vocab_size) == (12, 10, 0)
+    assert (data.num_inputs, data.num_classes, data.vocab_size) == (12, 10, 0)
     assert data.image_shape == (4, 3)
 
 
@@ -138,13 +138,13 @@ def test_an_epoch_copies_no_image(folder):
     assert scored.shape[0] == 20 and scored.stride(0) == 0
 
 
-@pytest.mark.parametrize(("num_scored", "train"), [(None, 23), (7, 7), (100, 23)])
+@pytest.mark.parametrize(("num_train_eval", "train"), [(None, 23), (7, 7), (100, 23)])
 @pytest.mark.parametrize("at_a_time", [4, 30, 10_000])
 def test_test_images_and_some_training_images_are_scored_once(
-    folder, monkeypatch, num_scored, train, at_a_time
+    folder, monkeypatch, num_train_eval, train, at_a_time
 ):
     monkeypatch.setattr("datamodules.mnist._SCORED_AT_A_TIME", at_a_time)
-    data = ready(folder, num_scored=num_scored, seeds=[1, 2])
+    data = ready(folder, num_train_eval=num_train_eval, seeds=[1, 2])
     loader = data.val_dataloader()
     batches = list(loader)
     assert len(batches) == len(loader)
@@ -163,7 +163,7 @@ def test_test_images_and_some_training_images_are_scored_once(
 def test_standardised_training_pixels_have_mean_0_and_deviation_1_and_test_ones_the_same_scale(
     folder,
 ):
-    data = ready(folder, scaling="standardized", num_scored=None)
+    data = ready(folder, scaling="standardized", num_train_eval=None)
     batch = only(data.val_dataloader())
     train, test = digits(23, 0)[0] / 255, digits(9, 1)[0] / 255
     pixels, is_test = batch["inputs"][0].numpy(), batch["is_test"][0].numpy()
@@ -265,7 +265,7 @@ def test_training_and_test_images_of_different_sizes_are_refused(folder):
     [
         ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
         ({"num_train": 0}, "num_train is 0; it must be at least 1"),
-        ({"num_scored": 0}, "num_scored is 0; it must be at least 1"),
+        ({"num_train_eval": 0}, "num_train_eval is 0; it must be at least 1"),
         ({"num_train": 24}, "data.num_train is 24 and "),
         ({"scaling": "standardised"}, "scaling is 'standardised'; did you mean 'standardized'?"),
     ],

@@ -54,7 +54,7 @@ def refusal(module: OpenWebText, **options) -> str:
 
 def test_vocabulary_is_that_of_the_tokenizer_and_the_longest_context_a_window(prepared):
     module = data(prepared)
-    assert (module.vocab_size, module.num_tokens) == (257, 16)
+    assert (module.vocab_size, module.context_length) == (257, 16)
 
 
 def test_vocabulary_is_known_without_loading_the_tokenizer(prepared, monkeypatch):
@@ -118,9 +118,11 @@ def test_an_epoch_has_as_many_steps_as_whole_global_batches(token_folder):
     assert len(module.train_dataloader()) == 10  # micro-batches
 
 
-@pytest.mark.parametrize(("val_blocks", "windows"), [(None, 7), (3, 3), (100, 7)])
-def test_validation_is_the_whole_held_out_set_or_so_many_windows(token_folder, val_blocks, windows):
-    module = data(token_folder(), val_blocks=val_blocks)
+@pytest.mark.parametrize(("val_windows", "windows"), [(None, 7), (3, 3), (100, 7)])
+def test_validation_is_the_whole_held_out_set_or_so_many_windows(
+    token_folder, val_windows, windows
+):
+    module = data(token_folder(), val_windows=val_windows)
     set_up(module)
     assert module.val_windows == windows
     assert sum(len(batch["inputs"]) for batch in module.val_dataloader()) == windows
@@ -146,7 +148,7 @@ def test_a_loader_works_without_a_trainer(token_folder):
 
 
 def test_description_tells_tokens_and_batch(token_folder):
-    module = data(token_folder(), val_blocks=3)
+    module = data(token_folder(), val_windows=3)
     set_up(module)
     said = module.describe()
     assert said["tokens"] == "361 for training, 121 held out, 3 windows validated on"
@@ -193,8 +195,8 @@ def test_fewer_held_out_windows_than_ranks_are_refused(token_folder):
     # A rank without a batch would not come to the end of the validation, where the others wait.
     said = refusal(data(token_folder(val=1)), devices=2, strategy="ddp")
     assert "validation" in said and "2 are needed" in said
-    said = refusal(data(token_folder(name="more"), val_blocks=1), devices=2, strategy="ddp")
-    assert "val_blocks" in said
+    said = refusal(data(token_folder(name="more"), val_windows=1), devices=2, strategy="ddp")
+    assert "val_windows" in said
 
 
 def test_accumulation_that_contradicts_the_global_batch_is_refused(token_folder):
@@ -249,7 +251,7 @@ def test_a_description_that_contradicts_the_shards_is_refused(prepared, change, 
         ({"block_size": 0}, "block_size is 0"),
         ({"global_batch_size": 0}, "global_batch_size is 0"),
         ({"micro_batch_size": -1}, "micro_batch_size is -1"),
-        ({"val_blocks": 0}, "val_blocks is 0"),
+        ({"val_windows": 0}, "val_windows is 0"),
         ({"val_fraction": 1.0}, "val_fraction is 1.0"),
         ({"val_fraction": float("nan")}, "val_fraction is nan"),
         pytest.param(

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules import ToyPoints
-from lightning_modules import Classifier, CrossEntropyHead, HarmonicHead, Pixels
+from lightning_modules import Classifier, CrossEntropyHead, HarmonicHead, Identity
 
 PLACES = {
     "two": [[1, 1], [-1, -1]],
@@ -41,7 +41,7 @@ def test_every_step_shows_every_seed_all_points_each_a_class_of_its_own(points):
         for member in range(2):
             assert batch["inputs"][step, member].tolist() == PLACES[points]
             assert batch["targets"][step, member].tolist() == list(range(count))
-    assert (data.num_classes, data.num_tokens, data.vocab_size) == (count, 2, 0)
+    assert (data.num_classes, data.num_inputs, data.vocab_size) == (count, 2, 0)
 
 
 def test_an_epoch_of_many_steps_takes_no_memory():
@@ -62,7 +62,7 @@ def test_all_points_are_scored_once_as_training_examples():
 
 
 def bare_loop(seed, points, steps, exponent=None, bias=False):
-    """A linear layer by torch alone: as initialised after the seed, and trained with Adam."""
+    """A linear layer by torch alone: as initialized after the seed, and trained with Adam."""
     x = torch.tensor(PLACES[points], dtype=torch.float64)
     y = torch.arange(len(x))
     torch.manual_seed(seed)
@@ -92,7 +92,7 @@ def biased(*sizes):
 def trained(folder, points, head, seeds, epochs, steps_per_epoch):
     data = ToyPoints(points, steps_per_epoch)
     module = Classifier(
-        Pixels, head, 0, 2, data.num_classes, tie_embedding=False, seeds=seeds,
+        Identity, head, 0, 2, data.num_classes, tie_embedding=False, seeds=seeds,
         learning_rate=1e-2, weight_decay=0.0, compile="never",
     )  # fmt: skip
     trainer = L.Trainer(

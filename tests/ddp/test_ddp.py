@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from lightning_modules.ensemble.metrics import MemberScores
+from lightning_modules.ensemble.metrics import EnsembleMetrics
 
 
 def examples(count: int = 51) -> tuple[torch.Tensor, ...]:
@@ -24,7 +24,7 @@ def examples(count: int = 51) -> tuple[torch.Tensor, ...]:
 
 def score_on_rank(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    scores = MemberScores(3)
+    scores = EnsembleMetrics(3)
     share = slice(0, 20) if rank == 0 else slice(20, 51)  # uneven on purpose
     scores.update(*(column[:, share] for column in examples()))
     torch.save(scores.compute(), f"{folder}/rank_{rank}.pt")
@@ -33,7 +33,7 @@ def score_on_rank(rank: int, folder: str) -> None:
 
 @pytest.mark.ddp
 def test_member_scores_are_the_same_on_one_rank_and_on_two(tmp_path: Path):
-    alone = MemberScores(3)
+    alone = EnsembleMetrics(3)
     alone.update(*examples())
     mp.spawn(score_on_rank, args=(str(tmp_path),), nprocs=2)
     for rank in range(2):

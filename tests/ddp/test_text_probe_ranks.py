@@ -18,7 +18,7 @@ pytestmark = pytest.mark.ddp
 
 def probes() -> list[Any]:
     return [
-        WordDeletion(draws=2, percents=[0, 30, 60], sweep_texts=30),
+        WordDeletion(num_random_draws=2, deletion_percents=[0, 30, 60], max_sweep_texts=30),
         WordCapacity(["ffn1", "vmask"]),
     ]
 
@@ -41,7 +41,11 @@ def measured(folder: Path, world: int) -> dict[str, dict[str, list[float]]]:
     text_trainer(*callbacks, **strategy).test(model, datamodule=data, verbose=False)
     found = {"trained": numbers(callbacks)}
     model = small_classifier(data, vmask=False, dropout=0.0, lambda_interaction=0.1)
-    callbacks = [WordDeletion(draws=2, percents=[]), WordCapacity(["ffn1"]), ModelSelection()]
+    callbacks = [
+        WordDeletion(num_random_draws=2, deletion_percents=[]),
+        WordCapacity(["ffn1"]),
+        ModelSelection(),
+    ]
     trainer = text_trainer(*callbacks, max_epochs=3, **strategy)
     trainer.fit(model, datamodule=data)
     found["fitted"] = {**numbers(callbacks), "test": model.scores()["test/accuracy"].tolist()}

@@ -76,8 +76,8 @@ def test_two_ranks_train_twice_the_tokens(tmp_path: Path):
     for figures in (*first["logged"].values(), first["summary"]):
         assert figures["tokens_per_second"] == 2 * TOKENS / (FETCH + STEP)
         assert figures["step_seconds"] == 4 * (FETCH + STEP)
-        assert figures["data_wait_share"] == FETCH / (FETCH + STEP)
+        assert figures["dataloader_wait_fraction"] == FETCH / (FETCH + STEP)
         share = TOKENS / (FETCH + STEP) * 1e9 / 5e10  # of one rank's tokens in one device's peak
-        assert figures["model_flops_utilisation"] == pytest.approx(share, rel=1e-12)
+        assert figures["mfu"] == pytest.approx(share, rel=1e-12)
     assert first["summary"]["tokens"] == second["summary"]["tokens"] == 2 * 10 * 4 * TOKENS
-    assert second["summary"]["data_wait_share"] == 2 * FETCH / (2 * FETCH + STEP)
+    assert second["summary"]["dataloader_wait_fraction"] == 2 * FETCH / (2 * FETCH + STEP)

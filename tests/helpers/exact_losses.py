@@ -122,7 +122,7 @@ def cloud(
 
 
 def near(weight: Tensor, centers: Tensor, distance: float, seed: int = 4) -> Tensor:
-    """Features at a distance from given centres (N,)."""
+    """Features at a distance from given centers (N,)."""
     rng = torch.Generator().manual_seed(seed)
     away = torch.randn(len(centers), weight.shape[1], generator=rng)
     return weight[centers] + distance * F.normalize(away, dim=-1)

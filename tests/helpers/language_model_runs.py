@@ -33,7 +33,7 @@ def make_model(seed: int = 0, head=HarmonicHead, **options) -> LanguageModel:
     torch.manual_seed(seed)
     settings = {"learning_rate": 1e-2, "warmup_steps": 3, **options}
     settings.setdefault("network", TINY)
-    return LanguageModel(head=head, vocab_size=257, num_tokens=BLOCK, **settings)
+    return LanguageModel(head=head, vocab_size=257, context_length=BLOCK, **settings)
 
 
 def make_data(folder, micro: int = BATCH, **options) -> OpenWebText:

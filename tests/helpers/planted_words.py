@@ -60,7 +60,7 @@ def small_classifier(data: SST2, vmask: bool = True, seed: int = 0, **options: A
         network,
         partial(CrossEntropyHead, bias=True),
         data.vocab_size,
-        data.num_tokens,
+        data.context_length,
         **{"learning_rate": 3e-3, **options},
     )
 

@@ -12,10 +12,10 @@ SMALL = {"num_layers": 2, "num_heads": 4, "width": 32}
 VOCAB, CONTEXT = 61, 12
 
 
-def build(seed: int = 0, vocab_size: int = VOCAB, num_tokens: int = CONTEXT, **options) -> GPT2:
+def build(seed: int = 0, vocab_size: int = VOCAB, context_length: int = CONTEXT, **options) -> GPT2:
     """The model of a seed; options replace its sizes."""
     torch.manual_seed(seed)
-    return GPT2(vocab_size, num_tokens, **{**SMALL, **options})
+    return GPT2(vocab_size, context_length, **{**SMALL, **options})
 
 
 def tokens(*shape: int, vocab_size: int = VOCAB, seed: int = 1) -> Tensor:

@@ -142,4 +142,4 @@ def assert_steady(figures: dict[str, float], accumulation: int = 1) -> None:
     """The figures of batches that take FETCH and STEP each, and of nothing else."""
     assert figures["tokens_per_second"] == TOKENS / (FETCH + STEP)
     assert figures["step_seconds"] == accumulation * (FETCH + STEP)
-    assert figures["data_wait_share"] == FETCH / (FETCH + STEP)
+    assert figures["dataloader_wait_fraction"] == FETCH / (FETCH + STEP)

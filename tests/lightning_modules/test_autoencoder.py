@@ -28,10 +28,10 @@ def sparse(**options) -> SparseFeatures:
     return SparseFeatures(**{**settings, "sparsity": [0.5, 0.9], "importance": 0.8, **options})
 
 
-@pytest.mark.parametrize("kind", ["linear", "relu", "relu_hidden"])
-def test_reconstruction_and_loss_are_the_papers(kind):
+@pytest.mark.parametrize("activation", ["none", "output", "hidden_and_output"])
+def test_reconstruction_and_loss_are_the_papers(activation):
     torch.manual_seed(0)
-    model = ToyAutoencoder(4, 2, kind).double()
+    model = ToyAutoencoder(4, 2, activation).double()
     with torch.no_grad():
         model.bias.copy_(torch.randn(4))
     x, importance = torch.rand(5, 4).double(), torch.tensor([1.0, 0.5, 0.25, 0.125]).double()
@@ -39,9 +39,9 @@ def test_reconstruction_and_loss_are_the_papers(kind):
     total = 0.0
     for row in x.numpy():
         hidden = np.array([sum(row[i] * w[i, k] for i in range(4)) for k in range(2)])
-        hidden = np.maximum(hidden, 0) if kind == "relu_hidden" else hidden
+        hidden = np.maximum(hidden, 0) if activation == "hidden_and_output" else hidden
         output = np.array([sum(hidden[k] * w[i, k] for k in range(2)) + b[i] for i in range(4)])
-        output = output if kind == "linear" else np.maximum(output, 0)
+        output = output if activation == "none" else np.maximum(output, 0)
         total += sum(importance[i].item() * (row[i] - output[i]) ** 2 for i in range(4))
     assert float(model(x, importance).detach()) == pytest.approx(total / (5 * 4))
 
@@ -96,17 +96,17 @@ def test_scores_of_validation_are_those_of_the_held_out_draws():
     expected = (batch["importance"][:, None] * error).mean(dim=(0, 2, 3))
     assert torch.allclose(model.scores()["val/loss"], expected, rtol=1e-5)
     share = 1 - error.mean(dim=(0, 2, 3)) / x.square().mean(dim=(0, 2, 3))
-    assert torch.allclose(model.scores()["val/explained_share"], share, atol=1e-5)
+    assert torch.allclose(model.scores()["val/explained_fraction"], share, atol=1e-5)
     assert trainer.global_step == 5
 
 
 def test_a_linear_model_with_room_for_every_feature_reconstructs_them():
     model = FeatureAutoencoder(
-        4, hidden_dim=4, kind="linear", learning_rate=0.02, compile="never", initial_scale=0.3
+        4, hidden_dim=4, activation="none", learning_rate=0.02, compile="never", initial_scale=0.3
     )
     data = SparseFeatures(4, sparsity=0.5, batch_size=64, steps_per_epoch=150, val_steps=2)
     trained(model, data, epochs=2)
-    assert float(model.scores()["val/explained_share"]) > 0.98
+    assert float(model.scores()["val/explained_fraction"]) > 0.98
 
 
 def test_members_of_circular_features_are_scales_times_seeds():
@@ -125,7 +125,10 @@ def test_members_of_circular_features_are_scales_times_seeds():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"kind": "gelu"}, "kind is 'gelu'; choose one of linear, relu, relu_hidden"),
+        (
+            {"activation": "gelu"},
+            "activation is 'gelu'; choose one of none, output, hidden_and_output",
+        ),
         ({"hidden_dim": 0}, "hidden_dim 0"),
         ({"initial_scale": 0.0}, "initial_scale is 0.0"),
         ({"optimizer": "lion"}, "optimizer is 'lion'; choose one of adam, adamw, sgd"),

@@ -90,8 +90,8 @@ def test_a_setting_out_of_range_is_refused(options, part):
 
 @pytest.mark.parametrize(
     ("model", "part"),
-    [({"vocab_size": 256, "num_tokens": 16}, "vocab_size=257"),
-     ({"vocab_size": 257, "num_tokens": 32}, "num_tokens=16")],
+    [({"vocab_size": 256, "context_length": 16}, "vocab_size=257"),
+     ({"vocab_size": 257, "context_length": 32}, "context_length=16")],
 )  # fmt: skip
 def test_a_model_of_other_sizes_than_the_data_is_refused(token_folder, model, part):
     with pytest.raises(ValueError, match=part):

@@ -19,7 +19,7 @@ SMALL = partial(TextTransformer, width=16, num_heads=2, feedforward_dim=32, mask
 def classifier(**options: Any) -> TextClassifier:
     """A small one that computes without drawing: the mask as in evaluation."""
     torch.manual_seed(0)
-    model = TextClassifier(**{"network": SMALL, "vocab_size": 30, "num_tokens": 8, **options})
+    model = TextClassifier(**{"network": SMALL, "vocab_size": 30, "context_length": 8, **options})
     model.eval()
     return model
 
@@ -65,12 +65,12 @@ def test_the_loss_is_the_heads_plus_the_weighted_terms(form):
         1,
     )
     given = batch()
-    taps = model.network.represent(given["tokens"], given["mask"])
+    activations = model.network.forward_with_activations(given["tokens"], given["mask"])
     expected = (
-        F.cross_entropy(model.head(taps["features"]), given["labels"])
-        + 0.3 * importance(taps["vmask"], given["mask"], form)
-        + 0.7 * interaction(taps["attention_weights"], given["mask"], form)
-        + 0.05 * information(taps["vmask_probability"], given["mask"])
+        F.cross_entropy(model.head(activations["features"]), given["labels"])
+        + 0.3 * importance(activations["vmask"], given["mask"], form)
+        + 0.7 * interaction(activations["attention_weights"], given["mask"], form)
+        + 0.05 * information(activations["vmask_probability"], given["mask"])
     )
     assert torch.allclose(model.training_step(given, 0), expected, atol=1e-6)
 
@@ -113,7 +113,7 @@ def test_the_masks_own_term_loses_weight_down_to_its_floor():
         assert model._information_weight() == pytest.approx(weight)
 
 
-def test_class_centres_of_a_harmonic_head_begin_at_the_scale_of_the_features():
+def test_class_centers_of_a_harmonic_head_begin_at_the_scale_of_the_features():
     model = classifier(head=HarmonicHead)
     rms = float(model.head.weight.detach().square().mean().sqrt())
     assert rms == pytest.approx(model.network.initial_scale, rel=1e-5)

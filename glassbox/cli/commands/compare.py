@@ -15,7 +15,7 @@ from callbacks.probes.parallelograms import (
     measure_parallelograms,
     rank_parallelograms,
 )
-from callbacks.probes.titles import head_name
+from callbacks.probes.titles import loss_label
 from callbacks.probes.word_pair_probe import check_numbers
 from callbacks.probes.word_pairs import (
     WordPairs,
@@ -159,7 +159,7 @@ def compare(
 
 def _names(checkpoints: list[str], models: list[Any]) -> list[str]:
     """The models' heads; where two have the same, what tells their paths apart."""
-    heads = [head_name(model) for model in models]
+    heads = [loss_label(model) for model in models]
     if len(set(heads)) == len(heads):
         return heads
     parts = [[part for part in Path(path).parts if part != "/"] for path in checkpoints]

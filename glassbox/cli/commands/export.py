@@ -114,7 +114,7 @@ def gpt2_config(model: LanguageModel) -> dict[str, Any]:
         ],
         "model_type": kind,
         "vocab_size": network.vocab_size,
-        "n_positions": network.num_tokens,
+        "n_positions": network.context_length,
         "n_embd": network.out_features,
         "n_layer": len(network.blocks),
         "n_head": block.attention.num_heads,

@@ -18,7 +18,7 @@ import yaml
 from callbacks.run.summary import as_list
 from glassbox.cli.argv import parse
 from glassbox.cli.class_lookup import known_classes, known_keys
-from glassbox.cli.error_messages import user_sentence
+from glassbox.cli.error_messages import user_message
 from glassbox.cli.lightning_cli import run
 from glassbox.reproduction.build_report import write_sections
 from glassbox.reproduction.earlier_reports import read_reported
@@ -239,7 +239,7 @@ def _config_of(study: Study, point: Labels) -> dict[str, Any]:
         return _resolved(str(study.config), typed_keys(study.keys_of(point)))
     except Exception as error:
         words = ["--config", str(study.config)]
-        sentence = user_sentence(error, words, known_classes, known_keys("fit"))
+        sentence = user_message(error, words, known_classes, known_keys("fit"))
         if sentence is None:
             raise
         raise ValueError(f"{study.name}, at {_text(point)}: {sentence}") from None
@@ -310,4 +310,4 @@ def _train(config: dict[str, Any], log: Path, name: str) -> TrainedMembers:
 
 
 def _explain(error: Exception) -> str | None:
-    return user_sentence(error, (), known_classes, known_keys("fit"))
+    return user_message(error, (), known_classes, known_keys("fit"))

@@ -28,7 +28,7 @@ class TextTokenizer(Protocol):
 def sample(
     checkpoint: str,
     prompt: str = "",
-    num_tokens: int = 100,
+    num_generated: int = 100,
     num_samples: int = 1,
     temperature: float = 0.8,
     top_k: int | None = 200,
@@ -43,7 +43,7 @@ def sample(
     Args:
         checkpoint: A .ckpt file of `lightning fit`, or a folder in Hugging Face's format.
         prompt: Text to continue; empty begins a new text, behind the end-of-text token.
-        num_tokens: New tokens. A text ends before that where the model ends it.
+        num_generated: New tokens. A text ends before that where the model ends it.
         num_samples: Number of texts.
         temperature: Below 1 likely tokens become likelier, 0 always takes the likeliest.
         top_k: Draw each token among so many of the likeliest; null draws among all.
@@ -60,7 +60,7 @@ def sample(
         ValueError: A value is out of range, or checkpoint, tokenizer and prompt do not fit
             together.
     """
-    for option, value in (("num_tokens", num_tokens), ("num_samples", num_samples)):
+    for option, value in (("num_generated", num_generated), ("num_samples", num_samples)):
         if value < 1:
             raise ValueError(f"{option} is {value}; it must be at least 1")
     if not 0 <= seed < 2**32:
@@ -78,7 +78,7 @@ def sample(
     ids = words.encode_batch([prompt])[0].tolist() or [words.end_of_text]
     tokens = model.generate(
         torch.tensor([ids] * num_samples),
-        num_tokens,
+        num_generated,
         seed=seed,
         temperature=temperature,
         top_k=top_k,

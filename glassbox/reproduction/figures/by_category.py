@@ -9,9 +9,9 @@ import numpy as np
 
 from glassbox.plots.colors import POINT, model_colors
 from glassbox.plots.style import (
+    MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    QUIET,
     TICK_SIZE,
     house_style,
 )
@@ -62,7 +62,7 @@ def by_category(
             ``log``, ``epochs``, or ``delays`` of epochs, which may be 0, for metrics that are no
             plain numbers.
         groups: Part of a row's name -> what the legend calls such rows. The first that a name
-            contains gives the row its colour; an empty part is in every name. Other rows are grey.
+            contains gives the row its color; an empty part is in every name. Other rows are gray.
         where: Axis -> the value of the points that are drawn, of all if there is none; told beside
             the title.
 
@@ -81,7 +81,9 @@ def by_category(
     kinds = [_group(name, groups or {}) for name in names]
     shown = [kind for kind in dict.fromkeys(kinds) if kind is not None]
     legend = dict(zip(shown, model_colors(shown), strict=True))
-    colors = [legend[kind] if kind is not None else QUIET if groups else POINT for kind in kinds]
+    colors = [
+        legend[kind] if kind is not None else MUTED_COLOR if groups else POINT for kind in kinds
+    ]
     incomplete = any(
         not np.isfinite(numbers_of(point, metric)).all() for point in found for metric in metrics
     )
@@ -136,7 +138,7 @@ def _draw_row(
     if known < len(values):
         axes.annotate(
             f"{known}/{len(values)}", (1.0, place), xycoords=("axes fraction", "data"),
-            xytext=(3, 0), textcoords="offset points", va="center", size=NOTE_SIZE, color=QUIET,
+            xytext=(3, 0), textcoords="offset points", va="center", size=NOTE_SIZE, color=MUTED_COLOR,
             annotation_clip=False,
         )  # fmt: skip
 
@@ -145,7 +147,7 @@ def _handles(legend: Mapping[str, str], note: str) -> list[Any]:
     """Entries of the legend: the groups, and how to read a row."""
     from matplotlib.lines import Line2D
 
-    colors = {**legend, note: QUIET if legend else POINT}
+    colors = {**legend, note: MUTED_COLOR if legend else POINT}
     return [
         Line2D([], [], color=color, label=label, linestyle="", marker="o", markersize=4)
         for label, color in colors.items()

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from glassbox.plots.accuracy import sample_epochs
 from glassbox.plots.arrays import Floats, quartiles, seed_segments
 from glassbox.plots.colors import TEST, TRAIN, GroupKind, group_colors
-from glassbox.plots.embedding_panel import MOST_LABELS, choose_marks, draw_panel
+from glassbox.plots.embedding_panel import MAX_LABELS, choose_marks, draw_panel
 from glassbox.plots.style import (
     LABEL_SIZE,
+    MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    QUIET,
     house_style,
     whole_number,
 )
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-LEAK = "data/test_inputs_in_train"
+LEAK = "data/leak_fraction"
 EXPLAINED = "val/embedding/explained_variance_2"
 TEST_EPOCH = "generalization/test_epoch"
 SIDE, GAP = 2.35, 0.3  # inches: panels are square
 SMALL_DOT = 4.0  # points: of dots so close that their numbers stand beside them
-SMALL_PRINT: dict[str, Any] = {"size": NOTE_SIZE, "color": QUIET, "labelpad": 3}
-DASHED: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "linestyle": (0, (4, 3))}
+SMALL_PRINT: dict[str, Any] = {"size": NOTE_SIZE, "color": MUTED_COLOR, "labelpad": 3}
+DASHED: dict[str, Any] = {"color": MUTED_COLOR, "linewidth": 0.9, "linestyle": (0, (4, 3))}
 REMEMBERED = "test inputs that were trained on"  # what the dashed line tells
 
 
@@ -57,8 +57,8 @@ def case_study(
     Args:
         points: With the axis "run", the arrays ``epochs``, ``train_accuracy``, ``test_accuracy``
             (S, N), nan past the end of a run, and ``coordinates`` (S, P, 2), and if they are there
-            ``groups`` (S, P) for the colours, the metrics
-            ``val/embedding/explained_variance_2``, ``data/test_inputs_in_train`` and
+            ``groups`` (S, P) for the colors, the metrics
+            ``val/embedding/explained_variance_2``, ``data/leak_fraction`` and
             ``generalization/test_epoch``.
         title: Of the figure.
         seed: The seed whose curves are strong and whose embedding is drawn. With None, or where no
@@ -172,7 +172,9 @@ def _draw_embedding(axes: Axes, point: GridPoint, seed: int | None, group_kind: 
     row = _row(point, seed) if seed is not None else _median_row(explained)
     if row is None:
         axes.set(xticks=[], yticks=[], xlim=(-1, 1), ylim=(-1, 1))
-        axes.text(0, 0, f"seed {seed} is not finished", ha="center", size=NOTE_SIZE, color=QUIET)
+        axes.text(
+            0, 0, f"seed {seed} is not finished", ha="center", size=NOTE_SIZE, color=MUTED_COLOR
+        )
         return
     coordinates = array_of(point, "coordinates")[row].astype(np.float64)  # (P, 2)
     colors = None
@@ -180,7 +182,7 @@ def _draw_embedding(axes: Axes, point: GridPoint, seed: int | None, group_kind: 
         colors = group_colors(point.arrays["groups"][row], group_kind)
     numbers = [str(index) for index in range(len(coordinates))]
     marks = choose_marks(coordinates[None], numbers, SIDE * POINTS_PER_INCH)
-    if marks.mode == "none" and len(numbers) <= MOST_LABELS:  # too close for numbers on discs
+    if marks.mode == "none" and len(numbers) <= MAX_LABELS:  # too close for numbers on discs
         marks = marks._replace(mode="beside", diameter=SMALL_DOT)
     left_out = draw_panel(axes, coordinates, colors, np.zeros((0, 2), np.int64), marks)
     if left_out:

@@ -12,12 +12,12 @@ from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import CATEGORIES, MISSING
 from glassbox.plots.style import (
     CHARACTER_WIDTH,
-    FAINT,
+    GRID_COLOR,
     LABEL_SIZE,
     LINE,
+    MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    QUIET,
     TICK_SIZE,
     house_style,
 )
@@ -49,7 +49,7 @@ def coset_null(
     """Draw the best coset silhouette of every seed beside what random embeddings reach.
 
     For Appendix B of the harmonic-loss paper, which reads cosets off pictures. One strip a model,
-    one dot a seed in the colour of the subgroup whose cosets fit best; below them in grey the
+    one dot a seed in the color of the subgroup whose cosets fit best; below them in gray the
     distribution of the best silhouette of embeddings that know nothing of the group. Only dots to
     the right of the dashed line tell of structure; they are counted on the right.
 
@@ -99,7 +99,7 @@ def coset_null(
         axes = panels.axes[0][0]
         _prepare(axes, [values for values, _ in scores.values()], chance, models)
         _draw_null(axes, chance, len(models))
-        axes.axvline(level, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
+        axes.axvline(level, color=MUTED_COLOR, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
         _write(axes, f"{100 * quantile:g} % of random\nembeddings are below", level, above=True)
         for place, (values, kinds) in enumerate(scores.values()):
             _draw_strip(axes, values, kinds, place, level)
@@ -170,7 +170,7 @@ def _draw_null(axes: Axes, null: Floats, place: int) -> None:
 
 def _draw_strip(axes: Axes, values: Floats, kinds: Sequence[str], place: int, level: float) -> None:
     if place % 2 == 0:
-        axes.axhspan(place - 0.5, place + 0.5, color=FAINT, alpha=0.45, linewidth=0, zorder=0)
+        axes.axhspan(place - 0.5, place + 0.5, color=GRID_COLOR, alpha=0.45, linewidth=0, zorder=0)
     known = np.isfinite(values)
     low, high = axes.get_xlim()
     diameter = (high - low) * DOT / (WIDTH * POINTS_PER_INCH)
@@ -201,7 +201,7 @@ def _write(axes: Axes, text: str, place: float, *, above: bool) -> None:
         ha="center" if above else "left",
         va="bottom" if above else "center",
         size=NOTE_SIZE if above else TICK_SIZE,
-        color=QUIET,
+        color=MUTED_COLOR,
         annotation_clip=False,
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from glassbox.plots.arrays import Floats, quartiles
 from glassbox.plots.colors import model_colors
-from glassbox.plots.style import LABEL_SIZE, LINE, NOTE_SIZE, QUIET, house_style
+from glassbox.plots.style import LABEL_SIZE, LINE, MUTED_COLOR, NOTE_SIZE, house_style
 from glassbox.reproduction.figures.panel_grid import (
     BAND,
     draw_median,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAK = "data/test_inputs_in_train"
+LEAK = "data/leak_fraction"
 ROWS = (
     ("test/accuracy", "accuracy on\nall test inputs"),
     ("test/accuracy_clean", "accuracy on test inputs\nnever trained on"),
@@ -48,15 +48,15 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
     After Figure 3(b) of the harmonic-loss paper, which shows one seed and gives every panel a
     hidden scale of its own: here all panels go from 0 to 100 %, with the median and the quartile
     band over seeds. Where inputs are drawn with replacement, some test inputs have been trained on;
-    a grey line tells how many, which is the accuracy of a model that only remembers, and a second
+    a gray line tells how many, which is the accuracy of a model that only remembers, and a second
     row of panels shows the accuracy on the others. Without such a leak there is one row. The legend
     says of how many seeds the lines are, for each model where that differs.
 
     Args:
         points: With the axes "task", "model" and "train fraction" (numbers as text), in any order,
             and the metrics ``test/accuracy``, ``test/accuracy_clean`` and
-            ``data/test_inputs_in_train``. A fraction without a point is a gap in its line, dashed
-            between its neighbours, and a panel says which lines it lacks wholly; a seed that is nan
+            ``data/leak_fraction``. A fraction without a point is a gap in its line, dashed
+            between its neighbors, and a panel says which lines it lacks wholly; a seed that is nan
             is left out of the median.
         title: Of the figure.
 
@@ -140,7 +140,7 @@ def _handles(
         line_handle(color, model) for model, color in zip(models, colors, strict=True)
     ]
     if leaky:
-        handles.append(Line2D([], [], color=QUIET, linewidth=0.9, label=REMEMBERED))
+        handles.append(Line2D([], [], color=MUTED_COLOR, linewidth=0.9, label=REMEMBERED))
     handles.append(Patch(facecolor=LINE, alpha=0.4, label=band))
     if bridged:
         handles.append(Line2D([], [], color=LINE, linewidth=1.0, linestyle=DASHES, label=BRIDGE))
@@ -188,7 +188,7 @@ def _draw_leak(axes: Axes, fractions: list[float], leak: Floats) -> None:
     axes.plot(
         fractions,
         quartiles(leak)[1],
-        color=QUIET,
+        color=MUTED_COLOR,
         linewidth=0.9,
         label=REMEMBERED,
         zorder=2.6,

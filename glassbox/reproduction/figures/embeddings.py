@@ -14,9 +14,9 @@ from glassbox.plots.style import (
     CHARACTER_WIDTH,
     LABEL_SIZE,
     LINE,
+    MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    QUIET,
     TITLE_SIZE,
     house_style,
     new_figure,
@@ -53,18 +53,18 @@ def embeddings_by_model(
     Args:
         points: With the axes "task" and "model"; rows follow the order in which their values first
             appear. Metric ``val/embedding/explained_variance_2``, array ``coordinates`` (S, P, 2),
-            and where they exist ``groups`` (S, P), which colour the points, and ``edges``
+            and where they exist ``groups`` (S, P), which color the points, and ``edges``
             (S, M, 2), pairs of points joined by thin lines. P may differ between tasks. A panel
             without its run says so, and so does one of a run that diverged.
         title: Of the figure.
         columns: At most so many seeds are drawn, the smallest first; a note below the panels tells
             of how many.
         chance: Where runs have the metric ``val/embedding/coset_silhouette``, panels of seeds
-            below this are grey: colours of the best of many partitions show blocks to the eye even
+            below this are gray: colors of the best of many partitions show blocks to the eye even
             where points know nothing of the group.
         group_kinds: What the groups of a task are, see :func:`~glassbox.plots.group_colors`;
             "categorical" for tasks that are not named.
-        group_names: What the colours of a task stand for in words, told below the panels.
+        group_names: What the colors of a task stand for in words, told below the panels.
 
     Raises:
         ValueError: No points, an axis, metric or array is missing, or several points fall on one
@@ -85,8 +85,8 @@ def embeddings_by_model(
     width = max(left + len(seeds) * (panel + GAP) - GAP + MARGIN, 4.0)
     heading = wrap_title(title, width - 2 * MARGIN)
     shown = f"{len(seeds)} of {len(everyone)} seeds shown." if len(seeds) < len(everyone) else ""
-    grey = chance is not None and any(_has_silhouettes(point) for point in points)
-    told = f"Grey: no coset structure beyond chance (silhouette below {chance:g})." if grey else ""
+    gray = chance is not None and any(_has_silhouettes(point) for point in points)
+    told = f"Gray: no coset structure beyond chance (silhouette below {chance:g})." if gray else ""
     texts = [_color_key(tasks, group_names or {}), told, shown]
     key = wrap_title(" ".join(filter(None, texts)), width - 2 * MARGIN, NOTE_SIZE)
     above = MARGIN + HEADING_LINE * len(heading) + 0.14  # the first row names the seeds as well
@@ -104,7 +104,7 @@ def embeddings_by_model(
             write(MARGIN, MARGIN + HEADING_LINE * number, line, size=TITLE_SIZE, va="top")
         for number, line in enumerate(key):
             y = height - below + 0.14 + 0.14 * number
-            write(MARGIN, y, line, size=NOTE_SIZE, color=QUIET, va="top")
+            write(MARGIN, y, line, size=NOTE_SIZE, color=MUTED_COLOR, va="top")
         for task_index, task in enumerate(tasks):
             task_top = above + task_index * (task_height + TASK_GAP) + CAPTION
             _name_task(figure, task, task_top, task_top + task_height - CAPTION)
@@ -114,7 +114,7 @@ def embeddings_by_model(
                 x, middle = left - 0.1, top + panel / 2
                 write(x, middle, "\n".join(name), size=NOTE_SIZE, ha="right", va="bottom")
                 median = "\n".join(_median_lines(point))
-                style = {"size": NOTE_SIZE - 0.5, "color": QUIET, "ha": "right", "va": "top"}
+                style = {"size": NOTE_SIZE - 0.5, "color": MUTED_COLOR, "ha": "right", "va": "top"}
                 write(x, middle + 0.03, median, **style)
                 row_axes = [
                     figure.add_axes(
@@ -179,7 +179,7 @@ def _draw_row(
 def _note(axes: Axes, text: str) -> None:
     axes.set(xticks=[], yticks=[])
     place: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(0.5, 0.5, text, size=NOTE_SIZE - 0.5, color=QUIET, **place)
+    axes.text(0.5, 0.5, text, size=NOTE_SIZE - 0.5, color=MUTED_COLOR, **place)
 
 
 def _name_task(figure: Figure, task: str, top: float, bottom: float) -> None:
@@ -215,7 +215,7 @@ def _has_silhouettes(point: GridPoint) -> bool:
 
 def _color_key(tasks: Sequence[str], names: Mapping[str, str]) -> str:
     told = "; ".join(f"{task}: {names[task]}" for task in tasks if task in names)
-    return f"EV: variance explained by the two components. Colours – {told}." if told else ""
+    return f"EV: variance explained by the two components. Colors – {told}." if told else ""
 
 
 def _lines(text: str, width: float, size: float) -> list[str]:

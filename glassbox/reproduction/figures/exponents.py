@@ -9,7 +9,7 @@ import numpy as np
 
 from glassbox.plots.arrays import Floats
 from glassbox.plots.colors import POINT, TEST
-from glassbox.plots.style import LABEL_SIZE, NOTE_SIZE, QUIET, house_style
+from glassbox.plots.style import LABEL_SIZE, MUTED_COLOR, NOTE_SIZE, house_style
 from glassbox.reproduction.figures.metric_axis import MetricAxis, metric_axis
 from glassbox.reproduction.figures.panel_grid import (
     SPREAD,
@@ -194,6 +194,6 @@ def _write(
         textcoords="offset points",
         ha=side,
         size=NOTE_SIZE,
-        color=QUIET,
+        color=MUTED_COLOR,
         annotation_clip=False,
     )

@@ -15,7 +15,14 @@ from glassbox.plots.generalization import (
     prepare_epoch_axes,
     spread_over_strip,
 )
-from glassbox.plots.style import FAINT, INK, LABEL_SIZE, NOTE_SIZE, QUIET, house_style
+from glassbox.plots.style import (
+    GRID_COLOR,
+    LABEL_SIZE,
+    MUTED_COLOR,
+    NOTE_SIZE,
+    TEXT_COLOR,
+    house_style,
+)
 from glassbox.reproduction.figures.panel_grid import panel_grid
 from glassbox.reproduction.figures.seed_counts import seed_counts
 from glassbox.reproduction.figures.select_points import axis_values, numbers_of, point_at
@@ -56,13 +63,13 @@ class Span(NamedTuple):
 def generalization_by_model(
     points: Sequence[GridPoint], *, title: str = "", panels: str = "task"
 ) -> Figure:
-    """Draw the epoch at which runs generalise over the one at which they fit their train inputs.
+    """Draw the epoch at which runs generalize over the one at which they fit their train inputs.
 
     After Figure 3(c) of the harmonic-loss paper, with its axes named the right way round (the
     paper's are swapped), logarithmic and whole: the paper clips them and leaves out the runs that
     never get there. Here those stand hollow in a strip along the top (and the right side, if they
     never fit their train inputs), a lane for each model, and are counted. Runs on the dashed line
-    generalise as they learn; runs above it grok. The legend says how many seeds each model has.
+    generalize as they learn; runs above it grok. The legend says how many seeds each model has.
 
     Args:
         points: With the axes "model" and that of the panels, and the metrics
@@ -127,7 +134,7 @@ def generalization_by_model(
             for label, look in zip(counts.labels, looks, strict=True)
         ]  # fmt: skip
         if strip:
-            handles.append(_hollow(Look(INK, "o", 0), HOLLOW))
+            handles.append(_hollow(Look(TEXT_COLOR, "o", 0), HOLLOW))
         handles.append(Line2D([], [], label=DIAGONAL, **_dashes()))
         handles.append(Line2D([], [], linestyle="", label=mark))
         grid.add_legend(handles)
@@ -137,7 +144,7 @@ def generalization_by_model(
 def _draw_panel(
     axes: Axes, points: Sequence[GridPoint | None], looks: Sequence[Look], span: Span
 ) -> None:
-    """Draw the runs of one panel, one point a model, and count those that never generalise."""
+    """Draw the runs of one panel, one point a model, and count those that never generalize."""
     prepare_epoch_axes(axes, span.low, span.high, span.end)
     powers = [10.0**k for k in range(12) if span.low <= 10.0**k <= span.high]
     if len(powers) > 1:  # numbers between them would run into one another in a small panel
@@ -155,10 +162,10 @@ def _draw_panel(
             counts.append(_hollow(look, f"{never} of {len(test)} never"))
     if span.end > span.high:  # the strips are the same in all panels, as the axes are
         add_never_tick(axes.yaxis, span.lane(0.5), span.high)
-        axes.axhspan(span.high, span.end, color=FAINT, zorder=0, linewidth=0)
+        axes.axhspan(span.high, span.end, color=GRID_COLOR, zorder=0, linewidth=0)
     if span.right:
         add_never_tick(axes.xaxis, span.lane(0.5), span.lane(-0.6))
-        axes.axvspan(span.high, span.end, color=FAINT, zorder=0, linewidth=0)
+        axes.axvspan(span.high, span.end, color=GRID_COLOR, zorder=0, linewidth=0)
     else:
         axes.set_xlim(span.low, span.high)
     if counts:
@@ -176,14 +183,14 @@ def _draw_panel(
 
 def _draw_runs(axes: Axes, train: Floats, test: Floats, look: Look, span: Span) -> None:
     """Draw runs (S,) of one model, in their lane of a strip where an epoch is nan."""
-    fits, generalises = np.isfinite(train), np.isfinite(test)
-    neither = ~fits & ~generalises
+    fits, generalizes = np.isfinite(train), np.isfinite(test)
+    neither = ~fits & ~generalizes
     x = np.where(fits, np.maximum(train, 1), span.lane(look.lane))
     x = np.where(neither, spread_over_strip(neither, span.high, span.end), x)
-    y = np.where(generalises, np.maximum(test, 1), span.lane(look.lane))
+    y = np.where(generalizes, np.maximum(test, 1), span.lane(look.lane))
     axes.scatter(
-        x[generalises],
-        y[generalises],
+        x[generalizes],
+        y[generalizes],
         s=16,
         color=look.color,
         marker=look.marker,
@@ -193,8 +200,8 @@ def _draw_runs(axes: Axes, train: Floats, test: Floats, look: Look, span: Span) 
         zorder=3,
     )
     axes.scatter(
-        x[~generalises],
-        y[~generalises],
+        x[~generalizes],
+        y[~generalizes],
         s=13,
         facecolors="none",
         edgecolors=look.color,
@@ -205,7 +212,7 @@ def _draw_runs(axes: Axes, train: Floats, test: Floats, look: Look, span: Span) 
 
 
 def _hollow(look: Look, label: str) -> Any:
-    """A legend's entry for runs that never generalise."""
+    """A legend's entry for runs that never generalize."""
     from matplotlib.lines import Line2D
 
     style: dict[str, Any] = {"markersize": 3.8, "markerfacecolor": "none", "markeredgewidth": 0.8}
@@ -213,4 +220,4 @@ def _hollow(look: Look, label: str) -> Any:
 
 
 def _dashes() -> dict[str, Any]:
-    return {"color": QUIET, "linewidth": 0.8, "linestyle": (0, (4, 3))}
+    return {"color": MUTED_COLOR, "linewidth": 0.8, "linestyle": (0, (4, 3))}

@@ -10,9 +10,9 @@ import numpy as np
 
 from glassbox.plots.arrays import Floats, quartiles
 from glassbox.plots.colors import TEST
-from glassbox.plots.style import FAINT, log_ticks, whole_number
+from glassbox.plots.style import GRID_COLOR, log_ticks, whole_number
 from glassbox.reproduction.figures.panel_grid import fitting_labels, share_axis
-from glassbox.reproduction.figures.select_points import columns, numbers_of, quartiles_with_never
+from glassbox.reproduction.figures.select_points import censored_quartiles, columns, numbers_of
 from glassbox.reproduction.grid_point import GridPoint
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class MetricAxis:
         table = np.full((3, len(seeds)), np.nan)
         for place, found in enumerate(seeds):
             if found is not None and len(found):
-                table[:, place] = self.places(quartiles_with_never(found))
+                table[:, place] = self.places(censored_quartiles(found))
         return table
 
     def prepare(self, axes: Axes, side: Side = "y") -> None:
@@ -112,7 +112,7 @@ class MetricAxis:
             axis.set_major_locator(locator)
         if self.end > self.high:
             span = axes.axvspan if side == "x" else axes.axhspan
-            span(self.high, self.end, color=FAINT, zorder=0, linewidth=0)
+            span(self.high, self.end, color=GRID_COLOR, zorder=0, linewidth=0)
 
     def _set_log_ticks(self, axes: Axes, axis: Any, side: Side) -> None:
         from matplotlib.ticker import MaxNLocator, NullLocator
@@ -217,8 +217,8 @@ def metric_axes(
         ValueError: There is no metric, a point lacks one, a scale is none or of another metric, or
             a logarithmic axis would have to show a number that is not positive.
     """
-    labelled = isinstance(metrics, Mapping) and all(isinstance(v, str) for v in metrics.values())
-    if not labelled or not metrics:
+    labeled = isinstance(metrics, Mapping) and all(isinstance(v, str) for v in metrics.values())
+    if not labeled or not metrics:
         raise ValueError(
             "metrics must name at least one metric with its label, such as "
             "'test/accuracy: accuracy on the test set'."

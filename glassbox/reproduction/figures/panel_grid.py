@@ -13,9 +13,9 @@ from glassbox.plots.arrays import Floats
 from glassbox.plots.style import (
     CHARACTER_WIDTH,
     LABEL_SIZE,
+    MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    QUIET,
     TICK_SIZE,
     TITLE_SIZE,
     new_figure,
@@ -72,7 +72,7 @@ def _balanced(text: str, width: float) -> list[str]:
 
 
 MARGIN, HEADING_LINE, LEGEND_LINE = 0.15, 0.19, 0.15  # inches
-SPREAD = 0.28  # of the step between neighbours, over which dots stand to each side
+SPREAD = 0.28  # of the step between neighbors, over which dots stand to each side
 BAND = "line: median, band: quartiles"  # in a legend
 LEGEND_HANDLE = 0.42  # inches of a legend entry that are not text: line, gaps
 
@@ -205,7 +205,7 @@ def fitting_labels(shares: Sequence[float], texts: Sequence[str], inches: float)
 
 
 def side_by_side(center: float, reach: float, count: int) -> Floats:
-    """Places (S,) of `count` dots from one side of a centre to the other, `reach` to each."""
+    """Places (S,) of `count` dots from one side of a center to the other, `reach` to each."""
     return np.asarray(center + reach * (np.linspace(-1, 1, count) if count > 1 else np.zeros(1)))
 
 
@@ -272,6 +272,6 @@ def note_above(axes: Axes, text: str) -> None:
         textcoords="offset points",
         ha="center",
         size=NOTE_SIZE,
-        color=QUIET,
+        color=MUTED_COLOR,
         annotation_clip=False,
     )

@@ -135,7 +135,7 @@ def columns(values: Sequence[Floats | None]) -> Floats:
     return table
 
 
-def quartiles_with_never(epochs: Floats) -> Floats:
+def censored_quartiles(epochs: Floats) -> Floats:
     """Lower quartile, median, upper quartile (3,) of the epochs (S,) of S seeds, nan = never.
 
     Never is later than any number, so that a quartile may be infinite.

@@ -9,7 +9,7 @@ import numpy as np
 
 from glassbox.plots.arrays import Floats
 from glassbox.plots.colors import POINT, model_colors
-from glassbox.plots.style import QUIET, house_style
+from glassbox.plots.style import MUTED_COLOR, house_style
 from glassbox.reproduction.figures.metric_axis import MetricAxis, metric_axes
 from glassbox.reproduction.figures.panel_grid import (
     SPREAD,
@@ -207,7 +207,7 @@ def _handles(lines: Sequence[_Line]) -> list[Any]:
     """Entries of the legend: the lines, and how to read one."""
     from matplotlib.lines import Line2D
 
-    colors = [line.color for line in lines] + [QUIET if lines else POINT]
+    colors = [line.color for line in lines] + [MUTED_COLOR if lines else POINT]
     labels = [line.label for line in lines] + [NOTE]
     return [
         Line2D([], [], color=color, label=label, marker="o", markersize=4)

@@ -11,7 +11,7 @@ import numpy as np
 from glassbox.plots.arrays import Floats, quartiles
 from glassbox.plots.colors import CATEGORIES, HARMONIC, STANDARD
 from glassbox.plots.decision_map import draw_decision_map, legend_handles
-from glassbox.plots.style import LABEL_SIZE, NOTE_SIZE, QUIET, house_style, whole_number
+from glassbox.plots.style import LABEL_SIZE, MUTED_COLOR, NOTE_SIZE, house_style, whole_number
 from glassbox.reproduction.figures.panel_grid import note_above, panel_grid
 from glassbox.reproduction.figures.select_points import array_of, axis_values, describe, point_at
 from glassbox.reproduction.grid_point import GridPoint
@@ -32,7 +32,7 @@ def toy_points(points: Sequence[GridPoint], *, title: str = "", seed: int = 0) -
 
     After Figure 1(b) and (c) of the harmonic-loss paper, a row for each set of points: on the left
     the paper's two panels, as medians over seeds in the band of their quartiles, on the right the
-    regions that one seed ends with. Crosses are class centres; lines from the origin are weights
+    regions that one seed ends with. Crosses are class centers; lines from the origin are weights
     of heads that do not compare by distance.
 
     Args:
@@ -116,7 +116,7 @@ def _draw_map(axes: Axes, point: GridPoint | None, head: str, seed: int) -> None
     axes.set_title(head, size=LABEL_SIZE, loc="center", pad=15)
     if point is None:
         axes.set(xticks=[], yticks=[], xlim=(-1, 1), ylim=(-1, 1))
-        axes.text(0, 0, "not finished", ha="center", size=NOTE_SIZE, color=QUIET)
+        axes.text(0, 0, "not finished", ha="center", size=NOTE_SIZE, color=MUTED_COLOR)
         return
     row = list(point.seeds).index(seed) if seed in point.seeds else 0
 

@@ -73,7 +73,7 @@ def weight_images_by_head(
     what = "the hidden units that are used most, first layer" if of_units else "one image a class"
     notes = [
         f"{chosen}: {what}",
-        "colours: red positive, blue negative, white zero",
+        "colors: red positive, blue negative, white zero",
         "border: pixels near the edge; numbers: medians over seeds",
     ]
     return image_rows(rows, title=title, notes=notes)

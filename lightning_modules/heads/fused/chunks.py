@@ -27,7 +27,7 @@ class Chunks:
         ignore_index: Tokens with this target neither count nor matter, whatever their features.
         product: Precision of the matrix products.
         with_gradients: Whether gradients will be added up.
-        centred: Take features and weights relative to the features' mean where they are multiplied.
+        centerd: Take features and weights relative to the features' mean where they are multiplied.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Chunks:
         ignore_index: int,
         product: torch.dtype,
         with_gradients: bool,
-        centred: bool = False,
+        centerd: bool = False,
     ) -> None:
         dtype = torch.promote_types(x.dtype, torch.float32)
         counted = targets != ignore_index
@@ -48,7 +48,7 @@ class Chunks:
         self.weight = weight.to(dtype)  # (C, E)
         self.weight_rounded = self.weight.to(product)
         self.x, self.origin = self.features, self.features.new_zeros(x.shape[1])
-        if centred:
+        if centerd:
             self.origin = self.shares @ self.features  # mean of what counts; 0 if nothing does
             self.x = self.features - self.origin
             rounded_parts = self.weight_rounded.split(1024)

@@ -27,7 +27,7 @@ _LARGEST_EXPONENT_IN_HALF_PRECISION = 100.0
 # Smaller weights e_i count as 0. The processor would work on them at a fraction of its speed, since
 # products of them are denormal, and no sum of 50,000 of them can be seen beside the largest, 1.
 _LEAST, _LOG_LEAST = 1e-37, -85.0
-# What rounding may do to a squared distance |x|² + |w|² - 2 x.w, in units of |x|². No centre but
+# What rounding may do to a squared distance |x|² + |w|² - 2 x.w, in units of |x|². No center but
 # the target counts as nearer than this: a distance of nothing but rounding would have a gradient
 # of any size.
 _ROUNDING = {
@@ -75,16 +75,16 @@ def fused_harmonic(
 ) -> Tensor:
     """Mean harmonic loss, a scalar: p_i proportional to (|x - w_i|² + eps)^(-exponent/2).
 
-    The distances to the target and to the nearest other centre are taken directly, sum (x - w)²,
+    The distances to the target and to the nearest other center are taken directly, sum (x - w)²,
     and stay out of the matrix products (REFERENCE D.2); the others come from
     |x|² + |w|² - 2 x.w, in float32 or, under a bfloat16 autocast, from a product of that
-    precision, around the mean of the features. A further centre that is nearer than rounding can
+    precision, around the mean of the features. A further center that is nearer than rounding can
     tell counts as that far: 7e-4 of |x| in float32, in bfloat16 a sixteenth of the feature's
     distance to the mean.
 
     Args:
         features: (..., E).
-        weight: Class centres, (C, E).
+        weight: Class centers, (C, E).
         targets: (...), class indices or ``ignore_index``.
         exponent: n, on the distance.
         eps: Added to every squared distance.
@@ -94,7 +94,7 @@ def fused_harmonic(
     x, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
     classes = weight.shape[0] if num_classes is None else num_classes
     product = _product_dtype(x)
-    # Nor has float16 the range of 1/d² near a centre.
+    # Nor has float16 the range of 1/d² near a center.
     if exponent > _LARGEST_EXPONENT_IN_HALF_PRECISION or product == torch.float16:
         product = torch.promote_types(x.dtype, torch.float32)
     grads = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
@@ -162,8 +162,8 @@ def _harmonic(
     with torch.autocast(x.device.type, enabled=False):
         # Distances do not change with the origin, and lose least digits around the features' mean.
         # In float32, where there are enough, that would only cost a copy of the weights.
-        centred = product.itemsize == 2
-        run = Chunks(x, weight, targets, ignore_index, product, with_gradients, centred)
+        centerd = product.itemsize == 2
+        run = Chunks(x, weight, targets, ignore_index, product, with_gradients, centerd)
         parts = run.weight.split(1024)  # at once it would take as much memory as the gradient
         centers_squared = torch.cat([(p - run.origin).square().sum(dim=1) for p in parts])  # (C,)
         centers_squared += eps

@@ -75,7 +75,7 @@ def test_many_pictures_take_six_seconds_and_the_last_stands_longer(tmp_path):
     assert len(durations) == 60 and set(durations[:-1]) == {100} and durations[-1] == 1500
 
 
-def test_the_background_keeps_its_exact_colour_beside_many_near_ones(tmp_path):
+def test_the_background_keeps_its_exact_color_beside_many_near_ones(tmp_path):
     shades = np.random.default_rng(0).integers(240, 256, (64, 64, 3)).astype(np.uint8)
     shades[:4] = 255
     pictures = [shades, np.flipud(shades).copy()]

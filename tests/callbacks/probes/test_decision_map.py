@@ -12,8 +12,8 @@ from lightning_modules import (
     CrossEntropyHead,
     FeatureAutoencoder,
     HarmonicHead,
-    PixelMLP,
-    Pixels,
+    Identity,
+    VectorMLP,
 )
 
 EPS = 1e-10
@@ -27,7 +27,7 @@ def biased(*sizes):
     return CrossEntropyHead(*sizes, bias=True)
 
 
-def make(head=harmonic, network=Pixels, points="five", seeds=(0, 1)):
+def make(head=harmonic, network=Identity, points="five", seeds=(0, 1)):
     data = ToyPoints(points, steps_per_epoch=5)
     module = Classifier(
         network, head, 0, 2, data.num_classes, tie_embedding=False, seeds=list(seeds),
@@ -90,7 +90,7 @@ def test_a_loss_far_below_the_resolution_of_float32_is_told(tmp_path):
 
 
 def test_the_history_is_that_of_every_validation_whatever_the_stride(tmp_path):
-    probe = DecisionMap(keep_steps=[0, 10, 11], resolution=3, every_n_epochs=10**9)
+    probe = DecisionMap(record_steps=[0, 10, 11], resolution=3, every_n_epochs=10**9)
     module = fitted(tmp_path, probe)
     arrays = probe.arrays
     assert arrays["steps"].tolist() == [[0, 5, 10, 15, 20]] * 2
@@ -136,7 +136,7 @@ def test_a_second_training_begins_a_new_history(tmp_path):
 # ---- the map -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("head", "network"), [(harmonic, Pixels), (biased, PixelMLP)])
+@pytest.mark.parametrize(("head", "network"), [(harmonic, Identity), (biased, VectorMLP)])
 def test_regions_are_what_each_member_answers_place_by_place(tmp_path, head, network):
     probe = DecisionMap(resolution=9)
     module = fitted(tmp_path, probe, head=head, network=network)
@@ -155,10 +155,10 @@ def test_regions_are_what_each_member_answers_place_by_place(tmp_path, head, net
 def test_weights_are_kept_where_they_lie_in_the_plane_and_the_bias_where_there_is_one(tmp_path):
     probe = DecisionMap(resolution=3)
     for head, network, in_plane, has_bias, by_distance in (
-        (harmonic, Pixels, True, False, True),
-        (biased, Pixels, True, True, False),
+        (harmonic, Identity, True, False, True),
+        (biased, Identity, True, True, False),
         # Two features, but not the inputs.
-        (harmonic, lambda *sizes: PixelMLP(*sizes, hidden_dim=2), False, False, True),
+        (harmonic, lambda *sizes: VectorMLP(*sizes, hidden_dim=2), False, False, True),
     ):
         module = fitted(tmp_path, probe, epochs=1, head=head, network=network)
         assert ("weights" in probe.arrays) == in_plane
@@ -184,13 +184,13 @@ def refusal(tmp_path, module, data):
 
 def test_inputs_that_are_no_two_numbers_are_refused_before_training(tmp_path):
     lattice = AlgorithmicData(LatticeCompletion(), num_samples=40)
-    said = refusal(tmp_path, Classifier(vocab_size=25, num_tokens=3, num_classes=25), lattice)
+    said = refusal(tmp_path, Classifier(vocab_size=25, num_inputs=3, num_classes=25), lattice)
     assert "the inputs of these data are 3 tokens; remove the probe from trainer.callbacks" in said
 
     class Space(ToyPoints):
-        num_tokens = 3
+        num_inputs = 3
 
-    module = Classifier(Pixels, harmonic, 0, 3, 5, tie_embedding=False)
+    module = Classifier(Identity, harmonic, 0, 3, 5, tie_embedding=False)
     assert "the inputs of these data are 3 numbers; remove" in refusal(tmp_path, module, Space())
 
 
@@ -205,7 +205,7 @@ def test_another_model_than_a_classifier_is_refused(tmp_path):
     ("options", "said"),
     [
         ({"resolution": 1}, "DecisionMap: resolution is 1; it must be at least 2"),
-        ({"keep_steps": [5, -1]}, "DecisionMap: keep_steps are [5, -1]; none may be below 0"),
+        ({"record_steps": [5, -1]}, "DecisionMap: record_steps are [5, -1]; none may be below 0"),
     ],
 )
 def test_a_bad_option_is_refused_in_one_sentence(options, said):

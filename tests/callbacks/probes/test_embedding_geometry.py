@@ -87,7 +87,7 @@ def train(tmp_path, task, probe, seeds=(3, 7), epochs=1, logger=None):
     data = AlgorithmicData(task, num_samples=60)
     module = Classifier(
         vocab_size=data.vocab_size,
-        num_tokens=data.num_tokens,
+        num_inputs=data.num_inputs,
         num_classes=data.num_classes,
         seeds=list(seeds),
         compile="never",
@@ -138,10 +138,10 @@ def test_results_are_those_of_the_rows_that_carry_the_structure(tmp_path, struct
             torch.testing.assert_close(probe.results[name], value)
     # The two seeds are told apart, and the closing table names what there is.
     assert len(set(probe.results["val/embedding/explained_variance_2"].tolist())) == 2
-    assert probe.headlines == ["val/embedding/explained_variance_2", *expected]
+    assert probe.summary_metrics == ["val/embedding/explained_variance_2", *expected]
 
     logged = {name for name in trainer.callback_metrics if name.startswith("val/embedding/")}
-    numbers = [name for name in probe.headlines if not name.endswith("best_coset")]
+    numbers = [name for name in probe.summary_metrics if not name.endswith("best_coset")]
     assert logged == {f"{name}{end}" for name in numbers for end in ("", "_q25", "_q75")}
 
 
@@ -238,14 +238,14 @@ def test_headings_say_how_many_epochs_were_trained(tmp_path, monkeypatch):
     assert headings == [f"{model} · epoch {k}" for k in (2, 4, 5)] + [model]
 
 
-def test_colours_are_the_blocks_of_each_seeds_best_coset():
+def test_colors_are_the_blocks_of_each_seeds_best_coset():
     from callbacks.probes.embedding_geometry import coset_colors
 
     images = [x[3] for x in itertools.permutations(range(4))]
     corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0], [2.0, 1.0]])
     colors = coset_colors(corners[images][None])
     pairs = {(image, color) for image, color in zip(images, colors[0].tolist(), strict=True)}
-    assert len(pairs) == 4  # one colour for each image, and none twice
+    assert len(pairs) == 4  # one color for each image, and none twice
 
 
 def test_figures_and_scalars_share_one_axis_in_tensorboard(tmp_path):

@@ -43,20 +43,18 @@ def test_a_pentagon_beside_two_unrepresented_features():
     weights = torch.cat([torch.stack([angles.cos(), angles.sin()], -1), torch.full((2, 2), 0.01)])
     data = SparseFeatures(7, batch_size=8, steps_per_epoch=1, val_steps=1)
     found = measured(weights, data)
-    assert found["represented"] == found["superposed"] == 5
+    assert found["represented"] == found["num_superposed"] == 5
     assert found["dimensionality"] == pytest.approx(2 / 5, abs=1e-3)
-    assert found["norm"] == pytest.approx(1.0) and found["norm_spread"] == pytest.approx(
-        0, abs=1e-6
-    )
+    assert found["norm"] == pytest.approx(1.0) and found["norm_cv"] == pytest.approx(0, abs=1e-6)
     assert found["clusters"] == 6  # five corners, and the two small ones together
-    assert found["bias_mean"] == -3 and found["bias_negative_share"] == pytest.approx(6 / 7)
+    assert found["bias_mean"] == -3 and found["bias_negative_fraction"] == pytest.approx(6 / 7)
     assert not any(name.startswith("ring") for name in found)
 
 
 def test_orthogonal_features_are_not_superposed():
     data = SparseFeatures(3, batch_size=8, steps_per_epoch=1, val_steps=1)
     found = measured(torch.eye(3), data)
-    assert (found["represented"], found["superposed"]) == (3, 0)
+    assert (found["represented"], found["num_superposed"]) == (3, 0)
     assert found["basis_alignment"] == pytest.approx(1.0)
     assert found["basis_sparsity"] == pytest.approx(2 / 3)
 
@@ -83,7 +81,7 @@ def test_a_flat_ring_of_small_norms():
     data = CircularFeatures(30, batch_size=8, steps_per_epoch=1, val_steps=1)
     found = measured(ring, data, threshold=None)
     assert found["represented"] == 30 and measured(ring, data)["represented"] == 0
-    assert found["ring_neighbor_share"] == pytest.approx(1.0)
+    assert found["ring_neighbor_fraction"] == pytest.approx(1.0)
     assert found["ring_correlation"] == pytest.approx(1.0)
     assert found["ring_turn"] == pytest.approx(2 * math.pi, rel=1e-4)
     assert found["ring_curvature"] == pytest.approx(1.0, rel=1e-4)
@@ -243,7 +241,9 @@ def test_a_module_without_features_is_refused():
         probe.setup(trainer_with(probe, 1), L.LightningModule(), "fit")
 
 
-@pytest.mark.parametrize("options", [{"threshold": 0.0}, {"linkage": 1.0}, {"every_n_epochs": 0}])
+@pytest.mark.parametrize(
+    "options", [{"threshold": 0.0}, {"cluster_distance": 1.0}, {"every_n_epochs": 0}]
+)
 def test_numbers_that_cannot_be_are_refused(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} is"):
         FeatureGeometry(**options)

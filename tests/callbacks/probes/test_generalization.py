@@ -106,7 +106,7 @@ def test_an_accuracy_at_the_threshold_is_not_above_it():
     assert found["train_epoch"] == [1] and math.isnan(found["test_epoch"][0])
 
 
-def test_a_run_shorter_than_the_patience_never_generalises():
+def test_a_run_shorter_than_the_patience_never_generalizes():
     found = values(follow(Generalization(patience=3), [[1.0, 1.0]], [[1.0, 1.0]]))
     assert all(math.isnan(value) for value in (*found["train_epoch"], *found["delay"]))
 
@@ -235,7 +235,7 @@ def test_a_whole_run_gives_results_headlines_and_figures(tmp_path):
     assert probe.epochs == list(range(10))
     found = {name: value.tolist() for name, value in probe.results.items()}
     np.testing.assert_equal(found, {f"generalization/{k}": v for k, v in EXPECTED.items()})
-    assert probe.headlines == ["generalization/train_epoch", "generalization/test_epoch"]
+    assert probe.summary_metrics == ["generalization/train_epoch", "generalization/test_epoch"]
     names = {path.name for path in (tmp_path / "run" / "version_0" / "figures").iterdir()}
     assert names == {"accuracy.png", "generalization.png"}
 

@@ -39,24 +39,24 @@ def test_figures_have_the_numbers_of_the_equations(trained, drawn):
     figures = figures_of(trained, NeuronAllocation([SENTENCE], layers=["ffn1", "ffn2"]))
     assert list(figures) == [f"allocation_1_{kind}" for kind in KINDS]
     with torch.no_grad():
-        taps = trained.model.representations(trained.data.encode([SENTENCE]))
+        activations = trained.model.representations(trained.data.encode([SENTENCE]))
     (bars, circle, heat) = drawn
     for layer in ("ffn1", "ffn2"):
-        h = taps[layer][0].double().numpy()
+        h = activations[layer][0].double().numpy()
         products = h @ h.T
         own = np.diag(products)
         overlap = (products**2).sum(axis=1) / own - own  # P_i
         np.testing.assert_allclose(bars[1][0][layer], own / (own + overlap), rtol=1e-4)
         np.testing.assert_allclose(heat[1][0][layer], products**2, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(heat[2]["polysemanticity"][layer], overlap, rtol=1e-3, atol=1e-5)
-    h = taps["ffn1_before_relu"][0].double().numpy()
+    h = activations["ffn1_before_relu"][0].double().numpy()
     np.testing.assert_allclose(circle[1][1], h @ h.T, rtol=1e-3, atol=1e-4)
     assert (h < 0).any()  # before the ReLU
-    probability = taps["vmask_probability"][0]
+    probability = activations["vmask_probability"][0]
     for _, given, options in drawn:
         assert given[-1] == SENTENCE.split()
         assert options["important"].tolist() == (probability == probability.max()).tolist()
-        said = "positive" if taps["logits"][0].argmax() else "negative"
+        said = "positive" if activations["logits"][0].argmax() else "negative"
         assert f"predicted {said} (" in options["title"] and SENTENCE in options["title"]
         assert "label" not in options["title"]
 
@@ -134,10 +134,10 @@ def test_fit_draws_at_its_end_with_the_best_weights_and_at_its_stride(trained, d
     assert len(seen) == 2  # after two epochs, and when the run is closed
     assert titles[0].endswith(" · epoch 2") and " · epoch" not in titles[-1]
     with torch.no_grad():
-        taps = model.eval().representations(trained.data.encode([SENTENCE]))
-    said = float(taps["logits"][0].softmax(-1).max())
+        activations = model.eval().representations(trained.data.encode([SENTENCE]))
+    said = float(activations["logits"][0].softmax(-1).max())
     assert f"({said:.2f})" in titles[-1]
-    assert probe.results == {} and probe.headlines == []
+    assert probe.results == {} and probe.summary_metrics == []
 
 
 def test_a_run_that_was_not_validated_draws_nothing_and_fails_nowhere(trained):

@@ -93,7 +93,7 @@ def test_a_diverged_seed_leaves_its_cell_to_the_others():
     [
         (SparseFeatures(3), {"hidden_dim": 1}),
         (SparseFeatures(2), {"hidden_dim": 2}),
-        (SparseFeatures(2), {"hidden_dim": 1, "kind": "linear"}),
+        (SparseFeatures(2), {"hidden_dim": 1, "activation": "none"}),
         (SparseFeatures(2, [[0.5, 0.9]]), {"hidden_dim": 1}),
         (SparseFeatures(2, 0.5, pairs="anti-correlated"), {"hidden_dim": 1}),
         (CircularFeatures(2), {"hidden_dim": 1}),

@@ -48,7 +48,7 @@ class OneWeight(L.LightningModule):
 
 class Counting(Probe):
     name = "toy"
-    quiet = frozenset({"kept"})
+    not_logged = frozenset({"kept"})
 
     def __init__(self, *args, values=VALUES, **options) -> None:
         super().__init__(*args, **options)

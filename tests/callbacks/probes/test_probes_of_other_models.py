@@ -46,6 +46,6 @@ def test_a_callback_for_other_models_is_refused_before_anything_runs(
 
 def test_a_module_that_does_not_say_what_it_scores_is_taken_for_one_like_classifier():
     trainer = text_trainer()
-    module = Classifier(vocab_size=25, num_tokens=3, num_classes=25, compile="never")
-    assert not hasattr(module, "headlines")
+    module = Classifier(vocab_size=25, num_inputs=3, num_classes=25, compile="never")
+    assert not hasattr(module, "summary_metrics")
     Generalization().setup(trainer, module, "fit")

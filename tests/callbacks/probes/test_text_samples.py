@@ -39,7 +39,7 @@ def make_model(**options) -> LanguageModel:
     torch.manual_seed(0)
     network = partial(GPT2, num_layers=1, num_heads=1, width=16, dropout=0.1)
     settings = {"learning_rate": 1e-2, "warmup_steps": 2, "decay_steps": 50, **options}
-    return LanguageModel(network, vocab_size=257, num_tokens=BLOCK, **settings)
+    return LanguageModel(network, vocab_size=257, context_length=BLOCK, **settings)
 
 
 def make_trainer(folder: Path, *callbacks: L.Callback, steps: int = 6, **options) -> L.Trainer:
@@ -69,7 +69,7 @@ def data_of(folder: Path) -> OpenWebText:
 
 
 def samples(*prompts: str, **options) -> TextSamples:
-    return TextSamples(list(prompts) or PROMPTS, **{"num_tokens": 20, **options})
+    return TextSamples(list(prompts) or PROMPTS, **{"num_generated": 20, **options})
 
 
 def fit(folder: Path, tokens: Path, *callbacks: L.Callback, model=None, **options):
@@ -147,7 +147,7 @@ def test_it_draws_under_the_precision_of_the_run(tmp_path, token_folder, monkeyp
 def test_it_writes_at_its_stride_and_when_training_ends(
     tmp_path, token_folder, stride, steps, expected
 ):
-    callback = samples(every_n_validations=stride, num_tokens=2)
+    callback = samples(every_n_validations=stride, num_generated=2)
     _, _, text = fit(tmp_path, token_folder(windows := 40), callback, steps=steps)
     assert windows // 4 > steps  # one epoch
     assert steps_in(text) == expected
@@ -239,7 +239,7 @@ def test_a_model_that_diverged_is_said_to_have_and_training_tells_the_step(tmp_p
     [
         ({"every_n_validations": 0}, "every_n_validations is 0"),
         ({"num_samples": 0}, "num_samples is 0"),
-        ({"num_tokens": 0}, "num_tokens is 0"),
+        ({"num_generated": 0}, "num_generated is 0"),
         ({"top_k": 0}, "top_k is 0"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"seed": -1}, "seed is -1"),

@@ -17,8 +17,8 @@ from lightning_modules import (
     CrossEntropyHead,
     FeatureAutoencoder,
     HarmonicHead,
-    PixelMLP,
-    Pixels,
+    Identity,
+    VectorMLP,
 )
 from tests.helpers.idx_digits import digits, write_digits
 
@@ -36,9 +36,9 @@ def data(tmp_path) -> MNIST:
     return MNIST(str(write_digits(tmp_path / "digits", train=60)))  # images of 4 x 3 pixels
 
 
-def classifier(network=Pixels, head=HarmonicHead, seeds=2) -> Classifier:
+def classifier(network=Identity, head=HarmonicHead, seeds=2) -> Classifier:
     return Classifier(
-        network, head, vocab_size=0, num_tokens=12, num_classes=10, tie_embedding=False,
+        network, head, vocab_size=0, num_inputs=12, num_classes=10, tie_embedding=False,
         num_seeds=seeds, compile="never",
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ def short(probe: WeightImages) -> dict:
 
 
 def means_by_hand() -> np.ndarray:
-    """The mean image of each class of the training file, grey values from 0 to 1."""
+    """The mean image of each class of the training file, gray values from 0 to 1."""
     images, labels = digits(60, 0)
     assert set(labels.tolist()) == set(range(10))
     return np.stack([images[labels == c].reshape(-1, 12).mean(0) / 255 for c in range(10)])
@@ -69,8 +69,8 @@ def test_weights_that_are_the_class_means_are_like_them(data):
     found = short(validated(model, data, border=1))
     assert found["cosine"].tolist() == pytest.approx([1, -1])
     assert found["correlation"].tolist() == pytest.approx([1, -1])
-    assert found["nearest_own"][0] == found["most_alike_own"][0] == 1
-    assert found["most_alike_own"][1] < 1
+    assert found["class_mean_match"][0] == found["class_mean_match_correlation"][0] == 1
+    assert found["class_mean_match_correlation"][1] < 1
     assert found["near_zero"].tolist() == [0, 0]
 
 
@@ -92,13 +92,13 @@ def test_training_measures_draws_and_keeps_what_a_study_needs(data):
     assert torch.equal(probe.arrays["weight_images"], model.class_centers())
     assert probe.arrays["class_means"][1].numpy() == pytest.approx(means_by_hand())
     assert probe.arrays["image_shape"].tolist() == [[4, 3]] * 2
-    assert set(probe.headlines) <= set(probe.results)
+    assert set(probe.summary_metrics) <= set(probe.results)
     figure = probe.figures(trainer, model)["weight_images"]
     assert any("cross-entropy: weights on the pixels, seed 0" in t.get_text() for t in figure.texts)
 
 
 def test_behind_a_hidden_layer_the_images_are_those_of_the_units_used_most(data):
-    model = classifier(partial(PixelMLP, hidden_dim=16))
+    model = classifier(partial(VectorMLP, hidden_dim=16))
     probe = WeightImages(border=1)
     trainer = trainer_with(probe)
     trainer.fit(model, datamodule=data)
@@ -126,7 +126,7 @@ def test_class_means_and_weights_of_a_short_file_leave_missing_classes_out(tmp_p
 def test_other_data_and_networks_are_refused(data, tmp_path):
     with pytest.raises(ValueError, match="needs data of images, and AlgorithmicData"):
         trainer_with(WeightImages()).validate(
-            Classifier(vocab_size=31, num_tokens=2, num_classes=31, compile="never"),
+            Classifier(vocab_size=31, num_inputs=2, num_classes=31, compile="never"),
             datamodule=AlgorithmicData(num_samples=60), verbose=False,
         )  # fmt: skip
     with pytest.raises(ValueError, match="which FeatureAutoencoder does not give"):
@@ -138,7 +138,7 @@ def test_other_data_and_networks_are_refused(data, tmp_path):
 
 
 def test_a_network_of_ones_own_without_weights_on_pixels_is_refused(data):
-    class Own(Pixels):
+    class Own(Identity):
         pixel_weights = property()  # hasattr() is false
 
     with pytest.raises(ValueError, match="which Own does not give"):

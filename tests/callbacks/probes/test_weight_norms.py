@@ -1,4 +1,4 @@
-"""WeightNorms against NumPy, and what harmonic loss does to the class centres."""
+"""WeightNorms against NumPy, and what harmonic loss does to the class centers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_modules import Classifier, CrossEntropyHead
 def make(seeds=(0, 1), **options):
     data = AlgorithmicData(LatticeCompletion(), num_samples=options.pop("num_samples", 80))
     module = Classifier(
-        vocab_size=25, num_tokens=3, num_classes=25, seeds=list(seeds), compile="never", **options
+        vocab_size=25, num_inputs=3, num_classes=25, seeds=list(seeds), compile="never", **options
     )
     return module, data
 
@@ -96,7 +96,7 @@ def test_examples_that_fill_up_a_shorter_seed_do_not_count():
     torch.testing.assert_close(measure(filled), measure(batch))
 
 
-def test_features_move_onto_their_class_centres_under_harmonic_loss(tmp_path):
+def test_features_move_onto_their_class_centers_under_harmonic_loss(tmp_path):
     module, data = make(num_samples=400)
     before, after = WeightNorms(), WeightNorms()
     make_trainer(tmp_path, before).validate(module, datamodule=data, verbose=False)

@@ -16,9 +16,9 @@ def loop_means(trained, part: str, layer: str, percent: float) -> dict[str, floa
     groups: dict[str, list[float]] = {"all": [], "important": [], "other": []}
     for text, _ in read_part(trained.folder, part):
         with torch.no_grad():
-            taps = trained.model.representations(trained.data.encode([text]))
-        h = taps[layer][0].double().numpy()
-        probability = taps["vmask_probability"][0].tolist()
+            activations = trained.model.representations(trained.data.encode([text]))
+        h = activations[layer][0].double().numpy()
+        probability = activations["vmask_probability"][0].tolist()
         number = max(1, int(percent * len(h) // 100))
         important = sorted(range(len(h)), key=lambda i: -probability[i])[:number]
         for i, x in enumerate(h):
@@ -43,7 +43,7 @@ def test_table_3_is_that_of_a_loop_over_words(trained, stage, percent):
             value = probe.results[f"{stage}/capacity/{layer}_{group}"]
             assert value.shape == (1,) and float(value) == pytest.approx(expected, rel=1e-4)
     groups = ("all", "important", "other")
-    assert probe.headlines == [f"{stage}/capacity/ffn1_{group}" for group in groups]
+    assert probe.summary_metrics == [f"{stage}/capacity/ffn1_{group}" for group in groups]
 
 
 def test_planted_key_words_get_more_capacity_than_noise(trained):
@@ -53,8 +53,8 @@ def test_planted_key_words_get_more_capacity_than_noise(trained):
         assert float(probe.results[f"test/capacity/{layer}_contrast"]) > 1.1
     words = " ".join(KEYS[0] + KEYS[1] + ["w1", "w2", "w3"])
     with torch.no_grad():
-        taps = trained.model.representations(trained.data.encode([words]))
-    probability = taps["vmask_probability"][0]
+        activations = trained.model.representations(trained.data.encode([words]))
+    probability = activations["vmask_probability"][0]
     assert probability[:8].median() > 0.5 > probability[8:].max()  # the mask knows key words
 
 
@@ -66,7 +66,7 @@ def test_without_a_mask_there_is_no_important_word(trained):
     probe = WordCapacity(["ffn2"])
     text_trainer(probe).test(model, datamodule=trained.data, verbose=False)
     assert set(probe.results) == {"test/capacity/ffn2_all"}
-    assert probe.headlines == ["test/capacity/ffn2_all"]
+    assert probe.summary_metrics == ["test/capacity/ffn2_all"]
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,12 @@ SCORES = ["vmask", "ffn1_before_relu", "vmask_probability", "gradient_x_input"]
 def score_of_words(name: str, text: str, trained, draw: int = 0) -> list[float]:
     batch = trained.data.encode([text])
     with torch.no_grad():
-        taps = trained.model.representations(batch)
+        activations = trained.model.representations(batch)
         if name in ("random", "gradient_x_input"):  # tests/callbacks/test_word_scores.py
-            return score_words(name, batch, taps, trained.model, 0, draw)[0].tolist()
+            return score_words(name, batch, activations, trained.model, 0, draw)[0].tolist()
         if name == "vmask_probability":
-            return taps[name][0].tolist()
-        return capacity(taps[name].double())[0].tolist()
+            return activations[name][0].tolist()
+        return capacity(activations[name].double())[0].tolist()
 
 
 def without(text: str, scores: list[float], percent: float, lowest: bool = False) -> str:
@@ -66,7 +66,7 @@ def measured_on_test(trained, *probes, **options) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def probe() -> WordDeletion:
-    return WordDeletion(scores=SCORES, draws=3, percents=[0, 30, 55])
+    return WordDeletion(scores=SCORES, num_random_draws=3, deletion_percents=[0, 30, 55])
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_planted_key_words_are_found_by_every_score_that_should(found):
 
 def test_without_a_mask_the_scores_that_need_one_are_left_out_of_the_default(trained):
     model = small_classifier(trained.data, vmask=False)
-    probe = WordDeletion(draws=1, percents=[])
+    probe = WordDeletion(num_random_draws=1, deletion_percents=[])
     text_trainer(probe).test(model, datamodule=trained.data, verbose=False)
     compared = {name.rpartition("srs_")[2] for name in probe.results if "/srs_" in name}
     assert {"ffn1", "received_attention", "gradient_x_input"} < compared
@@ -132,12 +132,12 @@ def test_without_a_mask_the_scores_that_need_one_are_left_out_of_the_default(tra
 
 
 def test_validation_measures_the_score_alone_and_the_last_one_is_kept(trained):
-    probe = WordDeletion(percents=[])
+    probe = WordDeletion(deletion_percents=[])
     text_trainer(probe).validate(trained.model, datamodule=trained.data, verbose=False)
     lost = loop_accuracy(trained, "dev") - loop_accuracy(trained, "dev", percent=30)
     assert set(probe.results) == {"val/deletion/srs", "val/deletion/accuracy_deleted"}
     assert float(probe.results["val/deletion/srs"]) == pytest.approx(lost, **EXACT)
-    assert probe.headlines == ["val/deletion/srs", "val/deletion/accuracy_deleted"]
+    assert probe.summary_metrics == ["val/deletion/srs", "val/deletion/accuracy_deleted"]
 
 
 def test_a_short_text_loses_nothing_and_none_is_emptied_by_rounding(tmp_path, trained):
@@ -148,14 +148,18 @@ def test_a_short_text_loses_nothing_and_none_is_emptied_by_rounding(tmp_path, tr
         (tmp_path / "t" / f"{part}.tsv").write_text("\n".join(lines))
     data = planted_data(tmp_path / "t")
     here = trained._replace(data=data, model=small_classifier(data).eval(), folder=tmp_path / "t")
-    found = measured_on_test(here, WordDeletion(percent=99, scores=[], draws=2, percents=[0, 99]))
+    found = measured_on_test(
+        here, WordDeletion(percent=99, scores=[], num_random_draws=2, deletion_percents=[0, 99])
+    )
     expected = loop_accuracy(here, percent=99)  # of 1, 2, 3, 4 words 0, 1, 2, 3 go
     assert found["accuracy_deleted"] == pytest.approx(expected, **EXACT)
 
 
 @pytest.mark.parametrize("texts", [1, 17, 1000])
 def test_a_sweep_over_some_texts_takes_the_first_batches_that_hold_them(texts, trained):
-    probe = WordDeletion(scores=["vmask"], draws=2, percents=[0, 30], sweep_texts=texts)
+    probe = WordDeletion(
+        scores=["vmask"], num_random_draws=2, deletion_percents=[0, 30], max_sweep_texts=texts
+    )
     found = measured_on_test(trained, probe)
     rows, batches = [], list(trained.data.test_dataloader())
     for batch in batches:
@@ -179,9 +183,12 @@ def test_a_sweep_over_some_texts_takes_the_first_batches_that_hold_them(texts, t
 
 
 def test_padding_and_the_size_of_batches_change_nothing(trained, found):
-    for options in ({"pad_to": "max_length", "max_length": 40}, {"batch_size": 5, "bucketing": 0}):
+    for options in (
+        {"pad_to": "max_length", "max_length": 40},
+        {"batch_size": 5, "bucket_batches": 0},
+    ):
         data = planted_data(trained.folder, **options)
-        probe = WordDeletion(scores=SCORES, draws=3, percents=[0, 30, 55])
+        probe = WordDeletion(scores=SCORES, num_random_draws=3, deletion_percents=[0, 30, 55])
         model = small_classifier(data)
         model.load_state_dict(trained.model.state_dict())
         again = measured_on_test(trained._replace(data=data, model=model), probe)
@@ -189,7 +196,7 @@ def test_padding_and_the_size_of_batches_change_nothing(trained, found):
 
 
 def test_in_bf16_the_numbers_are_near_those_in_float32(trained, found):
-    probe = WordDeletion(scores=["gradient_x_input"], draws=3, percents=[])
+    probe = WordDeletion(scores=["gradient_x_input"], num_random_draws=3, deletion_percents=[])
     half = measured_on_test(trained, probe, precision="bf16-mixed")
     for key in ("accuracy", "srs", "srs_random", "srs_gradient_x_input"):
         assert half[key] == pytest.approx(found[key], abs=0.06)
@@ -197,7 +204,9 @@ def test_in_bf16_the_numbers_are_near_those_in_float32(trained, found):
 
 def test_fit_measures_every_validation_and_the_test_set_at_its_end(trained):
     model = small_classifier(trained.data)
-    probe = WordDeletion(scores=["vmask"], draws=2, percents=[0, 30], every_n_epochs=2)
+    probe = WordDeletion(
+        scores=["vmask"], num_random_draws=2, deletion_percents=[0, 30], every_n_epochs=2
+    )
     selection = ModelSelection()
     drawn = []
     trainer = text_trainer(probe, selection, max_epochs=3, logger=Unseen(), log_every_n_steps=8)
@@ -209,7 +218,7 @@ def test_fit_measures_every_validation_and_the_test_set_at_its_end(trained):
     assert drawn == [["deletion_curve"]]
     table_1 = ("accuracy", "accuracy_random", "accuracy_deleted", "srs")
     names = (*table_1, "srs_random", "srs_lowest", "srs_vmask")
-    assert probe.headlines == [f"test/deletion/{name}" for name in names]
+    assert probe.summary_metrics == [f"test/deletion/{name}" for name in names]
     # The probe draws no random numbers and trains nothing.
     alone = small_classifier(trained.data)
     torch.set_rng_state(random_state)
@@ -223,9 +232,12 @@ def test_fit_measures_every_validation_and_the_test_set_at_its_end(trained):
     [
         ({"percent": 0}, "WordDeletion: percent is 0; it must be above 0"),
         ({"percent": 100}, "percent is 100; it must be above 0 .no word. and below 100"),
-        ({"percents": [10, 120]}, "one of percents is 120; it must be at least 0"),
-        ({"draws": 0}, "draws is 0; it must be from 1"),
-        ({"sweep_texts": 0}, "sweep_texts is 0; it must be from 1"),
+        (
+            {"deletion_percents": [10, 120]},
+            "one of deletion_percents is 120; it must be at least 0",
+        ),
+        ({"num_random_draws": 0}, "num_random_draws is 0; it must be from 1"),
+        ({"max_sweep_texts": 0}, "max_sweep_texts is 0; it must be from 1"),
         ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"every_n_epochs": 0}, "every_n_epochs is 0; it must be at least 1"),
     ],
@@ -263,7 +275,9 @@ def test_safr_gives_its_capacity_to_key_words_and_a_mask_alone_or_nothing_does_n
     }.items():
         found = []
         for seed in range(3):
-            probe = WordDeletion(score="ffn1_before_relu", scores=[], draws=1, percents=[])
+            probe = WordDeletion(
+                score="ffn1_before_relu", scores=[], num_random_draws=1, deletion_percents=[]
+            )
             trainer = text_trainer(probe, max_epochs=8, limit_val_batches=0)
             model = small_classifier(data, seed=seed, **options)
             trainer.fit(model, datamodule=data)

@@ -39,7 +39,7 @@ def words(tmp_path) -> str:
 def make_model(vocab_size: int = 257) -> LanguageModel:
     torch.manual_seed(0)
     tiny = partial(GPT2, num_layers=1, num_heads=1, width=16)
-    return LanguageModel(tiny, vocab_size=vocab_size, num_tokens=16, warmup_steps=1)
+    return LanguageModel(tiny, vocab_size=vocab_size, context_length=16, warmup_steps=1)
 
 
 def make_trainer(*callbacks, **options) -> L.Trainer:
@@ -75,8 +75,8 @@ def make_data(folder) -> OpenWebText:
 
 def loss_by_hand(points: np.ndarray, task: str, components: int) -> np.ndarray:
     """Losses of a model (V, E) on the words' last bytes, by a singular value decomposition."""
-    centred = points - points.mean(0)
-    flat = centred @ np.linalg.svd(centred, full_matrices=False)[2][:components].T
+    centerd = points - points.mean(0)
+    flat = centerd @ np.linalg.svd(centerd, full_matrices=False)[2][:components].T
     sigma = np.sqrt((flat**2).sum(1).mean())
     found = []
     for a, b in draw_quadruples(len(LETTERS[task]), 500, seed=3).tolist():
@@ -112,7 +112,7 @@ def test_values_are_those_of_the_last_tokens_in_the_trained_embedding(
     squares = np.linalg.svd(points - points.mean(0), compute_uv=False) ** 2
     share = probe.results["val/parallelograms/explained_variance"].item()
     assert share == pytest.approx(squares[:components].sum() / squares.sum(), rel=1e-4)
-    assert set(probe.headlines) <= set(probe.results)
+    assert set(probe.summary_metrics) <= set(probe.results)
 
 
 def test_scalars_are_logged_at_every_validation_and_quantiles_are_not(words, token_folder):
@@ -206,7 +206,7 @@ def test_without_two_components_only_the_distribution_is_drawn(words, token_fold
 @pytest.mark.parametrize("probe", [Parallelograms, Analogies])
 def test_a_data_module_without_words_gives_a_sentence_before_training(probe):
     data = AlgorithmicData(LatticeCompletion(), num_samples=60)
-    module = Classifier(vocab_size=25, num_tokens=3, num_classes=25, compile="never")
+    module = Classifier(vocab_size=25, num_inputs=3, num_classes=25, compile="never")
     trainer = make_trainer(probe(), max_steps=-1, max_epochs=1)
     sentence = f"{probe.__name__} needs a data module that turns words into tokens"
     with pytest.raises(ValueError, match=sentence):

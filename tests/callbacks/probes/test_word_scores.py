@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.probes.representations import check_layers, layers_of, taps_of_one_word
+from callbacks.probes.representations import check_layers, dummy_activations, layers_of
 from callbacks.probes.word_scores import check_score, score_names, score_words
 from glassbox.metrics import top_words
 from tests.helpers.planted_words import planted_data, small_classifier, text_trainer
@@ -30,14 +30,14 @@ def loop_capacity(h: np.ndarray) -> list[float]:
 def loop_score(name: str, text: str, trained) -> list[float]:
     """The score of each word of one text, without batch, padding or autograd."""
     with torch.no_grad():
-        taps = trained.model.representations(trained.data.encode([text]))
+        activations = trained.model.representations(trained.data.encode([text]))
     if name == "vmask_probability":
-        return taps[name][0].tolist()
+        return activations[name][0].tolist()
     if name == "received_attention":
-        heads = taps["attention_weights"][0].double().numpy()
+        heads = activations["attention_weights"][0].double().numpy()
         size = heads.shape[-1]
         return [sum(h[i, j] for h in heads for i in range(size)) / len(heads) for j in range(size)]
-    return loop_capacity(taps[name][0].double().numpy())
+    return loop_capacity(activations[name][0].double().numpy())
 
 
 @pytest.mark.parametrize("name", [*LAYERS, "vmask_probability", "received_attention"])
@@ -132,10 +132,10 @@ def test_layers_of_a_deeper_network_have_names_of_their_own(trained):
     model = small_classifier(trained.data, num_layers=2)
     trainer = text_trainer()
     trainer.datamodule = trained.data
-    taps = taps_of_one_word(trainer, model, "Probe")
-    assert {"layer1/ffn1", "layer2/ffn1", *LAYERS} <= set(layers_of(taps))
-    assert {"features", "logits", "attention_weights"}.isdisjoint(layers_of(taps))
-    assert {"layer1/ffn1", "received_attention", "random"} <= set(score_names(taps))
+    activations = dummy_activations(trainer, model, "Probe")
+    assert {"layer1/ffn1", "layer2/ffn1", *LAYERS} <= set(layers_of(activations))
+    assert {"features", "logits", "attention_weights"}.isdisjoint(layers_of(activations))
+    assert {"layer1/ffn1", "received_attention", "random"} <= set(score_names(activations))
 
 
 def test_asking_for_the_names_changes_neither_modes_nor_random_numbers(trained):
@@ -145,7 +145,7 @@ def test_asking_for_the_names_changes_neither_modes_nor_random_numbers(trained):
     trainer = text_trainer()
     trainer.datamodule = trained.data
     before = torch.get_rng_state()
-    taps_of_one_word(trainer, model, "Probe")
+    dummy_activations(trainer, model, "Probe")
     assert torch.equal(torch.get_rng_state(), before)
     assert [part.training for part in model.modules()] == modes and not all(modes)
 
@@ -153,15 +153,15 @@ def test_asking_for_the_names_changes_neither_modes_nor_random_numbers(trained):
 def test_names_that_are_not_there_give_a_sentence(trained):
     trainer = text_trainer()
     trainer.datamodule = trained.data
-    taps = taps_of_one_word(trainer, trained.model, "Probe")
+    activations = dummy_activations(trainer, trained.model, "Probe")
     with pytest.raises(ValueError, match="Probe: score is 'fnn1'; choose one of embedding, vmask"):
-        check_score("Probe", "score", "fnn1", taps)
+        check_score("Probe", "score", "fnn1", activations)
     with pytest.raises(ValueError, match="layers names 'random', which the network does not have"):
-        check_layers("Probe", "layers", ["ffn1", "random"], taps)
+        check_layers("Probe", "layers", ["ffn1", "random"], activations)
     without = small_classifier(trained.data, vmask=False)
-    taps = taps_of_one_word(trainer, without, "Probe")
+    activations = dummy_activations(trainer, without, "Probe")
     with pytest.raises(ValueError, match="the network has no word mask; choose another score"):
-        check_score("Probe", "score", "vmask_probability", taps)
+        check_score("Probe", "score", "vmask_probability", activations)
     trainer.datamodule = None
     with pytest.raises(ValueError, match="Probe needs a data module of texts, such as SST2"):
-        taps_of_one_word(trainer, trained.model, "Probe")
+        dummy_activations(trainer, trained.model, "Probe")

@@ -13,7 +13,7 @@ EPOCHS = 4
 
 def probes(**options) -> list:
     return [
-        WordDeletion(scores=["vmask"], draws=2, percents=[0, 30]),
+        WordDeletion(scores=["vmask"], num_random_draws=2, deletion_percents=[0, 30]),
         WordCapacity(),
         ModelSelection(**options),
     ]
@@ -53,7 +53,7 @@ def selected(trained, tmp_path_factory):
 def test_the_best_epoch_is_tested_with_the_weights_of_a_run_that_stops_there(trained, selected):
     _, model, callbacks, _ = selected
     epoch = int(callbacks[-1].results["best/epoch"])
-    assert epoch == 1 and callbacks[-1].headlines == ["best/epoch", "best/score"]
+    assert epoch == 1 and callbacks[-1].summary_metrics == ["best/epoch", "best/score"]
     again = probes()[:2]
     trainer, stopped = fit(trained, *again, epochs=epoch)
     assert same(weights(model), weights(stopped))

@@ -138,7 +138,7 @@ def test_members_that_differ_in_more_than_their_seed_have_those_settings_as_colu
 
 def test_predict_writes_what_each_member_answers_alone(tmp_path):
     data = AlgorithmicData(Genealogy(), num_samples=60)
-    module = Classifier(vocab_size=130, num_tokens=2, num_classes=130, seeds=[5, 8])
+    module = Classifier(vocab_size=130, num_inputs=2, num_classes=130, seeds=[5, 8])
     trainer = L.Trainer(
         callbacks=[PredictionTable()],
         logger=CSVLogger(tmp_path, name="", version="run"),

@@ -181,7 +181,7 @@ class Steps(OneWeight):
     """A module that logs after each optimizer step, as a language model does."""
 
     progress_unit = "step"
-    progress_scores = ("train/loss", "val/loss", "train/learning_rate")
+    progress_metrics = ("train/loss", "val/loss", "train/learning_rate")
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         if (

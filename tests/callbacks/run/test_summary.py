@@ -17,7 +17,7 @@ from callbacks import EmbeddingGeometry, Generalization, RunSummary
 from callbacks.run import summary as run_summary
 from callbacks.run.summary import as_list, flatten, versions, write_json
 from datamodules import AlgorithmicData, LatticeCompletion
-from glassbox.metrics.quantiles import quantile_with_never, quartiles
+from glassbox.metrics.quantiles import censored_quantile, quartiles
 from lightning_modules import Classifier
 
 
@@ -39,7 +39,7 @@ def test_quantiles_of_numbers_are_those_of_numpy(count):
     logged = quartiles("x", torch.tensor(values))
     for name, q in (("x_q25", 0.25), ("x", 0.5), ("x_q75", 0.75)):
         expected = np.percentile(values, 100 * q)
-        assert quantile_with_never(values, q) == pytest.approx(expected)
+        assert censored_quantile(values, q) == pytest.approx(expected)
         if count > 1 or name == "x":
             assert logged[name] == pytest.approx(expected, rel=1e-5)
     assert set(logged) == ({"x"} if count == 1 else {"x", "x_q25", "x_q75"})
@@ -60,12 +60,12 @@ def test_quantiles_of_numbers_are_those_of_numpy(count):
     ],
 )
 def test_never_is_later_than_any_number(values, q, expected):
-    assert quantile_with_never(values, q) == expected
+    assert censored_quantile(values, q) == expected
 
 
 def test_a_quantile_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one value"):
-        quantile_with_never([], 0.5)
+        censored_quantile([], 0.5)
 
 
 def test_logged_quartiles_leave_nan_out():
@@ -136,7 +136,7 @@ class Toy(L.Callback):
             "toy/name": ["round", "flat"],
             "toy/hidden": torch.tensor([1.0, 1.0]),
         }
-        self.headlines = ["toy/value", "toy/name"]
+        self.summary_metrics = ["toy/value", "toy/name"]
 
 
 CONFIG = {
@@ -148,7 +148,7 @@ CONFIG = {
 
 def build(tmp_path, *callbacks, logger=None, **options):
     data = AlgorithmicData(LatticeCompletion(), num_samples=60)
-    module = Classifier(vocab_size=25, num_tokens=3, num_classes=25, seeds=[5, 8], compile="never")
+    module = Classifier(vocab_size=25, num_inputs=3, num_classes=25, seeds=[5, 8], compile="never")
     trainer = L.Trainer(
         callbacks=list(callbacks),
         logger=logger or CSVLogger(tmp_path, name="run", version=0),
@@ -201,7 +201,7 @@ def test_results_hold_scores_probes_config_and_versions(tmp_path, capsys):
     assert "toy/hidden" not in said
     assert said["toy/value"] == "none none none 1"  # every quantile lies between 2 and none
     assert said["toy/name"] == "flat (1), round (1)"
-    assert "data/test_inputs_in_train" not in said  # there are none under 'distinct'
+    assert "data/leak_fraction" not in said  # there are none under 'distinct'
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_settings_in_which_members_differ_stand_beside_their_seeds(
 ):
     trainer, _, _ = build(tmp_path, RunSummary(), max_epochs=1)
     module = Classifier(
-        vocab_size=25, num_tokens=3, num_classes=25, seeds=seeds, compile="never",
+        vocab_size=25, num_inputs=3, num_classes=25, seeds=seeds, compile="never",
         head_settings={"exponent": exponents, "eps": [1e-4] * len(seeds)},
     )  # fmt: skip
     data = AlgorithmicData(LatticeCompletion(), num_samples=60, train_fraction=fraction)
@@ -237,9 +237,9 @@ def test_leaking_test_inputs_are_shown(tmp_path, capsys):
     data = AlgorithmicData(LatticeCompletion(), "with_replacement", 1600, batch_size=1600)
     trainer.fit(module, datamodule=data)
     said = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line}
-    assert {"data/test_inputs_in_train", "test/accuracy_clean"} <= said
+    assert {"data/leak_fraction", "test/accuracy_clean"} <= said
     expected = [split.leaked.float().mean().item() for split in data.splits]
-    assert read(tmp_path)["metrics"]["data/test_inputs_in_train"] == pytest.approx(expected)
+    assert read(tmp_path)["metrics"]["data/leak_fraction"] == pytest.approx(expected)
     assert min(expected) > 0.05
 
 

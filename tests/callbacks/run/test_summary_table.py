@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from callbacks.run.summary_table import closing_table
+from callbacks.run.summary_table import summary_table
 
 
 def rows_of(text: str) -> dict[str, str]:
@@ -22,7 +22,7 @@ def test_table_shows_median_quartiles_never_or_none_and_how_many_seeds_have_no_v
         "unused": [1.0] * 5,
         "best": ["D4", "A4", "V4", "A4", "S3"],
     }
-    text = closing_table(
+    text = summary_table(
         metrics, ["test/accuracy", "test_epoch", "train_epoch", "score", "best"], 5
     )
     rows = rows_of(text)
@@ -37,7 +37,7 @@ def test_table_shows_median_quartiles_never_or_none_and_how_many_seeds_have_no_v
 
 def test_table_columns_stand_below_their_headings():
     metrics = {"a": [0.123456, 0.2], "a/much/longer/name": [123456.0, None]}
-    lines = closing_table(metrics, list(metrics), 2).splitlines()[1:]
+    lines = summary_table(metrics, list(metrics), 2).splitlines()[1:]
     ends = [[m.end() for m in re.finditer(r"median|25 %|75 %", lines[0])]]
     for line in lines[2:]:
         ends.append([m.end() for m in re.finditer(r"\S+", line)][1:4])
@@ -46,7 +46,7 @@ def test_table_columns_stand_below_their_headings():
 
 
 def test_table_of_one_seed_says_seed():
-    assert closing_table({"a": [1.0]}, ["a"], 1).splitlines()[1].startswith("1 seed ")
+    assert summary_table({"a": [1.0]}, ["a"], 1).splitlines()[1].startswith("1 seed ")
 
 
 def columns_of(line: str) -> list[str]:
@@ -61,7 +61,7 @@ def test_a_sweep_has_a_column_of_medians_for_every_value():
         "test_epoch": [10.0, 20.0, None, 30.0, 40.0, *[None] * 5, *[7.0] * 5],
     }
     differing = {"sparsity": [0.0] * 5 + [0.9] * 5 + [0.99] * 5}
-    _, heading, _, first, second = closing_table(metrics, list(metrics), 15, differing).splitlines()
+    _, heading, _, first, second = summary_table(metrics, list(metrics), 15, differing).splitlines()
     assert columns_of(heading) == ["by sparsity, medians of 5 seeds", "0", "0.9", "0.99"]
     assert columns_of(first) == [
         "val/represented",
@@ -72,14 +72,14 @@ def test_a_sweep_has_a_column_of_medians_for_every_value():
 
 def test_members_of_a_value_need_not_stand_together():
     metrics = {"a": [1.0, 10.0, 3.0, 30.0]}
-    lines = closing_table(metrics, ["a"], 4, {"scale": [1.0, 0.1, 1.0, 0.1]}).splitlines()
+    lines = summary_table(metrics, ["a"], 4, {"scale": [1.0, 0.1, 1.0, 0.1]}).splitlines()
     assert columns_of(lines[1])[1:] == ["1", "0.1"]
     assert columns_of(lines[3])[1:] == ["2", "20"]
 
 
 def test_of_a_sweep_words_and_single_numbers_stand_below_for_all_members():
     metrics = {"a": [1.0, 2.0], "best": ["A4", "V4"], "agreement": [0.5]}
-    text = closing_table(metrics, list(metrics), 2, {"exponent": [1, 2]})
+    text = summary_table(metrics, list(metrics), 2, {"exponent": [1, 2]})
     rows = rows_of(text)
     assert "by exponent, 1 seed" in text and rows["a"] == "1 2"
     assert rows["2"].startswith("members median")
@@ -88,8 +88,8 @@ def test_of_a_sweep_words_and_single_numbers_stand_below_for_all_members():
 
 def test_two_settings_or_many_values_are_put_together():
     metrics = {"a": [float(i) for i in range(20)]}
-    many = closing_table(metrics, ["a"], 20, {"sparsity": [i / 20 for i in range(20)]})
-    two = closing_table(metrics, ["a"], 20, {"x": [0, 1] * 10, "y": [0] * 10 + [1] * 10})
+    many = summary_table(metrics, ["a"], 20, {"sparsity": [i / 20 for i in range(20)]})
+    two = summary_table(metrics, ["a"], 20, {"x": [0, 1] * 10, "y": [0] * 10 + [1] * 10})
     for text in (many, two):
         assert rows_of(text)["20"].startswith("members median")
         assert rows_of(text)["a"] == "9.5 4.75 14.25"
@@ -98,7 +98,7 @@ def test_two_settings_or_many_values_are_put_together():
 def test_settings_that_are_no_numbers_have_columns_too():
     metrics = {"a": [1.0, 2.0, 3.0]}
     settings = {"sampling": ["distinct", "with_replacement", None]}
-    lines = closing_table(metrics, ["a"], 3, settings).splitlines()
+    lines = summary_table(metrics, ["a"], 3, settings).splitlines()
     assert columns_of(lines[1])[1:] == ["distinct", "with_replacement", "None"]
     ends = [[m.end() for m in re.finditer(r"\S+", line)] for line in (lines[1], lines[3])]
     assert ends[0][-3:] == ends[1][-3:]

@@ -55,7 +55,7 @@ def test_a_window_describes_its_own_steps_alone():
     _, logged = train(clock, callback, model=Slowing(clock))
     seconds = [figures["step_seconds"] for figures in logged.values()]
     assert seconds == [1.25, 2.25, 3.25, 4.25]
-    waited = [figures["data_wait_share"] for figures in logged.values()]
+    waited = [figures["dataloader_wait_fraction"] for figures in logged.values()]
     assert waited == [0.25 / s for s in seconds]
     assert callback.summary["step_seconds"] == sum(seconds) / 4
     assert callback.summary["tokens_per_second"] == TOKENS / (sum(seconds) / 4)
@@ -72,7 +72,7 @@ def test_waiting_for_anything_but_the_loader_is_no_waiting_for_data():
     clock = Clock()
     _, logged = train(clock, timed(clock, warmup_steps=0), Elsewhere())
     assert logged[10]["step_seconds"] == 2.0
-    assert logged[10]["data_wait_share"] == FETCH / 2.0
+    assert logged[10]["dataloader_wait_fraction"] == FETCH / 2.0
 
 
 # ---- tokens --------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_figures_of_the_whole_fit_are_in_the_runs_results(tmp_path, capsys):
     assert metrics["val/loss"] == [2.5]
     assert metrics["speed/tokens_per_second"] == [TOKENS / (FETCH + STEP)]
     assert metrics["speed/step_seconds"] == [FETCH + STEP]
-    assert metrics["speed/data_wait_share"] == [FETCH / (FETCH + STEP)]
+    assert metrics["speed/dataloader_wait_fraction"] == [FETCH / (FETCH + STEP)]
     assert metrics["speed/peak_memory_mib"] == [callback.summary["peak_memory_mib"]]
     said = capsys.readouterr().out
     assert "speed/tokens_per_second" in said and "speed/peak_memory_mib" in said
@@ -157,4 +157,4 @@ def test_a_real_clock_is_near_the_walls():
     train(clock, callback, model=Sleeps(clock), val=Loader(clock, 1), val_check_interval=10)
     wall = time.perf_counter() - started
     assert 18 * 0.01 <= callback.summary["seconds"] < wall
-    assert 0.0 < callback.summary["data_wait_share"] < 0.5
+    assert 0.0 < callback.summary["dataloader_wait_fraction"] < 0.5

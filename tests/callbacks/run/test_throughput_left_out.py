@@ -59,7 +59,7 @@ def test_a_run_that_ends_while_warming_up_has_no_speed():
     assert logged == {} and callback.tokens_per_second is None
     assert set(callback.summary) == {"tokens", "seconds", "peak_memory_mib"}
     assert callback.summary["seconds"] == 0.0 and callback.summary["tokens"] == 20 * TOKENS
-    assert callback.headlines == ["speed/peak_memory_mib"]
+    assert callback.summary_metrics == ["speed/peak_memory_mib"]
 
 
 def test_a_resumed_run_warms_up_anew_and_goes_on_at_the_same_steps(tmp_path):

@@ -1,4 +1,4 @@
-"""Speed's utilisation: operations a token, and the peak of the device by its name."""
+"""Speed's utilization: operations a token, and the peak of the device by its name."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from callbacks.run import throughput as speed
 from tests.helpers.speed_clock import FETCH, STEP, TOKENS, Clock, Counted, Model, timed, train
 
 
-def test_utilisation_is_that_of_the_given_peak():
+def test_utilization_is_that_of_the_given_peak():
     clock = Clock()
     callback = timed(clock, warmup_steps=0, peak_flops=5e10)
     _, logged = train(clock, callback, model=Counted(clock))
     expected = TOKENS / (FETCH + STEP) * 1e9 / 5e10
-    assert logged[10]["model_flops_utilisation"] == pytest.approx(expected, rel=1e-12)
-    assert callback.summary["model_flops_utilisation"] == pytest.approx(expected, rel=1e-12)
+    assert logged[10]["mfu"] == pytest.approx(expected, rel=1e-12)
+    assert callback.summary["mfu"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_there_is_no_utilisation_of_an_unknown_peak_or_without_a_count_of_flops():
+def test_there_is_no_utilization_of_an_unknown_peak_or_without_a_count_of_flops():
     for model, options in ((Counted, {}), (Model, {"peak_flops": 1e12})):
         clock = Clock()
         callback = timed(clock, warmup_steps=0, **options)
         _, logged = train(clock, callback, model=model(clock), precision="bf16-mixed")
-        names = {"tokens_per_second", "step_seconds", "data_wait_share", "peak_memory_mib"}
+        names = {"tokens_per_second", "step_seconds", "dataloader_wait_fraction", "peak_memory_mib"}
         assert set(logged[5]) == names
         assert set(callback.summary) == {*names, "tokens", "seconds"}
 

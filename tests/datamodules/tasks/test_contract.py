@@ -54,7 +54,7 @@ def test_docstring_states_rule_vocabulary_structure_source_and_arguments(task):
 def test_examples_are_distinct_int64_and_inside_the_vocabulary(task):
     inputs, answers = task.examples()
     assert inputs.dtype == answers.dtype == torch.int64
-    assert inputs.shape == (len(answers), task.num_tokens)
+    assert inputs.shape == (len(answers), task.num_inputs)
     assert len(set(map(tuple, inputs.tolist()))) == len(answers)
     for tokens in (inputs, answers):
         assert tokens.min() >= 0 and tokens.max() < task.vocab_size
@@ -146,7 +146,7 @@ def test_plot_tensors_have_matching_shapes(task):
     assert tokens.ndim == 1 and groups.shape == tokens.shape
     assert tokens.min() >= 0 and tokens.max() < task.vocab_size
     assert len(set(tokens.tolist())) == len(tokens)
-    # Colours are counted from 0 without gaps.
+    # Colors are counted from 0 without gaps.
     assert set(groups.tolist()) == set(range(int(groups.max()) + 1))
 
 

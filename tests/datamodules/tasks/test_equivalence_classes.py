@@ -16,7 +16,7 @@ def test_table_is_the_rule_for_every_pair(size, modulus):
 
 def test_published_sizes():
     task = EquivalenceClasses()
-    assert (len(task.examples()[1]), task.vocab_size, task.num_tokens) == (1600, 42, 2)
+    assert (len(task.examples()[1]), task.vocab_size, task.num_inputs) == (1600, 42, 2)
 
 
 def test_a_fifth_of_the_pairs_is_equivalent():
@@ -36,7 +36,7 @@ def test_swapped_pairs_share_a_group_and_others_do_not():
     assert groups[0] == groups[1] != groups[2]  # congruent to the first is not the same fact
 
 
-def test_plots_colour_the_residues():
+def test_plots_color_the_residues():
     task = EquivalenceClasses()
     assert task.structure == "classes" and task.group_kind == "categorical"
     assert task.token_groups.tolist() == [value % 5 for value in range(40)]

@@ -60,7 +60,7 @@ def test_code_table_lacks_the_last_node_and_answers_a_sibling_with_a_relation(de
 @pytest.mark.parametrize(("protocol", "count"), [("paper", 376), ("code", 373)])
 def test_published_sizes(protocol, count):
     task = Genealogy(protocol=protocol)
-    assert (len(task.examples()[1]), task.vocab_size, task.num_tokens) == (count, 130, 2)
+    assert (len(task.examples()[1]), task.vocab_size, task.num_inputs) == (count, 130, 2)
 
 
 def test_token_numbers_of_the_two_protocols():

@@ -15,7 +15,7 @@ def test_table_is_the_rule_for_every_pair(size):
 
 def test_published_sizes():
     task = GreaterThan()
-    assert (len(task.examples()[1]), task.vocab_size, task.num_tokens) == (900, 32, 2)
+    assert (len(task.examples()[1]), task.vocab_size, task.num_inputs) == (900, 32, 2)
 
 
 def test_the_answer_tokens_are_named_and_carry_no_structure():

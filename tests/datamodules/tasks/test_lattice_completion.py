@@ -21,10 +21,10 @@ def test_table_is_every_parallelogram_on_the_grid(side):
 
 def test_published_sizes():
     task = LatticeCompletion()
-    assert (len(task.examples()[1]), task.vocab_size, task.num_tokens) == (7225, 25, 3)
+    assert (len(task.examples()[1]), task.vocab_size, task.num_inputs) == (7225, 25, 3)
 
 
-def test_only_the_two_neighbours_of_the_first_corner_are_interchangeable():
+def test_only_the_two_neighbors_of_the_first_corner_are_interchangeable():
     groups = LatticeCompletion().equivalent_inputs(
         torch.tensor([[6, 7, 11], [6, 11, 7], [7, 6, 11]])
     )
@@ -36,12 +36,12 @@ def test_plots_show_rows_and_grid_lines():
     assert task.structure == "lattice" and task.group_kind == "sequential"
     assert task.token_labels[6] == "(1,2)"
     assert task.token_groups.tolist() == [row for row in range(4) for _ in range(4)]
-    neighbours = {
+    neighbors = {
         frozenset((a, b))
         for a, b in itertools.product(range(16), repeat=2)
         if abs(a // 4 - b // 4) + abs(a % 4 - b % 4) == 1
     }
-    assert {frozenset(edge) for edge in task.edges.tolist()} == neighbours
+    assert {frozenset(edge) for edge in task.edges.tolist()} == neighbors
 
 
 @pytest.mark.parametrize("side", [1, 0, -2, "5"])

@@ -13,7 +13,7 @@ def test_table_is_the_rule_for_every_pair(modulus):
 
 def test_published_sizes():
     task = ModularAddition()
-    assert (len(task.examples()[1]), task.vocab_size, task.num_tokens) == (961, 31, 2)
+    assert (len(task.examples()[1]), task.vocab_size, task.num_inputs) == (961, 31, 2)
 
 
 def test_swapped_pairs_share_a_group_and_others_do_not():
@@ -24,7 +24,7 @@ def test_swapped_pairs_share_a_group_and_others_do_not():
     assert first != other  # the same sum is not the same fact
 
 
-def test_plots_show_one_cyclic_colour_per_number_and_no_lines():
+def test_plots_show_one_cyclic_color_per_number_and_no_lines():
     task = ModularAddition()
     assert task.structure == "circle" and task.group_kind == "cyclic"
     assert task.embedding_tokens.tolist() == task.token_groups.tolist() == list(range(31))

@@ -17,7 +17,7 @@ def test_table_is_the_composition_of_every_pair(degree):
 
 def test_published_sizes():
     task = PermutationComposition()
-    assert (len(task.examples()[1]), task.vocab_size, task.num_tokens) == (576, 24, 2)
+    assert (len(task.examples()[1]), task.vocab_size, task.num_inputs) == (576, 24, 2)
 
 
 def test_tokens_are_in_lexicographic_order_from_the_identity():
@@ -48,7 +48,7 @@ def test_a_draw_is_the_whole_table_whatever_size_is_asked_for():
         assert torch.equal(drawn_answers[order], answers)
 
 
-def test_plots_colour_parity():
+def test_plots_color_parity():
     task = PermutationComposition()
     assert task.structure == "cosets" and task.group_kind == "categorical"
     for label, parity in zip(task.token_labels, task.token_groups.tolist(), strict=True):

@@ -13,7 +13,7 @@ from datamodules.texts.batches import (
     TrainingTextBatches,
     batch_width,
     bucketed_batches,
-    padding_share,
+    padding_fraction,
     text_batch,
 )
 from datamodules.texts.encoding import EncodedTexts
@@ -39,7 +39,7 @@ def which(batch) -> list[int]:
 
 
 def training(texts, rank=0, world=1, step=0, **options) -> TrainingTextBatches:
-    settings = {"seed": 0, "batch_size": 8, "bucketing": 4, **options}
+    settings = {"seed": 0, "batch_size": 8, "bucket_batches": 4, **options}
     return TrainingTextBatches(texts, rank=rank, world=world, step=lambda: step, **settings)
 
 
@@ -103,15 +103,17 @@ def test_a_rank_without_a_text_has_one_row_that_does_not_count(texts):
 # ---- an epoch --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bucketing", [0, 1, 4, 1000])
+@pytest.mark.parametrize("bucket_batches", [0, 1, 4, 1000])
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_every_text_is_trained_on_once_an_epoch_on_any_number_of_ranks(texts, world, bucketing):
-    loaders = [training(texts, rank, world, bucketing=bucketing) for rank in range(world)]
+def test_every_text_is_trained_on_once_an_epoch_on_any_number_of_ranks(
+    texts, world, bucket_batches
+):
+    loaders = [training(texts, rank, world, bucket_batches=bucket_batches) for rank in range(world)]
     ranks = [[which(batch) for batch in loader] for loader in loaders]
     assert all(len(batches) == len(loader) == 13 for batches in ranks for loader in loaders)
     seen = [i for batches in ranks for batch in batches for i in batch]
     assert sorted(seen) == list(range(103))
-    alone = [set(which(batch)) for batch in training(texts, bucketing=bucketing)]
+    alone = [set(which(batch)) for batch in training(texts, bucket_batches=bucket_batches)]
     assert [{i for part in parts for i in part} for parts in zip(*ranks, strict=True)] == alone
 
 
@@ -145,21 +147,21 @@ def test_batches_are_runs_of_windows_sorted_by_length():
 def test_without_buckets_batches_are_the_plain_permutation():
     from datamodules.common.order import epoch_order
 
-    for bucketing in (0, 1):
-        order = np.concatenate(bucketed_batches(LENGTHS, 5, 1, 8, bucketing))
+    for bucket_batches in (0, 1):
+        order = np.concatenate(bucketed_batches(LENGTHS, 5, 1, 8, bucket_batches))
         assert order.tolist() == epoch_order(5, 1, 103).tolist()
 
 
 def test_buckets_save_padding():
-    def counted(bucketing: int) -> float:
-        batches = bucketed_batches(LENGTHS, 0, 0, 8, bucketing)
+    def counted(bucket_batches: int) -> float:
+        batches = bucketed_batches(LENGTHS, 0, 0, 8, bucket_batches)
         padded = sum(len(batch) * max(LENGTHS[batch]) for batch in batches)
         share = 1 - sum(LENGTHS) / padded
-        assert padding_share(LENGTHS, batches) == pytest.approx(share)
+        assert padding_fraction(LENGTHS, batches) == pytest.approx(share)
         return share
 
     assert counted(13) < 0.2 * counted(0)
-    whole = padding_share(LENGTHS, bucketed_batches(LENGTHS, 0, 0, 8, 0), 64)
+    whole = padding_fraction(LENGTHS, bucketed_batches(LENGTHS, 0, 0, 8, 0), 64)
     assert whole == pytest.approx(1 - sum(LENGTHS) / (103 * 64))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.texts.reading import find_file, read_labelled_texts, read_trees
+from datamodules.texts.reading import find_file, read_labeled_texts, read_trees
 
 ROWS = [('"Quoted" and it \'s good', 1), ("é \x85 odd … \u2028 ends", 0), ('one " mark', 1)]
 
@@ -20,7 +20,7 @@ def written(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def refusal(path: Path, read=read_labelled_texts) -> str:
+def refusal(path: Path, read=read_labeled_texts) -> str:
     with pytest.raises(ValueError) as error:
         read(path)
     assert "\n" not in str(error.value)
@@ -35,7 +35,7 @@ def test_tables_are_read_as_the_csv_module_does_without_quotes(tmp_path, suffix,
     cells = [{"id": "7", "text": t, "sentence": t, "label": str(label)} for t, label in ROWS]
     lines = ["\t".join(names), *("\t".join(row[name] for name in names) for row in cells)]
     content = ending.join(lines) + ending
-    found = read_labelled_texts(written(tmp_path / f"a{suffix}", content))
+    found = read_labeled_texts(written(tmp_path / f"a{suffix}", content))
     bare = [line.removesuffix("\r") for line in content.split("\n")[:-1]]
     rows = list(csv.DictReader(bare, delimiter="\t", quoting=csv.QUOTE_NONE))
     assert found.texts == [row.get("text", row.get("sentence")) for row in rows]
@@ -46,13 +46,13 @@ def test_tables_are_read_as_the_csv_module_does_without_quotes(tmp_path, suffix,
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
 def test_lines_of_json_are_read_as_json_does(tmp_path, suffix):
     content = "\n\n".join(json.dumps({"id": 1, "text": t, "label": y}) for t, y in ROWS)
-    found = read_labelled_texts(written(tmp_path / f"a{suffix}", content))
+    found = read_labeled_texts(written(tmp_path / f"a{suffix}", content))
     assert list(zip(found.texts, found.labels, strict=True)) == ROWS
 
 
 def test_a_byte_order_mark_is_no_part_of_a_column_s_name(tmp_path):
     path = written(tmp_path / "a.tsv", b"\xef\xbb\xbflabel\ttext\n1\tx \n")
-    assert read_labelled_texts(path).texts == ["x"]
+    assert read_labeled_texts(path).texts == ["x"]
 
 
 def test_trees_give_their_leaves_and_the_class_of_the_root(tmp_path):

@@ -70,7 +70,7 @@ def test_vocabulary_is_known_before_setup_and_comes_from_training_texts_alone(fo
 
 def test_sizes_of_the_model_are_told(folder):
     module = data(folder, max_length=5)
-    assert (module.num_tokens, module.num_classes) == (5, 2)
+    assert (module.context_length, module.num_classes) == (5, 2)
     assert module.class_names == ["negative", "positive"]
     assert module.steps_per_epoch == 6 == len(module.train_dataloader())
     assert max(batch["tokens"].shape[1] for batch in module.train_dataloader()) == 5
@@ -132,7 +132,7 @@ def test_fingerprint_is_of_the_encoded_texts_of_all_parts_wherever_they_lie(fold
     first = data(folder).fingerprint
     assert re.fullmatch("[0-9a-f]{12}", first)
     shutil.copytree(folder, tmp_path / "elsewhere")
-    same = data(tmp_path / "elsewhere", batch_size=3, bucketing=0, seed=4, pad_to="max_length")
+    same = data(tmp_path / "elsewhere", batch_size=3, bucket_batches=0, seed=4, pad_to="max_length")
     assert same.fingerprint == first
     found = {
         first,
@@ -215,7 +215,7 @@ def test_order_is_that_of_the_run_s_seed_unless_it_has_its_own(folder, monkeypat
     ("change", "part"),
     [
         ({"batch_size": 4}, "batch_size 8, and now it is 4"),
-        ({"bucketing": 3}, "bucketing 50, and now it is 3"),
+        ({"bucket_batches": 3}, "bucket_batches 50, and now it is 3"),
         ({"seed": 5}, "seed 0, and now it is 5"),
         ({"max_length": 7}, "max_length 128, and now it is 7"),
         ({"min_frequency": 9}, "min_frequency 2, and now it is 9"),
@@ -272,7 +272,7 @@ def test_fewer_texts_a_step_than_devices_are_refused(folder):
         ({"max_length": 0}, "max_length is 0; it must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
         ({"min_frequency": 0}, "min_frequency is 0; it must be at least 1"),
-        ({"bucketing": -1}, "bucketing is -1; it must not be negative"),
+        ({"bucket_batches": -1}, "bucket_batches is -1; it must not be negative"),
         ({"seed": -1}, "seed is -1; it must not be negative"),
         ({"pad_to": "btach"}, "pad_to is 'btach'; did you mean 'batch'?"),
         ({"variant": "sfar"}, "variant is 'sfar'; did you mean 'safr'?"),

@@ -91,7 +91,7 @@ def test_encoded_texts_are_flat_and_cut():
     assert texts.lengths.tolist() == [3, 1, 1]
     assert (texts.num_cut, texts.num_empty, len(texts)) == (1, 1, 3)
     assert texts.tokens.dtype == texts.words.dtype == np.int32
-    assert texts.unknown_share == pytest.approx(1 / 5)
+    assert texts.unknown_fraction == pytest.approx(1 / 5)
 
 
 def test_a_text_of_just_the_limit_is_not_counted_as_cut():

@@ -151,7 +151,7 @@ def test_a_checkpoint_from_before_seeds_were_kept_is_taken(tmp_path):
 
 SETTINGS: dict[str, Any] = {
     "learning_rate": 6e-4, "weight_decay": 0.1, "betas": (0.9, 0.95), "clip_norm": 1.0,
-    "compile": "auto", "init_from": None, "warmup_steps": 100, "start": "matched",
+    "compile": "auto", "init_from": None, "warmup_steps": 100, "feature_scale_init": "matched",
 }  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def test_to_be_measured_it_may_have_been_trained_otherwise(tmp_path):
     [
         {**SETTINGS, "compile": "never"},
         {**SETTINGS, "init_from": "somewhere"},
-        {**SETTINGS, "vocab_size": 257, "num_tokens": 16},  # filled in from the data
+        {**SETTINGS, "vocab_size": 257, "context_length": 16},  # filled in from the data
         {k: v for k, v in SETTINGS.items() if k != "clip_norm"},  # of an older version
         {**SETTINGS, "of_a_newer_version": 3},
         {},
@@ -193,7 +193,7 @@ def test_to_be_measured_it_may_have_been_trained_otherwise(tmp_path):
 )
 def test_one_that_differs_in_nothing_that_trains_is_taken(tmp_path, stored):
     path = write(tmp_path, 0, 8, time=100, settings=stored)
-    config = with_settings(vocab_size=50257, num_tokens=1024)
+    config = with_settings(vocab_size=50257, context_length=1024)
     assert find(tmp_path, config) == str(path)
 
 

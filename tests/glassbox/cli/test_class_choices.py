@@ -3,7 +3,7 @@
 import pytest
 
 from glassbox.cli import lightning_cli
-from glassbox.cli.argv import spell_classes
+from glassbox.cli.argv import expand_class_defaults
 
 MNIST = "configs/mnist/mnist_harmonic.yaml"
 ADDITION = "configs/algorithmic/modular_addition.yaml"
@@ -19,8 +19,8 @@ def options(spec):
 
 
 def test_a_class_has_its_own_defaults_and_not_those_of_the_class_it_replaces(in_root):
-    model = resolved("--config", MNIST, "--model.network", "PixelMLP")
-    assert model.network.class_path.endswith(".PixelMLP")
+    model = resolved("--config", MNIST, "--model.network", "VectorMLP")
+    assert model.network.class_path.endswith(".VectorMLP")
     assert options(model.network) == {"hidden_dim": 128, "num_layers": 1}  # an MLP has 100
     model = resolved("--config", MNIST, "--model.head=SphericalSoftmaxHead")
     assert options(model.head) == {"eps": 1e-4}
@@ -29,9 +29,9 @@ def test_a_class_has_its_own_defaults_and_not_those_of_the_class_it_replaces(in_
 @pytest.mark.parametrize(
     "words",
     [
-        ["--model.network=PixelMLP", "--model.network.hidden_dim=7"],
-        ["--model.network.hidden_dim", "7", "--model.network", "PixelMLP"],
-        ["--model.init_args.network=PixelMLP", "--model.init_args.network.hidden_dim=7"],
+        ["--model.network=VectorMLP", "--model.network.hidden_dim=7"],
+        ["--model.network.hidden_dim", "7", "--model.network", "VectorMLP"],
+        ["--model.init_args.network=VectorMLP", "--model.init_args.network.hidden_dim=7"],
     ],
 )
 def test_what_is_typed_of_a_class_holds_wherever_it_stands(in_root, words):
@@ -67,7 +67,7 @@ def test_a_class_within_the_data_has_its_own_defaults(in_root):
         ["--model.head.help", "HarmonicHead"],
         ["--model.help=Classifier"],
         ["--model.head", "NoSuchHead"],
-        ["--model.kind", "relu"],
+        ["--model.activation", "output"],
         ["--data.data_dir", "Data"],
         ["--model.head", '{"class_path": "HarmonicHead"}'],
         ["--config", "gone.yaml", "--model.learning_rate", "0.1"],
@@ -75,12 +75,12 @@ def test_a_class_within_the_data_has_its_own_defaults(in_root):
     ],
 )
 def test_other_words_stay_as_they_are(words):
-    assert spell_classes(words) == words
+    assert expand_class_defaults(words) == words
 
 
 def test_an_option_that_is_null_after_its_class_is_null(in_root):
     words = ["--config", MNIST, "--model.head", "HarmonicHead", "--model.head.exponent", "null"]
-    assert spell_classes(words)[2:4] == ["--model.head", "HarmonicHead"]
+    assert expand_class_defaults(words)[2:4] == ["--model.head", "HarmonicHead"]
     assert resolved(*words).head.init_args.exponent is None
     other = ["--config", ADDITION, "--model.head", "FocalHead", "--model.head.gamma", "3"]
     nested = ["--model.head.geometry", "HarmonicHead", "--model.head.geometry.exponent", "null"]

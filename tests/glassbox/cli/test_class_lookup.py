@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from datamodules import SST2
 from datamodules.tasks import Task
-from glassbox.cli.class_lookup import class_called, classes_that_fit, wanted_class
-from glassbox.cli.error_messages import user_sentence
+from glassbox.cli.class_lookup import compatible_classes, expected_type, resolve_class
+from glassbox.cli.error_messages import user_message
 from glassbox.cli.main import main
 from lightning_modules import GPT2, MLP, FeatureNetwork, LossHead, TextTransformer
 from tests.helpers.paths import config_path
@@ -50,22 +50,22 @@ class Owner:
     ],
 )
 def test_the_annotation_tells_which_class_an_option_takes(owner, option, wanted):
-    assert wanted_class(owner, option) is wanted
+    assert expected_type(owner, option) is wanted
 
 
 def test_classes_are_found_by_short_name_and_by_full_path():
-    assert class_called("MLP") is class_called("lightning_modules.MLP") is MLP
-    assert class_called("SST2") is SST2
-    assert class_called("collections.OrderedDict").__name__ == "OrderedDict"
+    assert resolve_class("MLP") is resolve_class("lightning_modules.MLP") is MLP
+    assert resolve_class("SST2") is SST2
+    assert resolve_class("collections.OrderedDict").__name__ == "OrderedDict"
     for name in ("MLPP", "nowhere.MLP", "collections.nothing", "os.getcwd"):
-        assert class_called(name) is None
+        assert resolve_class(name) is None
 
 
 def test_what_fits_is_the_class_itself_or_derived_from_it_and_can_be_built():
-    assert classes_that_fit(TextTransformer) == ["TextTransformer"]
-    heads = classes_that_fit(LossHead)
+    assert compatible_classes(TextTransformer) == ["TextTransformer"]
+    heads = compatible_classes(LossHead)
     assert {"CrossEntropyHead", "HarmonicHead"} <= set(heads) and "LossHead" not in heads
-    assert classes_that_fit(Owner) == []  # of a package without names of its own
+    assert compatible_classes(Owner) == []  # of a package without names of its own
 
 
 def said(capsys, *arguments: str) -> str:
@@ -117,7 +117,7 @@ def test_early_stopping_without_its_metric_is_explained(tmp_path, monitor):
     trainer = text_trainer(stopping, log_every_n_steps=8, check_val_every_n_epoch=every)
     with pytest.raises(RuntimeError) as error:
         trainer.fit(small_classifier(data), datamodule=data)
-    sentence = user_sentence(error.value)
+    sentence = user_message(error.value)
     assert sentence.startswith(f"EarlyStopping: monitor is '{monitor}', which is not logged when")
     known = sentence.partition("there are then: ")[2].partition(";")[0].split(", ")
     assert set(known) == set(trainer.callback_metrics) and "train/loss" in known
@@ -130,4 +130,4 @@ def test_early_stopping_without_any_metric_is_explained():
         "Early stopping conditioned on metric `val/loss` which is not available. Pass in or modify "
         "your `EarlyStopping` callback to use any of the following: ``"
     )
-    assert "those there are then: none; for a metric" in user_sentence(RuntimeError(message))
+    assert "those there are then: none; for a metric" in user_message(RuntimeError(message))

@@ -4,7 +4,7 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from glassbox.cli import lightning_cli
-from glassbox.cli.argv import spell_nulls
+from glassbox.cli.argv import rewrite_null_options
 
 CONFIG = "configs/algorithmic/modular_addition.yaml"
 
@@ -27,7 +27,7 @@ class Model:
 def parsed(*words):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Model, "model")
-    return parser.parse_args(["--model=Model", *spell_nulls(words)]).model.init_args
+    return parser.parse_args(["--model=Model", *rewrite_null_options(words)]).model.init_args
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_without_the_spelling_the_parser_refuses_or_it_is_no_longer_needed():
     ],
 )
 def test_other_words_are_left_as_they_are(words):
-    assert spell_nulls(words) == words
+    assert rewrite_null_options(words) == words
 
 
 def test_the_command_line_takes_null_for_the_exponent_of_a_head(in_root):

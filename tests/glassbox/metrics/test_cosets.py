@@ -141,7 +141,7 @@ def test_blocks_are_the_cosets_of_the_stated_side_and_of_equal_size():
                 assert block == set(TABLE[elements, g])
 
 
-def test_left_cosets_of_a_point_stabiliser_are_where_the_point_goes():
+def test_left_cosets_of_a_point_stabilizer_are_where_the_point_goes():
     partition = next(p for p in coset_partitions() if p.name == "S3 (fixes 2), left")
     image = [permutation[2] for permutation in PERMUTATIONS]
     assert len(set(zip(partition.labels, image, strict=True))) == 4
@@ -162,8 +162,8 @@ def test_scores_agree_with_sklearn_one_by_one(num_components):
 @pytest.mark.parametrize("kind", ["V4 normal", "V4 non-normal", "S3", "D4", "C4"])
 def test_planted_clusters_are_recovered_in_every_seed(kind):
     planted = [i for i, p in enumerate(coset_partitions()) if p.subgroup == kind]
-    centres = _noise(24, 16)
-    clouds = torch.stack([centres[list(coset_partitions()[i].labels)] for i in planted])
+    centers = _noise(24, 16)
+    clouds = torch.stack([centers[list(coset_partitions()[i].labels)] for i in planted])
     clouds = clouds + 1e-3 * _noise(len(planted), 24, 16)
     score, index = best_coset(clouds)
     assert index.tolist() == planted

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from glassbox.metrics import most_important_share, priority_correlation
+from glassbox.metrics import priority_correlation, top_priority_fraction
 from glassbox.metrics.feature_directions import feature_dimensionality
 
 
@@ -44,5 +44,5 @@ def test_it_is_one_for_clean_directions_in_order_and_nan_without_an_order():
 def test_share_of_the_most_important_counts_ties_as_equals():
     represented = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]]).bool()
     priority = torch.tensor([[4.0, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1], [1, 1, 1, 1]])
-    found = most_important_share(represented, priority).tolist()
+    found = top_priority_fraction(represented, priority).tolist()
     assert found[:2] == [1.0, 0.5] and math.isnan(found[2]) and found[3] == 1.0

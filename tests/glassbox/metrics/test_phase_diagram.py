@@ -80,7 +80,7 @@ def test_trained_weights_are_told_apart():
     assert trained_phase(weights, threshold=0.25)[5] == 0
 
 
-def test_each_way_is_recognised_in_its_own_weights():
+def test_each_way_is_recognized_in_its_own_weights():
     weights = torch.tensor([MODELS[phase][0] for phase in PHASES])[..., None]
     assert trained_phase(weights).tolist() == [0, 1, 2]
 
@@ -92,7 +92,7 @@ def test_other_models_than_two_features_in_one_dimension_are_refused():
         trained_phase(torch.zeros(2, 1), -1)
 
 
-def test_the_widest_gap_is_found_between_neighbouring_norms():
+def test_the_widest_gap_is_found_between_neighboring_norms():
     torch.manual_seed(0)
     weights = torch.randn(30, 2, 1)
     weights[3] = torch.nan

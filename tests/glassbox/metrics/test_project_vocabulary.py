@@ -30,7 +30,7 @@ def test_coordinates_scale_and_shares_agree_with_sklearn_whatever_the_blocks(row
         assert found.scale[seed].item() == pytest.approx(scale)
 
 
-def test_the_whole_space_is_the_centred_cloud():
+def test_the_whole_space_is_the_centerd_cloud():
     points = clouds(40, 6)
     found = project_vocabulary(points, None)
     torch.testing.assert_close(found.coordinates, points - points.mean(0))

@@ -11,9 +11,9 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from glassbox.metrics import ring_correlation, ring_curvature, ring_neighbor_share, ring_turn
+from glassbox.metrics import ring_correlation, ring_curvature, ring_neighbor_fraction, ring_turn
 
-MEASURES = [ring_neighbor_share, ring_correlation, ring_turn, ring_curvature]
+MEASURES = [ring_neighbor_fraction, ring_correlation, ring_turn, ring_curvature]
 
 
 def _ring(rows: int, loops: int = 1) -> Tensor:
@@ -39,12 +39,12 @@ def test_a_flat_ring_in_order_has_every_number_perfect(rows, dtype):
 
 
 @pytest.mark.parametrize("rows", [8, 15, 90])
-def test_two_swapped_neighbours(rows):
+def test_two_swapped_neighbors(rows):
     ring = _ring(rows)
     ring[[2, 3]] = ring[[3, 2]]
     # Steps 2, -1, 2 in place of 1, 1, 1. Each of the four rows about has two nearest rows, of
-    # which one is a neighbour now.
-    assert ring_neighbor_share(ring).item() == pytest.approx(1 - 2 / rows)
+    # which one is a neighbor now.
+    assert ring_neighbor_fraction(ring).item() == pytest.approx(1 - 2 / rows)
     assert ring_turn(ring).item() == pytest.approx(2 * math.pi * (1 + 2 / rows))
     # The two corners of the way back turn by π less half a step (2π/N), the two next to them by
     # one and a half steps; without the swap these four corners turn by four steps in all.
@@ -53,8 +53,8 @@ def test_two_swapped_neighbours(rows):
 
 
 def test_a_ring_that_is_gone_round_twice():
-    twice = _ring(9, loops=2)  # neighbours are 80 degrees apart, the nearest rows 40
-    assert ring_neighbor_share(twice) == 0
+    twice = _ring(9, loops=2)  # neighbors are 80 degrees apart, the nearest rows 40
+    assert ring_neighbor_fraction(twice) == 0
     assert ring_turn(twice).item() == pytest.approx(4 * math.pi)
     assert ring_curvature(twice).item() == pytest.approx(2)
     assert ring_correlation(twice) < 0.5
@@ -65,7 +65,7 @@ def test_a_circle_off_the_origin_is_as_round_but_turns_less():
     step = math.acos((1 + math.cos(2 * math.pi / 90)) / 2)  # between (cos, sin, 1)s, norm √2
     assert ring_turn(lifted).item() == pytest.approx(90 * step)
     assert ring_curvature(lifted).item() == pytest.approx(1)
-    assert ring_neighbor_share(lifted) == 1
+    assert ring_neighbor_fraction(lifted) == 1
     assert ring_correlation(lifted).item() == pytest.approx(1)
 
 
@@ -106,23 +106,23 @@ def test_rows_that_coincide_make_no_corner():
 
 def test_rows_that_all_coincide_are_no_ring():
     same = torch.full((7, 3), 0.3)
-    assert ring_neighbor_share(same).item() == pytest.approx(2 / 6)
+    assert ring_neighbor_fraction(same).item() == pytest.approx(2 / 6)
     assert ring_turn(same) == 0
     assert ring_correlation(same).isnan() and ring_curvature(same).isnan()
 
 
-def test_clusters_are_neighbours_by_chance_within_them():
-    # Three places, each with three rows in turn: a row's nearest two are not its neighbours.
+def test_clusters_are_neighbors_by_chance_within_them():
+    # Three places, each with three rows in turn: a row's nearest two are not its neighbors.
     scattered, gathered = _ring(3).repeat(3, 1), _ring(3).repeat_interleave(3, dim=0)
-    assert ring_neighbor_share(scattered) == 0
-    # A row in the middle has both of its place as neighbours, the outer two one of two.
-    assert ring_neighbor_share(gathered).item() == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert ring_neighbor_fraction(scattered) == 0
+    # A row in the middle has both of its place as neighbors, the outer two one of two.
+    assert ring_neighbor_fraction(gathered).item() == pytest.approx((1 + 0.5 + 0.5) / 3)
 
 
 def test_a_ring_in_random_order_scores_as_chance():
     generator = torch.Generator().manual_seed(0)
     rings = torch.stack([_ring(90)[torch.randperm(90, generator=generator)] for _ in range(50)])
-    assert ring_neighbor_share(rings).mean().item() == pytest.approx(2 / 89, abs=0.01)
+    assert ring_neighbor_fraction(rings).mean().item() == pytest.approx(2 / 89, abs=0.01)
     assert ring_correlation(rings).abs().max() < 0.15
     assert ring_turn(rings).mean().item() == pytest.approx(90 * math.pi / 2, rel=0.03)
     assert ring_curvature(rings).mean().item() == pytest.approx(90 / 3, rel=0.03)
@@ -161,7 +161,7 @@ def _curvature_by_loop(rows: np.ndarray) -> float:
 @pytest.mark.parametrize(
     ("measure", "reference"),
     [
-        (ring_neighbor_share, _share_by_loop),
+        (ring_neighbor_fraction, _share_by_loop),
         (ring_correlation, _correlation_by_scipy),
         (ring_turn, _turn_by_loop),
         (ring_curvature, _curvature_by_loop),
@@ -206,7 +206,7 @@ def test_a_diverged_member_is_nan_and_leaves_the_others_alone(value):
 def test_a_zero_row_has_no_direction_but_a_place():
     ring = torch.cat([_ring(9), torch.zeros(1, 3).double()])
     assert ring_turn(ring).isnan() and ring_correlation(ring).isnan()
-    assert ring_neighbor_share(ring).isfinite() and ring_curvature(ring).isfinite()
+    assert ring_neighbor_fraction(ring).isfinite() and ring_curvature(ring).isfinite()
 
 
 @pytest.mark.parametrize("measure", MEASURES)

@@ -14,8 +14,8 @@ def _random_case(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     labels = rng.integers(0, num_labels, num_points)
     labels[:3] = 0, 0, 1  # at least two clusters, and at most one fewer than there are points
     labels = 3 * labels - 7
-    centres = rng.normal(size=(num_points, 5))[labels % num_points]
-    points = rng.normal(size=(num_points, 5)) + rng.uniform(0, 4) * centres
+    centers = rng.normal(size=(num_points, 5))[labels % num_points]
+    points = rng.normal(size=(num_points, 5)) + rng.uniform(0, 4) * centers
     return torch.from_numpy(points), torch.from_numpy(labels)
 
 

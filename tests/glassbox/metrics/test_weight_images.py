@@ -8,8 +8,8 @@ from glassbox.metrics import (
     border_pixels,
     mean_correlations,
     mean_cosines,
-    near_zero_share,
-    own_mean_share,
+    near_zero_fraction,
+    own_mean_fraction,
 )
 
 
@@ -49,15 +49,15 @@ def test_shares_near_zero_are_counted_of_the_chosen_pixels_only():
     # Of a 3 x 3 image the frame is all but the middle one.
     row = [0.0, 0.009, -0.009, 0.01, 0.0, -0.01, 1.0, -1.0, 5.0]
     weights = torch.tensor([row], dtype=torch.float64)
-    assert near_zero_share(weights).item() == pytest.approx(4 / 9)
-    assert near_zero_share(weights, border_pixels(3, 3, 1)).item() == pytest.approx(3 / 8)
-    assert near_zero_share(weights, limit=2.0).item() == pytest.approx(8 / 9)
+    assert near_zero_fraction(weights).item() == pytest.approx(4 / 9)
+    assert near_zero_fraction(weights, border_pixels(3, 3, 1)).item() == pytest.approx(3 / 8)
+    assert near_zero_fraction(weights, limit=2.0).item() == pytest.approx(8 / 9)
     none = torch.zeros(9, dtype=torch.bool)
-    assert near_zero_share(weights, none).isnan()
+    assert near_zero_fraction(weights, none).isnan()
 
 
 def test_a_large_negative_weight_is_not_near_zero():
-    assert near_zero_share(torch.tensor([[-1.0, -0.5]])) == 0
+    assert near_zero_fraction(torch.tensor([[-1.0, -0.5]])) == 0
 
 
 def test_likeness_agrees_with_a_loop_over_classes_and_seeds():
@@ -66,9 +66,9 @@ def test_likeness_agrees_with_a_loop_over_classes_and_seeds():
     weights = 0.6 * means + 0.3 * rng.normal(size=(3, 5, 12))
     found = [
         function(torch.from_numpy(weights), torch.from_numpy(means)).numpy()
-        for function in (mean_cosines, mean_correlations, own_mean_share)
+        for function in (mean_cosines, mean_correlations, own_mean_fraction)
     ]
-    alike = own_mean_share(torch.from_numpy(weights), torch.from_numpy(means), scale_free=True)
+    alike = own_mean_fraction(torch.from_numpy(weights), torch.from_numpy(means), scale_free=True)
     loops = [numpy_loop(of_seed, means) for of_seed in weights]
     for seed, (cosines, correlations, nearest, most_alike) in enumerate(loops):
         assert found[0][seed] == pytest.approx(np.array(cosines))
@@ -82,16 +82,16 @@ def test_weights_that_are_the_class_means_are_alike_and_nearest():
     means = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 3]])
     assert mean_cosines(means, means).tolist() == pytest.approx([1, 1, 1])
     assert mean_correlations(-means, means).tolist() == pytest.approx([-1, -1, -1])
-    assert own_mean_share(means, means) == own_mean_share(means, means, scale_free=True) == 1
+    assert own_mean_fraction(means, means) == own_mean_fraction(means, means, scale_free=True) == 1
     turned = means[[1, 0, 2]]  # two classes hold one another's mean
-    assert own_mean_share(turned, means).item() == pytest.approx(1 / 3)
+    assert own_mean_fraction(turned, means).item() == pytest.approx(1 / 3)
 
 
 def test_scale_moves_the_nearest_mean_but_not_the_most_alike():
     means = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.1, 0.0]])
     weights = 0.1 * means  # the first is now nearer to the faint second mean
-    assert own_mean_share(weights, means) == 0.5
-    assert own_mean_share(weights, means, scale_free=True) == 1
+    assert own_mean_fraction(weights, means) == 0.5
+    assert own_mean_fraction(weights, means, scale_free=True) == 1
 
 
 def test_brightness_and_contrast_change_the_cosine_but_not_the_correlation():
@@ -101,27 +101,27 @@ def test_brightness_and_contrast_change_the_cosine_but_not_the_correlation():
     assert mean_cosines(5 * means + 7, means).item() == pytest.approx(112 / (14 * 966) ** 0.5)
 
 
-def test_an_even_grey_is_like_nothing():
+def test_an_even_gray_is_like_nothing():
     means = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     assert mean_correlations(torch.full((2, 2), 0.3), means).tolist() == [0, 0]
     assert mean_cosines(torch.zeros(2, 2), means).tolist() == [0, 0]
     # No mean is strictly nearer than another.
-    assert own_mean_share(torch.full((2, 2), 0.3), means, scale_free=True) == 0
+    assert own_mean_fraction(torch.full((2, 2), 0.3), means, scale_free=True) == 0
 
 
 def test_a_class_without_images_takes_no_part():
     means = torch.tensor([[1.0, 0.0, 0.0], [torch.nan] * 3, [0.0, 0.0, 1.0]])
     weights = torch.tensor([[1.0, 0.0, 0.1], [1.0, 0.0, 0.0], [1.0, 0.0, 0.2]])
     assert mean_cosines(weights, means).isnan().tolist() == [False, True, False]
-    assert own_mean_share(weights, means) == 0.5  # class 0 of classes 0 and 2
-    assert own_mean_share(weights, torch.full((3, 3), torch.nan)).isnan()
+    assert own_mean_fraction(weights, means) == 0.5  # class 0 of classes 0 and 2
+    assert own_mean_fraction(weights, torch.full((3, 3), torch.nan)).isnan()
 
 
 def test_a_diverged_seed_is_nan_and_leaves_the_others_alone():
     means = torch.eye(3)
     weights = torch.stack([torch.eye(3), torch.eye(3)])
     weights[0, 2, 1] = torch.nan
-    for found in (near_zero_share(weights), own_mean_share(weights, means)):
+    for found in (near_zero_fraction(weights), own_mean_fraction(weights, means)):
         assert found[0].isnan() and found[1].isfinite()
     assert mean_correlations(weights, means)[0].isnan().all()
 
@@ -130,6 +130,6 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"means must be \(3, 4\)"):
         mean_cosines(torch.ones(2, 3, 4), torch.ones(2, 4))
     with pytest.raises(ValueError, match=r"pixels must be \(4,\)"):
-        near_zero_share(torch.ones(3, 4), torch.ones(3, dtype=torch.bool))
+        near_zero_fraction(torch.ones(3, 4), torch.ones(3, dtype=torch.bool))
     with pytest.raises(ValueError, match="each must be at least 1"):
         border_pixels(4, 4, 0)

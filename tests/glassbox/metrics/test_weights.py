@@ -55,7 +55,7 @@ def test_targets_without_seeds_serve_all_seeds():
         )
 
 
-def test_features_on_their_centres_are_aligned_at_no_distance():
+def test_features_on_their_centers_are_aligned_at_no_distance():
     centers = _noise(5, 8)
     assert center_alignment(centers[TARGETS], TARGETS, centers) == pytest.approx(1)
     assert center_distance(centers[TARGETS], TARGETS, centers) == 0
@@ -73,7 +73,7 @@ def test_opposite_features_have_alignment_minus_one():
     assert center_alignment(-centers[TARGETS], TARGETS, centers) == pytest.approx(-1)
 
 
-def test_distance_is_in_units_of_the_spacing_of_the_centres():
+def test_distance_is_in_units_of_the_spacing_of_the_centers():
     centers = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
     features = torch.tensor([[0.0, 1.0], [4.0, 3.0]])
     assert center_distance(features, torch.tensor([0, 1]), centers) == 0.5

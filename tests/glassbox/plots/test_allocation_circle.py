@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 
 
 def sentence(count: int, width: int = 30):
-    """Products, capacities by their definition, and words; neighbours in pairs are alike."""
+    """Products, capacities by their definition, and words; neighbors in pairs are alike."""
     states = RNG.normal(size=(count, width)) * RNG.uniform(0.5, 2, (count, 1))
     states[1::2] += RNG.choice([-1.5, 1.5], (len(states[1::2]), 1)) * states[::2][: count // 2]
     products = states @ states.T
@@ -39,7 +39,7 @@ def test_areas_of_circles_are_the_capacities_at_true_size():
     assert pixels == pytest.approx(2 * radii[0], rel=1e-6)  # a unit is a typographic point
 
 
-def test_lines_join_each_word_to_its_strongest_partners_and_are_coloured_by_sign():
+def test_lines_join_each_word_to_its_strongest_partners_and_are_colored_by_sign():
     from matplotlib.colors import to_rgb
 
     capacity, products, words = sentence(9)
@@ -114,7 +114,7 @@ def test_the_rule_of_the_lines_and_what_the_plane_keeps_are_written_above():
     assert "rank correlation of length and |cosine|: −0." in said
 
 
-def test_the_key_tells_area_colour_length_and_marks():
+def test_the_key_tells_area_color_length_and_marks():
     given = sentence(5)
     key = [text.get_text() for text in allocation_circle(*given).axes[1].texts]
     assert {"area: capacity", "inner product > 0", "< 0", "short, wide: |cosine|"} <= set(key)

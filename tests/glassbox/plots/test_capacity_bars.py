@@ -6,8 +6,8 @@ from glassbox.plots.word_labels import (
     IMPORTANT,
     MOST_WORDS,
     ORDINARY,
-    drawable,
     fit_word,
+    replace_missing_glyphs,
     text_width,
 )
 
@@ -42,7 +42,7 @@ def test_every_layer_has_a_row_whose_bars_are_its_capacities():
     assert [axes.texts[-1].get_rotation() > 0 for axes in figure.axes] == [False, False, True]
 
 
-def test_important_words_have_a_colour_of_their_own_below_and_in_the_bars():
+def test_important_words_have_a_color_of_their_own_below_and_in_the_bars():
     from matplotlib.colors import to_hex
 
     figure = capacity_bars(CAPACITY, WORDS, important=IMPORTANT_WORDS)
@@ -85,7 +85,7 @@ def test_a_long_word_is_cut_to_the_width_that_is_drawn():
     short = fit_word("w" * 80, 7.5, width=60.0)
     assert short.endswith("…") and 50 < text_width(short, 7.5) <= 60
     assert fit_word("movie", 7.5, width=60.0) == "movie"
-    assert drawable("a b", " ") == "a b" and drawable("") == "␣"
+    assert replace_missing_glyphs("a b", " ") == "a b" and replace_missing_glyphs("") == "␣"
 
 
 def test_what_is_not_finite_is_a_cross_and_zero_is_a_bar_without_height():

@@ -37,14 +37,14 @@ def test_a_place_has_the_tint_of_the_class_that_is_seen_there_with_the_lowest_ro
             np.testing.assert_allclose(image.get_array()[row, column], expected, atol=1e-6)
 
 
-def test_points_have_the_full_colour_of_their_class():
+def test_points_have_the_full_color_of_their_class():
     for axes in draw().axes:
         dots = [line for line in axes.lines if line.get_label() != "weight"]
         assert [dot.get_xydata().tolist() for dot in dots] == [[p] for p in POINTS[0].tolist()]
         assert [to_rgb(dot.get_color()) for dot in dots] == [to_rgb(c) for c in PALETTE[:3]]
 
 
-def test_weights_are_centres_of_a_head_of_distances_and_else_lines_from_the_origin():
+def test_weights_are_centers_of_a_head_of_distances_and_else_lines_from_the_origin():
     for axes in draw(by_distance=True).axes:
         assert marked(axes) == [WEIGHTS[0].tolist()]
     for axes in draw(by_distance=False).axes:
@@ -58,7 +58,7 @@ def test_the_legend_tells_what_the_weights_are():
         (legend,) = draw(**options).legends
         return {text.get_text() for text in legend.get_texts()}
 
-    assert "class centre (weight)" in words(by_distance=True)
+    assert "class center (weight)" in words(by_distance=True)
     assert "weight, from the origin" in words(by_distance=False)
     assert words(weights=None) == {"training point", "region of its class"}
 
@@ -145,7 +145,7 @@ def test_curves_are_medians_over_seeds_and_the_loss_stands_on_a_log_axis():
             assert axes.get_xlim() == (0, 100)
 
 
-def test_maps_are_the_chosen_seeds_and_centres_only_where_distances_count():
+def test_maps_are_the_chosen_seeds_and_centers_only_where_distances_count():
     for seed, index in ((0, 0), (3, 1), (9, 0)):  # of a seed that was not run the first
         for row in rows(toy_points(grid(), seed=seed)):
             expected = point("harmonic", "two").arrays["regions"][index]

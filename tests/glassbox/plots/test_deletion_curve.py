@@ -65,7 +65,7 @@ def test_several_seeds_are_drawn_as_median_and_quartiles():
     assert "median and quartiles of 5 seeds" in figure.texts[0].get_text()
 
 
-def test_models_are_told_apart_by_colour_and_orders_by_line():
+def test_models_are_told_apart_by_color_and_orders_by_line():
     figure = deletion_curve(PERCENT, {"SAFR": several(), "baseline": one()})
     drawn = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 10]
     assert len({line.get_color() for line in drawn[:3]}) == 1

@@ -122,7 +122,7 @@ def test_groups_may_differ_between_seeds():
     )
 
 
-def test_group_name_adds_a_key_to_the_colours():
+def test_group_name_adds_a_key_to_the_colors():
     figure = embedding_grid(circles(1), groups=np.arange(31) % 5, group_name="class")
     assert [text.get_text() for text in figure.legends[0].texts] == ["class", *"01234"]
 

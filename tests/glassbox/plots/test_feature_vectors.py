@@ -20,7 +20,7 @@ def ring(count: int = 90, radius: float = 0.2, height: float = 0.0):
 
 
 def points(axes):
-    """Centres and colours of the points in colour, the largest scatter of the panel."""
+    """Centers and colors of the points in color, the largest scatter of the panel."""
     found = max(axes.collections, key=lambda c: 0 if isinstance(c, LineCollection) else 1)
     return np.asarray(found.get_offsets()), found.get_facecolors()
 
@@ -138,7 +138,7 @@ def test_views_can_be_chosen_and_unknown_ones_are_refused():
         first_features(ring(), view="left")
 
 
-def test_the_first_features_are_coloured_in_one_frame_and_the_others_grey():
+def test_the_first_features_are_colored_in_one_frame_and_the_others_gray():
     rows = ring(height=0.2)
     panels = pictures(first_features(rows))
     names = [axes.texts[0].get_text() for axes in panels]

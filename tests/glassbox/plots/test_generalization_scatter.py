@@ -22,14 +22,14 @@ def test_train_epoch_is_on_x_and_test_epoch_on_y_both_logarithmic():
     axes = figure.axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.get_aspect() == 1 and axes.get_xlim() == axes.get_ylim()
-    places = dots(figure, "generalises").get_offsets()
+    places = dots(figure, "generalizes").get_offsets()
     assert np.asarray(places) == pytest.approx(np.array([[100, 1000], [300, 2000], [150, 900]]))
 
 
-def test_runs_that_never_generalise_are_counted_and_stand_hollow_above_all_others():
+def test_runs_that_never_generalize_are_counted_and_stand_hollow_above_all_others():
     figure = generalization_scatter(TRAIN, TEST)
     legend = [text.get_text() for text in figure.axes[0].get_legend().texts]
-    assert legend == ["same epoch", "generalises: 3 of 4", "never: 1 of 4"]
+    assert legend == ["same epoch", "generalizes: 3 of 4", "never: 1 of 4"]
     never = dots(figure, "never")
     ((x, y),) = np.asarray(never.get_offsets())
     assert x == 200 and y > 2000
@@ -42,7 +42,7 @@ def test_runs_that_never_fit_stand_in_a_strip_at_the_right():
     train = np.array([100.0, np.nan, np.nan, 150.0])
     figure = generalization_scatter(train, TEST)
     assert tick_texts(figure.axes[0].xaxis)[-1] == "never"
-    places = np.asarray(dots(figure, "generalises").get_offsets())
+    places = np.asarray(dots(figure, "generalizes").get_offsets())
     assert places[1, 0] > 2000 and places[1, 1] == 2000
     drawn = len(places) + len(dots(figure, "never").get_offsets())
     assert drawn == 4

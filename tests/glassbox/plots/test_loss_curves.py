@@ -27,16 +27,16 @@ def test_last_validation_losses_stand_at_the_margin_apart_from_one_another():
     assert not boxes[0].overlaps(boxes[1])
 
 
-def test_heads_have_the_paper_s_colours_whatever_their_order():
-    def colours(names):
+def test_heads_have_the_paper_s_colors_whatever_their_order():
+    def colors(names):
         axes = loss_curves({name: curve(5.0) for name in names}).axes[0]
         return {line.get_label(): line.get_color() for line in axes.lines}
 
-    one, other = colours(["cross-entropy", "harmonic"]), colours(["harmonic", "cross-entropy"])
+    one, other = colors(["cross-entropy", "harmonic"]), colors(["harmonic", "cross-entropy"])
     assert one["harmonic"] == other["harmonic"] != one["cross-entropy"]
 
 
-def test_tokens_are_labelled_in_millions():
+def test_tokens_are_labeled_in_millions():
     axes = loss_curves({"harmonic": curve(5.0)}).axes[0]
     assert axes.xaxis.get_major_formatter()(2.5e6, None) == "2.5"
 

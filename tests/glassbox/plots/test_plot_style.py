@@ -4,7 +4,7 @@ import pytest
 from matplotlib import rc_context
 
 from glassbox.plots import group_colors, house_style, model_colors
-from glassbox.plots.arrays import median_with_never, quartiles
+from glassbox.plots.arrays import censored_median, quartiles
 from glassbox.plots.colors import CATEGORIES, text_on
 from glassbox.plots.label_placement import compact, uncovered
 from glassbox.plots.style import log_ticks, shorten, wrap_title
@@ -17,7 +17,7 @@ def test_house_style_is_valid_and_leaves_no_trace():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_models_have_distinct_colours_and_keep_them_in_any_company():
+def test_models_have_distinct_colors_and_keep_them_in_any_company():
     names = ["standard MLP", "harmonic MLP", "standard transformer", "harmonic transformer"]
     assert len(set(model_colors(names))) == 4
     assert model_colors(names[::-1]) == model_colors(names)[::-1]
@@ -28,20 +28,20 @@ def test_models_have_distinct_colours_and_keep_them_in_any_company():
 
 @pytest.mark.parametrize("kind", ["cyclic", "sequential", "categorical"])
 @pytest.mark.parametrize("count", [1, 2, 12, 31])
-def test_groups_have_distinct_colours_and_nan_is_grey(kind, count):
+def test_groups_have_distinct_colors_and_nan_is_gray(kind, count):
     colors = group_colors([*range(count), np.nan], kind)
     assert colors.shape == (count + 1, 4)
     assert ((colors >= 0) & (colors <= 1)).all()
     assert len(np.unique(colors.round(4), axis=0)) == count + 1
 
 
-def test_first_and_last_phase_are_neighbours():
+def test_first_and_last_phase_are_neighbors():
     colors = group_colors(np.arange(31), "cyclic")
     steps = np.linalg.norm(np.diff(colors, axis=0, append=colors[:1]), axis=1)
     assert steps[-1] < 2 * np.median(steps)
 
 
-def test_text_on_a_colour_has_the_higher_contrast():
+def test_text_on_a_color_has_the_higher_contrast():
     assert text_on(np.array([[0, 0, 0, 1.0], [1, 1, 1, 1.0]])) == ["white", "black"]
     assert len(set(CATEGORIES)) == len(CATEGORIES)
 
@@ -57,8 +57,8 @@ def test_quartiles_agree_with_numpy_and_skip_nan():
 
 
 def test_never_counts_as_infinite_in_a_median():
-    assert median_with_never(np.array([3.0, np.nan, 5.0])) == 5
-    assert median_with_never(np.array([3.0, np.nan])) == np.inf
+    assert censored_median(np.array([3.0, np.nan, 5.0])) == 5
+    assert censored_median(np.array([3.0, np.nan])) == np.inf
 
 
 def test_texts_are_fitted():

@@ -42,7 +42,7 @@ def test_a_line_stands_below_as_many_features_as_there_are_neurons():
 
 
 def swarms(figure):
-    """Dimensionalities by colour: grey ones of short features, and those of the others."""
+    """Dimensionalities by color: gray ones of short features, and those of the others."""
     axes = figure.axes[0]
     weak, kept = (axes.collections[start::2] for start in (0, 1))
     return [np.concatenate([np.asarray(c.get_offsets()) for c in part]) for part in (weak, kept)]
@@ -79,7 +79,7 @@ def test_the_legend_says_of_how_many_seeds_the_line_is_the_median():
         assert legend.get_texts()[-1].get_text() == said
 
 
-def test_plateaus_are_labelled_and_labels_do_not_overlap():
+def test_plateaus_are_labeled_and_labels_do_not_overlap():
     figure = dimensionality_plot(np.stack([DIGONS, ALONE]), [0.1, 1.0])
     figure.canvas.draw()
     labels = {text.get_text(): text for text in figure.axes[0].texts}

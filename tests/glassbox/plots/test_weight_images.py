@@ -1,4 +1,4 @@
-"""Weight images: what stands in which row, in which colours."""
+"""Weight images: what stands in which row, in which colors."""
 
 import matplotlib.colors
 import numpy as np
@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 def drawn(figure):
-    """Images as they are coloured, row by row: lists of (rows, columns, 4)."""
+    """Images as they are colored, row by row: lists of (rows, columns, 4)."""
     rows: dict[float, list] = {}
     for axes in figure.axes:
         if axes.images:

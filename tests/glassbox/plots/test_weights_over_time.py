@@ -5,7 +5,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from glassbox.plots import weight_frames, weights_over_time
-from glassbox.plots.training_history import as_course
+from glassbox.plots.training_history import as_training_history
 
 RNG = np.random.default_rng(0)
 STEPS = np.arange(0, 1001, 10)
@@ -37,7 +37,7 @@ def test_eight_of_many_recorded_steps_are_drawn_most_of_them_early():
 
 
 def test_few_recorded_steps_are_all_drawn():
-    course = as_course(growing()[:3], [0, 5, 7], [1.0], [0])
+    course = as_training_history(growing()[:3], [0, 5, 7], [1.0], [0])
     assert course.choose(8).tolist() == [0, 1, 2]
 
 
@@ -69,7 +69,7 @@ def test_all_panels_have_one_scale_and_the_frame_of_the_last_weights():
 
 
 def test_there_is_no_mark_before_the_first_loss():
-    course = as_course(growing()[:3], [0, 5, 9], [np.nan, 2.0, 1.0], [0, 5, 7])
+    course = as_training_history(growing()[:3], [0, 5, 9], [np.nan, 2.0, 1.0], [0, 5, 7])
     heights = course.loss_at(np.array([0.0, 5.0, 6.0, 9.0]))
     assert np.isnan(heights[0]) and heights[1:] == pytest.approx([2.0, 1.5, 1.0])
 
@@ -133,10 +133,12 @@ def test_a_loss_that_falls_by_a_little_fills_its_axis_and_others_start_at_zero()
 def test_losses_that_are_not_finite_are_left_out():
     given = losses(20)
     given["losses"][3:6] = np.nan
-    course = as_course(growing()[:2], [0, 10], given["losses"], given["loss_steps"])
+    course = as_training_history(growing()[:2], [0, 10], given["losses"], given["loss_steps"])
     # Steps 6 to 10 are missing: on the straight line between those at 4 and 12.
     assert course.loss_at(np.array([8.0]))[0] == pytest.approx((1 / 3 + 1 / 7) / 2)
-    assert np.isnan(as_course(growing()[:1], [0], [np.nan], [0]).loss_at(np.array([1.0]))).all()
+    assert np.isnan(
+        as_training_history(growing()[:1], [0], [np.nan], [0]).loss_at(np.array([1.0]))
+    ).all()
 
 
 def test_frames_are_pictures_of_one_size_in_which_something_moves():

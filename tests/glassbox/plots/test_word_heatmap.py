@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import LogNorm, PowerNorm
 
 from glassbox.plots import word_heatmap
-from glassbox.plots.interference_colors import color_norm, normalise
+from glassbox.plots.interference_colors import color_norm, normalize
 
 RNG = np.random.default_rng(0)
 LAYERS = ("embedding", "vmask", "attention", "ffn1", "ffn2")
@@ -51,7 +51,7 @@ def test_a_panel_a_layer_shows_squared_cosines_and_leaves_the_diagonal_out():
     assert (~axes.images[1].get_array().mask == np.eye(6, dtype=bool)).all()
 
 
-def test_all_layers_share_one_colour_scale_that_says_how_it_was_normalised():
+def test_all_layers_share_one_color_scale_that_says_how_it_was_normalized():
     interference, _ = layers(5)
     for scale, kind, said in (("cosine", PowerNorm, "cosine²"), ("log", LogNorm, "logarithmic")):
         figure = word_heatmap(interference, list("abcde"), scale=scale)
@@ -110,7 +110,7 @@ def test_words_stand_at_every_row_and_column_inside_the_figure(count):
     assert ("the first 60 of 70" in notes(figure)) == (count == 70)
 
 
-def test_zero_vectors_and_nan_are_grey_and_the_note_says_so():
+def test_zero_vectors_and_nan_are_gray_and_the_note_says_so():
     _, interference, poly = measures(4)
     interference[1] = interference[:, 1] = 0
     interference[2] = interference[:, 2] = np.nan
@@ -124,8 +124,8 @@ def test_zero_vectors_and_nan_are_grey_and_the_note_says_so():
         expected = np.eye(4, dtype=bool)
         expected[hidden] = expected[:, hidden] = True
         assert (panels(figure)[0].images[0].get_array().mask == expected).all()
-        assert "dark grey: not defined" in notes(figure)
-    assert "dark grey" not in notes(word_heatmap({"ffn1": np.eye(4)}, words))
+        assert "dark gray: not defined" in notes(figure)
+    assert "dark gray" not in notes(word_heatmap({"ffn1": np.eye(4)}, words))
 
 
 def test_a_text_that_interferes_nowhere_can_be_drawn():
@@ -139,7 +139,7 @@ def test_a_text_that_interferes_nowhere_can_be_drawn():
 
 
 def test_equal_words_interfere_fully():
-    assert normalise(np.full((3, 3), 7.0), "a") == pytest.approx(np.ones((3, 3)))
+    assert normalize(np.full((3, 3), 7.0), "a") == pytest.approx(np.ones((3, 3)))
 
 
 def test_what_is_no_interference_is_refused():

@@ -16,7 +16,7 @@ from glassbox.reproduction.earlier_reports import ReportedStudy, read_reported, 
 from glassbox.reproduction.grid_point import GridPoint
 from glassbox.reproduction.report_manifest import write_origin
 from glassbox.reproduction.run_store import Finished, identity_hash
-from glassbox.reproduction.seeds_csv import OnlyTold, write_seeds
+from glassbox.reproduction.seeds_csv import PartialMetrics, write_seeds
 from glassbox.reproduction.study import Study
 
 VARIANCE, EPOCH, COSET, DRAWN = "val/variance", "val/own_epochs", "val/best_coset", "val/drawn"
@@ -134,7 +134,7 @@ def test_what_a_report_does_not_tell_stays_untold_in_the_next_one(report):
     older = read(rewritten(report, without_drawn))
     name = name_of(LATTICE)
     assert older.told[name] == {VARIANCE, EPOCH, COSET} and DRAWN not in older.points[name].metrics
-    taken = grid_point(LATTICE, OnlyTold(older.points[name].metrics, older.told[name]))
+    taken = grid_point(LATTICE, PartialMetrics(older.points[name].metrics, older.told[name]))
     own = grid_point(OTHER, {VARIANCE: VALUES, EPOCH: EPOCHS, DRAWN: VALUES})
     found = read(write(report, taken, own))
     assert found.told[name] == {VARIANCE, EPOCH, COSET}
@@ -201,7 +201,7 @@ def test_a_name_that_no_run_has_stays_empty_beside_names():
 
 
 def test_a_figure_may_only_ask_for_what_reports_tell():
-    told = OnlyTold({"a": VALUES}, frozenset({"a", "not measured"}))
+    told = PartialMetrics({"a": VALUES}, frozenset({"a", "not measured"}))
     assert told["a"] is VALUES and told.get("a") is VALUES and "a" in told
     assert "not measured" not in told and told.get("not measured", 3) == 3
     with pytest.raises(KeyError):

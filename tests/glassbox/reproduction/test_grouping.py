@@ -145,7 +145,7 @@ def test_points_that_differ_in_fraction_sampling_and_exponent_are_one_run():
         assert seed in part.seeds
         settings = [fractions[row], samplings[row], exponents[row]]
         assert settings == [at(part.identity, key) for key in MERGED]
-    assert fractions == sorted(fractions)  # so that members with as many steps are neighbours
+    assert fractions == sorted(fractions)  # so that members with as many steps are neighbors
 
 
 @pytest.mark.parametrize("key", APART)

@@ -256,7 +256,7 @@ def test_every_table_and_claim_is_about_something_that_its_tasks_measure(study, 
     metric = entry["metric"]
     everywhere = {
         "test/accuracy", "test/accuracy_clean", "generalization/test_epoch",
-        "generalization/train_epoch", "generalization/delay", "data/test_inputs_in_train",
+        "generalization/train_epoch", "generalization/delay", "data/leak_fraction",
     }  # fmt: skip
     several = (
         r"val/embedding/explained_variance_(all_)?([1-9]|1[0-6])"

@@ -274,7 +274,7 @@ def test_a_file_is_whole_or_the_one_before(tmp_path, monkeypatch):
     }
 
 
-def test_a_large_picture_is_written_with_fewer_colours(tmp_path):
+def test_a_large_picture_is_written_with_fewer_colors(tmp_path):
     from matplotlib.figure import Figure
     from PIL import Image
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from glassbox.reproduction.report_manifest import (
-    FewerNetworks,
+    IncompleteReportError,
     refuse_other_report,
     refuse_poorer_report,
     report_origin,
@@ -133,14 +133,18 @@ def test_a_damaged_file_is_named(place, content):
 
 def test_a_report_is_not_replaced_by_one_of_fewer_networks(tmp_path):
     place, runs = tmp_path / "reports", tmp_path / "typo"
-    with pytest.raises(FewerNetworks, match=r"nothing of it is finished in .*typo; name the runs"):
+    with pytest.raises(
+        IncompleteReportError, match=r"nothing of it is finished in .*typo; name the runs"
+    ):
         refuse_poorer_report(place, 0, runs, failed=False)
     refuse_poorer_report(place, 1, runs, failed=False)
     place.mkdir()
     write_origin(place, origin(place), points(), networks=8)
-    with pytest.raises(FewerNetworks, match=r"report of 8 networks, and .* 7; it stays as it is"):
+    with pytest.raises(
+        IncompleteReportError, match=r"report of 8 networks, and .* 7; it stays as it is"
+    ):
         refuse_poorer_report(place, 7, runs, failed=True)
     refuse_poorer_report(tmp_path, 0, runs, failed=True)  # a first report, of what failed
-    with pytest.raises(FewerNetworks, match=r"report of 8 networks, of which .*typo has 7"):
+    with pytest.raises(IncompleteReportError, match=r"report of 8 networks, of which .*typo has 7"):
         refuse_poorer_report(place, 7, runs, failed=False)
     refuse_poorer_report(place, 8, runs, failed=False)

@@ -156,7 +156,7 @@ def test_claims_that_cannot_be(small_study, claim, sentence):
             {"figures": [without(FIGURE, draw="glassbox.reproduction.run_store.FORMAT")]},
             "is no function",
         ),
-        ({"figures": [without(FIGURE, options={"colour": 1})]}, "does not take these options: got"),
+        ({"figures": [without(FIGURE, options={"color": 1})]}, "does not take these options: got"),
         ({"figures": [without(FIGURE, name="a/b")]}, "its name must be that of a file"),
         ({"figures": [FIGURE, FIGURE]}, "and of no other figure"),
         ({"figures": [FIGURE], "arrays": {"null": NULL}}, "unexpected keyword argument 'null'"),

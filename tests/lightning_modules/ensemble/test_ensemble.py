@@ -15,7 +15,7 @@ from lightning_modules import (
     NetworkWithHead,
     ToyTransformer,
 )
-from lightning_modules.ensemble.ensemble import compiled_or_eager
+from lightning_modules.ensemble.ensemble import compile_with_fallback
 
 SEEDS = [3, 52, 7]
 HARMONIC = partial(HarmonicHead, exponent=2, eps=1e-4)
@@ -60,7 +60,7 @@ def train_together(ensemble, steps, batch_size=32):
         loader.current_epoch = lambda epoch=epoch: epoch
         batch = next(iter(loader))
         for inputs, targets in zip(batch["inputs"], batch["targets"], strict=True):
-            losses.append(ensemble.accumulate_gradients(inputs, targets, len(losses)))
+            losses.append(ensemble.compute_gradients(inputs, targets, len(losses)))
             optimizer.step()
             if len(losses) == steps:
                 break
@@ -96,8 +96,8 @@ def test_a_lone_member_has_the_gradients_that_it_has_beside_others(network, head
     build_one = partial(build, network, head, tie_embedding=True, embedding_penalty=0.01)
     beside, alone = Ensemble(build_one, SEEDS), Ensemble(build_one, SEEDS[1:2])
     inputs, targets = torch.randint(31, (len(SEEDS), 32, 2)), torch.randint(31, (len(SEEDS), 32))
-    losses = beside.accumulate_gradients(inputs, targets, 7)
-    lone = alone.accumulate_gradients(inputs[1:2], targets[1:2], 7)
+    losses = beside.compute_gradients(inputs, targets, 7)
+    lone = alone.compute_gradients(inputs[1:2], targets[1:2], 7)
     torch.testing.assert_close(lone[0], losses[1])
     for (name, one), other in zip(alone.named_parameters(), beside.parameters(), strict=True):
         assert one.grad.shape == one.shape, name
@@ -114,7 +114,7 @@ def test_features_give_the_logits_even_where_dropout_stays_on_in_evaluation():
     assert not torch.allclose(logits, ensemble(inputs, step=6))
 
 
-def test_dropout_of_a_member_does_not_depend_on_its_neighbours():
+def test_dropout_of_a_member_does_not_depend_on_its_neighbors():
     build_one = partial(build, partial(ToyTransformer, dropout=0.3), HARMONIC)
     alone, together = Ensemble(build_one, [52]), Ensemble(build_one, [3, 52, 7])
     losses = [train_together(ensemble, 60) for ensemble in (alone, together)]
@@ -125,7 +125,7 @@ def test_dropout_of_a_member_does_not_depend_on_its_neighbours():
 @pytest.mark.slow
 def test_compiles_more_sizes_of_groups_than_dynamo_does_by_itself():
     torch.compiler.reset()
-    double = compiled_or_eager(lambda x: 2 * x)
+    double = compile_with_fallback(lambda x: 2 * x)
     for size in range(2, 12):
         before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         torch.testing.assert_close(double(torch.ones(size)), torch.full((size,), 2.0))
@@ -185,8 +185,8 @@ def test_building_an_ensemble_leaves_the_global_generator_alone():
 
 def test_member_has_its_own_buffers_and_a_buffer_may_have_any_name():
     class Projected(MLP):
-        def __init__(self, vocab_size, num_tokens):
-            super().__init__(vocab_size, num_tokens)
+        def __init__(self, vocab_size, num_inputs):
+            super().__init__(vocab_size, num_inputs)
             self.register_buffer("key", torch.randn(16))
 
         def forward(self, tokens):
@@ -200,8 +200,8 @@ def test_member_has_its_own_buffers_and_a_buffer_may_have_any_name():
 
 def test_ordinary_dropout_is_refused_by_name():
     class Dropping(MLP):
-        def __init__(self, vocab_size, num_tokens):
-            super().__init__(vocab_size, num_tokens)
+        def __init__(self, vocab_size, num_inputs):
+            super().__init__(vocab_size, num_inputs)
             self.drop = torch.nn.Dropout(0.2)
 
     with pytest.raises(ValueError, match=r"network.drop is an nn.Dropout.*SeededDropout\(0.2\)"):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_modules.ensemble.metrics import MemberScores
+from lightning_modules.ensemble.metrics import EnsembleMetrics
 
 KEYS = {
     "train/loss",
@@ -14,7 +14,7 @@ KEYS = {
     "test/accuracy",
     "test/accuracy_leaked",
     "test/accuracy_clean",
-    "data/test_inputs_in_train",
+    "data/leak_fraction",
     "data/test_inputs_or_mirrors_in_train",
 }
 
@@ -73,14 +73,14 @@ def assert_same(got, expected):
 @pytest.mark.parametrize("num_members", [1, 3])
 def test_scores_are_means_over_each_member_s_own_examples(num_members):
     data = examples(num_members)
-    scores = MemberScores(num_members)
+    scores = EnsembleMetrics(num_members)
     scores.update(*data)
     assert_same(scores.named(), scores_by_loop(*data))
 
 
 def test_several_updates_are_one_update_with_everything():
     data = examples()
-    scores = MemberScores(3)
+    scores = EnsembleMetrics(3)
     for part in zip(*(values.split([1, 25, 14], dim=1) for values in data), strict=True):
         scores.update(*part)
     assert_same(scores.named(), scores_by_loop(*data))
@@ -88,7 +88,7 @@ def test_several_updates_are_one_update_with_everything():
 
 def test_computing_in_between_does_not_disturb():
     first, second = examples(seed=1), examples(seed=2)
-    scores = MemberScores(3)
+    scores = EnsembleMetrics(3)
     scores.update(*first)
     assert_same(scores.named(), scores_by_loop(*first))
     scores.update(*second)
@@ -98,7 +98,7 @@ def test_computing_in_between_does_not_disturb():
 
 def test_reset_forgets():
     data = examples(seed=3)
-    scores = MemberScores(3)
+    scores = EnsembleMetrics(3)
     scores.update(*examples(seed=4))
     scores.named()
     scores.reset()
@@ -111,7 +111,7 @@ def test_where_nothing_was_scored_there_is_no_number():
     is_test[0], leaked[0], mirrored[0] = False, False, False  # nothing to test on
     is_test[1], leaked[1] = True, False  # nothing leaked, nothing trained on
     data = losses, correct, targets, is_test, leaked, mirrored
-    scores = MemberScores(3)
+    scores = EnsembleMetrics(3)
     scores.update(*data)
     got = scores.named()
     assert_same(got, scores_by_loop(*data))
@@ -123,7 +123,7 @@ def test_a_diverged_member_leaves_the_others_alone():
     losses, correct, targets, is_test, leaked, mirrored = examples()
     losses[1] = math.nan
     data = losses, correct, targets, is_test, leaked, mirrored
-    scores = MemberScores(3)
+    scores = EnsembleMetrics(3)
     scores.update(*data)
     got, expected = scores.named(), scores_by_loop(*data)
     for key in KEYS:
@@ -134,7 +134,7 @@ def test_a_diverged_member_leaves_the_others_alone():
 
 def test_states_are_sums_so_that_ranks_can_be_added():
     data = examples()
-    whole, left, right = MemberScores(3), MemberScores(3), MemberScores(3)
+    whole, left, right = EnsembleMetrics(3), EnsembleMetrics(3), EnsembleMetrics(3)
     whole.update(*data)
     left.update(*(values[:, :15] for values in data))
     right.update(*(values[:, 15:] for values in data))
@@ -144,5 +144,5 @@ def test_states_are_sums_so_that_ranks_can_be_added():
 
 
 def test_before_anything_is_scored_there_are_no_scores_and_no_warning():
-    scores = MemberScores(3)
+    scores = EnsembleMetrics(3)
     assert all(values.shape == (3,) and values.isnan().all() for values in scores.named().values())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_modules import MLP, Ensemble, HarmonicHead, NetworkWithHead, ToyTransformer
-from lightning_modules.ensemble.sharding import MemberShare, member_range, rank_optimizer_state
+from lightning_modules.ensemble.sharding import EnsembleShard, member_range, rank_optimizer_state
 
 
 def build(network=MLP) -> NetworkWithHead:
@@ -46,7 +46,7 @@ def test_a_part_trains_the_members_of_the_whole_and_no_others(network):
     for ensemble in (part, alone):
         optimizer = torch.optim.AdamW(ensemble.parameters(), lr=0.01)
         for step in range(3):
-            ensemble.accumulate_gradients(inputs[1:3], targets[1:3], step)
+            ensemble.compute_gradients(inputs[1:3], targets[1:3], step)
             optimizer.step()
     trained = dict(alone.stacked.named_parameters())
     for name, parameter in whole.stacked.named_parameters():
@@ -58,9 +58,7 @@ def test_a_part_trains_the_members_of_the_whole_and_no_others(network):
 def test_an_optimizer_state_is_cut_to_the_members_of_a_rank():
     ensemble = Ensemble(build, [0, 1, 2])
     optimizer = torch.optim.AdamW(ensemble.parameters(), lr=0.01)
-    ensemble.accumulate_gradients(
-        torch.zeros(3, 4, 2, dtype=torch.long), torch.zeros(3, 4).long(), 0
-    )
+    ensemble.compute_gradients(torch.zeros(3, 4, 2, dtype=torch.long), torch.zeros(3, 4).long(), 0)
     optimizer.step()
     state = optimizer.state_dict()
     part = rank_optimizer_state(state, 1, 3)
@@ -71,7 +69,7 @@ def test_an_optimizer_state_is_cut_to_the_members_of_a_rank():
 
 def test_one_rank_takes_everything():
     ensemble = Ensemble(build, [0, 1])
-    share = MemberShare(ensemble)
+    share = EnsembleShard(ensemble)
     batch = {"inputs": torch.arange(2 * 3).view(2, 3)}
     assert share.ensemble is ensemble
     assert torch.equal(share.take(batch, dim=0)["inputs"], batch["inputs"])

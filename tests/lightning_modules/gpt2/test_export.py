@@ -24,7 +24,7 @@ WITHOUT_BIASES = partial(SMALL, bias=False)
 def build(head=CrossEntropyHead, network=SMALL, **options) -> LanguageModel:
     """A model of which every parameter has a value of its own, also those that begin at 0 or 1."""
     torch.manual_seed(0)
-    options = {"vocab_size": VOCAB, "num_tokens": CONTEXT, **options}
+    options = {"vocab_size": VOCAB, "context_length": CONTEXT, **options}
     model = LanguageModel(network=network, head=head, **options).eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -13,11 +13,11 @@ VOCAB, CONTEXT = 61, 12
 HEADS = [CrossEntropyHead, HarmonicHead]
 
 
-def build(head=CrossEntropyHead, vocab_size=VOCAB, num_tokens=CONTEXT, **options):
+def build(head=CrossEntropyHead, vocab_size=VOCAB, context_length=CONTEXT, **options):
     """A network whose features depend much on their context, and a head tied to it."""
     torch.manual_seed(0)
     settings = {"num_layers": 2, "num_heads": 4, "width": 32, "initial_std": 0.3, **options}
-    network = GPT2(vocab_size, num_tokens, **settings)
+    network = GPT2(vocab_size, context_length, **settings)
     tied = head(network.out_features, vocab_size)
     embedding = network.token_embedding().weight
     tied.tie(embedding, num_padding=len(embedding) - vocab_size)
@@ -36,11 +36,11 @@ def seeded(seed: int = 0) -> torch.Generator:
 def by_recomputation(network, head, prompt, num_new, temperature=1.0, top_k=None, seed=0):
     """As ``generate`` says it works, with every token's features computed from scratch."""
     generator, rows = seeded(seed), prompt.tolist()
-    start = max(0, prompt.shape[1] - network.num_tokens)
+    start = max(0, prompt.shape[1] - network.context_length)
     for _ in range(num_new):
         end = len(rows[0])
-        if end - start > network.num_tokens:
-            start = end - max(1, network.num_tokens // 2)
+        if end - start > network.context_length:
+            start = end - max(1, network.context_length // 2)
         with torch.no_grad():
             logits = head(network(torch.tensor(rows)[:, start:]))[:, -1]
         if temperature == 0:
@@ -87,9 +87,9 @@ def test_tokens_are_those_of_recomputing_everything(head, options, length, num_n
         assert len(ours[:, length:].unique()) > 4  # no test of one token repeated for ever
 
 
-@pytest.mark.parametrize("num_tokens", [1, 2, 3])
-def test_the_shortest_contexts_slide_too(num_tokens):
-    network, head = build(num_tokens=num_tokens)
+@pytest.mark.parametrize("context_length", [1, 2, 3])
+def test_the_shortest_contexts_slide_too(context_length):
+    network, head = build(context_length=context_length)
     prompt = prompts(2, 2)
     ours = generate(network, head, prompt, 9, generator=seeded())
     assert torch.equal(ours, by_recomputation(network, head, prompt, 9))
@@ -97,7 +97,7 @@ def test_the_shortest_contexts_slide_too(num_tokens):
 
 def test_greedy_tokens_are_those_of_transformers_generate():
     transformers = pytest.importorskip("transformers")
-    network, head = build(num_tokens=32, pad_vocab_to=1)
+    network, head = build(context_length=32, pad_vocab_to=1)
     config = transformers.GPT2Config(
         vocab_size=VOCAB, n_positions=32, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0.0,
         embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None, pad_token_id=0,
@@ -128,7 +128,7 @@ def test_greedy_tokens_are_those_of_transformers_generate():
 
 
 def test_each_new_token_costs_one_token_s_work():
-    network, head = build(num_tokens=64)
+    network, head = build(context_length=64)
     read = []
     network.blocks[0].register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape[1]))
     generate(network, head, prompts(1, 10), 54)
@@ -178,7 +178,7 @@ def test_frequencies_are_the_probabilities(temperature, top_k):
 
 
 def test_under_a_harmonic_head_nearer_tokens_are_drawn_as_often_as_their_distance_says():
-    # Two centres at distances 1 and 2 of the feature, exponent 2: odds of 4 to 1.
+    # Two centers at distances 1 and 2 of the feature, exponent 2: odds of 4 to 1.
     head = HarmonicHead(1, 2, exponent=2.0)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[1.0], [-2.0]]))

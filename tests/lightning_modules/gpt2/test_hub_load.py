@@ -47,7 +47,7 @@ def gpt2(folder: Path, dtype: torch.dtype = torch.float32, **options):
 
 
 def build(head=CrossEntropyHead, network=SMALL, **options) -> LanguageModel:
-    options = {"vocab_size": VOCAB, "num_tokens": POSITIONS, **options}
+    options = {"vocab_size": VOCAB, "context_length": POSITIONS, **options}
     return LanguageModel(network=network, head=head, **options).eval()
 
 
@@ -112,7 +112,7 @@ def test_openais_names_without_prefix_and_with_masks_are_read(tmp_path):
 
 def test_a_shorter_context_takes_the_first_positions(tmp_path):
     theirs = gpt2(tmp_path)
-    model = build(init_from=str(tmp_path), num_tokens=10)
+    model = build(init_from=str(tmp_path), context_length=10)
     inputs = tokens(3, 10)
     torch.testing.assert_close(model(inputs), theirs(inputs).logits, rtol=1e-5, atol=1e-5)
 
@@ -203,7 +203,7 @@ def test_a_loaded_folder_names_its_tokenizer(tmp_path):
         ({"network": partial(GPT2, preset="3M")},
          "has 2 layers, 4 heads and width 32, and the model 2, 2 and 64; set .* num_layers, num_h"),
         ({"vocab_size": 257}, "vocabulary of 61 tokens, and the model's is 257"),
-        ({"num_tokens": 25}, "knows 24 positions, and the model's context is 25"),
+        ({"context_length": 25}, "knows 24 positions, and the model's context is 25"),
         ({"network": WITHOUT_BIASES}, r"has biases, such as h.0.+bias, and model.network.bias is"),
     ],
 )  # fmt: skip

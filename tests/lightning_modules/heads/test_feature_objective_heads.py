@@ -1,4 +1,4 @@
-"""Soft nearest neighbours and supervised contrast against their formulas, and what they train."""
+"""Soft nearest neighbors and supervised contrast against their formulas, and what they train."""
 
 import math
 from functools import partial
@@ -10,12 +10,12 @@ from lightning_modules.heads import (
     CrossEntropyHead,
     FocalHead,
     HarmonicHead,
-    SoftNearestNeighbourHead,
+    SoftNearestNeighborHead,
     SupervisedContrastiveHead,
 )
 
 WIDTH, CLASSES = 4, 3
-HEADS = [SoftNearestNeighbourHead, SupervisedContrastiveHead]
+HEADS = [SoftNearestNeighborHead, SupervisedContrastiveHead]
 each_head = pytest.mark.parametrize("cls", HEADS)
 # Classes of three, two and one example, and an example that does not count.
 TARGETS = torch.tensor([0, 1, 0, 2, 1, -100, 0])
@@ -49,7 +49,7 @@ def mean_over_anchors(features, targets, loss_of):
     return math.fsum(losses) / len(losses)
 
 
-def nearest_neighbour_loss(features, targets, temperature):
+def nearest_neighbor_loss(features, targets, temperature):
     def loss_of(x, i, own, others):
         weight = {j: math.exp(-squared_distance(x[i], x[j]) / temperature) for j in others}
         return -math.log(math.fsum(weight[j] for j in own) / math.fsum(weight.values()))
@@ -67,7 +67,7 @@ def contrastive_loss(features, targets, temperature):
 
 
 FORMULAS = {
-    SoftNearestNeighbourHead: nearest_neighbour_loss,
+    SoftNearestNeighborHead: nearest_neighbor_loss,
     SupervisedContrastiveHead: contrastive_loss,
 }
 
@@ -117,8 +117,8 @@ def test_where_no_two_examples_are_of_one_class_there_is_nothing_to_shape(cls, t
     assert loss == 0 and (features.grad == 0).all()
 
 
-def test_neighbours_of_one_class_alone_cost_nothing():
-    head, features = make(SoftNearestNeighbourHead)
+def test_neighbors_of_one_class_alone_cost_nothing():
+    head, features = make(SoftNearestNeighborHead)
     features.requires_grad_(True)
     loss = head.feature_loss(features, torch.zeros(len(features), dtype=torch.long))
     loss.backward()
@@ -134,27 +134,27 @@ def test_contrast_within_one_class_alone_is_least_where_all_directions_agree():
     assert head.feature_loss(together, targets).item() == pytest.approx(least, rel=1e-5)
 
 
-def test_a_small_neighbour_loss_keeps_its_digits():
-    # Two pairs at distance 8: the wrong pair has odds of 2 e^-64 against the own neighbour's 1.
+def test_a_small_neighbor_loss_keeps_its_digits():
+    # Two pairs at distance 8: the wrong pair has odds of 2 e^-64 against the own neighbor's 1.
     x = torch.tensor([[0.0], [0.0], [8.0], [8.0]])
-    head = SoftNearestNeighbourHead(1, 2)
+    head = SoftNearestNeighborHead(1, 2)
     loss = head.feature_loss(x, torch.tensor([0, 0, 1, 1]))
     assert loss.item() == pytest.approx(2 * math.exp(-64), rel=1e-4)
 
 
-def test_neighbours_far_from_the_origin_are_compared_as_well_as_near_it():
-    head, features = make(SoftNearestNeighbourHead)
+def test_neighbors_far_from_the_origin_are_compared_as_well_as_near_it():
+    head, features = make(SoftNearestNeighborHead)
     shift = torch.full((WIDTH,), 256.0)
     shifted = features + shift  # exact to 2e-5
-    expected = nearest_neighbour_loss(features, TARGETS, 1.0)
+    expected = nearest_neighbor_loss(features, TARGETS, 1.0)
     counted = TARGETS != -100
     got = head.feature_loss(shifted[counted], TARGETS[counted])
     assert got.item() == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e4])
-def test_neighbours_at_any_distance_have_finite_losses_and_gradients(scale):
-    head, features = make(SoftNearestNeighbourHead, scale)
+def test_neighbors_at_any_distance_have_finite_losses_and_gradients(scale):
+    head, features = make(SoftNearestNeighborHead, scale)
     features.requires_grad_(True)
     loss = head.feature_loss(features, TARGETS)
     loss.backward()
@@ -206,9 +206,9 @@ def test_descending_the_loss_brings_classes_apart(cls):
 @each_head
 def test_the_readout_may_have_an_objective_of_its_own_but_none_of_features(cls):
     head, features = make(cls, geometry=partial(FocalHead, geometry=HarmonicHead))
-    assert head.loss(features, TARGETS).isfinite() and head.compares_by_distance
-    with pytest.raises(ValueError, match=f"geometry of {cls.__name__} is SoftNearestNeighbourHead"):
-        cls(WIDTH, CLASSES, SoftNearestNeighbourHead)
+    assert head.loss(features, TARGETS).isfinite() and head.is_distance_based
+    with pytest.raises(ValueError, match=f"geometry of {cls.__name__} is SoftNearestNeighborHead"):
+        cls(WIDTH, CLASSES, SoftNearestNeighborHead)
 
 
 @each_head

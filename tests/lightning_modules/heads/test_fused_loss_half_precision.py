@@ -120,7 +120,7 @@ def test_shares_of_many_tokens_do_not_vanish_in_float16(name, with_bias):
 
 
 @pytest.mark.parametrize("distance", [1e-3, 0.0])
-def test_near_the_own_centre_float16_gradients_are_finite(distance):
+def test_near_the_own_center_float16_gradients_are_finite(distance):
     _, weight, targets = cloud()
     x = near(weight, targets, distance)
     with torch.autocast("cpu", torch.float16):

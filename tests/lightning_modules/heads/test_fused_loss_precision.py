@@ -1,4 +1,4 @@
-"""The fused losses against float64: how many digits they keep, near a centre and far out."""
+"""The fused losses against float64: how many digits they keep, near a center and far out."""
 
 import math
 
@@ -36,7 +36,7 @@ def test_cross_entropy_and_its_gradients_keep_float32_precision(with_bias, scale
 
 @pytest.mark.parametrize("exponent", [1, 2, 28, 27.7])
 @pytest.mark.parametrize("distance", [1, 0.3, 0.1, 1e-2, 1e-3, 0])
-def test_harmonic_loss_and_gradients_keep_float32_precision_near_the_own_centre(
+def test_harmonic_loss_and_gradients_keep_float32_precision_near_the_own_center(
     exponent, distance, small_chunks
 ):
     _, weight, targets = cloud(width=256, classes=300)
@@ -48,13 +48,13 @@ def test_harmonic_loss_and_gradients_keep_float32_precision_near_the_own_centre(
         assert all(gradient.abs().max() < 1e-30 for gradient in got[1:])
         return
     # The power multiplies the rounding of a distance, some 1e-7, by n/2. Far out a sum over many
-    # classes evens that out; with a large exponent, near the centre, one class has it all.
+    # classes evens that out; with a large exponent, near the center, one class has it all.
     tolerance = max(5e-7, exponent * (5e-8 if distance == 1 else 1.5e-7))
     assert_close(got, expected, tolerance)
 
 
 @pytest.mark.parametrize("exponent", [1, 28, 768])
-def test_harmonic_loss_of_features_among_the_centres_keeps_float32_precision(exponent):
+def test_harmonic_loss_of_features_among_the_centers_keeps_float32_precision(exponent):
     x, weight, targets = cloud()
     got = evaluate(loss_by_name("harmonic", targets, exponent), x, weight)
     assert_close(got, reference(exact_harmonic, x, weight, targets, exponent), exponent * 1e-6)
@@ -90,19 +90,19 @@ def test_gradients_are_those_of_finite_differences(name, small_chunks):
 
 
 @pytest.mark.parametrize("exponent", [1, 28, 768])
-def test_on_its_own_centre_the_harmonic_loss_is_finite_and_pulls_nowhere(exponent):
+def test_on_its_own_center_the_harmonic_loss_is_finite_and_pulls_nowhere(exponent):
     _, weight, targets = cloud()
     x = weight[targets]
     loss, of_x, of_weight = evaluate(loss_by_name("harmonic", targets, exponent), x, weight)
     assert 0 <= loss < 0.01
     assert of_x.isfinite().all() and of_weight.isfinite().all()
-    # What is left is the push of the other centres.
+    # What is left is the push of the other centers.
     assert of_x.abs().max() < 0.01
 
 
 @pytest.mark.parametrize("exponent", [1, 28, 768])
 @pytest.mark.parametrize("distance", [0.0, 1e-6, 1e-3])
-def test_on_or_next_to_a_wrong_centre_everything_is_finite(exponent, distance):
+def test_on_or_next_to_a_wrong_center_everything_is_finite(exponent, distance):
     _, weight, targets = cloud()
     x = near(weight, (targets + 1) % CLASSES, distance)
     loss, of_x, of_weight = evaluate(loss_by_name("harmonic", targets, exponent), x, weight)
@@ -112,7 +112,7 @@ def test_on_or_next_to_a_wrong_centre_everything_is_finite(exponent, distance):
 
 @pytest.mark.parametrize("exponent", [1, 28])
 @pytest.mark.parametrize("distance", [1e-2, 1e-3, 1e-4, 0.0])
-def test_near_a_wrong_centre_loss_and_gradients_keep_float32_precision(exponent, distance):
+def test_near_a_wrong_center_loss_and_gradients_keep_float32_precision(exponent, distance):
     # As HarmonicHead promises, and as its unfused loss does.
     _, weight, targets = cloud()
     x = near(weight, (targets + 1) % CLASSES, distance)
@@ -122,7 +122,7 @@ def test_near_a_wrong_centre_loss_and_gradients_keep_float32_precision(exponent,
 
 @pytest.mark.parametrize("exponent", [1, 28])
 @pytest.mark.parametrize("distance", [0.05, 1e-2, 1e-3])
-def test_near_a_wrong_centre_half_precision_is_no_steeper_than_the_exact_gradient(
+def test_near_a_wrong_center_half_precision_is_no_steeper_than_the_exact_gradient(
     exponent, distance
 ):
     _, weight, targets = cloud()

@@ -70,7 +70,7 @@ def gradients(head, features, targets):
 
 
 def make(size, exponent=None, distance=1.0, tokens=3, **options):
-    """A head with centres and features on a cloud whose distances are about ``distance``."""
+    """A head with centers and features on a cloud whose distances are about ``distance``."""
     width, classes = size
     rng = torch.Generator().manual_seed(7)
     head = HarmonicHead(width, classes, exponent, **options)
@@ -164,7 +164,7 @@ def test_the_authors_formula_with_half_the_exponent_is_the_same_distribution(siz
 @each_size
 @pytest.mark.parametrize("exponent", [1, 28])
 @pytest.mark.parametrize("alpha", [0.3, 8.0, 1000.0])
-def test_scaling_features_and_centres_leaves_the_loss(size, exponent, alpha):
+def test_scaling_features_and_centers_leaves_the_loss(size, exponent, alpha):
     head, features, targets = make(size, exponent, eps=1e-20)
     before = head.loss(features, targets).item()
     with torch.no_grad():
@@ -175,7 +175,7 @@ def test_scaling_features_and_centres_leaves_the_loss(size, exponent, alpha):
 
 
 @each_size
-def test_shifting_features_and_centres_leaves_the_loss(size):
+def test_shifting_features_and_centers_leaves_the_loss(size):
     head, features, targets = make(size, exponent=2)
     before = head.loss(features, targets).item()
     shift = torch.full((size[0],), 0.25)
@@ -220,13 +220,13 @@ def test_gradients_are_those_of_finite_differences(exponent, monkeypatch):
         assert torch.autograd.gradcheck(loss, (inputs, head.weight.detach().requires_grad_(True)))
 
 
-# ---- at and near a centre, float32 against float64 -----------------------------------------------
+# ---- at and near a center, float32 against float64 -----------------------------------------------
 
 
 @each_size
 @pytest.mark.parametrize("exponent", [1, 2, 28, 768])
 @pytest.mark.parametrize("eps", [1e-10, 1e-4])
-def test_on_its_own_centre_the_loss_is_the_floor_that_eps_sets(size, exponent, eps):
+def test_on_its_own_center_the_loss_is_the_floor_that_eps_sets(size, exponent, eps):
     head, features, targets = make(size, exponent, tokens=2, eps=eps)
     features = head.weight.detach()[targets].clone()
     expected = loss_of_the_paper(features, head.weight, targets, exponent, eps)
@@ -249,7 +249,7 @@ def test_on_its_own_centre_the_loss_is_the_floor_that_eps_sets(size, exponent, e
 
 @each_size
 @pytest.mark.parametrize("exponent", [1, 28])
-def test_no_feature_has_less_loss_than_the_one_on_its_centre(size, exponent):
+def test_no_feature_has_less_loss_than_the_one_on_its_center(size, exponent):
     head, features, targets = make(size, exponent, tokens=1, eps=1e-4)
     center = head.weight.detach()[targets].clone()
     at_center = head.loss(center, targets).item()
@@ -264,7 +264,7 @@ def test_no_feature_has_less_loss_than_the_one_on_its_centre(size, exponent):
     ("exponent", "distance"),
     [(1, 0.3), (1, 1e-2), (1, 1e-3), (2, 1e-2), (2, 1e-3), (4, 1e-3), (28, 0.5), (28, 0.3)],
 )
-def test_near_its_own_centre_loss_and_gradients_keep_float32_precision(size, exponent, distance):
+def test_near_its_own_center_loss_and_gradients_keep_float32_precision(size, exponent, distance):
     head, features, targets = make(size, exponent)
     direction = torch.nn.functional.normalize(features, dim=-1)
     features = head.weight.detach()[targets] + distance * direction
@@ -281,7 +281,7 @@ def test_near_its_own_centre_loss_and_gradients_keep_float32_precision(size, exp
 
 @each_size
 @pytest.mark.parametrize("distance", [1e-2, 1e-3])
-def test_near_its_own_centre_a_loss_below_float32_and_its_gradient_are_zero(size, distance):
+def test_near_its_own_center_a_loss_below_float32_and_its_gradient_are_zero(size, distance):
     head, features, targets = make(size, exponent=28)
     direction = torch.nn.functional.normalize(features, dim=-1)
     features = head.weight.detach()[targets] + distance * direction
@@ -295,7 +295,7 @@ def test_near_its_own_centre_a_loss_below_float32_and_its_gradient_are_zero(size
 @each_size
 @pytest.mark.parametrize("exponent", [1, 28])
 @pytest.mark.parametrize("distance", [1e-2, 1e-3, 0.0])
-def test_near_a_wrong_centre_loss_and_gradients_keep_float32_precision(size, exponent, distance):
+def test_near_a_wrong_center_loss_and_gradients_keep_float32_precision(size, exponent, distance):
     head, features, targets = make(size, exponent)
     wrong = (targets + 1) % size[1]
     direction = torch.nn.functional.normalize(features, dim=-1)
@@ -310,7 +310,7 @@ def test_near_a_wrong_centre_loss_and_gradients_keep_float32_precision(size, exp
     if distance:
         # The nearer, the harder the push away: n/d up to what eps allows.
         steepness = of_x.norm(dim=-1) * len(targets) / (exponent / distance)
-        if exponent == 28:  # at 1 the other centres pull as well
+        if exponent == 28:  # at 1 the other centers pull as well
             assert (steepness > 0.9).all() and (steepness < 1.1).all()
         assert head(features).argmax(-1).tolist() == wrong.tolist()
 
@@ -335,15 +335,15 @@ def test_losses_of_thousands_stay_finite(size, exponent):
 @each_size
 @pytest.mark.parametrize("exponent", [1, 768])
 @pytest.mark.parametrize("scale", [1e-8, 1e6])
-def test_features_and_centres_of_any_size_keep_loss_and_gradients_finite(size, exponent, scale):
+def test_features_and_centers_of_any_size_keep_loss_and_gradients_finite(size, exponent, scale):
     head, features, targets = make(size, exponent, distance=scale)
     loss, of_x, of_w = gradients(head, features, targets)
     assert math.isfinite(loss) and of_x.isfinite().all() and of_w.isfinite().all()
 
 
 @pytest.mark.parametrize("eps", [1e-6, 1e-4])
-def test_the_push_of_a_wrong_centre_is_bounded_by_eps(eps):
-    # One wrong centre at 0, the right one far away: gradient n d / (d^2 + eps) <= n/(2 sqrt(eps)).
+def test_the_push_of_a_wrong_center_is_bounded_by_eps(eps):
+    # One wrong center at 0, the right one far away: gradient n d / (d^2 + eps) <= n/(2 sqrt(eps)).
     head = HarmonicHead(2, 2, exponent=6, eps=eps)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[0.0, 0.0], [1000.0, 0.0]]))

@@ -14,14 +14,14 @@ from lightning_modules.heads import (
     HarmonicHead,
     LabelSmoothingHead,
     SmoothHingeHead,
-    SoftNearestNeighbourHead,
+    SoftNearestNeighborHead,
     SphericalSoftmaxHead,
     SupervisedContrastiveHead,
 )
 
 WIDTH, CLASSES = 6, 5
 OBJECTIVES = [LabelSmoothingHead, FocalHead, SmoothHingeHead]
-FEATURE_OBJECTIVES = [SoftNearestNeighbourHead, SupervisedContrastiveHead]
+FEATURE_OBJECTIVES = [SoftNearestNeighborHead, SupervisedContrastiveHead]
 GEOMETRIES = [CrossEntropyHead, partial(HarmonicHead, exponent=3), SphericalSoftmaxHead]
 each_geometry = pytest.mark.parametrize("geometry", GEOMETRIES, ids=["inner", "harmonic", "sphere"])
 each_objective = pytest.mark.parametrize("cls", OBJECTIVES)
@@ -204,7 +204,7 @@ def test_weights_logits_and_kind_of_geometry_are_those_of_the_geometry_alone(cls
     assert [p.shape for p in head.parameters()] == [p.shape for p in alone.parameters()]
     features = torch.randn(4, WIDTH)
     assert torch.equal(head(features), alone(features))
-    assert head.compares_by_distance == alone.compares_by_distance
+    assert head.is_distance_based == alone.is_distance_based
     assert (head.in_features, head.num_classes) == (WIDTH, CLASSES)
 
 
@@ -224,7 +224,7 @@ def test_weight_stays_one_parameter_when_tied_cast_copied_and_loaded(cls):
 
 
 @each_objective
-@pytest.mark.parametrize("geometry", [FocalHead, SoftNearestNeighbourHead])
+@pytest.mark.parametrize("geometry", [FocalHead, SoftNearestNeighborHead])
 def test_an_objective_is_no_geometry_of_an_objective(cls, geometry):
     with pytest.raises(ValueError, match=f"geometry of {cls.__name__} is {geometry.__name__}"):
         cls(WIDTH, CLASSES, geometry)
@@ -244,7 +244,7 @@ def test_a_fused_geometry_is_refused_where_logits_are_needed(cls):
         (FocalHead, "gamma", (-1.0, math.inf, math.nan)),
         (SmoothHingeHead, "sigma", (0.0, -1.0, math.nan)),
         (SmoothHingeHead, "form", ("cubic",)),
-        (SoftNearestNeighbourHead, "temperature", (0.0, -1.0, math.nan)),
+        (SoftNearestNeighborHead, "temperature", (0.0, -1.0, math.nan)),
         (SupervisedContrastiveHead, "temperature", (0.0, -1.0, math.nan)),
     ],
 )

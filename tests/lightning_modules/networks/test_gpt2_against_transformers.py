@@ -12,7 +12,7 @@ def transformers_gpt2(model, rows):
     block, width = model.blocks[0], model.out_features
     config = transformers.GPT2Config(
         vocab_size=rows,
-        n_positions=model.num_tokens,
+        n_positions=model.context_length,
         n_embd=width,
         n_layer=len(model.blocks),
         n_head=block.attention.num_heads,

@@ -72,7 +72,9 @@ def test_tying_shares_the_tensor_and_adds_both_gradients():
 
 @pytest.mark.parametrize(("num_layers", "std"), [(2, 0.02), (8, 0.02), (2, 0.1)])
 def test_weights_begin_normal_and_the_projections_into_the_residual_stream_smaller(num_layers, std):
-    model = build(vocab_size=512, num_tokens=128, num_layers=num_layers, width=64, initial_std=std)
+    model = build(
+        vocab_size=512, context_length=128, num_layers=num_layers, width=64, initial_std=std
+    )
     residual = std / math.sqrt(2 * num_layers)
     for name, parameter in model.named_parameters():
         if "norm" in name:
@@ -175,7 +177,7 @@ def test_flops_of_gpt2_small_are_those_of_the_formula():
     [
         ({"preset": "125M"}, r"preset is '125M'; choose one of 3M, 7M, .*1558M"),
         ({"vocab_size": 0}, "vocab_size is 0; it must be at least 1"),
-        ({"num_tokens": 0}, "num_tokens is 0; it must be at least 1"),
+        ({"context_length": 0}, "context_length is 0; it must be at least 1"),
         ({"pad_vocab_to": 0}, "pad_vocab_to is 0; it must be at least 1"),
         ({"num_layers": -1}, "num_layers is -1; it must be at least 1"),
         ({"num_heads": -2}, "num_heads is -2; it must be at least 1"),

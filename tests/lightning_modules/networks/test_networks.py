@@ -28,8 +28,8 @@ def seeded(build, seed=0):
     return build()
 
 
-def with_head(network, head, vocab_size=31, num_tokens=2, **options):
-    body = network(vocab_size, num_tokens)
+def with_head(network, head, vocab_size=31, num_inputs=2, **options):
+    body = network(vocab_size, num_inputs)
     return NetworkWithHead(body, head(body.out_features, vocab_size), **options)
 
 
@@ -52,10 +52,10 @@ def distance_from_uniform(values, bound):
 # ---- MLP -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_tokens", [1, 2, 3])
-def test_mlp_is_embed_concatenate_silu_linear(num_tokens):
-    mlp = seeded(lambda: MLP(7, num_tokens, embedding_dim=4, hidden_dim=9))
-    inputs = tokens(5, num_tokens, vocab_size=7)
+@pytest.mark.parametrize("num_inputs", [1, 2, 3])
+def test_mlp_is_embed_concatenate_silu_linear(num_inputs):
+    mlp = seeded(lambda: MLP(7, num_inputs, embedding_dim=4, hidden_dim=9))
+    inputs = tokens(5, num_inputs, vocab_size=7)
     expected = []
     for example in inputs.tolist():
         x = [value for token in example for value in mlp.embedding.weight[token].tolist()]
@@ -83,9 +83,9 @@ def test_mlp_embedding_begins_uniform_between_minus_and_plus_a_quarter():
     assert distance_from_uniform(embedding, 0.25) < 1.95 / math.sqrt(embedding.numel())
 
 
-@pytest.mark.parametrize("name", ["vocab_size", "num_tokens", "embedding_dim", "hidden_dim"])
+@pytest.mark.parametrize("name", ["vocab_size", "num_inputs", "embedding_dim", "hidden_dim"])
 def test_mlp_sizes_below_one_are_refused(name):
-    sizes = {"vocab_size": 5, "num_tokens": 2, "embedding_dim": 4, "hidden_dim": 6, name: 0}
+    sizes = {"vocab_size": 5, "num_inputs": 2, "embedding_dim": 4, "hidden_dim": 6, name: 0}
     with pytest.raises(ValueError, match=f"{name} 0"):
         MLP(**sizes)
 
@@ -299,12 +299,12 @@ def test_logits_without_targets_and_the_head_s_loss_with_them():
 @pytest.mark.parametrize("tied", [True, False])
 def test_embedding_penalty_adds_the_mean_of_column_rms_with_its_gradient(tied):
     strength = 0.7
-    plain, penalised = (
+    plain, penalized = (
         seeded(partial(with_head, MLP, HarmonicHead, tie_embedding=tied, embedding_penalty=s))
         for s in (0.0, strength)
     )
     inputs, targets = tokens(9, 2), tokens(9, seed=1)
-    before, after = plain(inputs, targets), penalised(inputs, targets)
+    before, after = plain(inputs, targets), penalized(inputs, targets)
     rows = plain.network.embedding.weight.tolist()
     columns = list(zip(*rows, strict=True))
     rms = [math.sqrt(math.fsum(value**2 for value in column) / len(column)) for column in columns]
@@ -312,7 +312,7 @@ def test_embedding_penalty_adds_the_mean_of_column_rms_with_its_gradient(tied):
 
     before.backward()
     after.backward()
-    difference = penalised.network.embedding.weight.grad - plain.network.embedding.weight.grad
+    difference = penalized.network.embedding.weight.grad - plain.network.embedding.weight.grad
     expected = [
         [strength * value / (len(rows) * len(rms) * rms[j]) for j, value in enumerate(row)]
         for row in rows
@@ -330,15 +330,15 @@ def test_the_gradient_of_the_penalty_is_finite_where_a_column_is_zero():
 
 
 @pytest.mark.parametrize("options", [{"tie_embedding": True}, {"embedding_penalty": 0.1}])
-def test_a_network_without_token_embedding_can_neither_be_tied_nor_penalised(options):
-    class Pixels(FeatureNetwork):
+def test_a_network_without_token_embedding_can_neither_be_tied_nor_penalized(options):
+    class Identity(FeatureNetwork):
         def forward(self, inputs):
             return inputs[..., :4]
 
     head = HarmonicHead(4, 3)
-    with pytest.raises(ValueError, match="Pixels has no token embedding"):
-        NetworkWithHead(Pixels(), head, **options)
-    assert NetworkWithHead(Pixels(), head)(torch.zeros(5, 6)).shape == (5, 3)
+    with pytest.raises(ValueError, match="Identity has no token embedding"):
+        NetworkWithHead(Identity(), head, **options)
+    assert NetworkWithHead(Identity(), head)(torch.zeros(5, 6)).shape == (5, 3)
 
 
 def test_tying_refuses_a_head_of_another_size():

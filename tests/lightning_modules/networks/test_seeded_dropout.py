@@ -36,7 +36,7 @@ def test_the_keep_rate_is_one_minus_p(p, key):
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
-def test_masks_of_distant_keys_and_neighbouring_elements_are_unrelated(p):
+def test_masks_of_distant_keys_and_neighboring_elements_are_unrelated(p):
     n = 100_000
     first, second = kept(p, 123_456_789, n), kept(p, 3_210_987_654, n)
     for a, b in ((first, second), (first[1:], first[:-1]), (first[16:], first[:-16])):

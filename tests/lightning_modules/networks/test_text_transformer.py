@@ -80,7 +80,9 @@ def test_the_authors_forward_pass_comes_out_with_their_switches():
     # With gradients torch takes its plain path, which computes padded rows as the authors' did.
     expected = theirs(x, src_key_padding_mask=~mask).mean(dim=1)
     assert torch.allclose(model(tokens, mask), expected, atol=1e-5)
-    assert torch.allclose(model.represent(tokens, mask)["features"], expected, atol=1e-5)
+    assert torch.allclose(
+        model.forward_with_activations(tokens, mask)["features"], expected, atol=1e-5
+    )
     assert not torch.allclose(network()(tokens, mask), expected, atol=1e-2)
 
 
@@ -88,7 +90,9 @@ def test_pooling_over_padding_is_over_the_longest_text_that_there_may_be():
     model = network(pooling="all", padding_embedding=True)
     tokens, mask = texts()
     padded = F.pad(tokens, (0, 6)), F.pad(mask, (0, 6))
-    assert torch.allclose(model(tokens, mask), model.represent(*padded)["features"], atol=1e-6)
+    assert torch.allclose(
+        model(tokens, mask), model.forward_with_activations(*padded)["features"], atol=1e-6
+    )
 
 
 def test_positions_are_those_of_the_transformer_paper():
@@ -104,9 +108,9 @@ def test_positions_are_those_of_the_transformer_paper():
 def test_a_text_alone_and_in_a_padded_batch_has_the_same_representations(layers):
     model = network(num_layers=layers)
     tokens, mask = texts()
-    together = model.represent(tokens, mask)
+    together = model.forward_with_activations(tokens, mask)
     for row, length in enumerate([6, 2, 1]):
-        alone = model.represent(tokens[row : row + 1, :length])
+        alone = model.forward_with_activations(tokens[row : row + 1, :length])
         assert torch.allclose(alone["features"][0], together["features"][row], atol=1e-6)
         for name in ("embedding", "vmask", "attention", "norm1", "ffn1", "ffn2", "norm2"):
             assert torch.allclose(alone[name][0], together[name][row, :length], atol=1e-5), name
@@ -128,12 +132,14 @@ def test_evaluation_without_attention_weights_computes_the_same(layers):
     model = network(num_layers=layers)
     tokens, mask = texts()
     tokens, mask = F.pad(tokens, (0, 0, 0, 1)), F.pad(mask, (0, 0, 0, 1))  # and an empty text
-    lean = model.represent(tokens, mask, attention_weights=False)
-    taps = model.represent(tokens, mask)
-    assert set(taps) - set(lean) == {name for name in taps if name.endswith("attention_weights")}
+    lean = model.forward_with_activations(tokens, mask, attention_weights=False)
+    activations = model.forward_with_activations(tokens, mask)
+    assert set(activations) - set(lean) == {
+        name for name in activations if name.endswith("attention_weights")
+    }
     for name, value in lean.items():
-        assert torch.allclose(value, taps[name], atol=1e-5), name
-    assert torch.allclose(model(tokens, mask), taps["features"], atol=1e-6)
+        assert torch.allclose(value, activations[name], atol=1e-5), name
+    assert torch.allclose(model(tokens, mask), activations["features"], atol=1e-6)
 
 
 def test_a_text_without_any_token_gives_finite_features_and_gradients():
@@ -146,14 +152,16 @@ def test_a_text_without_any_token_gives_finite_features_and_gradients():
 
 
 def test_layers_are_named_by_number_and_the_last_one_by_itself():
-    found = network(num_layers=2).represent(*texts())
+    found = network(num_layers=2).forward_with_activations(*texts())
     assert {"layer1/ffn1", "layer2/ffn1"} <= found.keys()
     assert found["ffn1"] is found["layer2/ffn1"]
-    assert not any(name.startswith("layer") for name in network().represent(*texts()))
+    assert not any(
+        name.startswith("layer") for name in network().forward_with_activations(*texts())
+    )
 
 
 def test_without_a_word_mask_the_words_pass_as_they_are():
-    found = network(vmask=False).represent(*texts())
+    found = network(vmask=False).forward_with_activations(*texts())
     assert "vmask_probability" not in found
     assert found["vmask"] is found["embedding"]
 

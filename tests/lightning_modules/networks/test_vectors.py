@@ -10,20 +10,20 @@ import torch.nn.functional as F
 from datamodules import MNIST
 from datamodules.common.order import epoch_order
 from lightning_modules import MLP, Classifier, CrossEntropyHead, HarmonicHead
-from lightning_modules.networks.vectors import PixelMLP, Pixels
+from lightning_modules.networks.vectors import Identity, VectorMLP
 from tests.helpers.idx_digits import digits, write_digits
 
 
 def test_pixels_are_their_own_features():
     x = torch.rand(3, 5, 12)
-    network = Pixels(0, 12)
+    network = Identity(0, 12)
     assert torch.equal(network(x), x) and network.out_features == 12
     assert not list(network.parameters())
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_pixel_mlp_is_linear_layers_with_relu(num_layers):
-    network = PixelMLP(0, 12, hidden_dim=7, num_layers=num_layers)
+    network = VectorMLP(0, 12, hidden_dim=7, num_layers=num_layers)
     x = torch.rand(5, 12)
     expected = x.double()
     parameters = [p.detach().double() for p in network.parameters()]
@@ -34,11 +34,11 @@ def test_pixel_mlp_is_linear_layers_with_relu(num_layers):
     assert network.out_features == 7 == expected.shape[-1]
 
 
-@pytest.mark.parametrize("network", [Pixels, PixelMLP])
+@pytest.mark.parametrize("network", [Identity, VectorMLP])
 def test_tokens_are_refused_by_networks_of_numbers(network):
     with pytest.raises(ValueError, match="and the data are tokens of a vocabulary of 31; take a"):
         network(31, 2)
-    with pytest.raises(ValueError, match="num_tokens is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match="num_inputs is 0; it must be at least 1"):
         network(0, 0)
 
 
@@ -49,8 +49,8 @@ def test_images_are_refused_by_a_network_of_tokens():
 
 def test_sizes_below_1_are_refused():
     for options in ({"hidden_dim": 0}, {"num_layers": 0}):
-        with pytest.raises(ValueError, match="PixelMLP sizes must be at least 1"):
-            PixelMLP(0, 12, **options)
+        with pytest.raises(ValueError, match="VectorMLP sizes must be at least 1"):
+            VectorMLP(0, 12, **options)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def fit(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*logging interval.*")
 def test_classifier_trains_a_linear_layer_on_images_as_a_bare_loop_does(fit):
-    model = fit(Pixels, partial(CrossEntropyHead, bias=True), seeds=[3, 8])
+    model = fit(Identity, partial(CrossEntropyHead, bias=True), seeds=[3, 8])
     images, labels = (torch.from_numpy(array) for array in digits(23, 0))
     pixels, labels = images.flatten(1).float() / 255, labels.long()
     for member, seed in enumerate([3, 8]):
@@ -102,7 +102,7 @@ def test_classifier_trains_a_linear_layer_on_images_as_a_bare_loop_does(fit):
 
 
 @pytest.mark.filterwarnings("ignore:.*logging interval.*")
-@pytest.mark.parametrize("network", [Pixels, partial(PixelMLP, hidden_dim=6)])
+@pytest.mark.parametrize("network", [Identity, partial(VectorMLP, hidden_dim=6)])
 def test_a_seed_among_others_learns_from_images_what_it_learns_alone(fit, network):
     head = partial(HarmonicHead, exponent=2, eps=1e-4)
     together, alone = fit(network, head, [5, 1, 9]), fit(network, head, [1])

@@ -11,9 +11,9 @@ from torch import nn
 
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead
 from lightning_modules.training.optim import (
-    change_settings,
     clip_gradients,
     parameter_groups,
+    update_param_groups,
     warmup_cosine,
 )
 
@@ -149,7 +149,7 @@ def test_small_gradients_stay_as_they_are(limit):
 # ---- other settings than the checkpoint's ----------------------------------------------------
 
 
-def optimised(rate: float, decay: float, betas=(0.9, 0.95), end: int = 20, steps: int = 0):
+def optimized(rate: float, decay: float, betas=(0.9, 0.95), end: int = 20, steps: int = 0):
     """A small model's AdamW and schedule behind so many steps."""
     torch.manual_seed(0)
     module = nn.Linear(3, 2)
@@ -166,8 +166,8 @@ def optimised(rate: float, decay: float, betas=(0.9, 0.95), end: int = 20, steps
 
 def resumed(*settings, end: int = 20):
     """The same, with the state of one of other settings that did 7 steps."""
-    _, before, schedule_before = optimised(1e-2, 0.1, steps=7)
-    _, optimizer, schedule = optimised(*settings, end=end)
+    _, before, schedule_before = optimized(1e-2, 0.1, steps=7)
+    _, optimizer, schedule = optimized(*settings, end=end)
     optimizer.load_state_dict(before.state_dict())
     schedule.load_state_dict(schedule_before.state_dict())
     return optimizer, schedule
@@ -177,7 +177,7 @@ def test_equal_settings_stay_the_same_bits():
     optimizer, schedule = resumed(1e-2, 0.1)
     groups = [dict(group) for group in optimizer.param_groups]
     rates = schedule.state_dict()
-    assert change_settings(optimizer, schedule, 1e-2, (0.1, 0.0), (0.9, 0.95)) == []
+    assert update_param_groups(optimizer, schedule, 1e-2, (0.1, 0.0), (0.9, 0.95)) == []
     assert [dict(group) for group in optimizer.param_groups] == groups
     assert schedule.state_dict() == rates
 
@@ -185,7 +185,7 @@ def test_equal_settings_stay_the_same_bits():
 def test_settings_of_the_config_act_from_the_first_step_on():
     optimizer, schedule = resumed(3e-3, 0.2, (0.8, 0.9), end=30)
     moments = [state["exp_avg"].clone() for state in optimizer.state.values()]
-    said = change_settings(optimizer, schedule, 3e-3, (0.2, 0.0), (0.8, 0.9))
+    said = update_param_groups(optimizer, schedule, 3e-3, (0.2, 0.0), (0.8, 0.9))
     assert said == [
         "weight_decay from 0.1 to 0.2",
         "betas from (0.9, 0.95) to (0.8, 0.9)",
@@ -206,18 +206,18 @@ def test_settings_of_the_config_act_from_the_first_step_on():
 
 def test_another_end_of_the_schedule_acts_from_the_first_step_on():
     optimizer, schedule = resumed(1e-2, 0.1, end=40)
-    (said,) = change_settings(optimizer, schedule, 1e-2, (0.1, 0.0), (0.9, 0.95))
+    (said,) = update_param_groups(optimizer, schedule, 1e-2, (0.1, 0.0), (0.9, 0.95))
     assert said.startswith("the schedule from 0.00") and said.endswith("at this step")
     assert optimizer.param_groups[1]["lr"] == 1e-2 * warmup_cosine(7, 2, 40, 0.1)
 
 
 def test_a_constant_rate_changes_and_one_that_a_callback_moved_stays():
     optimizer = torch.optim.AdamW(nn.Linear(3, 2).parameters(), lr=1e-2, weight_decay=0.1)
-    assert change_settings(optimizer, None, 1e-2, (0.1,), (0.9, 0.999)) == []
+    assert update_param_groups(optimizer, None, 1e-2, (0.1,), (0.9, 0.999)) == []
     optimizer.param_groups[0]["lr"] = 1e-3
-    assert change_settings(optimizer, None, 1e-2, (0.1,), (0.9, 0.999)) == []
+    assert update_param_groups(optimizer, None, 1e-2, (0.1,), (0.9, 0.999)) == []
     assert optimizer.param_groups[0]["lr"] == 1e-3
-    assert change_settings(optimizer, None, 2e-2, (0.1,), (0.9, 0.999)) == [
+    assert update_param_groups(optimizer, None, 2e-2, (0.1,), (0.9, 0.999)) == [
         "learning_rate from 0.01 to 0.02"
     ]
     assert optimizer.param_groups[0]["lr"] == 2e-2
@@ -226,5 +226,5 @@ def test_a_constant_rate_changes_and_one_that_a_callback_moved_stays():
 def test_another_kind_of_schedule_keeps_its_rate():
     optimizer = torch.optim.AdamW(nn.Linear(3, 2).parameters(), lr=1e-2, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
-    assert change_settings(optimizer, schedule, 5e-2, (0.1,), (0.9, 0.999)) == []
+    assert update_param_groups(optimizer, schedule, 5e-2, (0.1,), (0.9, 0.999)) == []
     assert optimizer.param_groups[0]["lr"] == 1e-2

@@ -10,10 +10,10 @@ from lightning_modules import (
     CrossEntropyHead,
     FocalHead,
     HarmonicHead,
-    SoftNearestNeighbourHead,
+    SoftNearestNeighborHead,
     SphericalSoftmaxHead,
 )
-from lightning_modules.training.specs import from_recipe, recipe
+from lightning_modules.training.specs import build_from_spec, to_spec
 
 FACTORIES = [
     CrossEntropyHead,
@@ -22,24 +22,24 @@ FACTORIES = [
     FocalHead,
     partial(FocalHead, gamma=1.5, geometry=HarmonicHead),
     partial(FocalHead, geometry=partial(HarmonicHead, exponent=3, eps=1e-4)),
-    partial(SoftNearestNeighbourHead, geometry=partial(FocalHead, geometry=SphericalSoftmaxHead)),
+    partial(SoftNearestNeighborHead, geometry=partial(FocalHead, geometry=SphericalSoftmaxHead)),
 ]
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
-def test_what_a_recipe_builds_is_what_the_factory_builds(factory):
-    written = json.loads(json.dumps(recipe(factory)))  # plain names and numbers
+def test_what_a_spec_builds_is_what_the_factory_builds(factory):
+    written = json.loads(json.dumps(to_spec(factory)))  # plain names and numbers
     torch.manual_seed(0)
     expected = factory(4, 3)
     torch.manual_seed(0)
-    built = from_recipe(written, "head")(4, 3)
+    built = build_from_spec(written, "head")(4, 3)
     assert repr(built) == repr(expected) and type(built) is type(expected)
     x = torch.randn(5, 4)
     assert torch.equal(built(x), expected(x))
 
 
 def test_defaults_are_written_down_too():
-    options = recipe(FocalHead)["init_args"]
+    options = to_spec(FocalHead)["init_args"]
     assert options["gamma"] == 2.0
     assert options["geometry"]["class_path"].endswith(".CrossEntropyHead")
     assert options["geometry"]["init_args"] == {"bias": False, "fused": None}
@@ -55,10 +55,10 @@ def test_defaults_are_written_down_too():
     ],
 )
 def test_what_cannot_be_written_down_has_no_class_path(factory):
-    assert recipe(factory) == {"class_path": None}
+    assert to_spec(factory) == {"class_path": None}
     with pytest.raises(ValueError, match="pass head="):
-        from_recipe(recipe(factory), "head")
+        build_from_spec(to_spec(factory), "head")
 
 
-def test_a_factory_is_its_own_recipe():
-    assert from_recipe(HarmonicHead, "head") is HarmonicHead
+def test_a_factory_is_its_own_spec():
+    assert build_from_spec(HarmonicHead, "head") is HarmonicHead

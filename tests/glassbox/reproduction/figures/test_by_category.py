@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from glassbox.plots.colors import HARMONIC, POINT, STANDARD
-from glassbox.plots.style import QUIET
+from glassbox.plots.style import MUTED_COLOR
 from glassbox.reproduction.figures import by_category
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -133,7 +133,7 @@ def test_points_of_one_value_of_another_axis_are_drawn_alone_and_the_title_tells
         draw(of_scale, where={"scale": "0.3"})
 
 
-def test_groups_colour_the_rows_by_the_first_part_that_their_name_contains():
+def test_groups_color_the_rows_by_the_first_part_that_their_name_contains():
     groups = {"harmonic": "harmonic readout", "": "cross-entropy readout"}
     figure = draw([point(head) for head in HEADS], groups=groups)
     colors = [line.get_color() for line in figure.axes[0].lines]
@@ -143,15 +143,15 @@ def test_groups_colour_the_rows_by_the_first_part_that_their_name_contains():
     assert [item.get_color() for item in figure.legends[0].get_lines()][:2] == [STANDARD, HARMONIC]
 
 
-def test_rows_of_no_group_are_grey_and_without_groups_all_are_alike():
+def test_rows_of_no_group_are_gray_and_without_groups_all_are_alike():
     points = [point("cross-entropy"), point("harmonic")]
     figure = draw(points, groups={"harmonic": "harmonic readout"})
-    assert [line.get_color() for line in figure.axes[0].lines] == [QUIET, HARMONIC]
+    assert [line.get_color() for line in figure.axes[0].lines] == [MUTED_COLOR, HARMONIC]
     assert [line.get_color() for line in draw(points).axes[0].lines] == [POINT, POINT]
 
 
 def test_no_text_runs_into_another_or_out_of_the_figure_with_long_names_and_labels():
-    heads = [f"soft nearest neighbour loss, harmonic readout {number}" for number in range(13)]
+    heads = [f"soft nearest neighbor loss, harmonic readout {number}" for number in range(13)]
     labels = {
         ACCURACY: "accuracy on the test set of all of the digits",
         NORM: "norm " * 9,

@@ -16,7 +16,7 @@ def run(name: str, *, leak: float = 0.4, seeds: list[int] = SEEDS) -> GridPoint:
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     metrics = {
         "val/embedding/explained_variance_2": np.linspace(0.2, 0.8, count),
-        "data/test_inputs_in_train": leak * np.linspace(1, 2, count),
+        "data/leak_fraction": leak * np.linspace(1, 2, count),
         "generalization/test_epoch": np.where(np.arange(count) == 1, np.nan, 30.0),
     }
     arrays = {
@@ -152,7 +152,7 @@ def test_numbers_without_room_are_counted_below_the_embedding():
     assert case_study([point]).axes[1].get_xlabel() == "no room for 4 of 31 numbers"
 
 
-def test_seeds_that_never_generalise_are_counted():
+def test_seeds_that_never_generalize_are_counted():
     above, _ = case_study([run("standard")]).axes
     assert "2 of 3 seeds hold 90 % on test inputs" in texts(above)
 

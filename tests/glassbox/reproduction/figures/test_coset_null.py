@@ -22,7 +22,7 @@ def model(name: str, scores=(0.5, 0.05, 0.3), names=tuple(NAMES)) -> GridPoint:
 
 
 def dots(figure) -> list[tuple[float, float, str]]:
-    """x, y and colour of every dot."""
+    """x, y and color of every dot."""
     return [
         (float(x), float(y), to_hex(color))
         for item in figure.axes[0].collections
@@ -35,7 +35,7 @@ def texts(figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_every_seed_is_a_dot_at_its_silhouette_in_the_colour_of_its_subgroup():
+def test_every_seed_is_a_dot_at_its_silhouette_in_the_color_of_its_subgroup():
     found = dots(coset_null([model("MLP")], null=NULL))
     assert sorted((x, color) for x, _, color in found) == [
         (0.05, COLORS["V4 normal"].lower()),
@@ -88,7 +88,7 @@ def test_legend_names_the_kinds_that_occur_from_coarse_to_fine():
     assert [text.get_text() for text in legend.get_texts()] == ["A4", "S3", "V4 normal", "C2"]
 
 
-def test_every_partition_has_a_kind_with_a_colour_of_its_own():
+def test_every_partition_has_a_kind_with_a_color_of_its_own():
     kinds = set(coset_kinds([partition.name for partition in coset_partitions()]))
     assert kinds == {"A4", "D4", "S3", "V4 normal", "V4 non-normal", "C4", "C3", "C2"}
     assert len({COLORS[kind] for kind in kinds}) == 8

@@ -19,7 +19,7 @@ def grid(leak: float = 0.25, tasks: tuple[str, ...] = ("lattice", "circle")) -> 
                 metrics = {
                     "test/accuracy": start + np.array([0.0, 0.04, 0.2]),
                     "test/accuracy_clean": start + np.array([0.0, 0.01, 0.1]),
-                    "data/test_inputs_in_train": np.array([0.5, 1.0, 2.0]) * leak,
+                    "data/leak_fraction": np.array([0.5, 1.0, 2.0]) * leak,
                 }
                 labels = {"task": task, "model": model, "train fraction": fraction}
                 points.append(GridPoint(labels, [0, 1, 2], metrics, {}))
@@ -157,7 +157,7 @@ def test_a_median_between_two_gaps_keeps_its_quartiles():
         assert bar.get_ydata() == pytest.approx([start + 0.02, start + 0.12])
 
 
-def test_models_have_their_colours_of_every_figure():
+def test_models_have_their_colors_of_every_figure():
     figure = data_efficiency(grid())
     colors = [handle.get_color() for handle in figure.legends[0].get_lines()]
     assert colors[:2] == model_colors(MODELS)

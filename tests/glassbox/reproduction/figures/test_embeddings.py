@@ -103,7 +103,7 @@ def test_a_note_tells_how_many_of_the_seeds_are_shown_where_not_all_are():
     assert len(all_of_them.axes) == 7
 
 
-def test_points_carry_the_colours_of_their_groups_and_edges_join_them():
+def test_points_carry_the_colors_of_their_groups_and_edges_join_them():
     figure = embeddings_by_model(grid(), group_kinds={"lattice": "sequential"})
     (scatter,) = [item for item in figure.axes[0].collections if isinstance(item, PathCollection)]
     colors = np.asarray(scatter.get_facecolors())[:, :3]
@@ -145,7 +145,7 @@ def test_a_run_that_diverged_is_named_and_left_out_of_the_median():
     assert "median EV of\n2 seeds: 40 %" in written(figure)
 
 
-def test_panels_of_seeds_without_structure_beyond_chance_are_grey_and_a_note_says_so():
+def test_panels_of_seeds_without_structure_beyond_chance_are_gray_and_a_note_says_so():
     lattice, cosets = point("lattice", "MLP"), point("permutation", "MLP")
     cosets.metrics["val/embedding/coset_silhouette"] = np.array([0.5, 0.1, np.nan])
     figure = embeddings_by_model([lattice, cosets], chance=0.133)
@@ -153,25 +153,25 @@ def test_panels_of_seeds_without_structure_beyond_chance_are_grey_and_a_note_say
     assert [len(np.unique(color, axis=0)) for color in colors] == [2, 2, 2, 2, 1, 1]
     for color in colors[4:]:
         assert color[0, :3] == pytest.approx(np.array(to_rgb(MISSING)))
-    (note,) = [text for text in written(figure) if "Grey" in text]
-    assert note == "Grey: no coset structure beyond chance (silhouette below 0.133)."
+    (note,) = [text for text in written(figure) if "Gray" in text]
+    assert note == "Gray: no coset structure beyond chance (silhouette below 0.133)."
 
 
-def test_without_a_level_of_chance_or_without_silhouettes_nothing_is_grey():
+def test_without_a_level_of_chance_or_without_silhouettes_nothing_is_gray():
     cosets = point("permutation", "MLP")
     for options in ({"chance": 0.9}, {}):
         figure = embeddings_by_model([cosets], **options)
-        assert not any("Grey" in text for text in written(figure))
+        assert not any("Gray" in text for text in written(figure))
         for axes in figure.axes:
             assert len(np.unique(axes.collections[-1].get_facecolors(), axis=0)) == 2
         cosets.metrics["val/embedding/coset_silhouette"] = np.array([0.5, 0.1, 0.2])
 
 
-def test_a_key_says_what_the_colours_of_the_drawn_tasks_stand_for():
+def test_a_key_says_what_the_colors_of_the_drawn_tasks_stand_for():
     names = {"lattice": "row", "circle": "number"}
     line = written(embeddings_by_model(grid(), group_names=names))[0]
-    assert line.endswith("Colours – lattice: row.")
-    assert not any("Colours" in text for text in written(embeddings_by_model(grid())))
+    assert line.endswith("Colors – lattice: row.")
+    assert not any("Colors" in text for text in written(embeddings_by_model(grid())))
 
 
 def test_no_figure_stays_in_memory_and_text_stays_inside():

@@ -95,7 +95,7 @@ def test_panels_share_both_axes_and_the_diagonal_is_dashed():
         assert axes.get_position().width == pytest.approx(figure.axes[0].get_position().width)
 
 
-def test_runs_that_never_generalise_are_counted_and_stand_hollow_above_all_others():
+def test_runs_that_never_generalize_are_counted_and_stand_hollow_above_all_others():
     axes = generalization_by_model([GROKS, LEARNS]).axes[0]
     full, hollow = runs(axes)
     assert list(hollow[:, 0]) == [200, 150]
@@ -107,7 +107,7 @@ def test_runs_that_never_generalise_are_counted_and_stand_hollow_above_all_other
     assert "never" not in tick_texts(axes.xaxis)
 
 
-def test_each_model_has_a_lane_of_its_own_among_those_that_never_generalise():
+def test_each_model_has_a_lane_of_its_own_among_those_that_never_generalize():
     points = [point("circle", model, [10, 20], [NAN, NAN]) for model in MODELS]
     _, hollow = runs(generalization_by_model(points).axes[0])
     assert hollow[0, 1] == hollow[1, 1] != hollow[2, 1] == hollow[3, 1]
@@ -124,7 +124,7 @@ def test_runs_that_never_fit_stand_in_a_strip_at_the_right_side_by_side():
     assert len(full) + len(hollow) == 4
 
 
-def test_no_strip_and_no_count_where_every_run_generalises():
+def test_no_strip_and_no_count_where_every_run_generalizes():
     figure = generalization_by_model([LEARNS])
     (axes,) = figure.axes
     assert not axes.patches and axes.get_legend() is None

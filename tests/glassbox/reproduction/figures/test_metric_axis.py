@@ -109,7 +109,7 @@ def test_labels_that_would_touch_an_earlier_one_are_left_out():
     assert fitting_labels([0.0, 0.1], ["1,000,000", "2,000,000"], 2.0) == [0]
 
 
-def test_seeds_stand_side_by_side_around_their_centre_and_one_on_it():
+def test_seeds_stand_side_by_side_around_their_center_and_one_on_it():
     assert side_by_side(3.0, 0.5, 3) == pytest.approx([2.5, 3.0, 3.5])
     assert side_by_side(3.0, 0.5, 1) == pytest.approx([3.0])
 

@@ -5,16 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from glassbox.metrics.quantiles import quantile_with_never
+from glassbox.metrics.quantiles import censored_quantile
 from glassbox.reproduction.figures.panel_grid import panel_grid
 from glassbox.reproduction.figures.select_points import (
     array_of,
     axis_values,
+    censored_quartiles,
     columns,
     numbers_of,
     numeric_values,
     point_at,
-    quartiles_with_never,
     texts_of,
 )
 from glassbox.reproduction.grid_point import GridPoint
@@ -59,8 +59,8 @@ def test_quartiles_with_never_agree_with_those_of_the_logger(missing):
     epochs = np.random.default_rng(missing).integers(1, 7000, 8).astype(float)
     epochs[:missing] = np.nan
     listed = [None if math.isnan(epoch) else epoch for epoch in epochs]
-    expected = [quantile_with_never(listed, share) for share in (0.25, 0.5, 0.75)]
-    assert quartiles_with_never(epochs) == pytest.approx(expected)
+    expected = [censored_quantile(listed, share) for share in (0.25, 0.5, 0.75)]
+    assert censored_quartiles(epochs) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

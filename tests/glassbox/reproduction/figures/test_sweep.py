@@ -8,7 +8,7 @@ from glassbox.plots import model_colors
 from glassbox.reproduction.figures import sweep
 from glassbox.reproduction.grid_point import GridPoint
 
-COUNT, SHARE, EPOCH = "val/represented", "val/explained_share", "generalization/test_epoch"
+COUNT, SHARE, EPOCH = "val/represented", "val/explained_fraction", "generalization/test_epoch"
 METRICS = {COUNT: "features", SHARE: "explained share", EPOCH: "epochs"}
 SCALES = {SHARE: "share", EPOCH: "epochs"}
 SPARSITIES, MODELS = ("0.9", "0", "0.99", "0.5"), ("linear", "ReLU")
@@ -156,7 +156,7 @@ def test_seeds_that_never_get_there_stand_hollow_above_and_count_as_latest():
     assert len(dots(axes)) == 6
 
 
-def test_lines_have_the_colours_of_every_figure_and_the_legend_tells_them():
+def test_lines_have_the_colors_of_every_figure_and_the_legend_tells_them():
     figure = draw(grid())
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
