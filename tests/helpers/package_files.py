@@ -20,6 +20,16 @@ from tests.helpers.paths import ROOT
 NOT_IMPORTED = {"lightning_modules.gpt2.transformers_model"}
 
 
+def every_module() -> Iterator[ModuleType]:
+    """Every file of the four packages, imported."""
+    for name in ("glassbox", "lightning_modules", "datamodules", "callbacks"):
+        package = importlib.import_module(name)
+        yield package
+        for info in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if info.name not in NOT_IMPORTED:
+                yield importlib.import_module(info.name)
+
+
 def modules(package: ModuleType) -> Iterator[ModuleType]:
     """Every file of a package, imported; folders in it and files of its own (``_x.py``) not."""
     for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
