@@ -6,7 +6,8 @@
 Twenty seeds at each of ten sparsities of the 20-feature ReLU model (configs/superposition/
 superposition.yaml with Adam), as one run of the command line, against the same model in a bare
 PyTorch loop. Both sides run in turn; medians of wall time per model and optimizer step are printed.
-Glassbox's side contains draws, training, validation and logs, but neither compiling nor the probe. While other jobs use the cores, give --threads 1 --cpu-time.
+Glassbox's side contains draws, training, validation and logs, but neither compiling nor the
+probe. While other jobs use the cores, give --threads 1 --cpu-time.
 """
 
 from __future__ import annotations
