@@ -20,7 +20,6 @@ from glassbox.metrics.circle import circular_order, circularity
 from glassbox.metrics.clusters import cluster_count, cluster_labels, cluster_tightness
 from glassbox.metrics.compactness import class_compactness
 from glassbox.metrics.cosets import best_coset, coset_silhouettes, null_best_coset
-from glassbox.metrics.explained_fraction import explained_fraction
 from glassbox.metrics.explained_variance import (
     Projection,
     cumulative_explained_variance,
@@ -111,7 +110,6 @@ __all__ = [
     "dimensions_per_feature",
     "draw_quadruples",
     "draw_unrelated",
-    "explained_fraction",
     "explained_variance",
     "feature_count",
     "feature_dimensionality",

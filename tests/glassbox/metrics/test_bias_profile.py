@@ -1,4 +1,4 @@
-"""The bias profile and the explained share of autoencoders."""
+"""The bias profile of autoencoders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.metrics import bias_profile, explained_fraction
+from glassbox.metrics import bias_profile
 
 
 def test_profile_is_mean_share_below_zero_and_population_spread_of_each_member():
@@ -37,25 +37,3 @@ def test_what_are_no_biases_is_refused():
     for wrong in (torch.tensor(1.0), torch.zeros(3, 0), torch.zeros(3, dtype=torch.int64)):
         with pytest.raises(ValueError, match="bias must be floating point"):
             bias_profile(wrong)
-
-
-def test_share_is_one_for_a_copy_zero_for_silence_and_negative_for_worse():
-    x = torch.rand(1000, 4, generator=torch.Generator().manual_seed(0))
-    outputs = torch.stack([x, torch.zeros_like(x), -x])
-    share = explained_fraction((x - outputs).square().mean(dim=(1, 2)), x.square().mean())
-    torch.testing.assert_close(share, torch.tensor([1.0, 0.0, -3.0]))
-
-
-@pytest.mark.parametrize("activity", [0.1, 0.5, 1.0])
-def test_a_constant_output_at_the_mean_has_three_quarters_of_the_activity(activity):
-    generator = torch.Generator().manual_seed(0)
-    active, value = torch.rand(2, 400_000, dtype=torch.float64, generator=generator)
-    x = value * (active < activity)
-    share = explained_fraction((x - x.mean()).square().mean(), torch.tensor(activity / 3))
-    assert share.item() == pytest.approx(3 / 4 * activity, abs=0.01)
-
-
-def test_errors_and_moments_broadcast_and_must_be_numbers_with_a_point():
-    assert explained_fraction(torch.ones(4, 1), torch.ones(3)).shape == (4, 3)
-    with pytest.raises(ValueError, match="second_moment must be floating point"):
-        explained_fraction(torch.ones(3), torch.ones(3, dtype=torch.int64))
