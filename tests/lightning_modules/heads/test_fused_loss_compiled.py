@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from lightning_modules.heads import CrossEntropyHead, HarmonicHead, fused
+from lightning_modules.heads import CrossEntropyHead, HarmonicHead
+from lightning_modules.heads.fused import losses
 from tests.helpers.exact_losses import (
     CLASSES,
     EPS,
@@ -26,9 +27,9 @@ def operator_call(name, dtype=torch.float32, with_bias=False, with_gradients=Tru
     x, weight = (value.to(dtype).requires_grad_(with_gradients) for value in (x, weight))
     if name == "harmonic":
         rest = (targets, 7, 2.0, EPS, -100, dtype, with_gradients)
-        return fused._harmonic, (x, weight, *rest)
+        return losses._harmonic, (x, weight, *rest)
     bias = bias_of(7).to(dtype).requires_grad_(with_gradients) if with_bias else None
-    return fused._cross_entropy, (x, weight, bias, targets, 7, -100, dtype, with_gradients)
+    return losses._cross_entropy, (x, weight, bias, targets, 7, -100, dtype, with_gradients)
 
 
 @pytest.mark.parametrize(
