@@ -16,7 +16,7 @@ from lightning_modules.heads.objective import LogitObjectiveHead
 class LabelSmoothingHead(LogitObjectiveHead):
     """Cross-entropy with targets q_v = smoothing / C, plus 1 - smoothing at the target class.
 
-    Szegedy et al., "Rethinking the Inception architecture for computer vision" (2016), §7. It equals
+    Szegedy et al., "Rethinking the Inception architecture for computer vision" (2016), §7. Equals
     -log p_c + smoothing · mean over v of log(p_c / p_v), which penalizes confident predictions.
 
     Args:

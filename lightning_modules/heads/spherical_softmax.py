@@ -17,8 +17,8 @@ class SphericalSoftmaxHead(LossHead):
 
     De Brébisson and Vincent, "An exploration of softmax alternatives belonging to the spherical
     loss family" (2016). The logits are log(o_v² + eps). The distribution does not change with the
-    sign of x nor, while eps is small compared with o², with its length. A class with o_v = 0 gets no
-    gradient.
+    sign of x nor, while eps is small compared with o², with its length. A class with o_v = 0 gets
+    no gradient.
 
     Products are computed in float32 or better whatever the precision of the run: the slope of the
     logits, 2 o/(o² + eps), is steepest where o is small and its rounding error relatively large.

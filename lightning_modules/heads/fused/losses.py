@@ -231,7 +231,7 @@ def _product_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-# ---- gradients -----------------------------------------------------------------------------------
+# ---- shapes for the compiler, and gradients -----------------------------------------------------
 
 
 def _shapes(x: Tensor, weight: Tensor, bias: Tensor | None, with_gradients: bool) -> Result:
@@ -242,33 +242,8 @@ def _shapes(x: Tensor, weight: Tensor, bias: Tensor | None, with_gradients: bool
     return loss, x.new_empty(x.shape), weight.new_empty(weight.shape), grad_bias
 
 
-@_cross_entropy.register_fake
-def _cross_entropy_shapes(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    classes: int,
-    ignore_index: int,
-    product: torch.dtype,
-    with_gradients: bool,
-) -> Result:
-    return _shapes(x, weight, bias, with_gradients)
-
-
-@_harmonic.register_fake
-def _harmonic_shapes(
-    x: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    classes: int,
-    exponent: float,
-    eps: float,
-    ignore_index: int,
-    product: torch.dtype,
-    with_gradients: bool,
-) -> Result:
-    return _shapes(x, weight, None, with_gradients)
+_cross_entropy.register_fake(lambda x, weight, bias, *rest: _shapes(x, weight, bias, rest[-1]))
+_harmonic.register_fake(lambda x, weight, *rest: _shapes(x, weight, None, rest[-1]))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Result) -> None:
