@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_modules.heads import CrossEntropyHead, LossHead
 from lightning_modules.networks import TextTransformer
-from lightning_modules.regularizers import Form, importance, information, interaction
+from lightning_modules.regularizers import Form, importance, interaction
 from lightning_modules.training.lightning_counters import (
     last_step,
     limit_by_steps,
@@ -53,18 +53,13 @@ class TextClassifier(L.LightningModule):
         importance_form: 'masked' counts real words only, 'paper' is the equations' sum over a text,
             'code' the authors' mean over all positions, padding included.
         interaction_form: Likewise. With several layers the term is about the last one's attention.
-        lambda_information: Weight of VMASK's own term, which SAFR leaves out (Chen and Ji 2020).
-        information_decay: Its fall per epoch.
-        information_floor: Where the fall ends.
-        annealing_epochs: Epochs in which the temperature of the word mask falls to its end; null
-            means the run's longest, which early stopping may not reach.
         learning_rate: AdamW's.
         weight_decay: AdamW's, on matrices; vectors do not decay.
         betas: AdamW's decay rates of its two moments.
         clip_norm: Largest norm of the gradient; null for no clipping.
 
     Raises:
-        ValueError: A number is out of range, or a term needs a mask that the network lacks.
+        ValueError: A number is out of range, or a form is unknown.
     """
 
     progress_unit = "step"
@@ -95,10 +90,6 @@ class TextClassifier(L.LightningModule):
         lambda_interaction: float = 0.0,
         importance_form: Form = "masked",
         interaction_form: Form = "masked",
-        lambda_information: float = 0.0,
-        information_decay: float = 0.0,
-        information_floor: float = 0.0,
-        annealing_epochs: int | None = None,
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -108,9 +99,6 @@ class TextClassifier(L.LightningModule):
         for name, value in (
             ("lambda_importance", lambda_importance),
             ("lambda_interaction", lambda_interaction),
-            ("lambda_information", lambda_information),
-            ("information_decay", information_decay),
-            ("information_floor", information_floor),
             ("weight_decay", weight_decay),
         ):
             if not 0 <= value < math.inf:
@@ -120,8 +108,6 @@ class TextClassifier(L.LightningModule):
                 f"learning_rate is {learning_rate} and betas are {betas}; the first must be "
                 f"positive, the others at least 0 and below 1"
             )
-        if annealing_epochs is not None and annealing_epochs < 1:
-            raise ValueError(f"annealing_epochs is {annealing_epochs}; it must be at least 1")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or null for none")
         for name, form in (
@@ -143,19 +129,11 @@ class TextClassifier(L.LightningModule):
         self.lambda_importance, self.lambda_interaction = lambda_importance, lambda_interaction
         self.importance_form: Form = importance_form
         self.interaction_form: Form = interaction_form
-        self.lambda_information = lambda_information
-        self.information_decay, self.information_floor = information_decay, information_floor
-        self.annealing_epochs = annealing_epochs
         self.learning_rate, self.weight_decay, self.betas = learning_rate, weight_decay, betas
         self.clip_norm = clip_norm
 
         self.network = build_from_spec(network, "network")(vocab_size, context_length)
         self.head = build_from_spec(head, "head")(self.network.out_features, num_classes)
-        if lambda_information and self.network.vmask is None:
-            raise ValueError(
-                f"lambda_information is {lambda_information}, and the network has no word mask; "
-                f"set it to 0, or model.network.vmask to true"
-            )
         if self.head.is_distance_based:
             # Features and class centers begin at one scale, or all distances are the same.
             with torch.no_grad():
@@ -226,11 +204,8 @@ class TextClassifier(L.LightningModule):
         return self.head(self.network(tokens, mask))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        steps = self._last_step
-        if self.annealing_epochs is not None:
-            steps = self.annealing_epochs * self.trainer.datamodule.steps_per_epoch  # type: ignore[attr-defined]
-        if self.network.vmask is not None and steps:
-            self.network.vmask.anneal(self.global_step / steps)
+        if self.network.vmask is not None and self._last_step:
+            self.network.vmask.anneal(self.global_step / self._last_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of this rank's share, such that the mean over ranks is the global batch's."""
@@ -254,7 +229,6 @@ class TextClassifier(L.LightningModule):
         weights = {
             "importance": self.lambda_importance,
             "interaction": self.lambda_interaction,
-            "information": self.lambda_information,
         }
         names = [name for name, weight in weights.items() if weight]
         return ["head_loss", *names] if names else []
@@ -278,15 +252,7 @@ class TextClassifier(L.LightningModule):
         if self.lambda_interaction:
             term = interaction(activations["attention_weights"], mask, self.interaction_form)
             terms["interaction"] = (self.lambda_interaction, term * share)
-        if self.lambda_information:
-            weight = self._information_weight()
-            term = information(activations["vmask_probability"], mask, num_tokens)
-            terms["information"] = (weight, term)
         return terms
-
-    def _information_weight(self) -> float:
-        fallen = self.lambda_information - self.information_decay * self.current_epoch
-        return max(fallen, min(self.information_floor, self.lambda_information))
 
     def configure_gradient_clipping(
         self,

@@ -41,12 +41,12 @@ def places(network: GPT2, head: LossHead) -> Iterator[Place]:
     blocks: Any = network.blocks
     for i, block in enumerate(blocks):
         parts: dict[str, Any] = {
-            "ln_1": block.attention_norm,
-            "attn.c_attn": block.attention.queries_keys_values,
-            "attn.c_proj": block.attention.project,
-            "ln_2": block.norm,
-            "mlp.c_fc": block.expand,
-            "mlp.c_proj": block.project,
+            "ln_1": block.norm1,
+            "attn.c_attn": block.attention.qkv,
+            "attn.c_proj": block.attention.out,
+            "ln_2": block.norm2,
+            "mlp.c_fc": block.fc_in,
+            "mlp.c_proj": block.fc_out,
         }
         for name, part in parts.items():
             yield Place(f"h.{i}.{name}.weight", part.weight, isinstance(part, nn.Linear))

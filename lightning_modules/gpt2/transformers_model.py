@@ -61,7 +61,6 @@ class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
     def forward(
         self,
         input_ids: Tensor | None = None,
-        past_key_values: Any = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
@@ -76,7 +75,6 @@ class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
 
         Args:
             input_ids: (B, T).
-            past_key_values: Keys and values of earlier tokens.
             attention_mask: (B, T), 0 where a token is padding.
             position_ids: (B, T).
             inputs_embeds: (B, T, E), instead of ``input_ids``.
@@ -86,11 +84,12 @@ class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
             return_dict: False for a tuple.
             num_items_in_batch: What the sum of losses is divided by, instead of the number of
                 labels; transformers' trainer gives it when it accumulates gradients.
-            **kwargs: For the transformer, such as ``output_hidden_states``.
+            **kwargs: Passed to the transformer, such as ``output_hidden_states``, and the KV cache
+                under the name that this version of transformers uses: ``cache``, or
+                ``past_key_values`` before 5.24.
         """
         outputs = self.transformer(
             input_ids,
-            past_key_values=past_key_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
@@ -106,13 +105,10 @@ class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
             loss = self.lm_head.loss(features[:, :-1], targets)
             if num_items_in_batch is not None:
                 loss = loss * (targets != -100).sum() / num_items_in_batch
-        result = CausalLMOutputWithPast(
-            loss=loss,
-            logits=self.lm_head(features[:, kept]),
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        logits = self.lm_head(features[:, kept])
+        # The KV cache, hidden states and attentions keep the names that transformers gave them.
+        others = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
+        result = CausalLMOutputWithPast(loss=loss, logits=logits, **others)
         as_dict = getattr(self.config, "return_dict", True) if return_dict is None else return_dict
         return result if as_dict else result.to_tuple()
 

@@ -26,7 +26,7 @@ class Poison(L.Callback):
         due = batch_idx % trainer.accumulate_grad_batches == self.micro_batch
         if trainer.global_step == self.step and due:
             with torch.no_grad():
-                pl_module.network.blocks[0].expand.weight[0, 0] = self.value
+                pl_module.network.blocks[0].fc_in.weight[0, 0] = self.value
 
 
 @pytest.mark.parametrize("log_every", [1, 2, 50])
