@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar, get_args
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -15,16 +14,17 @@ from datamodules.common.member_batches import (
     EvaluationBatch,
     SingleBatchLoader,
 )
+from datamodules.common.member_data import MemberData
 from datamodules.common.options import check_at_least, choose
 from datamodules.common.order import epoch_batches
-from datamodules.common.run import check_resume_data, member_seeds
+from datamodules.common.run import check_resume_data
 from datamodules.tasks import ModularAddition, Task
 from datamodules.tasks.splitting import Sampling, TaskSplit, split_examples
 
 T = TypeVar("T")
 
 
-class AlgorithmicData(L.LightningDataModule):
+class AlgorithmicData(MemberData):
     """Examples of an algorithmic task for many seeds at once (harmonic-loss paper §4.1).
 
     The data are a few thousand integers, so they are kept as whole tensors: a training "batch" is
@@ -55,7 +55,7 @@ class AlgorithmicData(L.LightningDataModule):
         batch_size: int = 32,
         seeds: list[int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(seeds)
         check_at_least(2, num_samples=num_samples)
         check_at_least(1, batch_size=batch_size)
         fractions = train_fraction if isinstance(train_fraction, list) else [train_fraction]
@@ -68,9 +68,7 @@ class AlgorithmicData(L.LightningDataModule):
         self.num_samples = num_samples
         self.train_fraction = train_fraction
         self.batch_size = batch_size
-        self.seeds = seeds
         self.splits: list[TaskSplit] = []
-        self._member_seeds: list[int] = []
         self._member_settings: list[dict[str, Any]] = []
 
     # ---- sizes, which the command line links to the model's options ------------------------------
@@ -109,8 +107,10 @@ class AlgorithmicData(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Split the examples of every seed; the split depends on the seed alone."""
-        seeds = member_seeds(self.seeds, self.trainer)
-        if self._member_seeds == seeds:
+        before = self._member_seeds
+        super().setup(stage)
+        seeds = self.member_seeds
+        if seeds == before:
             return
         samplings = _per_seed("sampling", self.sampling, len(seeds))
         fractions = _per_seed("train_fraction", self.train_fraction, len(seeds))
@@ -122,25 +122,19 @@ class AlgorithmicData(L.LightningDataModule):
             split_examples(self.task, seed, num_samples=self.num_samples, **settings)
             for seed, settings in zip(seeds, self._member_settings, strict=True)
         ]
-        self._member_seeds = seeds
 
     def train_dataloader(self) -> SingleBatchLoader[EpochBatch]:
-        """One item per epoch, with all of its batches.
-
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
-        if not self.splits:
-            raise RuntimeError("call setup() before asking for a data loader")
-        splits, seeds = self.splits, self._member_seeds
+        """One item per epoch, with all of its batches (after ``setup``)."""
+        seeds, splits = self.member_seeds, self.splits
         inputs = _stack([split.train_inputs for split in splits], 0)  # (S, N, K)
         targets = _stack([split.train_targets for split in splits], IGNORED)  # (S, N)
         sizes = [len(split.train_inputs) for split in splits]
         members = torch.arange(len(seeds)).view(1, -1, 1)
 
         def epoch() -> EpochBatch:
-            number = self.trainer.current_epoch if self.trainer is not None else 0
-            order = epoch_batches(seeds, number, sizes, self.batch_size)  # (steps, S, B)
+            order = epoch_batches(
+                seeds, self.current_epoch, sizes, self.batch_size
+            )  # (steps, S, B)
             indices = order.clamp_min(0)
             return {
                 "inputs": inputs[members, indices],
@@ -153,14 +147,6 @@ class AlgorithmicData(L.LightningDataModule):
         """One item: every seed's training and test examples."""
         batch = evaluation_batch(self.splits)
         return SingleBatchLoader(lambda: batch)
-
-    def test_dataloader(self) -> SingleBatchLoader[EvaluationBatch]:
-        """The same as for validation: metrics are computed for each part separately."""
-        return self.val_dataloader()
-
-    def predict_dataloader(self) -> SingleBatchLoader[EvaluationBatch]:
-        """The same as for validation."""
-        return self.val_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
         """The options that determine each seed's training examples and steps."""

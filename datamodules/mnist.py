@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -17,9 +16,9 @@ from datamodules.common.member_batches import (
     GatheredBatches,
     SingleBatchLoader,
 )
+from datamodules.common.member_data import MemberData
 from datamodules.common.options import as_folder, check_at_least, choose
 from datamodules.common.order import epoch_batches
-from datamodules.common.run import check_resume_data, member_seeds
 from datamodules.images.mnist_files import LabeledImages, load_labeled_images, read_labeled_images
 
 SCALINGS = ("unit", "standardized")
@@ -29,7 +28,7 @@ SCALINGS = ("unit", "standardized")
 _EVALUATED_AT_A_TIME = 4096
 
 
-class MNIST(L.LightningDataModule):
+class MNIST(MemberData):
     """Handwritten digits (LeCun et al. 1998), for a ``Classifier`` of one seed or many.
 
     60,000 training and 10,000 test images of 28 × 28 pixels; any data set of ten classes in its
@@ -72,7 +71,7 @@ class MNIST(L.LightningDataModule):
         num_train_eval: int | None = 10_000,
         seeds: list[int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(seeds)
         check_at_least(1, batch_size=batch_size, num_train=num_train, num_train_eval=num_train_eval)
         choose("scaling", scaling, SCALINGS)
         self.data_dir = as_folder(data_dir)
@@ -82,9 +81,7 @@ class MNIST(L.LightningDataModule):
         self.batch_size = batch_size
         self.num_train = num_train
         self.num_train_eval = num_train_eval
-        self.seeds = seeds
         self._read: tuple[LabeledImages, LabeledImages] | None = None
-        self._member_seeds: list[int] = []
         self._pixels = torch.empty(0)  # (N, pixels), training images first
         self._labels = torch.empty(0, dtype=torch.int64)  # (N,)
 
@@ -131,7 +128,7 @@ class MNIST(L.LightningDataModule):
         Raises:
             ValueError: They cannot be read, or seeds differ from the model's.
         """
-        self._member_seeds = member_seeds(self.seeds, self.trainer)
+        super().setup(stage)
         if not len(self._pixels):
             parts = self._parts()
             images = torch.cat([part.images for part in parts])
@@ -145,16 +142,12 @@ class MNIST(L.LightningDataModule):
             self._pixels, self._labels = self._pixels.to(device), self._labels.to(device)
 
     def train_dataloader(self) -> SingleBatchLoader[EpochBatch]:
-        """One item per epoch, with all of its batches.
-
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
-        sizes = [self._num_train()] * len(self._member_seeds)
+        """One item per epoch, with all of its batches (after ``setup``)."""
+        seeds = self.member_seeds
+        sizes = [len(self._parts()[0].labels)] * len(seeds)
 
         def epoch() -> EpochBatch:
-            number = self.trainer.current_epoch if self.trainer is not None else 0
-            order = epoch_batches(self._member_seeds, number, sizes, self.batch_size)
+            order = epoch_batches(seeds, self.current_epoch, sizes, self.batch_size)
             order = order.to(self._pixels.device)  # (steps, S, B)
             targets = torch.where(order >= 0, self._labels[order.clamp_min(0)], IGNORED)
             return {"inputs": GatheredBatches(self._pixels, order), "targets": targets}
@@ -162,23 +155,10 @@ class MNIST(L.LightningDataModule):
         return SingleBatchLoader(epoch)
 
     def val_dataloader(self) -> EvaluationImages:
-        """``num_train_eval`` training images and all test images, each once.
-
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
-        num_train = self._num_train()
+        """``num_train_eval`` training images and all test images, once each (after ``setup``)."""
+        num_members, num_train = len(self.member_seeds), len(self._parts()[0].labels)
         num_eval = num_train if self.num_train_eval is None else min(self.num_train_eval, num_train)
-        num_members = len(self._member_seeds)
         return EvaluationImages(self._pixels, self._labels, num_train, num_eval, num_members)
-
-    def test_dataloader(self) -> EvaluationImages:
-        """The same as for validation: metrics are computed for each part separately."""
-        return self.val_dataloader()
-
-    def predict_dataloader(self) -> EvaluationImages:
-        """The same as for validation."""
-        return self.val_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
         """What determines the images of each step."""
@@ -189,29 +169,12 @@ class MNIST(L.LightningDataModule):
             "training images": f"{len(train.labels):,} (checksum {train.fingerprint()})",
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check a checkpoint that training resumes from.
-
-        Raises:
-            ValueError: The same step would have other images.
-        """
-        check_resume_data(self.trainer, state_dict, self.state_dict())
-
     def describe(self) -> dict[str, str]:
         """Summary of the data for the command `check`."""
         train, test = self._parts()
         rows, columns = self.image_shape
         counts = f"{len(train.labels):,} for training, {len(test.labels):,} for testing"
         return {"images": f"{counts}, {rows} × {columns} pixels"}
-
-    def __str__(self) -> str:
-        """Overrides Lightning's, which would inspect every batch."""
-        return f"MNIST({self.data_dir or self.dataset})"
-
-    def _num_train(self) -> int:
-        if not self._member_seeds:
-            raise RuntimeError("call setup() before asking for a data loader")
-        return len(self._parts()[0].labels)
 
     def _parts(self) -> tuple[LabeledImages, LabeledImages]:
         """Training images, limited to ``num_train``, and test images."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
 from datamodules.common.member_batches import EpochBatch, EvaluationBatch, SingleBatchLoader
+from datamodules.common.member_data import MemberData
 from datamodules.common.options import check_at_least, choose
-from datamodules.common.run import check_resume_data, member_seeds
 
 # Harmonic-loss paper §3: toy cases 1 and 2, in the order of the authors' notebook.
 TOY_POINTS: dict[str, list[tuple[float, float]]] = {
@@ -19,7 +18,7 @@ TOY_POINTS: dict[str, list[tuple[float, float]]] = {
 }
 
 
-class ToyPoints(L.LightningDataModule):
+class ToyPoints(MemberData):
     """Two or five points in the plane for a ``Classifier`` of many seeds (harmonic-loss paper §3).
 
     Every point is a class. 'two' are (1, 1) and (-1, -1); 'five' are the unit vectors along both
@@ -46,13 +45,11 @@ class ToyPoints(L.LightningDataModule):
     def __init__(
         self, points: str = "five", steps_per_epoch: int = 100, seeds: list[int] | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(seeds)
         choose("points", points, list(TOY_POINTS))
         check_at_least(1, steps_per_epoch=steps_per_epoch)
         self.points = points
         self.steps_per_epoch = steps_per_epoch
-        self.seeds = seeds
-        self._member_seeds: list[int] = []
         self._coordinates = torch.tensor(TOY_POINTS[points])  # (N, 2)
 
     @property
@@ -61,21 +58,13 @@ class ToyPoints(L.LightningDataModule):
         return len(self._coordinates)
 
     def setup(self, stage: str | None = None) -> None:
-        """Determine the members' seeds, and move the points to the device.
-
-        Raises:
-            ValueError: Seeds differ from the model's.
-        """
-        self._member_seeds = member_seeds(self.seeds, self.trainer)
+        """Determine the members' seeds, and move the points to the device."""
+        super().setup(stage)
         if self.trainer is not None:
             self._coordinates = self._coordinates.to(self.trainer.strategy.root_device)
 
     def train_dataloader(self) -> SingleBatchLoader[EpochBatch]:
-        """One item per epoch: all points, ``steps_per_epoch`` times.
-
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
+        """One item per epoch: all points, ``steps_per_epoch`` times (after ``setup``)."""
         inputs, targets = self._for_all_members()
         steps = self.steps_per_epoch
         # Expanded views: an epoch of many steps takes no memory.
@@ -86,11 +75,7 @@ class ToyPoints(L.LightningDataModule):
         return SingleBatchLoader(lambda: batch)
 
     def val_dataloader(self) -> SingleBatchLoader[EvaluationBatch]:
-        """One item: all points, as training examples.
-
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
+        """One item: all points, as training examples (after ``setup``)."""
         inputs, targets = self._for_all_members()
         no = torch.zeros_like(targets, dtype=torch.bool)
         batch: EvaluationBatch = {
@@ -102,39 +87,17 @@ class ToyPoints(L.LightningDataModule):
         }
         return SingleBatchLoader(lambda: batch)
 
-    def test_dataloader(self) -> SingleBatchLoader[EvaluationBatch]:
-        """The same as for validation: there are no other points."""
-        return self.val_dataloader()
-
-    def predict_dataloader(self) -> SingleBatchLoader[EvaluationBatch]:
-        """The same as for validation."""
-        return self.val_dataloader()
-
     def state_dict(self) -> dict[str, Any]:
         """The options that determine the data of each step."""
         return {"points": self.points, "steps_per_epoch": self.steps_per_epoch}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check a checkpoint that training resumes from.
-
-        Raises:
-            ValueError: There would be other points, or an epoch would have other steps.
-        """
-        check_resume_data(self.trainer, state_dict, self.state_dict())
 
     def describe(self) -> dict[str, str]:
         """Summary of the data for the command `check`."""
         return {"points": f"{self.num_classes} in the plane, each a class, all in every step"}
 
-    def __str__(self) -> str:
-        """Overrides Lightning's, which would inspect every batch."""
-        return f"ToyPoints({self.points})"
-
     def _for_all_members(self) -> tuple[Tensor, Tensor]:
         """The points (S, N, 2) and their classes (S, N), expanded without a copy."""
-        if not self._member_seeds:
-            raise RuntimeError("call setup() before asking for a data loader")
         points = self._coordinates
-        members = len(self._member_seeds)
+        members = len(self.member_seeds)
         classes = torch.arange(len(points), device=points.device)
         return points.expand(members, *points.shape), classes.expand(members, -1)

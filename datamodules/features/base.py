@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, TypedDict
 
-import lightning as L
 from torch import Tensor
 
 from datamodules.common.member_batches import SingleBatchLoader
+from datamodules.common.member_data import MemberData
 from datamodules.common.options import check_at_least
 from datamodules.common.order import RandomStream
-from datamodules.common.run import check_resume_data, member_seeds
+from datamodules.common.run import member_seeds
 from datamodules.features.draws import LazyFeatureBatches
 
 
@@ -22,7 +22,7 @@ class FeatureBatch(TypedDict):
     importance: Tensor  # (M, N), the weight of each feature's squared error
 
 
-class SyntheticFeatures(L.LightningDataModule):
+class SyntheticFeatures(MemberData):
     """Features drawn on the device, anew at every optimizer step, for many members.
 
     Nothing is stored. A training "batch" is an epoch of ``steps_per_epoch`` optimizer steps of all
@@ -52,7 +52,7 @@ class SyntheticFeatures(L.LightningDataModule):
         val_steps: int,
         seeds: list[int] | None,
     ) -> None:
-        super().__init__()
+        super().__init__(seeds)
         check_at_least(
             1,
             num_features=num_features,
@@ -64,8 +64,6 @@ class SyntheticFeatures(L.LightningDataModule):
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.val_steps = val_steps
-        self.seeds = seeds
-        self._member_seeds: list[int] = []
 
     # ---- what a subclass defines -----------------------------------------------------------------
 
@@ -117,9 +115,7 @@ class SyntheticFeatures(L.LightningDataModule):
         return self.value_importance().repeat_interleave(self._members_per_value(), dim=0)
 
     def _members_per_value(self) -> int:
-        if not self._member_seeds:
-            raise RuntimeError("call setup() before asking for members or a data loader")
-        return len(self._member_seeds) // self.num_values
+        return len(self.member_seeds) // self.num_values
 
     # ---- Lightning's hooks -----------------------------------------------------------------------
 
@@ -138,28 +134,12 @@ class SyntheticFeatures(L.LightningDataModule):
         self._member_seeds = seeds
 
     def train_dataloader(self) -> SingleBatchLoader[FeatureBatch]:
-        """One item per epoch: the epoch's steps.
-
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
+        """One item per epoch: the epoch's steps (after ``setup``)."""
         return self._loader(self.steps_per_epoch, RandomStream.TRAINING_FEATURES)
 
     def val_dataloader(self) -> SingleBatchLoader[FeatureBatch]:
-        """One item: held-out batches, the same each time.
-
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
+        """One item: held-out batches, the same each time (after ``setup``)."""
         return self._loader(self.val_steps, RandomStream.HELD_OUT_FEATURES)
-
-    def test_dataloader(self) -> SingleBatchLoader[FeatureBatch]:
-        """The same as for validation."""
-        return self.val_dataloader()
-
-    def predict_dataloader(self) -> SingleBatchLoader[FeatureBatch]:
-        """The same as for validation."""
-        return self.val_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
         """The options that determine what is drawn at which step."""
@@ -170,24 +150,12 @@ class SyntheticFeatures(L.LightningDataModule):
             **self.settings(),
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check a checkpoint that training resumes from.
-
-        Raises:
-            ValueError: The same step would draw other features.
-        """
-        check_resume_data(self.trainer, state_dict, self.state_dict())
-
     def describe(self) -> dict[str, str]:
         """Summary of the data for the command `check`."""
         return {
             "features": f"{self.num_features} a draw, {self.batch_size:,} fresh draws a step",
             "members": f"{len(self._member_seeds)}, of {self._sweep()}",
         }
-
-    def __str__(self) -> str:
-        """Overrides Lightning's, which would draw a batch to inspect it."""
-        return f"{type(self).__name__}({self.num_features} features, {self._sweep()})"
 
     def _sweep(self) -> str:
         """The number of values and the names of the swept settings."""
@@ -201,13 +169,12 @@ class SyntheticFeatures(L.LightningDataModule):
         settings = self.value_settings().repeat_interleave(members, dim=0)  # (M, 1, ...)
 
         def batch() -> FeatureBatch:
-            first_step = 0
-            if stream == RandomStream.TRAINING_FEATURES and self.trainer is not None:
-                first_step = self.trainer.current_epoch * self.steps_per_epoch
+            training = stream == RandomStream.TRAINING_FEATURES
+            first_step = self.current_epoch * self.steps_per_epoch if training else 0
             draws = LazyFeatureBatches(
                 self.features,
                 settings,
-                self._member_seeds,
+                self.member_seeds,
                 self.num_uniforms,
                 self.num_features,
                 self.batch_size,

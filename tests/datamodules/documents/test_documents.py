@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datamodules.documents.long_lines import text_of_line
 
 from datamodules.documents import files as document_files
 from datamodules.documents import sources as documents
-from datamodules.documents.long_lines import text_of_line
 from datamodules.documents.sources import FileDocuments, HubDocuments, Piece
 
 TEXTS = ["first one", "zweites Stück", "", "日本語 😀", 'with "quotes" \\ and\nlines']

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datamodules.texts.batches import (
-    NOT_COUNTED,
+    IGNORED,
     HeldOutTextBatches,
     NumberedTextBatches,
     TrainingTextBatches,
@@ -24,7 +24,7 @@ RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(1, 30, 103)
 # Text i begins with the word i, so that a row tells which text it is.
 TEXTS = [" ".join([f"w{i}", *["x"] * (n - 1)]) for i, n in enumerate(LENGTHS)]
-VOCABULARY = WordVocabulary.of(TEXTS, 1)
+VOCABULARY = WordVocabulary.from_texts(TEXTS, 1)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_a_batch_is_what_a_loop_over_its_texts_writes():
     raw = ["good film", "no", "a b c d"]
     encoded = EncodedTexts(vocabulary, raw, [1, 0, 1], 7)
     batch = text_batch(encoded, np.array([2, 0, 1]))
-    rows = [vocabulary.tokens(raw[i].split(), 7) for i in (2, 0, 1)]
+    rows = [vocabulary.encode(raw[i].split(), 7) for i in (2, 0, 1)]
     assert batch["tokens"].shape == (3, 7)
     for row, (ids, numbers) in enumerate(rows):
         padding = 7 - len(ids)
@@ -188,7 +188,7 @@ def test_numbers_say_which_text_a_row_is(texts, world):
             assert batch.keys() == other.keys() and numbers.shape == batch["labels"].shape
             assert all(torch.equal(batch[name], other[name]) for name in batch)
             assert numbers[numbers >= 0].tolist() == which(other)
-            assert torch.equal(numbers < 0, batch["labels"] == NOT_COUNTED)
+            assert torch.equal(numbers < 0, batch["labels"] == IGNORED)
 
 
 def test_held_out_batches_are_of_like_length_and_not_the_shortest_first(texts):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from datamodules.tokens import shards as tokens
-from datamodules.tokens.meta import Meta, Shard, SplitMeta, token_dtype
+from datamodules.tokens.meta import Meta, Shard, ShardSplit, token_dtype
 from datamodules.tokens.shards import TokenShards, check_ids, read_meta, verify
 
 
@@ -24,7 +24,7 @@ def write_shards(
     """A folder of shards with these ids, by plain NumPy."""
     meta = Meta("bytes", vocab_size, 256, dtype)
     for split, shards in (("train", train), ("val", val)):
-        part = meta.splits[split] = SplitMeta(len(shards), sum(map(len, shards)))
+        part = meta.splits[split] = ShardSplit(len(shards), sum(map(len, shards)))
         for i, ids in enumerate(shards):
             path = folder / f"{split}_{i:06d}.bin"
             np.array(ids, {"uint16": "<u2", "uint32": "<u4"}[dtype]).tofile(path)
