@@ -32,7 +32,7 @@ def test_run_seed_is_the_own_one_or_seed_everything_s(monkeypatch):
 
 def test_resuming_with_other_data_is_an_error_and_evaluating_is_not():
     saved = {"batch_size": 8}
-    with pytest.raises(ValueError, match="batch_size=8.*4"):
+    with pytest.raises(ValueError, match=r"batch_size=8.*4"):
         check_resume_data(trainer(), saved, {"batch_size": 4})
     check_resume_data(trainer(), saved, {"batch_size": 8, "added_later": 1})
     check_resume_data(trainer(fn=TrainerFn.VALIDATING), saved, {"batch_size": 4})

@@ -115,9 +115,7 @@ def test_circular_features_have_the_closed_form_moments_and_number_of_active_fea
     # If it is a whole number, rounding may lose the feature at the end of the arc.
     lost = 1 if expected == int(expected) else 0
     assert set(count.tolist()) <= set(range(math.floor(expected) - lost, math.ceil(expected) + 1))
-    assert (
-        abs(count.double().mean() - expected) < 0.018
-    )  # at least 6 standard errors of 0.5/√30,000
+    assert abs(count.double().mean() - expected) < 0.018  # 6 standard errors of 0.5/√30,000
     assert (x >= 0).all()
 
 

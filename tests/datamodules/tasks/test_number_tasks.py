@@ -1,4 +1,4 @@
-"""Modular addition, equivalence classes, greater-than and lattice completion against plain loops."""
+"""Tasks on numbers and grid points, against plain loops."""
 
 import itertools
 
