@@ -207,7 +207,7 @@ def test_damaged_shards_are_named_and_nothing_is_overwritten(tmp_path, source, s
         lambda: (out / "progress.json").unlink(),
     ):
         change()
-        with pytest.raises(ValueError, match="train_000000.bin"):
+        with pytest.raises(ValueError, match=r"train_000000\.bin"):
             prepare(source, out, ByteTokenizer(), 0.2)
     assert all(contents(out)[name] == before[name] for name in contents(out))
     with pytest.raises(RuntimeError):
