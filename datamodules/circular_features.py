@@ -1,4 +1,4 @@
-"""Circular features as a LightningDataModule: neighbors on a circle are active together."""
+"""CircularFeatures: neighboring features on a circle are active together."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datamodules.features.base import DrawnFeatures
+from datamodules.features.base import SyntheticFeatures
 from datamodules.features.draws import circular_features
 
 
-class CircularFeatures(DrawnFeatures):
+class CircularFeatures(SyntheticFeatures):
     """Features on a circle, active on an arc around a random angle (feature-geometry paper §7).
 
-    See ``feature_draws.circular_features`` for the distribution, and ``DrawnFeatures`` for how
-    members share out the scales. All features are of importance 1.
+    ``features.draws.circular_features`` defines the distribution, ``SyntheticFeatures`` how scales
+    are assigned to members. All features have importance 1.
 
     Args:
         num_features: N (90 in the paper).
-        scale: ℓ; or a list of values to sweep. A feature is active within πℓ/2 of the angle that is
-            drawn; at 2 the arc is the whole circle.
+        scale: ℓ; or a list of values to sweep. A feature is active within πℓ/2 of the random angle;
+            at 2 the arc is the whole circle.
         batch_size: Examples of one optimizer step.
         steps_per_epoch: Optimizer steps of one epoch, which is one Lightning batch.
         val_steps: Held-out batches of ``batch_size`` examples.
-        seeds: One per member; null takes those of the model that is trained.
+        seeds: One per member; null takes those of the model.
 
     Raises:
         ValueError: A number is out of range.
@@ -42,11 +42,11 @@ class CircularFeatures(DrawnFeatures):
         super().__init__(num_features, batch_size, steps_per_epoch, val_steps, seeds)
         self.scale = scale
         self._scales = list(scale) if isinstance(scale, list) else [scale]
-        numbers = all(isinstance(value, int | float) for value in self._scales)
-        if not self._scales or not numbers or not all(0 < value <= 2 for value in self._scales):
+        valid = [isinstance(value, int | float) and 0 < value <= 2 for value in self._scales]
+        if not valid or not all(valid):
             raise ValueError(
-                f"scale is {scale}; it must be above 0 and at most 2, where the arc is the whole "
-                f"circle, or a list of such values"
+                f"scale is {scale}; it must be above 0 and at most 2 (the whole circle), or a list "
+                f"of such values"
             )
 
     @property
@@ -68,7 +68,7 @@ class CircularFeatures(DrawnFeatures):
         return torch.ones(len(self._scales), self.num_features)
 
     def features(self, uniform: Tensor, settings: Tensor) -> Tensor:
-        """Circular features of uniform numbers and scales."""
+        """Circular features from uniform numbers and scales."""
         return circular_features(uniform, settings, self.num_features)
 
     def settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""IMDB: long film reviews, positive or negative, cleaned of what web pages leave in them."""
+"""IMDB: long film reviews, positive or negative, cleaned of HTML and wrong encodings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datamodules.common.order import SPLIT, generator
-from datamodules.texts.base import TextData, as_folder
-from datamodules.texts.cleaning import clean as cleaned
+from datamodules.common.options import as_folder, check_at_least
+from datamodules.common.order import RandomStream, generator
+from datamodules.texts.base import TextData
+from datamodules.texts.cleaning import clean as clean_text
 from datamodules.texts.cleaning import separate_punctuation
-from datamodules.texts.encoding import Splits
+from datamodules.texts.encoding import TextSplits
 from datamodules.texts.reading import (
     LabeledTexts,
     find_file,
@@ -22,36 +23,28 @@ from datamodules.texts.reading import (
 
 
 class IMDB(TextData):
-    """The Large Movie Review Dataset (Maas et al. 2011), with a part of the training set held out.
+    """The Large Movie Review Dataset (Maas et al. 2011), part of its training set held out.
 
-    20,000 / 5,000 / 25,000 reviews for training, validation and test, as in SAFR. Which ones are
-    held out is drawn, by a seed of its own. Line breaks of HTML and wrong encodings are mended and
-    counted; some reviews are in both training and test set, which is counted too.
+    20,000 / 5,000 / 25,000 reviews for training, validation and test, as in SAFR. The validation
+    texts are drawn with their own seed. HTML line breaks and wrong encodings are repaired and
+    counted; reviews that are in both training and test set are counted too.
 
     Args:
-        data_dir: Folder with files train and test (.tsv or .jsonl, maybe .gz), with fields text and
-            label. Null loads the data set from the Hugging Face hub.
-        dataset: Name of the data set on the hub, or a folder that the library reads.
+        data_dir: Folder with files train and test (.tsv or .jsonl, optionally .gz), with fields
+            text and label. Null loads the data set from the Hugging Face hub.
+        dataset: Name of the data set on the hub, or a folder that the library can read.
         dataset_revision: Its branch or commit; null takes the newest.
         val_size: Reviews of the training set that are held out for validation.
-        split_seed: Decides which, and nothing else does.
-        split_punctuation: Make a word of each punctuation mark. The paper's words are cut at white
+        split_seed: Seed of the choice of validation texts.
+        split_punctuation: Make each punctuation mark a word. The paper's words are split at white
             space alone, so that 'film' and 'film.' are two.
-        clean: Mend what is left of HTML and of wrong encodings. False leaves the texts as they are
-            found, as SAFR's authors presumably did: 'film.<br' and '/>The' are words then.
-        tokenizer: 'words' for the words of the training texts, cut at white space; or one of
-            tiktoken's encodings, 'bytes', or a tokenizer file, for pieces of words.
-        min_frequency: How often a word must occur in the training texts to be known (2 in the
-            paper).
+        clean: Repair HTML and wrong encodings. False leaves the texts unchanged, as SAFR's authors
+            presumably did: 'film.<br' and '/>The' are words then.
         max_length: Longest review, in tokens (256 in the authors' code); the rest is cut off.
-        batch_size: Reviews of one optimizer step, all devices together (32).
-        pad_to: 'batch' pads to the longest text of a batch, 'max_length' always to that.
-        bucket_batches: So many batches are drawn together and sorted by length, so that texts of a batch
-            are of like length; 0 for batches of any length.
-        seed: Of the order of the texts; null takes the run's seed_everything.
+        options: Options of ``TextData``.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: An option is out of range.
     """
 
     def __init__(
@@ -63,21 +56,12 @@ class IMDB(TextData):
         split_seed: int = 0,
         split_punctuation: bool = False,
         clean: bool = True,
-        tokenizer: str = "words",
-        min_frequency: int = 2,
         max_length: int = 256,
-        batch_size: int = 32,
-        pad_to: str = "batch",
-        bucket_batches: int = 50,
-        seed: int | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            tokenizer, min_frequency, max_length, batch_size, pad_to, bucket_batches, seed
-        )
-        if val_size < 1:
-            raise ValueError(f"val_size is {val_size}; it must be at least 1")
-        if split_seed < 0:
-            raise ValueError(f"split_seed is {split_seed}; it must not be negative")
+        super().__init__(max_length=max_length, **options)
+        check_at_least(1, val_size=val_size)
+        check_at_least(0, split_seed=split_seed)
         self.data_dir = as_folder(data_dir)
         self.dataset = dataset
         self.dataset_revision = dataset_revision
@@ -87,7 +71,7 @@ class IMDB(TextData):
         self.clean = clean
 
     def settings(self) -> dict[str, Any]:
-        """What is held out, whether texts are cleaned, and how words are cut."""
+        """The split, and how texts are cleaned and split into words."""
         return {
             "val_size": self.val_size,
             "split_seed": self.split_seed,
@@ -96,22 +80,22 @@ class IMDB(TextData):
         }
 
     def describe(self) -> dict[str, str]:
-        """As of every ``TextData``; says so where nothing was cleaned."""
-        said = super().describe()
+        """Summary of the data for the command `check`."""
+        lines = super().describe()
         if not self.clean:
-            said["cleaned"] = "nothing, since data.clean is false"
-        return said
+            lines["cleaned"] = "nothing, since data.clean is false"
+        return lines
 
     def normalize(self, text: str, counts: Counter[str] | None = None) -> str:
-        """The text without traces of HTML and of wrong encodings, unless ``clean`` is false."""
-        text = cleaned(text, counts) if self.clean else text
+        """Apply ``clean`` and ``split_punctuation``."""
+        text = clean_text(text, counts) if self.clean else text
         return separate_punctuation(text) if self.split_punctuation else text
 
-    def read(self) -> Splits:
+    def read(self) -> TextSplits:
         """Training, validation and test reviews.
 
         Raises:
-            ValueError: They cannot be read, or too few would be left to train on.
+            ValueError: They cannot be read, or none would be left for training.
         """
         train, test = (
             load_labeled_texts(self.dataset, split, self.dataset_revision)
@@ -122,16 +106,16 @@ class IMDB(TextData):
         size = len(train.texts)
         if self.val_size >= size:
             raise ValueError(
-                f"data.val_size is {self.val_size:,}, and {train.source} has {size:,} texts; lower "
-                f"it, so that some are left to train on"
+                f"data.val_size is {self.val_size:,} but {train.source} has only {size:,} texts; "
+                f"lower it"
             )
-        order = torch.randperm(size, generator=generator(self.split_seed, SPLIT))
+        order = torch.randperm(size, generator=generator(self.split_seed, RandomStream.SPLIT))
         held_out, rest = order[: self.val_size], order[self.val_size :]
-        return Splits(_chosen(train, rest), _chosen(train, held_out), test)
+        return TextSplits(_subset(train, rest), _subset(train, held_out), test)
 
 
-def _chosen(part: LabeledTexts, indices: Tensor) -> LabeledTexts:
-    """Some of the texts, in their order."""
-    places = sorted(indices.tolist())
-    texts, labels = [part.texts[i] for i in places], [part.labels[i] for i in places]
+def _subset(part: LabeledTexts, indices: Tensor) -> LabeledTexts:
+    """The texts at some indices, in their original order."""
+    chosen = sorted(indices.tolist())
+    texts, labels = [part.texts[i] for i in chosen], [part.labels[i] for i in chosen]
     return LabeledTexts(texts, labels, part.source)

@@ -1,65 +1,60 @@
-"""MNIST as a LightningDataModule: all images on the device, many seeds at once."""
+"""MNIST: all images on the device, many seeds at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypedDict
+from collections.abc import Iterator
+from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from datamodules.algorithmic import EvaluationBatch
-from datamodules.common.member_batches import GatheredBatches
-from datamodules.common.order import epoch_batches
-from datamodules.common.run import check_resume_data, member_seeds
-from datamodules.images.mnist_files import (
-    LabeledImages,
-    load_labeled_images,
-    read_labeled_images,
+from datamodules.common.member_batches import (
+    IGNORED,
+    EpochBatch,
+    EvaluationBatch,
+    GatheredBatches,
+    SingleBatchLoader,
 )
-from datamodules.texts.base import as_folder, choose
+from datamodules.common.member_data import MemberData
+from datamodules.common.options import as_folder, check_at_least, choose
+from datamodules.common.order import epoch_batches
+from datamodules.images.mnist_files import LabeledImages, load_labeled_images, read_labeled_images
 
 SCALINGS = ("unit", "standardized")
 
-# Images that are scored at a time, counted once for each seed: a head that forms every difference
-# to ten centers needs 30 kB for each.
-_SCORED_AT_A_TIME = 4096
+# Images evaluated at a time, summed over members: a head that forms every difference to ten
+# centers needs 30 kB for each.
+_EVALUATED_AT_A_TIME = 4096
 
 
-class ImageEpoch(TypedDict):
-    """One epoch of optimizer steps for S members."""
-
-    inputs: GatheredBatches  # (steps, S, B, pixels): len() of it steps, each gathered when taken
-    targets: Tensor  # (steps, S, B) classes, -100 where a short batch is filled up
-
-
-class MNIST(L.LightningDataModule):
+class MNIST(MemberData):
     """Handwritten digits (LeCun et al. 1998), for a ``Classifier`` of one seed or many.
 
     60,000 training and 10,000 test images of 28 × 28 pixels; any data set of ten classes in its
-    format will do. They are converted once and stay on the device; a training "batch" is one epoch
-    of every seed, of which each optimizer step gathers its images when it is taken out. Every seed
-    has an order of its own, a function of seed and epoch.
+    format will do. The images are converted once and stay on the device. A training "batch" is one
+    epoch of all seeds; each optimizer step gathers its images when it is indexed. Every seed has
+    its own order, a function of seed and epoch.
 
-    Networks read an image as ``num_inputs`` numbers in rows from the top left; ``vocab_size`` is 0,
-    since they are no tokens (see ``Identity`` and ``VectorMLP``).
+    Networks get an image as ``num_inputs`` numbers in rows from the top left; ``vocab_size`` is 0
+    because they are not tokens (see ``Identity`` and ``VectorMLP``).
 
     Args:
         data_dir: Folder with the four idx files (.gz or not), or with torchvision's ``MNIST/raw``
             in it. Null loads the data set from the Hugging Face hub.
-        dataset: Name of the data set on the hub, or a folder that the library reads.
+        dataset: Name of the data set on the hub, or a folder that the library can read.
         dataset_revision: Its branch or commit; null takes the newest.
         scaling: 'unit' divides gray values by 255 (torchvision's ``ToTensor``, as the harmonic-loss
-            authors do); 'standardized' gives all training pixels together mean 0 and deviation 1.
+            authors do); 'standardized' gives all training pixels together mean 0 and standard
+            deviation 1.
         batch_size: Images per optimizer step (64 in the harmonic-loss paper).
-        num_train: Train on the first so many images only; null on all.
-        num_train_eval: Of so many training images loss and accuracy are measured at validation, beside
-            those of all test images; null of all.
-        seeds: One per member; null takes those of the model that is trained.
+        num_train: Train on the first images only, this many; null takes all.
+        num_train_eval: Number of training images on which validation measures loss and accuracy,
+            beside all test images; null takes all.
+        seeds: One per member; null takes those of the model.
 
     Raises:
-        ValueError: A number is below 1, or there is no such scaling.
+        ValueError: An option is out of range.
     """
 
     num_classes = 10
@@ -76,15 +71,8 @@ class MNIST(L.LightningDataModule):
         num_train_eval: int | None = 10_000,
         seeds: list[int] | None = None,
     ) -> None:
-        super().__init__()
-        at_least_one = {
-            "batch_size": batch_size,
-            "num_train": num_train,
-            "num_train_eval": num_train_eval,
-        }
-        for name, number in at_least_one.items():
-            if number is not None and number < 1:
-                raise ValueError(f"{name} is {number}; it must be at least 1")
+        super().__init__(seeds)
+        check_at_least(1, batch_size=batch_size, num_train=num_train, num_train_eval=num_train_eval)
         choose("scaling", scaling, SCALINGS)
         self.data_dir = as_folder(data_dir)
         self.dataset = dataset
@@ -93,13 +81,11 @@ class MNIST(L.LightningDataModule):
         self.batch_size = batch_size
         self.num_train = num_train
         self.num_train_eval = num_train_eval
-        self.seeds = seeds
         self._read: tuple[LabeledImages, LabeledImages] | None = None
-        self._member_seeds: list[int] = []
-        self._pixels = torch.empty(0)
-        self._labels = torch.empty(0, dtype=torch.int64)
+        self._pixels = torch.empty(0)  # (N, pixels), training images first
+        self._labels = torch.empty(0, dtype=torch.int64)  # (N,)
 
-    # ---- what the model must know ----------------------------------------------------------------
+    # ---- sizes, which the command line links to the model's options ------------------------------
 
     @property
     def num_inputs(self) -> int:
@@ -118,12 +104,12 @@ class MNIST(L.LightningDataModule):
         """Optimizer steps in an epoch."""
         return -(-len(self._parts()[0].labels) // self.batch_size)
 
-    # ---- what probes read ------------------------------------------------------------------------
+    # ---- for probes ------------------------------------------------------------------------------
 
     def class_means(self) -> Tensor:
-        """The mean training image of each class as the networks see it, (10, pixels).
+        """Mean training image of each class as networks see it, (10, pixels) (after ``setup``).
 
-        NaN for a class that has none (after ``setup``).
+        NaN for a class without images.
         """
         num_train = len(self._parts()[0].labels)
         pixels, labels = self._pixels[:num_train], self._labels[:num_train]
@@ -132,63 +118,50 @@ class MNIST(L.LightningDataModule):
 
     # ---- Lightning's hooks -----------------------------------------------------------------------
 
+    def prepare_data(self) -> None:
+        """Download on one process, before all processes read."""
+        self._parts()
+
     def setup(self, stage: str | None = None) -> None:
-        """Read the images, if nothing has yet, and bring them to the device.
+        """Read the images if necessary, and move them to the device.
 
         Raises:
             ValueError: They cannot be read, or seeds differ from the model's.
         """
-        self._member_seeds = member_seeds(self.seeds, self.trainer)
-        trainer: Any = self.trainer
-        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
+        super().setup(stage)
         if not len(self._pixels):
             parts = self._parts()
             images = torch.cat([part.images for part in parts])
             self._pixels = images.flatten(1).float().div_(255.0)  # (N, pixels)
             if self.scaling == "standardized":
-                spread, mean = torch.std_mean(self._pixels[: len(parts[0].labels)], correction=0)
-                self._pixels.sub_(mean).div_(spread)
+                std, mean = torch.std_mean(self._pixels[: len(parts[0].labels)], correction=0)
+                self._pixels.sub_(mean).div_(std)
             self._labels = torch.cat([part.labels for part in parts])
-        self._pixels, self._labels = self._pixels.to(device), self._labels.to(device)
+        if self.trainer is not None:
+            device = self.trainer.strategy.root_device
+            self._pixels, self._labels = self._pixels.to(device), self._labels.to(device)
 
-    def train_dataloader(self) -> ImageEpochLoader:
-        """One item an epoch: all of the epoch's batches.
+    def train_dataloader(self) -> SingleBatchLoader[EpochBatch]:
+        """One item per epoch, with all of its batches (after ``setup``)."""
+        seeds = self.member_seeds
+        sizes = [len(self._parts()[0].labels)] * len(seeds)
 
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
-        self._must_be_set_up()
-        num_train = len(self._parts()[0].labels)
-        return ImageEpochLoader(
-            self._pixels,
-            self._labels,
-            num_train,
-            self._member_seeds,
-            self.batch_size,
-            lambda: self.trainer.current_epoch if self.trainer is not None else 0,
-        )
+        def epoch() -> EpochBatch:
+            order = epoch_batches(seeds, self.current_epoch, sizes, self.batch_size)
+            order = order.to(self._pixels.device)  # (steps, S, B)
+            targets = torch.where(order >= 0, self._labels[order.clamp_min(0)], IGNORED)
+            return {"inputs": GatheredBatches(self._pixels, order), "targets": targets}
 
-    def val_dataloader(self) -> ScoredImages:
-        """``num_train_eval`` training images and all test images, every one once.
+        return SingleBatchLoader(epoch)
 
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
-        self._must_be_set_up()
-        num_train = len(self._parts()[0].labels)
-        scored = num_train if self.num_train_eval is None else min(self.num_train_eval, num_train)
-        return ScoredImages(self._pixels, self._labels, num_train, scored, len(self._member_seeds))
-
-    def test_dataloader(self) -> ScoredImages:
-        """The same as for validation; the scores of the two parts are kept apart."""
-        return self.val_dataloader()
-
-    def predict_dataloader(self) -> ScoredImages:
-        """The same as for validation."""
-        return self.val_dataloader()
+    def val_dataloader(self) -> EvaluationImages:
+        """``num_train_eval`` training images and all test images, once each (after ``setup``)."""
+        num_members, num_train = len(self.member_seeds), len(self._parts()[0].labels)
+        num_eval = num_train if self.num_train_eval is None else min(self.num_train_eval, num_train)
+        return EvaluationImages(self._pixels, self._labels, num_train, num_eval, num_members)
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides which images a seed is trained on at which step."""
+        """What determines the images of each step."""
         train = self._parts()[0]
         return {
             "scaling": self.scaling,
@@ -196,46 +169,29 @@ class MNIST(L.LightningDataModule):
             "training images": f"{len(train.labels):,} (checksum {train.fingerprint()})",
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to go on with other data than those of the run that wrote a checkpoint.
-
-        Raises:
-            ValueError: The same step would be another place in the data.
-        """
-        consequence = "so that the same step has other images"
-        check_resume_data(self.trainer, state_dict, self.state_dict(), consequence)
-
     def describe(self) -> dict[str, str]:
-        """What the command `check` shows of the data."""
+        """Summary of the data for the command `check`."""
         train, test = self._parts()
         rows, columns = self.image_shape
-        counts = f"{len(train.labels):,} to train on and {len(test.labels):,} to test on"
+        counts = f"{len(train.labels):,} for training, {len(test.labels):,} for testing"
         return {"images": f"{counts}, {rows} × {columns} pixels"}
 
-    def __str__(self) -> str:
-        """Lightning's own would look for a data set in every batch."""
-        return f"MNIST({self.data_dir or self.dataset})"
-
-    def _must_be_set_up(self) -> None:
-        if not self._member_seeds:
-            raise RuntimeError("call setup() before asking for a data loader")
-
     def _parts(self) -> tuple[LabeledImages, LabeledImages]:
-        """Training images, as many as are trained on, and test images."""
+        """Training images, limited to ``num_train``, and test images."""
         if self._read is None:
-            train, test = (self._read_part(*names) for names in (("train",) * 2, ("t10k", "test")))
+            train, test = self._read_part("train", "train"), self._read_part("t10k", "test")
             if train.images.shape[1:] != test.images.shape[1:]:
                 raise ValueError(
-                    f"images in {train.source} and {test.source} are of different sizes; name data "
-                    f"that belong together"
+                    f"images in {train.source} and {test.source} differ in size; use files of the "
+                    f"same data set"
                 )
             if self.num_train is not None and self.num_train > len(train.labels):
                 raise ValueError(
-                    f"data.num_train is {self.num_train:,} and {train.source} holds "
-                    f"{len(train.labels):,} images; lower it, or leave it at null to train on all"
+                    f"data.num_train is {self.num_train:,} but {train.source} has "
+                    f"{len(train.labels):,} images; lower it, or leave it at null to use all"
                 )
-            chosen = slice(self.num_train)
-            train = LabeledImages(train.images[chosen], train.labels[chosen], train.source)
+            first = slice(self.num_train)
+            train = LabeledImages(train.images[first], train.labels[first], train.source)
             self._read = train, test
         return self._read
 
@@ -245,45 +201,17 @@ class MNIST(L.LightningDataModule):
         return load_labeled_images(self.dataset, split, self.num_classes, self.dataset_revision)
 
 
-class ImageEpochLoader:
-    """Yields one ``ImageEpoch``: the batches of the epoch that is current when it is asked.
+class EvaluationImages:
+    """Yields images that all members share in ``EvaluationBatch``es, training images first.
 
-    The epoch is read at that moment and not before, since Lightning builds loaders before it
-    restores its counters on resume.
-    """
+    All batches have one shape, because every new shape is compiled; the last one is padded.
 
-    def __init__(
-        self,
-        pixels: Tensor,
-        labels: Tensor,
-        num_train: int,
-        seeds: Sequence[int],
-        batch_size: int,
-        current_epoch: Callable[[], int],
-    ) -> None:
-        self.pixels = pixels  # (N, pixels), training images first
-        self.labels = labels  # (N,)
-        self.num_train = num_train
-        self.seeds = list(seeds)
-        self.batch_size = batch_size
-        self.current_epoch = current_epoch
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[ImageEpoch]:
-        sizes = [self.num_train] * len(self.seeds)
-        order = epoch_batches(self.seeds, self.current_epoch(), sizes, self.batch_size)
-        order = order.to(self.pixels.device)  # (steps, S, B)
-        targets = torch.where(order >= 0, self.labels[order.clamp_min(0)], -100)
-        yield {"inputs": GatheredBatches(self.pixels, order), "targets": targets}
-
-
-class ScoredImages:
-    """Yields images in ``EvaluationBatch``es that all members share, training images first.
-
-    Batches have one shape, since every shape is compiled for itself; the last one is filled up with
-    targets of -100, which do not count.
+    Args:
+        pixels: Training and test images, (N, pixels).
+        labels: Their classes, (N,).
+        num_train: Number of training images.
+        num_train_eval: Number of training images to evaluate.
+        num_members: S.
     """
 
     def __init__(
@@ -292,27 +220,26 @@ class ScoredImages:
         self.pixels, self.labels = pixels, labels
         self.num_train, self.num_members = num_train, num_members
         train, test = torch.arange(num_train_eval), torch.arange(num_train, len(labels))
-        self.numbers = torch.cat([train, test]).to(pixels.device)
-        self.rows = min(len(self.numbers), max(1, _SCORED_AT_A_TIME // num_members))
+        self.indices = torch.cat([train, test]).to(pixels.device)
+        self.batch_size = min(len(self.indices), max(1, _EVALUATED_AT_A_TIME // num_members))
 
     def __len__(self) -> int:
-        return -(-len(self.numbers) // self.rows)
+        return -(-len(self.indices) // self.batch_size)
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
-        for start in range(0, len(self.numbers), self.rows):
-            chosen = self.numbers[start : start + self.rows]
-            missing = self.rows - len(chosen)
-            targets = torch.nn.functional.pad(self.labels[chosen], (0, missing), value=-100)
-            chosen = torch.nn.functional.pad(chosen, (0, missing))
+        for indices in self.indices.split(self.batch_size):
+            padding = (0, self.batch_size - len(indices))
+            targets = pad(self.labels[indices], padding, value=IGNORED)
+            indices = pad(indices, padding)
             no = torch.zeros_like(targets, dtype=torch.bool)
             yield {
-                "inputs": self._for_all(self.pixels[chosen]),
-                "targets": self._for_all(targets),
-                "is_test": self._for_all(chosen >= self.num_train),
-                "leaked": self._for_all(no),
-                "mirrored": self._for_all(no),
+                "inputs": self._for_all_members(self.pixels[indices]),
+                "targets": self._for_all_members(targets),
+                "is_test": self._for_all_members(indices >= self.num_train),
+                "leaked": self._for_all_members(no),
+                "mirrored": self._for_all_members(no),
             }
 
-    def _for_all(self, rows: Tensor) -> Tensor:
+    def _for_all_members(self, rows: Tensor) -> Tensor:
         """(n, ...) as (S, n, ...), without a copy."""
         return rows.expand(self.num_members, *rows.shape)

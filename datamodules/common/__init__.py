@@ -1,1 +1,1 @@
-"""What every data module needs: order, rank and seeds, options, member batches."""
+"""Shared by all data modules: order, rank and seeds, option checks, member batches."""

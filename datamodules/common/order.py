@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# What a stream of random numbers is for. Streams of one seed are independent of one another.
-SPLIT, ORDER, BATCH_ORDER = 0, 1, 2
+
+class RandomStream(IntEnum):
+    """What random numbers are used for. Streams of one seed are independent of each other."""
+
+    SPLIT = 0  # which examples are trained on
+    ORDER = 1  # the order of examples in an epoch
+    BATCH_ORDER = 2  # the order of batches in an epoch
+    TRAINING_FEATURES = 3
+    HELD_OUT_FEATURES = 4
 
 
-def generator(seed: int, stream: int, counter: int = 0) -> torch.Generator:
-    """A torch generator for one purpose of one seed at one time (an epoch, say).
+def generator(seed: int, stream: RandomStream, counter: int = 0) -> torch.Generator:
+    """A torch generator for one purpose of one seed at one time.
 
     NumPy's ``SeedSequence`` mixes the numbers, so that neighboring seeds and epochs give unrelated
-    streams. The global generators are neither read nor moved.
+    streams. The global generators are neither read nor advanced.
 
     Args:
-        seed: The run's or member's seed, not negative.
-        stream: What it is for: ``SPLIT``, ``ORDER``, ``BATCH_ORDER``.
-        counter: Epoch or other running number.
+        seed: Seed of the run or member, not negative.
+        stream: What the numbers are used for.
+        counter: Epoch or step.
     """
-    state = np.random.SeedSequence((seed, stream, counter)).generate_state(1, np.uint64)
+    state = np.random.SeedSequence((seed, int(stream), counter)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
     """A permutation of ``range(size)``, (size,): the order of one epoch, without replacement."""
-    return torch.randperm(size, generator=generator(seed, ORDER, epoch))
+    return torch.randperm(size, generator=generator(seed, RandomStream.ORDER, epoch))
 
 
 def epoch_batches(
     seeds: Sequence[int], epoch: int, sizes: Sequence[int], batch_size: int
 ) -> Tensor:
-    """Which examples each member sees at each step of an epoch.
+    """Indices of the examples that each member sees at each step of an epoch.
 
-    The last batch is filled up with -1 to keep one fixed shape; members with fewer examples have
-    more of them. Every example appears once.
+    Every example appears once. The last batch is padded with -1 to keep one fixed shape; members
+    with fewer examples have more padding.
 
     Args:
         seeds: One per member.
@@ -47,7 +55,7 @@ def epoch_batches(
         batch_size: B.
 
     Returns:
-        Indices (steps, S, B), -1 where there is no example.
+        Indices (steps, S, B), -1 at padding.
     """
     steps = -(-max(sizes) // batch_size)
     order = torch.full((len(seeds), steps * batch_size), -1)
@@ -57,31 +65,30 @@ def epoch_batches(
 
 
 def accumulation(global_batch_size: int, micro_batch_size: int, world_size: int) -> int:
-    """Micro-batches that each rank adds up for one optimizer step.
+    """Micro-batches that each rank accumulates for one optimizer step.
 
     Args:
         global_batch_size: Examples of one optimizer step, all ranks together.
-        micro_batch_size: Examples that a rank holds at a time.
+        micro_batch_size: Examples of one forward pass of one rank.
         world_size: Number of ranks.
 
     Raises:
-        ValueError: The global batch is no multiple of what the ranks hold.
+        ValueError: The global batch is not divisible by micro_batch_size × world_size.
     """
     at_a_time = micro_batch_size * world_size
     if global_batch_size < 1 or micro_batch_size < 1 or global_batch_size % at_a_time:
-        fitting = [
+        valid = [
             size
             for size in range(1, global_batch_size // world_size + 1)
             if global_batch_size % (size * world_size) == 0
         ]
-        choices = ", ".join(map(str, fitting)) or "none: change the devices or the global batch"
-        step = max(1, at_a_time)
-        below = global_batch_size // step * step
-        near = f"{below} and {below + step} are" if below > 0 else f"{step} is"
+        below = global_batch_size // max(1, at_a_time) * at_a_time
+        nearest = f"{below}, {below + at_a_time}" if below > 0 else str(at_a_time)
+        choices = ", ".join(map(str, valid)) or "none with this number of devices"
         raise ValueError(
-            f"global_batch_size {global_batch_size} is no multiple of micro_batch_size "
-            f"{micro_batch_size} times {world_size} device{'s' * (world_size > 1)}; {near}; "
-            f"sizes of a micro-batch that divide it here: {choices}"
+            f"global_batch_size ({global_batch_size}) must be divisible by micro_batch_size × "
+            f"devices ({micro_batch_size} × {world_size}). Nearest: {nearest}. "
+            f"Valid micro-batch sizes: {choices}"
         )
     return global_batch_size // at_a_time
 
@@ -91,7 +98,7 @@ def micro_batches(
 ) -> Tensor:
     """A rank's micro-batches of one optimizer step: (accumulation, micro_batch_size) indices.
 
-    Together the ranks have the same global batch, whatever their number.
+    All ranks together have the same global batch for any number of ranks.
 
     Args:
         order: The epoch's order, (size,).

@@ -1,4 +1,4 @@
-"""Which seeds the members of a run have: those of the model, unless the data names its own."""
+"""Facts about the current run: rank, seeds, and whether a checkpoint was trained on this data."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
 
-def place(trainer: Any) -> tuple[int, int, bool]:
-    """This rank, the number of ranks, and whether memory should be pinned for a GPU.
+def rank_world_pin(trainer: L.Trainer | None) -> tuple[int, int, bool]:
+    """This rank, the number of ranks, and whether batches should lie in pinned memory for a GPU.
 
     Args:
-        trainer: The data module's; None in a notebook.
+        trainer: The data module's; None outside a Trainer.
     """
     if trainer is None:
         return 0, 1, False
@@ -23,54 +24,53 @@ def place(trainer: Any) -> tuple[int, int, bool]:
 
 def run_seed(seed: int | None) -> int:
     """A data module's seed; None means the run's ``seed_everything``."""
-    # seed_everything leaves it in the environment, for the other ranks too.
+    # seed_everything stores it in the environment, for the other ranks too.
     return int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
 
 
-def check_resume_data(
-    trainer: Any, there: Mapping[str, Any], here: Mapping[str, Any], consequence: str
-) -> None:
-    """Refuse to go on with other data than those of the run that wrote a checkpoint.
+def member_seeds(
+    seeds: Sequence[int] | None, trainer: L.Trainer | None, default: Sequence[int] = (0,)
+) -> list[int]:
+    """One seed per member: the data module's own, else the model's, else the default.
 
     Args:
-        trainer: The data module's; anything but `fit` may use other data.
-        there: What the checkpoint says, by name; what it does not say is not compared.
-        here: What is so now.
-        consequence: What is wrong with a difference: "so that ...".
+        seeds: The data module's own; None takes those of the model.
+        trainer: The data module's; None outside a Trainer.
+        default: Seeds if neither has any.
 
     Raises:
-        ValueError: Names the first that differs.
+        ValueError: Data and model have different seeds.
+    """
+    module = trainer.lightning_module if trainer is not None else None
+    model_seeds = getattr(module, "seeds", None)
+    if seeds is None:
+        return list(model_seeds or default)
+    if model_seeds and list(model_seeds) != list(seeds):
+        raise ValueError(
+            f"data.seeds is {list(seeds)} but model.seeds is {list(model_seeds)}; set data.seeds "
+            f"to null to use the model's"
+        )
+    return list(seeds)
+
+
+def check_resume_data(
+    trainer: L.Trainer | None, saved: Mapping[str, Any], current: Mapping[str, Any]
+) -> None:
+    """Check that a resumed run trains on the data of the run that wrote the checkpoint.
+
+    Args:
+        trainer: The data module's. Only ``fit`` is checked: evaluation may use other data.
+        saved: Settings in the checkpoint; missing ones are not compared.
+        current: Settings of this run.
+
+    Raises:
+        ValueError: Names the first setting that differs.
     """
     if trainer is None or trainer.state.fn != TrainerFn.FITTING:
         return
-    for name, value in here.items():
-        if (stored := there.get(name, value)) != value:
+    for name, value in current.items():
+        if (before := saved.get(name, value)) != value:
             raise ValueError(
-                f"the checkpoint was written by a run with {name} {stored}, and now it is {value}, "
-                f"{consequence}; go back to that, or start a new run"
+                f"the checkpoint was saved with {name}={before} but this run uses {value}, so the "
+                f"same step would have different data. Use {before}, or start a new run"
             )
-
-
-def member_seeds(
-    seeds: Sequence[int] | None, trainer: Any, default: Sequence[int] = (0,)
-) -> list[int]:
-    """One seed for each member.
-
-    Args:
-        seeds: The data module's own; None takes those of the model that is trained.
-        trainer: The data module's; None in a notebook.
-        default: The seeds where neither names any.
-
-    Raises:
-        ValueError: Both name seeds, and others.
-    """
-    module = trainer.lightning_module if trainer is not None else None
-    of_model = getattr(module, "seeds", None)
-    if seeds is None:
-        return list(of_model or default)
-    if of_model and list(of_model) != list(seeds):
-        raise ValueError(
-            f"data.seeds are {list(seeds)} and model.seeds are {list(of_model)}; leave data.seeds "
-            f"at null to use the model's"
-        )
-    return list(seeds)

@@ -1,1 +1,1 @@
-"""Documents from files and from the Hugging Face hub."""
+"""Streams of text documents from files and from the Hugging Face hub."""

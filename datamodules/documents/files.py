@@ -1,130 +1,93 @@
-"""Reads documents out of files: plain text, lines of JSON, Parquet. None is held as a whole."""
+"""Documents from files: plain text, lines of JSON, Parquet."""
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from datamodules.documents.long_lines import text_of_line
+from datamodules.common.options import one_line
 
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
-LINE = 1 << 24  # bytes; longer lines of JSON are read bit by bit
-CHUNK = 1 << 20  # bytes that are read at once
+BUFFER = 1 << 20  # bytes read at once
 
-# A document that is read when it is called: its text, or parts of it in their order.
-Document = Callable[[], str | Iterable[str]]
+# Returns the text of a document. Skipping a document is cheap: it is parsed when it is called.
+Document = Callable[[], str]
 
 
 def read_documents(path: Path, field: str) -> Iterator[Document]:
-    """The documents of a file, each parsed when it is called and before the next is asked for.
+    """The documents of a file: a .txt file is one, a line of JSON or a row of Parquet is one.
+
+    Each must be called before the next is asked for.
 
     Args:
         path: A file with one of ``SUFFIXES``.
-        field: Where JSON and Parquet hold the text.
+        field: Field of the text in JSON and Parquet.
 
     Raises:
-        ValueError: The file or a document is broken, or has no text in that field.
+        ValueError: File or document is broken, or has no text in that field.
     """
     if path.suffix == ".txt":
-        return iter([partial(_text, path)])
+        return iter([partial(_plain_text, path)])
     if path.suffix == ".parquet":
         return _parquet(path, field)
     return _json_lines(path, field)
 
 
-def _text(path: Path) -> Iterator[str]:
-    """The text of a file, bit by bit."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    lines = 1
-    with path.open("rb") as file:
-        while True:
-            chunk = file.read(CHUNK)
-            try:
-                yield decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                lines += error.object[: error.start].count(b"\n")
-                raise ValueError(_not_utf8(f"line {lines} of {path}")) from error
-            lines += chunk.count(b"\n")
-            if not chunk:
-                return
+def _plain_text(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(_not_utf8(f"line {line} of {path}")) from error
 
 
 def _json_lines(path: Path, field: str) -> Iterator[Document]:
-    """The documents of a file of JSON objects, one a line; blank lines are none."""
+    """The documents of a file with one JSON object per line; blank lines are skipped."""
     number = 0
-    with _opened(path) as file:
+    with _open(path) as file:
         while True:
             number += 1
             try:
-                line = file.readline(LINE)
+                line = file.readline()
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise ValueError(_bad_gzip(path, number, error)) from error
+                raise ValueError(
+                    f"{path} is truncated or damaged at line {number} ({one_line(error)}); "
+                    f"download or create the file again"
+                ) from error
             if not line:
                 return
-            if len(line) < LINE or line.endswith(b"\n"):
-                if not line.isspace():
-                    yield partial(_parse, line, field, path, number)
-                continue
-            rest = _rest_of_line(line, file, path, number)
-            yield partial(_parse_long, rest, field, path, number)
-            for _ in rest:  # where the reader did not want the document
-                pass
+            if not line.isspace():
+                yield partial(_json_text, line, field, f"line {number} of {path}")
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
-        return io.BufferedReader(gzip.open(path), CHUNK)
-    return path.open("rb", CHUNK)
+        return io.BufferedReader(gzip.open(path), BUFFER)
+    return path.open("rb", BUFFER)
 
 
-def _rest_of_line(line: bytes, file: IO[bytes], path: Path, number: int) -> Iterator[bytes]:
-    while line:
-        yield from (line[i : i + CHUNK] for i in range(0, len(line), CHUNK))
-        if line.endswith(b"\n"):
-            return
-        try:
-            line = file.readline(CHUNK)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(_bad_gzip(path, number, error)) from error
-
-
-def _parse(line: bytes, field: str, path: Path, number: int) -> str:
-    """The text of a line of JSON."""
-    where = f"line {number} of {path}"
+def _json_text(line: bytes, field: str, where: str) -> str:
     try:
         value = json.loads(line)
     except UnicodeDecodeError as error:
         raise ValueError(_not_utf8(where)) from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(_not_json(where, error)) from error
+        raise ValueError(
+            f"{where} is not valid JSON ({one_line(error)}); fix or remove the line"
+        ) from error
     if not isinstance(value, dict):
         raise ValueError(
-            f"{where} is no JSON object but {type(value).__name__}; write one object a line, with "
-            f"the text in a field {field!r}"
+            f"{where} is a JSON {type(value).__name__}, expected an object; write one object per "
+            f"line, with the text in a field {field!r}"
         )
     return field_text(value, field, where)
-
-
-def _parse_long(parts: Iterable[bytes], field: str, path: Path, number: int) -> Iterator[str]:
-    """The text of a line of JSON that is too long to be held."""
-    where = f"line {number} of {path}"
-    try:
-        yield from text_of_line(parts, field)
-    except UnicodeDecodeError as error:
-        raise ValueError(_not_utf8(where)) from error
-    except ValueError as error:
-        raise ValueError(_not_json(where, error)) from error
-    except KeyError as error:
-        raise ValueError(_no_field(field, error.args[0], where)) from error
-    except TypeError as error:
-        raise ValueError(_no_text(field, str(error), where)) from error
 
 
 def _parquet(path: Path, field: str) -> Iterator[Document]:
@@ -134,102 +97,65 @@ def _parquet(path: Path, field: str) -> Iterator[Document]:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise ValueError(
-            f"{path} needs the package pyarrow: install it with pip install pyarrow, or give files "
-            f"that are .jsonl or .txt"
+            f"reading {path} requires pyarrow: run pip install pyarrow, or use .jsonl or .txt files"
         ) from error
+    number = 0
     try:
-        file = pq.ParquetFile(path, buffer_size=CHUNK, pre_buffer=False)
-    except pa.ArrowInvalid as error:
-        raise ValueError(_bad_parquet(path, error)) from error
-    with file:
-        schema = file.schema_arrow
-        if field not in schema.names:
-            raise ValueError(_no_field(field, schema.names, str(path)))
-        kind = schema.field(field).type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise ValueError(_no_text(field, str(kind), str(path)))
-        rows, size = (
-            file.metadata.num_rows,
-            sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)),
-        )
-        # as many rows at once as make about eight chunks
-        batch_rows = max(1, min(1024, 8 * CHUNK * rows // max(size, 1)))
-        number = 0
-        try:
-            for batch in file.iter_batches(batch_rows, columns=[field]):
-                column = batch.column(0)
-                if pa.types.is_dictionary(column.type):
-                    column = column.dictionary_decode()
-                for cell in column:
+        with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
+            if field not in file.schema_arrow.names:
+                raise ValueError(_no_field(field, file.schema_arrow.names, str(path)))
+            # Few rows at a time, about 8 MB.
+            size = sum(
+                file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)
+            )
+            rows = max(1, min(1024, (8 << 20) * file.metadata.num_rows // max(size, 1)))
+            for batch in file.iter_batches(rows, columns=[field]):
+                for cell in batch.column(0):
                     number += 1
-                    yield partial(_cell, cell, field, f"row {number} of {path}")
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(_bad_parquet(path, error)) from error
+                    yield partial(_cell_text, cell, field, f"row {number} of {path}")
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(
+            f"{path} is not a valid Parquet file ({one_line(error)}); download or create the file "
+            f"again"
+        ) from error
 
 
-def _cell(cell: Any, field: str, where: str) -> str | Iterator[str]:
-    """The text of a cell of an Arrow column, bit by bit if it is long."""
-    buffer = cell.as_buffer()
-    if buffer is None:
-        raise ValueError(_no_text(field, "null", where))
-    if buffer.size > CHUNK:
-        return _decode_long(memoryview(buffer), where)
+def _cell_text(cell: Any, field: str, where: str) -> str:
     try:
-        return str(buffer, "utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(_not_utf8(where)) from error
-
-
-def _decode_long(data: memoryview, where: str) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for i in range(0, len(data), CHUNK):
-            yield decoder.decode(data[i : i + CHUNK], final=i + CHUNK >= len(data))
+        return field_text({field: cell.as_py()}, field, where)
     except UnicodeDecodeError as error:
         raise ValueError(_not_utf8(where)) from error
 
 
 def field_text(row: dict[str, Any], field: str, where: str) -> str:
-    """The text in a field of a row; ``where`` names the row in a message."""
+    """The text in a field of a row.
+
+    Args:
+        row: The row.
+        field: Name of the field.
+        where: Describes the row in messages.
+
+    Raises:
+        ValueError: The field is missing or is not a string.
+    """
     if field not in row:
         raise ValueError(_no_field(field, list(row), where))
-    if not isinstance(row[field], str):
-        raise ValueError(_no_text(field, type(row[field]).__name__, where))
-    return row[field]
+    text = row[field]
+    if not isinstance(text, str):
+        raise ValueError(
+            f"field {field!r} in {where} is {type(text).__name__}, expected a string; set "
+            f"--data.text_field to the field with the text, or remove the document"
+        )
+    return text
 
 
-def _no_field(field: str, names: Sequence[str], where: str) -> str:
-    has = ", ".join(map(repr, names)) or "none"
-    return f"{where} has no field {field!r}, only {has}; name the one that holds the text"
-
-
-def _no_text(field: str, kind: str, where: str) -> str:
+def _no_field(field: str, names: list[str], where: str) -> str:
+    fields = ", ".join(map(repr, names)) or "none"
     return (
-        f"the field {field!r} in {where} is {kind} and no text; name the field that holds the "
-        f"text, or take that document out"
+        f"{where} has no field {field!r}; its fields are {fields}. Set --data.text_field to the "
+        f"field with the text"
     )
-
-
-def _not_json(where: str, error: Exception) -> str:
-    return f"{where} is no valid JSON ({one_line(error)}); correct the line or take it out"
 
 
 def _not_utf8(where: str) -> str:
-    return f"{where} is not UTF-8; convert the file to UTF-8 or leave it out"
-
-
-def _bad_gzip(path: Path, line: int, error: Exception) -> str:
-    return (
-        f"{path} is cut off or damaged at line {line} ({one_line(error)}); fetch or make the file "
-        f"again"
-    )
-
-
-def _bad_parquet(path: Path, error: Exception) -> str:
-    return f"{path} cannot be read as Parquet ({one_line(error)}); fetch or make the file again"
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, as a part of a sentence."""
-    return " ".join(str(error).split()).rstrip(".")
+    return f"{where} is not UTF-8; convert the file to UTF-8 or remove it"

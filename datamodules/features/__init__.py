@@ -1,1 +1,1 @@
-"""Random features, drawn anew at every step."""
+"""Synthetic features, drawn anew at every step."""

@@ -1,1 +1,1 @@
-"""Files of images."""
+"""Image files."""

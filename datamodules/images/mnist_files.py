@@ -1,9 +1,8 @@
-"""Images and their classes: from a folder of idx files, or by Hugging Face's ``datasets``."""
+"""Labeled images in MNIST's idx format, or from Hugging Face's ``datasets``."""
 
 from __future__ import annotations
 
 import gzip
-import math
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -12,85 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.documents.files import one_line
+from datamodules.common.options import one_line
 
-# torchvision's folder below its root, and the files as they are.
-_PLACES = (".", "MNIST/raw", "raw")
-# How many dimensions the array in a file has, by what it holds.
-_DIMENSIONS = {"images": 3, "labels": 1}
-
-
-def find_idx(folder: Path, part: str, content: str) -> Path:
-    """A file of the data set in a folder, compressed or not.
-
-    Args:
-        folder: The folder with the files, or one with torchvision's ``MNIST/raw`` in it.
-        part: 'train' or 't10k'.
-        content: 'images' or 'labels'.
-
-    Raises:
-        ValueError: There is no such folder or file.
-    """
-    if not folder.is_dir():
-        raise ValueError(
-            f"there is no folder {folder}; name the one that holds the idx files with "
-            f"--data.data_dir, or leave data.data_dir at null to load from the Hugging Face hub"
-        )
-    dimensions = _DIMENSIONS[content]
-    # The original name, and the one with a dot that other copies have.
-    names = [f"{part}-{content}{mark}idx{dimensions}-ubyte" for mark in "-."]
-    for place in _PLACES:
-        for name in (f"{name}{suffix}" for name in names for suffix in ("", ".gz")):
-            if (path := folder / place / name).is_file():
-                return path
-    raise ValueError(
-        f"{folder} holds no file {names[0]}, with or without .gz, nor does its folder MNIST/raw; "
-        f"put it there, or name another folder with --data.data_dir"
-    )
-
-
-def read_idx(path: Path, content: str) -> np.ndarray:
-    """The array of an idx file, uint8: (N, rows, columns) of images, (N,) of labels.
-
-    The file begins with 0, 0, 8 (bytes follow) and the number of dimensions, then has each size in
-    four bytes, the highest first (LeCun, Cortes and Burges).
-
-    Args:
-        path: The file; one that ends with .gz is decompressed.
-        content: 'images' or 'labels'.
-
-    Raises:
-        ValueError: It cannot be read, holds something else, or is not as long as it says.
-    """
-    try:
-        raw = path.read_bytes()
-        if path.suffix == ".gz":
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{path} cannot be read ({one_line(error)}); it is cut off or damaged: get it again"
-        ) from error
-    dimensions = _DIMENSIONS[content]
-    header = 4 + 4 * dimensions
-    expected = bytes([0, 0, 8, dimensions])
-    if raw[:4] != expected:
-        raise ValueError(
-            f"{path} is no idx file of {content}: it begins with the bytes {raw[:4].hex(' ')!r} "
-            f"and not with {expected.hex(' ')!r}; put the right file there"
-        )
-    shape = [int(size) for size in np.frombuffer(raw[4 : len(raw[:header]) // 4 * 4], ">u4")]
-    if len(shape) < dimensions or len(raw) != header + math.prod(shape):
-        there_is = f"{len(raw):,} bytes"
-        should_be = (
-            f"{header + math.prod(shape):,} ({' × '.join(map(str, shape))} after its header)"
-            if len(shape) == dimensions
-            else f"a header of {header}"
-        )
-        raise ValueError(
-            f"{path} has {there_is} and should have {should_be}; it is cut off or damaged: get it "
-            f"again"
-        )
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
+_DIMENSIONS = {"images": 3, "labels": 1}  # of the array in a file
 
 
 class LabeledImages(NamedTuple):
@@ -107,24 +30,77 @@ class LabeledImages(NamedTuple):
 
 
 def read_labeled_images(folder: Path, part: str, num_classes: int) -> LabeledImages:
-    """A part of MNIST, or of a data set in its format, out of a folder.
+    """One part of MNIST, or of a data set in its format, from a folder.
 
     Args:
         folder: The folder with the idx files, or one with torchvision's ``MNIST/raw`` in it.
         part: 'train' or 't10k'.
-        num_classes: Labels are below it.
+        num_classes: Labels must be below it.
 
     Raises:
-        ValueError: A file is missing or broken, or images and labels do not fit together.
+        ValueError: A file is missing or broken, or images and labels differ in number.
     """
     paths = [find_idx(folder, part, content) for content in ("images", "labels")]
     images, labels = read_idx(paths[0], "images"), read_idx(paths[1], "labels")
     if len(images) != len(labels):
         raise ValueError(
-            f"{paths[0]} holds {len(images):,} images and {paths[1].name} {len(labels):,} labels; "
-            f"put files there that belong together"
+            f"{paths[0]} has {len(images):,} images but {paths[1].name} has {len(labels):,} "
+            f"labels; use files of the same data set"
         )
     return _checked(images, labels, num_classes, str(paths[0]), str(paths[1]))
+
+
+def find_idx(folder: Path, part: str, content: str) -> Path:
+    """The path of an idx file in a folder, compressed or not; arguments as below.
+
+    Raises:
+        ValueError: There is no such folder or file.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"folder {folder} does not exist; set --data.data_dir to the folder with the idx "
+            f"files, or leave it at null to load from the Hugging Face hub"
+        )
+    # The original name, and the one with a dot that some copies have.
+    names = [f"{part}-{content}{mark}idx{_DIMENSIONS[content]}-ubyte" for mark in "-."]
+    for place in (".", "MNIST/raw", "raw"):
+        for name in (f"{name}{suffix}" for name in names for suffix in ("", ".gz")):
+            if (path := folder / place / name).is_file():
+                return path
+    raise ValueError(
+        f"{folder} has no file {names[0]} or {names[0]}.gz, nor has its folder MNIST/raw; add the "
+        f"file, or set --data.data_dir to another folder"
+    )
+
+
+def read_idx(path: Path, content: str) -> np.ndarray:
+    """The array of an idx file, uint8: (N, rows, columns) of images, (N,) of labels.
+
+    The header is 0, 0, 8 (for bytes), the number of dimensions, and each size as a big-endian
+    32-bit integer (LeCun, Cortes and Burges).
+
+    Args:
+        path: The file; decompressed if its name ends with .gz.
+        content: 'images' or 'labels'.
+
+    Raises:
+        ValueError: It is unreadable, of another kind, or not of the length in its header.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged ({one_line(error)}); download it again") from error
+    dimensions = _DIMENSIONS[content]
+    if raw[:4] != bytes([0, 0, 8, dimensions]):
+        raise ValueError(f"{path} is not an idx file of {content}; replace it by the right file")
+    header = 4 + 4 * dimensions
+    shape = np.frombuffer(raw[4:header].ljust(header - 4, b"\0"), ">u4").astype(int)
+    if len(raw) != header + shape.prod():
+        raise ValueError(
+            f"{path} has {len(raw):,} bytes, expected {header + shape.prod():,} from its header; "
+            f"download it again"
+        )
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
 
 
 def load_labeled_images(
@@ -133,14 +109,14 @@ def load_labeled_images(
     """A split of a data set of Hugging Face's ``datasets`` library.
 
     Args:
-        name: Name on the hub, or a local folder of files that the library reads.
+        name: Name on the hub, or a local folder that the library can read.
         split: 'train' or 'test'.
-        num_classes: Labels are below it.
+        num_classes: Labels must be below it.
         revision: Branch or commit; null takes the newest of the main branch.
 
     Raises:
-        ValueError: It cannot be loaded, or has no columns image and label of gray images of one
-            size and of classes.
+        ValueError: It cannot be loaded, or does not have a column 'image' of gray images of one
+            size and a column 'label' of classes.
     """
     source = f"split {split!r} of the data set {name}"
     try:
@@ -151,41 +127,36 @@ def load_labeled_images(
         rows = table.select_columns([c for c in ("image", "label") if c in columns])
         images = [np.asarray(image) for image in rows["image"]] if "image" in columns else []
         labels = np.asarray(list(rows["label"])) if "label" in columns else np.empty(0)
-    except Exception as error:  # the library and the network raise all kinds
+    except Exception as error:  # the library and the network raise many types
         raise ValueError(
-            f"the {source} could not be loaded ({type(error).__name__}: {one_line(error)}); check "
-            f"its name and the network and try again, or name a folder of idx files with "
-            f"--data.data_dir"
+            f"{source} could not be loaded ({type(error).__name__}: {one_line(error)}); check its "
+            f"name and the network, or set --data.data_dir to a folder of idx files"
         ) from error
     if not {"image", "label"} <= set(columns):
-        raise ValueError(
-            f"the {source} has the columns {', '.join(columns)}; it needs image and label"
-        )
+        raise ValueError(f"{source} has columns {', '.join(columns)}; it needs image and label")
     shapes = {image.shape for image in images}
     if len(shapes) > 1 or any(len(shape) != 2 for shape in shapes):
-        found = " and ".join(map(str, sorted(shapes)[:2]))
-        raise ValueError(
-            f"the {source} has images of shape {found}; they must be gray and of one size"
-        )
+        examples = " and ".join(map(str, sorted(shapes)[:2]))
+        raise ValueError(f"{source} has images of shape {examples}; all must be gray and one size")
     pixels = np.stack(images).astype(np.uint8) if images else np.empty((0, 1, 1), np.uint8)
     return _checked(pixels, labels, num_classes, source, source)
 
 
 def _checked(
-    images: np.ndarray, labels: np.ndarray, num_classes: int, of_images: str, of_labels: str
+    images: np.ndarray, labels: np.ndarray, num_classes: int, image_source: str, label_source: str
 ) -> LabeledImages:
-    """As tensors.
+    """Images and labels as tensors.
 
     Raises:
-        ValueError: There is no image, or a label is no class.
+        ValueError: There are no images, or a label is not a class.
     """
     if images.size == 0:
-        raise ValueError(f"there are no images in {of_images}; name other data")
-    strange = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if len(strange):
+        raise ValueError(f"{image_source} has no images; use other data")
+    invalid = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(invalid):
         raise ValueError(
-            f"label {strange[0] + 1} in {of_labels} is {labels[strange[0]]}; labels must lie "
+            f"label {invalid[0] + 1} in {label_source} is {labels[invalid[0]]}; labels must be "
             f"between 0 and {num_classes - 1}"
         )
-    as_classes = torch.from_numpy(labels.astype(np.int64))
-    return LabeledImages(torch.from_numpy(images), as_classes, of_images)
+    classes = torch.from_numpy(labels.astype(np.int64))
+    return LabeledImages(torch.from_numpy(images), classes, image_source)

@@ -1,7 +1,6 @@
-"""Algorithmic tasks: for each, the rule, the vocabulary, and the shape its embedding should take.
+"""Algorithmic tasks: for each, the rule, the vocabulary, and the expected shape of its embedding.
 
-A new task is a new file beside this one and one import line below; the contract tests find it by
-its file.
+To add a task, add a file here and an import below; the contract tests discover it.
 """
 
 from datamodules.tasks.equivalence_classes import EquivalenceClasses

@@ -1,11 +1,12 @@
-"""Are two numbers congruent?"""
+"""Congruence of two numbers."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from datamodules.tasks.task import Task, all_pairs, require_at_least
+from datamodules.common.options import check_at_least
+from datamodules.tasks.task import Task, all_pairs
 
 
 class EquivalenceClasses(Task):
@@ -18,15 +19,15 @@ class EquivalenceClasses(Task):
     Vocabulary: tokens 0..size-1 are the numbers, ``size`` is "same", ``size + 1`` is "different";
     V = size + 2 (42). The two answers never occur in an input.
 
-    Structure: m clusters, one per residue, since nothing else about a number matters. The
-    structure lives in the rows of the numbers; the two answer rows belong to no cluster.
+    Structure: m clusters, one per residue. Only the rows of the numbers have it; the two answer
+    rows belong to no cluster.
 
     Source: harmonic loss paper, section 4.1, task 3; "equivalence" in the authors' code. Their
     explained-variance figure includes the two answer rows, their scatter plots do not; here
-    ``embedding_tokens`` leaves them out always.
+    ``embedding_tokens`` always leaves them out.
 
     Args:
-        size: How many numbers there are, at least ``modulus``.
+        size: How many numbers there are, at least ``modulus`` (else classes would be empty).
         modulus: Number of classes m, at least 2.
     """
 
@@ -37,9 +38,8 @@ class EquivalenceClasses(Task):
     group_kind = "categorical"
 
     def __init__(self, size: int = 40, modulus: int = 5) -> None:
-        require_at_least("modulus", modulus, 2)
-        # Fewer numbers than classes would leave classes empty.
-        require_at_least("size", size, modulus)
+        check_at_least(2, modulus=modulus)
+        check_at_least(modulus, size=size)
         self.size = size
         self.modulus = modulus
 

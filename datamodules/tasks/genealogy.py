@@ -7,7 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from datamodules.tasks.task import Task, require_at_least
+from datamodules.common.options import check_at_least, choose
+from datamodules.tasks.task import Task
 
 Protocol = Literal["paper", "code"]
 RELATIONS = ("parent", "grandparent", "sibling")
@@ -25,17 +26,17 @@ class Genealogy(Task):
       127, 128, 129. 376 facts: 126 parents, 124 grandparents, 126 siblings.
     - ``code``: nodes 1..126 alone, node i being token i; relations are tokens 127, 128, 129 and
       token 0 is never used. 373 facts, one of them wrong: the sibling of node 126 is node 127,
-      which is not there, so its answer is token 127, the relation "parent". The authors' slip,
-      kept so that their numbers can be reproduced.
+      which does not exist, so its answer is token 127, the relation "parent". The authors' slip,
+      kept to reproduce their numbers.
 
-    Structure: a tree, each generation apart from the next. Siblings share their parent, but every
+    Structure: a tree, with generations separated. Siblings share their parent, but every
     (node, relation) counts as a fact of its own, as in the authors' data.
 
     Source: harmonic loss paper, section 4.1, task 4; "family_tree" in the authors' code.
 
     Args:
         depth: Generations of the tree, at least 2.
-        protocol: "paper" for the task as the paper words it, "code" for the authors' code.
+        protocol: "paper" for the task as described in the paper, "code" for the authors' code.
     """
 
     name = "genealogy"
@@ -45,15 +46,13 @@ class Genealogy(Task):
     group_kind = "sequential"
 
     def __init__(self, depth: int = 7, protocol: Protocol = "paper") -> None:
-        require_at_least("depth", depth, 2)
-        if protocol not in get_args(Protocol):
-            raise ValueError(f'protocol must be "paper" or "code", not {protocol!r}.')
+        check_at_least(2, depth=depth)
+        choose("protocol", protocol, get_args(Protocol))
         self.depth = depth
         self.protocol = protocol
         full_tree: int = 2**depth - 1
         self.num_nodes = full_tree if protocol == "paper" else full_tree - 1
-        # Both protocols give the relations the ids 2^depth - 1 onwards; the nodes before them are
-        # counted from 0 (paper) or from 1 (code).
+        # In both protocols relations have the ids from 2^depth - 1; nodes count from 0 or 1.
         self.first_node_token = 0 if protocol == "paper" else 1
         self.first_relation_token = full_tree
 

@@ -1,18 +1,19 @@
-"""Which of two numbers is larger?"""
+"""Comparison of two numbers."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from datamodules.tasks.task import Task, all_pairs, require_at_least
+from datamodules.common.options import check_at_least
+from datamodules.tasks.task import Task, all_pairs
 
 
 class GreaterThan(Task):
     """Compare two numbers.
 
-    Rule: (x, y) -> ">" if x > y, else "<=", for all size² ordered pairs (900). A swapped pair has
-    another answer, so no two inputs state the same fact.
+    Rule: (x, y) -> ">" if x > y, else "<=", for all size² ordered pairs (900). Swapping x and y
+    states another fact.
 
     Vocabulary: tokens 0..size-1 are the numbers, ``size`` is "<=", ``size + 1`` is ">";
     V = size + 2 (32). The two answers never occur in an input.
@@ -32,7 +33,7 @@ class GreaterThan(Task):
     group_kind = "sequential"
 
     def __init__(self, size: int = 30) -> None:
-        require_at_least("size", size, 2)
+        check_at_least(2, size=size)
         self.size = size
 
     @property

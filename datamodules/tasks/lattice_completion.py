@@ -1,24 +1,25 @@
-"""Parallelograms on a grid: the geometry of word analogies."""
+"""Parallelograms on a grid, the geometry of word analogies."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from datamodules.tasks.task import Task, require_at_least
+from datamodules.common.options import check_at_least
+from datamodules.tasks.task import Task
 
 
 class LatticeCompletion(Task):
     """Complete a parallelogram on a square grid (the paper's "in-context learning").
 
     Rule: (x0, x1, x2) -> x1 + x2 - x0 as vectors, for every triple whose fourth corner lies on the
-    grid; flat and pointlike parallelograms count (7,225 triples for side 5). It is the analogy
+    grid; degenerate parallelograms count (7,225 triples for side 5). It is the analogy
     "x0 is to x1 as x2 is to ...". Swapping x1 and x2 states the same fact.
 
     Vocabulary: token side * row + column is a grid point; V = side² (25).
 
-    Structure: a lattice. In a plane where the points form a grid (sheared or stretched, perhaps),
-    the rule is plain vector arithmetic.
+    Structure: a lattice. In a plane where the points form a grid (possibly sheared or stretched),
+    the rule is vector arithmetic.
 
     Source: harmonic loss paper, section 4.1, task 1; "lattice" in the authors' code. That code
     draws triples of points and keeps the first ones with a valid fourth corner, which is the same
@@ -35,7 +36,7 @@ class LatticeCompletion(Task):
     group_kind = "sequential"
 
     def __init__(self, side: int = 5) -> None:
-        require_at_least("side", side, 2)
+        check_at_least(2, side=side)
         self.side = side
 
     @property
@@ -43,9 +44,8 @@ class LatticeCompletion(Task):
         return self.side**2
 
     def examples(self) -> tuple[Tensor, Tensor]:
-        # Rows and columns obey the rule independently. So list the valid coordinate quadruples of
-        # one axis (85 for side 5) and pair them with themselves: 85² = 7,225, with no triple built
-        # only to be thrown away.
+        # Rows and columns obey the rule independently: list the valid coordinate quadruples of one
+        # axis (85 for side 5) and pair them with themselves, 85² = 7,225.
         values = torch.arange(self.side)
         triples = torch.cartesian_prod(values, values, values)  # (side³, 3)
         fourth = triples[:, 1] + triples[:, 2] - triples[:, 0]
@@ -55,7 +55,7 @@ class LatticeCompletion(Task):
         return points[:, :3].contiguous(), points[:, 3].contiguous()
 
     def equivalent_inputs(self, inputs: Tensor) -> Tensor:
-        # x0 has a role of its own; only its two neighbors are interchangeable.
+        # Only the two neighbors of x0 are interchangeable.
         return self.input_ids(torch.column_stack((inputs[:, 0], inputs[:, 1:].sort(dim=1).values)))
 
     @property

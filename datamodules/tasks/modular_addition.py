@@ -1,10 +1,11 @@
-"""Addition on a clock face."""
+"""Addition modulo p."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from datamodules.tasks.task import Task, all_pairs, require_at_least
+from datamodules.common.options import check_at_least
+from datamodules.tasks.task import Task, all_pairs
 
 
 class ModularAddition(Task):
@@ -16,7 +17,7 @@ class ModularAddition(Task):
     Vocabulary: token v is the number v; V = p.
 
     Structure: a circle. Adding y turns the clock by y steps, so numbers placed at equal angles
-    (in some order k·v mod p, with k fixed by the run) turn addition into a rotation.
+    (in some order k·v mod p, with a k that differs between runs) turn addition into a rotation.
 
     Source: harmonic loss paper, section 4.1, task 2; "circle" in the authors' code.
 
@@ -31,7 +32,7 @@ class ModularAddition(Task):
     group_kind = "cyclic"
 
     def __init__(self, modulus: int = 31) -> None:
-        require_at_least("modulus", modulus, 2)
+        check_at_least(2, modulus=modulus)
         self.modulus = modulus
 
     @property
@@ -51,5 +52,5 @@ class ModularAddition(Task):
 
     @property
     def token_groups(self) -> Tensor:
-        # One color per number: along a cyclic map the colors show the order round the circle.
+        # One color per number: a cyclic color map shows their order around the circle.
         return self.embedding_tokens

@@ -1,4 +1,4 @@
-"""The symmetric group."""
+"""Composition of permutations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from datamodules.tasks.task import Task, all_pairs, require_at_least
+from datamodules.common.options import check_at_least
+from datamodules.tasks.task import Task, all_pairs
 
 MAX_DEGREE = 6  # 720² = 518,400 examples; degree 7 would have 25 million
 
@@ -17,17 +18,17 @@ class PermutationComposition(Task):
     """Compose two permutations.
 
     Rule: (x, y) -> x∘y, which applies y first: (x∘y)(i) = x[y[i]]. All 24² = 576 ordered pairs at
-    degree 4. Composition does not commute, so a swapped pair is another fact.
+    degree 4. Composition does not commute: swapping x and y states another fact.
 
     Vocabulary: the permutations of 0..degree-1 in lexicographic order, token 0 being the identity;
     V = degree! (24). Labels are one-line notation: "2031" sends 0 to 2, 1 to 0, 2 to 3, 3 to 1.
 
-    Structure: clusters that are the cosets of a subgroup; which subgroup, a run decides.
+    Structure: clusters that are the cosets of a subgroup, which differs between runs.
 
     Source: harmonic loss paper, section 4.1, task 5; "permutation" in the authors' code.
 
     Args:
-        degree: How many things are permuted, 2 to 6.
+        degree: Number of permuted items, 2 to 6.
     """
 
     name = "permutation"
@@ -37,10 +38,10 @@ class PermutationComposition(Task):
     group_kind = "categorical"
 
     def __init__(self, degree: int = 4) -> None:
-        require_at_least("degree", degree, 2)
+        check_at_least(2, degree=degree)
         if degree > MAX_DEGREE:
             raise ValueError(
-                f"degree must be at most {MAX_DEGREE}, not {degree}: the table has degree!² rows."
+                f"degree is {degree}; it must be at most {MAX_DEGREE}: the table has degree!² rows"
             )
         self.degree = degree
 
@@ -58,8 +59,7 @@ class PermutationComposition(Task):
         inputs = all_pairs(self.vocab_size)
         outer, inner = permutations[inputs[:, 0]], permutations[inputs[:, 1]]
         composed = outer.gather(1, inner)  # composed[n, i] = outer[n, inner[n, i]]
-        # Read as digits, permutations in lexicographic order are increasing numbers, so a binary
-        # search finds the token of each.
+        # As digits of a number, permutations in lexicographic order increase: binary search.
         place_values = self.degree ** torch.arange(self.degree - 1, -1, -1)
         codes = (permutations * place_values).sum(dim=1)
         return inputs, torch.searchsorted(codes, (composed * place_values).sum(dim=1))
@@ -67,8 +67,8 @@ class PermutationComposition(Task):
     def draw(self, num_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the whole table once, in random order.
 
-        The authors' code samples the other tasks with replacement but lists this one completely,
-        whatever size is asked for; it alone has no test input among its training inputs.
+        The authors' code samples the other tasks with replacement but lists this one completely
+        for any size, so this task alone leaks no test input into training.
 
         Args:
             num_samples: Ignored.

@@ -1,4 +1,4 @@
-"""What every algorithmic task tells its data module and its probes."""
+"""The interface of an algorithmic task, for its data module and for probes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from datamodules.common.options import check_at_least
+
 Structure = Literal["circle", "lattice", "classes", "tree", "cosets", "line"]
 GroupKind = Literal["cyclic", "sequential", "categorical"]
 
@@ -16,24 +18,24 @@ GroupKind = Literal["cyclic", "sequential", "categorical"]
 class Task(ABC):
     """A finite question-and-answer table over tokens, and how its embedding should look.
 
-    A task is small enough to be listed completely, so "test on inputs that were never trained on"
-    can be arranged exactly. Every answer is itself a token of the vocabulary; this is what lets a
-    readout be tied to the embedding.
+    A task is small enough to be listed completely, so that training and test set can be exactly
+    disjoint. Every answer is a token of the vocabulary, so that a readout can be tied to the
+    embedding.
 
     A subclass states the class attributes below and implements ``vocab_size``, ``examples``,
-    ``token_labels`` and ``token_groups``. The rest has defaults. A subclass keeps each constructor
-    argument as an attribute of the same name, which is where ``repr`` finds it. Its docstring has
-    paragraphs that begin with ``Rule:``, ``Vocabulary:``, ``Structure:``, ``Source:``, ``Args:``.
+    ``token_labels`` and ``token_groups``. The rest has defaults. A subclass stores each constructor
+    argument as an attribute of the same name, for ``repr``. Its docstring has paragraphs that begin
+    with ``Rule:``, ``Vocabulary:``, ``Structure:``, ``Source:``, ``Args:``.
 
     Attributes:
         name: Short name for metric keys and folders, such as ``"modular_addition"``.
         num_inputs: Input tokens of one example, K.
         symmetric: Whether some distinct inputs state the same fact (see ``equivalent_inputs``).
-        structure: The shape an interpretable embedding takes; a probe chooses its metric by it. A
-            further shape is a word more in ``Structure`` and a case in ``callbacks/structure.py``;
-            a "lattice" has an attribute ``side``, and "cosets" are of 24 tokens.
-        group_kind: What ``token_groups`` count, for the choice of a color map: values that wrap
-            around ("cyclic"), ordered values ("sequential") or plain classes ("categorical").
+        structure: The shape of an interpretable embedding, by which a probe chooses its metric. To
+            add one, extend ``Structure`` and ``callbacks/probes/embedding_geometry.py``. A task
+            of structure "lattice" has an attribute ``side``; "cosets" are of 24 tokens.
+        group_kind: Kind of values in ``token_groups``, for the choice of a color map: values that
+            wrap around ("cyclic"), ordered values ("sequential") or classes ("categorical").
     """
 
     name: ClassVar[str]
@@ -63,9 +65,9 @@ class Task(ABC):
     def draw(self, num_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw examples uniformly *with* replacement, as the authors' code does.
 
-        A list drawn this way repeats itself. If it is split into train and test afterwards, a test
-        input is also a training input with probability 1 - (1 - 1/N)^(training samples). This
-        exists to reproduce published numbers; for a clean comparison, split ``examples()``.
+        A list drawn this way has duplicates. If it is then split into train and test, a test input
+        is also a training input with probability 1 - (1 - 1/N)^(training samples). Use it to
+        reproduce published numbers; for a clean comparison, split ``examples()``.
 
         Args:
             num_samples: How many examples to draw, S.
@@ -74,7 +76,7 @@ class Task(ABC):
         Returns:
             inputs (S, K) int64 and answers (S,) int64.
         """
-        require_at_least("num_samples", num_samples, 1)
+        check_at_least(1, num_samples=num_samples)
         inputs, answers = self.examples()
         chosen = torch.randint(len(answers), (num_samples,), generator=generator)
         return inputs[chosen], answers[chosen]
@@ -82,9 +84,8 @@ class Task(ABC):
     def equivalent_inputs(self, inputs: Tensor) -> Tensor:
         """Number the facts that inputs state: equal ids, same fact.
 
-        A split that keeps a group together cannot test on the mirror image of a training input.
-        The ids depend on the input alone, so they can be compared between calls. They are not
-        consecutive. By default every input is a fact of its own.
+        Ids depend on the input alone, so they can be compared between calls; they are not
+        consecutive. By default every input is a separate fact.
 
         Args:
             inputs: (N, K) int64 token ids.
@@ -109,7 +110,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def token_labels(self) -> list[str]:
-        """A short plot label for each of the V tokens, no two alike."""
+        """A short, unique plot label for each of the V tokens."""
 
     @property
     @abstractmethod
@@ -141,9 +142,3 @@ def all_pairs(size: int) -> Tensor:
     """Every ordered pair of 0..size-1 in lexicographic order, (size², 2) int64."""
     values = torch.arange(size)
     return torch.cartesian_prod(values, values)
-
-
-def require_at_least(argument: str, value: int, minimum: int) -> None:
-    """Refuse a constructor argument that is not a whole number of at least ``minimum``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{argument} must be a whole number of at least {minimum}, not {value!r}.")

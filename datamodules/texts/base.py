@@ -1,21 +1,19 @@
-"""TextData: what data modules of labeled texts have in common."""
+"""TextData: base class of data modules of labeled texts."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
 import numpy as np
 
-from datamodules.common.run import check_resume_data, place, run_seed
+from datamodules.common.member_batches import IGNORED
+from datamodules.common.options import check_at_least, choose
+from datamodules.common.run import check_resume_data, rank_world_pin, run_seed
 from datamodules.texts.batches import (
-    NOT_COUNTED,
     HeldOutTextBatches,
     NumberedTextBatches,
     TextBatch,
@@ -24,31 +22,37 @@ from datamodules.texts.batches import (
     padding_fraction,
     text_batch,
 )
-from datamodules.texts.encoding import CLASS_NAMES, EncodedTexts, LoadedTexts, Splits, load_texts
+from datamodules.texts.encoding import (
+    CLASS_NAMES,
+    EncodedTexts,
+    LoadedTexts,
+    TextSplits,
+    load_texts,
+)
 from datamodules.texts.vocabulary import SPECIAL_WORDS, UNK, Vocabulary
 
 PAD_TO = ("batch", "max_length")
 
 
 class TextData(L.LightningDataModule):
-    """Texts of two classes in batches of like length, for a ``TextClassifier``.
+    """Texts of two classes in batches of similar length, for a ``TextClassifier``.
 
-    A subclass reads the texts. They are read and encoded when something first asks for the size of
-    the vocabulary, and kept as arrays of tokens.
+    A subclass reads the texts. They are read and encoded when the size of the vocabulary is first
+    asked for, and kept as arrays of tokens.
 
     Args:
-        tokenizer: 'words' for the words of the training texts, cut at white space; or one of
-            tiktoken's encodings, 'bytes', or a tokenizer file, for pieces of words.
-        min_frequency: How often a word must occur in the training texts to be known.
-        max_length: Longest text, in tokens; what is beyond is cut off.
+        tokenizer: 'words' for the words of the training texts, split at white space; or one of
+            tiktoken's encodings, 'bytes', or a tokenizer file, for subwords.
+        min_frequency: With 'words', how often a word must occur in the training texts to be known.
+        max_length: Longest text, in tokens; the rest is cut off.
         batch_size: Texts of one optimizer step, all devices together.
         pad_to: 'batch' pads to the longest text of a batch, 'max_length' always to that.
-        bucket_batches: So many batches are drawn together and sorted by length, so that texts of a batch
-            are of like length; 0 for batches of any length.
-        seed: Of the order of the texts; null takes the run's seed_everything.
+        bucket_batches: Number of batches that are drawn together and sorted by length, so that the
+            texts of a batch have similar lengths; 0 for batches of any length.
+        seed: Seed of the order of the texts; null takes the run's seed_everything.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: An option is out of range.
     """
 
     class_names: ClassVar[list[str]] = list(CLASS_NAMES)
@@ -64,17 +68,8 @@ class TextData(L.LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        at_least_one = {
-            "min_frequency": min_frequency,
-            "max_length": max_length,
-            "batch_size": batch_size,
-        }
-        for name, value in at_least_one.items():
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-        for name, number in (("bucket_batches", bucket_batches), ("seed", seed or 0)):
-            if number < 0:
-                raise ValueError(f"{name} is {number}; it must not be negative")
+        check_at_least(1, min_frequency=min_frequency, max_length=max_length, batch_size=batch_size)
+        check_at_least(0, bucket_batches=bucket_batches, seed=seed)
         choose("pad_to", pad_to, PAD_TO)
         self.tokenizer = tokenizer
         self.min_frequency = min_frequency
@@ -85,10 +80,10 @@ class TextData(L.LightningDataModule):
         self.seed = seed
         self._loaded: LoadedTexts | None = None
 
-    # ---- what a data set says of itself ----------------------------------------------------------
+    # ---- what a subclass defines -----------------------------------------------------------------
 
     @abstractmethod
-    def read(self) -> Splits:
+    def read(self) -> TextSplits:
         """Training, validation and test texts.
 
         Raises:
@@ -96,18 +91,18 @@ class TextData(L.LightningDataModule):
         """
 
     def normalize(self, text: str, counts: Counter[str] | None = None) -> str:
-        """A text as words are cut out of it; a data set may clean it here, and count what."""
+        """Clean a text before it is split into words; may count replacements by kind."""
         return text
 
     def settings(self) -> dict[str, Any]:
-        """Options that decide what the texts are, by their names."""
+        """The subclass's options that determine the texts, by name."""
         return {}
 
-    # ---- what the model must know ----------------------------------------------------------------
+    # ---- sizes, which the command line links to the model's options ------------------------------
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, padding (0) and the unknown word (1) among them."""
+        """Number of ids, including padding (0) and the unknown word (1)."""
         return self.vocabulary.size
 
     @property
@@ -125,84 +120,82 @@ class TextData(L.LightningDataModule):
         """Optimizer steps in an epoch."""
         return -(-len(self._data().train) // self.batch_size)
 
-    # ---- what probes ask -------------------------------------------------------------------------
+    # ---- for probes ------------------------------------------------------------------------------
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Turns words into tokens."""
+        """Converts words to tokens."""
         return self._data().vocabulary
 
     @property
     def unknown_token(self) -> int:
-        """The id of an unknown word, which is what is left of a text without words."""
+        """The id of an unknown word, also the only token of a text without words."""
         return UNK
 
     def encode(self, texts: list[str]) -> TextBatch:
-        """Any texts as one batch, cut as the data are; no label counts.
+        """Any texts as one unlabeled batch.
 
         Raises:
             ValueError: There is no text.
         """
         if not texts:
-            raise ValueError("there are no texts to encode; give at least one")
-        labels = [NOT_COUNTED] * len(texts)
-        normal = map(self.normalize, texts)
-        encoded = EncodedTexts(self.vocabulary, normal, labels, self.max_length)
+            raise ValueError("texts is empty; give at least one text to encode")
+        labels = [IGNORED] * len(texts)
+        encoded = EncodedTexts(self.vocabulary, map(self.normalize, texts), labels, self.max_length)
         return text_batch(encoded, np.arange(len(texts)), pad_to=self._width())
 
     def split_words(self, text: str) -> list[str]:
-        """The words of a text that ``encode`` keeps: those that the batch's ``words`` number."""
+        """The words of a text that ``encode`` keeps, to which the batch's ``words`` are indices."""
         words = self.normalize(text).split()
-        _, numbers = self.vocabulary.tokens(words, self.max_length)
-        return words[: numbers[-1] + 1] or [SPECIAL_WORDS[UNK]]
+        _, indices = self.vocabulary.encode(words, self.max_length)
+        return words[: indices[-1] + 1] or [SPECIAL_WORDS[UNK]]
 
     @property
     def repeats(self) -> dict[str, int]:
-        """How many texts occur where they should be new, as they are after ``normalize``.
+        """Number of duplicate texts, compared after ``normalize``.
 
-        ``train_in_train`` of the training texts repeat an earlier one; ``val_in_train`` and
-        ``test_in_train`` of the others are training texts.
+        ``train_in_train``: training texts that repeat an earlier one. ``val_in_train`` and
+        ``test_in_train``: held-out texts that are also training texts.
         """
         return self._data().repeats
 
     @property
     def fingerprint(self) -> str:
-        """12 hexadecimal digits: the same for two modules exactly if their encoded texts are.
-
-        Of training, validation and test texts with their classes, in their order, and wherever
-        the files lie.
-        """
+        """Checksum of all encoded texts and classes in order, 12 hexadecimal digits."""
         data = self._data()
         parts = [part.fingerprint() for part in (data.train, data.val, data.test)]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
 
     # ---- Lightning's hooks -----------------------------------------------------------------------
 
+    def prepare_data(self) -> None:
+        """Download on one process, before all processes read."""
+        self._data()
+
     def setup(self, stage: str | None = None) -> None:
-        """Read and encode the texts, if nothing has yet.
+        """Read and encode the texts if necessary.
 
         Raises:
-            ValueError: Texts, options and devices do not fit together.
+            ValueError: Texts, options and devices are incompatible.
         """
         self._data()
-        trainer: Any = self.trainer
+        trainer = self.trainer
         if trainer is None or stage != "fit":
             return
         if trainer.accumulate_grad_batches != 1:
             raise ValueError(
-                f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}, and here "
-                f"a batch is one optimizer step; leave it out, and set data.batch_size to the "
-                f"texts of a step"
+                f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches} but must be "
+                f"1 here; set data.batch_size to the texts of one optimizer step instead"
             )
         if self.batch_size < trainer.world_size:
             raise ValueError(
-                f"data.batch_size is {self.batch_size} for {trainer.world_size} devices, and each "
-                f"needs a text; raise it to at least {trainer.world_size}, or use fewer devices"
+                f"data.batch_size is {self.batch_size}; it must be at least the number of devices "
+                f"({trainer.world_size})"
             )
 
     def train_dataloader(self) -> TrainingTextBatches:
-        """One epoch of batches, from the step that is current."""
-        rank, world, pin = place(self.trainer)
+        """One epoch of batches, from the current step."""
+        rank, world, pin = rank_world_pin(self.trainer)
         return TrainingTextBatches(
             self._data().train,
             run_seed(self.seed),
@@ -216,33 +209,30 @@ class TextData(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> HeldOutTextBatches:
-        """The validation texts, every one once."""
-        return self._held_out(self._data().val)
+        """The validation texts, each once."""
+        return HeldOutTextBatches(*self._held_out_options(self._data().val))
 
     def test_dataloader(self) -> HeldOutTextBatches:
-        """The test texts, every one once."""
-        return self._held_out(self._data().test)
+        """The test texts, each once."""
+        return HeldOutTextBatches(*self._held_out_options(self._data().test))
 
     def predict_dataloader(self) -> NumberedTextBatches:
-        """The test texts, every one once, with their numbers in ``read().test``."""
-        return NumberedTextBatches(*self._held_out_settings(self._data().test))
+        """The test texts, each once, with their indices in ``read().test``."""
+        return NumberedTextBatches(*self._held_out_options(self._data().test))
 
-    def _held_out(self, texts: EncodedTexts) -> HeldOutTextBatches:
-        return HeldOutTextBatches(*self._held_out_settings(texts))
-
-    def _held_out_settings(
+    def _held_out_options(
         self, texts: EncodedTexts
     ) -> tuple[EncodedTexts, int, int, int, int | None, bool]:
-        rank, world, pin = place(self.trainer)
+        rank, world, pin = rank_world_pin(self.trainer)
         return texts, self.batch_size, rank, world, self._width(), pin
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What the position in the data, an optimizer step, is counted in; and the vocabulary."""
-        return {**self._position(), "vocabulary": self.vocabulary.fingerprint}
+        """What determines the texts of each step, and the vocabulary."""
+        return {**self._resume_settings(), "vocabulary": self.vocabulary.fingerprint}
 
-    def _position(self) -> dict[str, Any]:
+    def _resume_settings(self) -> dict[str, Any]:
         train = self._data().train
         return {
             **self.settings(),
@@ -255,35 +245,33 @@ class TextData(L.LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse a checkpoint that knows other words, and to go on with other data than it.
+        """Check that a checkpoint has this vocabulary and, to resume, was trained on this data.
 
         Raises:
-            ValueError: Ids stand for other words, or the same step would be another place in the
-                data.
+            ValueError: It does not, or was not.
         """
-        consequence = "so that the same step is another place in the data"
-        check_resume_data(self.trainer, state_dict, self._position(), consequence)
+        check_resume_data(self.trainer, state_dict, self._resume_settings())
         if state_dict.get("vocabulary", here := self.vocabulary.fingerprint) != here:
             raise ValueError(
-                "the checkpoint was trained on other words than those of this vocabulary; use the "
-                "data, data.tokenizer and data.min_frequency of its run"
+                "the checkpoint was trained with another vocabulary; use the data, data.tokenizer "
+                "and data.min_frequency of its run"
             )
 
     def describe(self) -> dict[str, str]:
-        """What the command `check` shows of the data."""
-        data, pad_to = self._data(), self._width()
+        """Summary of the data for the command `check`."""
+        data = self._data()
         lengths = data.train.lengths
         batches = bucketed_batches(
             lengths, run_seed(self.seed), 0, self.batch_size, self.bucket_batches
         )
-        padding = padding_fraction(lengths, batches, pad_to)
+        padding = padding_fraction(lengths, batches, self._width())
         return {
             **data.describe(),
             "batch": f"{self.batch_size} texts a step, {padding:.1%} of its tokens are padding",
         }
 
     def __str__(self) -> str:
-        """Lightning's own would go through the loaders."""
+        """Overrides Lightning's, which would iterate the loaders."""
         return f"{type(self).__name__}({self.tokenizer}, up to {self.max_length} tokens)"
 
     # ---- reading and encoding --------------------------------------------------------------------
@@ -297,21 +285,3 @@ class TextData(L.LightningDataModule):
 
     def _width(self) -> int | None:
         return self.max_length if self.pad_to == "max_length" else None
-
-
-def choose(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices, with the nearest one.
-
-    Raises:
-        ValueError: It is none of them.
-    """
-    if value not in choices:
-        near = difflib.get_close_matches(value, choices, 1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        listed = ", ".join(map(repr, choices))
-        raise ValueError(f"{name} is {value!r}{suggestion}; it must be one of {listed}")
-
-
-def as_folder(data_dir: str | None) -> Path | None:
-    """The folder that an option names, if it names one."""
-    return None if data_dir is None else Path(data_dir).expanduser()

@@ -1,4 +1,4 @@
-"""From the texts of a data set to what training keeps of them: a vocabulary and arrays."""
+"""From the texts of a data set to what training keeps of them: a vocabulary and arrays of ids."""
 
 from __future__ import annotations
 
@@ -14,46 +14,53 @@ from datamodules.texts.reading import LabeledTexts
 from datamodules.texts.vocabulary import UNK, SubwordVocabulary, Vocabulary, WordVocabulary
 from datamodules.tokens.tokenizers import load_tokenizer
 
+CLASS_NAMES = ("negative", "positive")
+WORDS = "words"  # the option value that selects a WordVocabulary
+# Cleans a text and counts the replacements by kind.
+Normalize = Callable[[str, Counter[str]], str]
+
+
+class TextSplits(NamedTuple):
+    """The three parts of a data set; the test part may be the validation part itself."""
+
+    train: LabeledTexts
+    val: LabeledTexts
+    test: LabeledTexts
+
 
 class EncodedTexts:
-    """Tokens of n texts, one text after the other.
+    """Tokens of n texts, concatenated.
+
+    Args:
+        vocabulary: Encodes the words of a text, which are split at white space.
+        texts: n texts.
+        labels: Their classes.
+        max_length: Longest text, in tokens; the rest is cut off.
 
     Attributes:
-        tokens: Ids (N,) int32 of all texts.
-        words: For each of them, (N,) int32, to which word of its text it belongs: 0, 1, ...
-        offsets: Where each text begins, and the end (n + 1,) int64.
-        lengths: Tokens of each text (n,) int64.
-        labels: Classes (n,) int64.
-        max_length: The limit.
-        num_cut: How many texts had words beyond the limit.
-        num_empty: How many had no word at all.
+        tokens: Ids of all texts, (N,) int32.
+        words: Index of each token's word within its text, (N,) int32.
+        offsets: Start of each text, and the end, (n + 1,) int64.
+        lengths: Tokens of each text, (n,) int64.
+        labels: Classes, (n,) int64.
+        max_length: As above.
+        num_cut: Number of texts that were cut.
+        num_empty: Number of texts without words.
     """
 
     def __init__(
-        self,
-        vocabulary: Vocabulary,
-        texts: Iterable[str],
-        labels: Sequence[int],
-        max_length: int,
+        self, vocabulary: Vocabulary, texts: Iterable[str], labels: Sequence[int], max_length: int
     ) -> None:
-        """Encode texts.
-
-        Args:
-            vocabulary: Gives the tokens of words, which stand between white space.
-            texts: n texts.
-            labels: Their classes.
-            max_length: Longest text, in tokens; what is beyond is left out.
-        """
         tokens, words, lengths = array("i"), array("i"), array("q")
         self.max_length = max_length
         self.num_cut = self.num_empty = 0
         for text in texts:
-            all_words = text.split()
-            ids, numbers = vocabulary.tokens(all_words, max_length + 1)
+            text_words = text.split()
+            ids, indices = vocabulary.encode(text_words, max_length + 1)
             self.num_cut += len(ids) > max_length
-            self.num_empty += not all_words
+            self.num_empty += not text_words
             tokens.extend(ids[:max_length])
-            words.extend(numbers[:max_length])
+            words.extend(indices[:max_length])
             lengths.append(min(len(ids), max_length))
         self.tokens = np.frombuffer(tokens, np.int32)
         self.words = np.frombuffer(words, np.int32)
@@ -66,29 +73,19 @@ class EncodedTexts:
 
     @property
     def unknown_fraction(self) -> float:
-        """Share of the tokens that stand for an unknown word."""
+        """Fraction of the tokens that stand for an unknown word."""
         return float((self.tokens == UNK).mean())
 
     def fingerprint(self) -> str:
-        """The same for two sets exactly if texts, order and classes are the same."""
+        """A checksum of texts, order and classes."""
         digest = hashlib.sha256()
         for values in (self.tokens, self.lengths, self.labels):
             digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
 
-
-CLASS_NAMES = ("negative", "positive")
-WORDS = "words"  # the tokenizer that is no tokenizer
-# Mends a text and counts, by kind, what it mended.
-Normalize = Callable[[str, Counter[str]], str]
-
-
-class Splits(NamedTuple):
-    """The three parts of a data set; the test part may be the validation part itself."""
-
-    train: LabeledTexts
-    val: LabeledTexts
-    test: LabeledTexts
+    def describe(self) -> str:
+        """Number of texts, and of positive ones."""
+        return f"{len(self):,} ({int(self.labels.sum()):,} positive)"
 
 
 class LoadedTexts(NamedTuple):
@@ -98,44 +95,42 @@ class LoadedTexts(NamedTuple):
     train: EncodedTexts
     val: EncodedTexts
     test: EncodedTexts
-    repeats: dict[str, int]  # texts that occur where they should be new
-    cleaned: dict[str, int]  # what was mended, by kind
+    repeats: dict[str, int]  # number of texts that are also training texts
+    cleaned: dict[str, int]  # number of replacements by kind
 
     def describe(self) -> dict[str, str]:
-        """Counts of texts, of their words, and of what is odd about them."""
-        held_out = f"{_with_classes(self.val)} for validation"
+        """Counts of texts, words, duplicates and replacements."""
+        test = f"{self.test.describe()} for testing"
         if self.test is self.val:
-            held_out += ", and the same for the test, since there is no other with labels"
-        else:
-            held_out += f", {_with_classes(self.test)} for the test"
-        lengths = np.median(self.train.lengths)
+            test = "and the same for testing, since there is no other labeled part"
         lines = {
-            "texts": f"{_with_classes(self.train)} for training, {held_out}",
+            "texts": f"{self.train.describe()} for training, {self.val.describe()} for validation, "
+            f"{test}",
             "repeated": f"{self.repeats['train_in_train']:,} training texts repeat another; "
             f"{self.repeats['val_in_train']:,} of validation and "
             f"{self.repeats['test_in_train']:,} of the test are training texts",
             "vocabulary": f"{self.vocabulary.size:,} ids: {self.vocabulary.description}; unknown "
             f"are {self.train.unknown_fraction:.1%} of the training tokens, "
             f"{self.test.unknown_fraction:.1%} of the test",
-            "lengths": f"{lengths:.0f} tokens (median of training), {self.train.num_cut:,} "
-            f"training texts cut to {self.train.max_length}",
+            "lengths": f"{np.median(self.train.lengths):.0f} tokens (median of training), "
+            f"{self.train.num_cut:,} training texts cut to {self.train.max_length}",
         }
         if self.cleaned:
-            found = ", ".join(f"{count:,} {kind}" for kind, count in self.cleaned.items())
-            lines["cleaned"] = f"{found} in all texts"
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in self.cleaned.items())
+            lines["cleaned"] = f"{counts} in all texts"
         return lines
 
 
 def load_texts(
-    splits: Splits, normalize: Normalize, tokenizer: str, min_frequency: int, max_length: int
+    splits: TextSplits, normalize: Normalize, tokenizer: str, min_frequency: int, max_length: int
 ) -> LoadedTexts:
     """Encode the parts of a data set with a vocabulary of the training part.
 
     Args:
         splits: The texts.
-        normalize: Is applied to each.
+        normalize: Applied to each text.
         tokenizer: 'words', or a tokenizer's name or file.
-        min_frequency: How often a word must occur to be known, with 'words'.
+        min_frequency: With 'words', minimum number of occurrences of a known word.
         max_length: Longest text in tokens.
 
     Raises:
@@ -148,31 +143,35 @@ def load_texts(
     vocabulary = _vocabulary(tokenizer, texts, min_frequency)
     train = EncodedTexts(vocabulary, texts, splits.train.labels, max_length)
     distinct = set(texts)
-    repeats = {"train_in_train": len(texts) - len(distinct)}
 
-    def held_out(part: LabeledTexts, name: str) -> EncodedTexts:
+    def held_out(part: LabeledTexts) -> tuple[EncodedTexts, int]:
         texts = [normalize(text, cleaned) for text in part.texts]
-        repeats[name] = sum(text in distinct for text in texts)
-        return EncodedTexts(vocabulary, texts, part.labels, max_length)
+        in_train = sum(text in distinct for text in texts)
+        return EncodedTexts(vocabulary, texts, part.labels, max_length), in_train
 
-    val = held_out(splits.val, "val_in_train")
-    if splits.test is splits.val:
-        test = val
-        repeats["test_in_train"] = repeats["val_in_train"]
-    else:
-        test = held_out(splits.test, "test_in_train")
-    if empty := train.num_empty + val.num_empty + (test.num_empty if test is not val else 0):
-        cleaned["texts of which no word was left"] = empty
+    val, val_in_train = held_out(splits.val)
+    test, test_in_train = val, val_in_train
+    num_empty = train.num_empty + val.num_empty
+    if splits.test is not splits.val:
+        test, test_in_train = held_out(splits.test)
+        num_empty += test.num_empty
+    if num_empty:
+        cleaned["texts without any word left"] = num_empty
+    repeats = {
+        "train_in_train": len(texts) - len(distinct),
+        "val_in_train": val_in_train,
+        "test_in_train": test_in_train,
+    }
     return LoadedTexts(vocabulary, train, val, test, repeats, dict(cleaned))
 
 
 def _vocabulary(tokenizer: str, texts: Sequence[str], min_frequency: int) -> Vocabulary:
     if tokenizer == WORDS:
-        return WordVocabulary.of(texts, min_frequency)
+        return WordVocabulary.from_texts(texts, min_frequency)
     try:
         return SubwordVocabulary(load_tokenizer(tokenizer))
     except ValueError as error:
-        raise ValueError(f"{error}; 'words' takes the words of the training texts") from error
+        raise ValueError(f"{error}; 'words' uses the words of the training texts") from error
 
 
 def _check_classes(part: LabeledTexts) -> None:
@@ -180,10 +179,6 @@ def _check_classes(part: LabeledTexts) -> None:
     for label, name in enumerate(CLASS_NAMES):
         if not counts[label]:
             raise ValueError(
-                f"{part.source} has no {name} text among its {len(part.labels):,}; both classes "
-                f"are needed in each part of the data: complete it or take another"
+                f"{part.source} has no {name} text among its {len(part.labels):,}; each part of "
+                f"the data needs both classes"
             )
-
-
-def _with_classes(texts: EncodedTexts) -> str:
-    return f"{len(texts):,} ({int(texts.labels.sum()):,} positive)"

@@ -1,4 +1,4 @@
-"""Words to ids: the words of the training texts, or the pieces that a tokenizer makes of them."""
+"""Vocabularies: words of the training texts, or the subwords of a tokenizer."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Iterable, Sequence
 
 from datamodules.tokens.tokenizers import Tokenizer
 
-PAD, UNK = 0, 1  # ids of padding and of a word that is not known
-SPECIAL_WORDS = ("<pad>", "<unk>")  # as figures show them
+PAD, UNK = 0, 1  # ids of padding and of unknown words
+SPECIAL_WORDS = ("<pad>", "<unk>")  # their names in figures
 
 
 class Vocabulary(ABC):
-    """Turns the words of a text into tokens, and tells which word each token belongs to.
+    """Converts the words of a text to tokens, and records the word of each token.
 
     Attributes:
-        size: Number of ids, padding and the unknown word among them.
-        description: What it is, in words.
-        fingerprint: The same for two vocabularies exactly if they are the same.
+        size: Number of ids, including padding and the unknown word.
+        description: A phrase for the summary of the data.
+        fingerprint: Identifies the vocabulary.
     """
 
     size: int
@@ -27,8 +27,8 @@ class Vocabulary(ABC):
     fingerprint: str
 
     @abstractmethod
-    def tokens(self, words: Sequence[str], limit: int) -> tuple[list[int], Sequence[int]]:
-        """Ids of the words' tokens, and the number of the word of each; at most ``limit`` of them.
+    def encode(self, words: Sequence[str], limit: int) -> tuple[list[int], Sequence[int]]:
+        """At most ``limit`` token ids, and for each the index of its word.
 
         A word has at least one token. A text without words is one unknown word.
         """
@@ -38,7 +38,7 @@ class WordVocabulary(Vocabulary):
     """Whole words as they are written; all others are one unknown word (SAFR's authors' code).
 
     Args:
-        words: The known ones, in the order of their ids, which begin at 2.
+        words: The known words, in the order of their ids, which start at 2.
         description: See ``Vocabulary``.
     """
 
@@ -50,17 +50,17 @@ class WordVocabulary(Vocabulary):
         self._ids = {word: i for i, word in enumerate(words, len(SPECIAL_WORDS))}
 
     @classmethod
-    def of(cls, texts: Iterable[str], min_frequency: int = 2) -> WordVocabulary:
-        """The words of texts, cut at white space, that occur often enough.
+    def from_texts(cls, texts: Iterable[str], min_frequency: int = 2) -> WordVocabulary:
+        """The frequent words of texts, split at white space.
 
-        They are ordered by falling frequency, and by their characters where that is the same.
+        Ordered by decreasing frequency, ties alphabetically.
 
         Args:
-            texts: Training texts alone, and all of each.
-            min_frequency: How often (2 in the paper).
+            texts: The training texts.
+            min_frequency: Minimum number of occurrences (2 in the paper).
 
         Raises:
-            ValueError: No word occurs as often.
+            ValueError: No word is frequent enough.
         """
         counts: Counter[str] = Counter()
         for text in texts:
@@ -71,8 +71,8 @@ class WordVocabulary(Vocabulary):
         )
         if not frequent:
             raise ValueError(
-                f"no word of the training texts occurs {min_frequency} times, which "
-                f"data.min_frequency asks for; lower it"
+                f"no word of the training texts occurs data.min_frequency ({min_frequency}) times; "
+                f"lower it"
             )
         return cls(
             frequent,
@@ -80,18 +80,17 @@ class WordVocabulary(Vocabulary):
             f"occur at least {min_frequency} time{'s' * (min_frequency > 1)}",
         )
 
-    def tokens(self, words: Sequence[str], limit: int) -> tuple[list[int], Sequence[int]]:
-        """A token for each word."""
-        find = self._ids.get
-        ids = [find(word, UNK) for word in words[:limit]] or [UNK]
+    def encode(self, words: Sequence[str], limit: int) -> tuple[list[int], Sequence[int]]:
+        """One token per word."""
+        ids = [self._ids.get(word, UNK) for word in words[:limit]] or [UNK]
         return ids, range(len(ids))
 
 
 class SubwordVocabulary(Vocabulary):
-    """The pieces of a tokenizer, moved up by two, to make room for padding and the unknown word.
+    """The ids of a tokenizer, shifted by two for padding and the unknown word.
 
-    Each word is encoded by itself, with a space before it, so that the tokens of a word do not
-    depend on its neighbors, and a text from which a word was deleted has the tokens of the others.
+    Each word is encoded separately, with a space before it, so that its tokens do not depend on its
+    neighbors: deleting a word leaves the tokens of the others unchanged.
 
     Args:
         tokenizer: Any of ``datamodules.tokens.tokenizers``.
@@ -99,25 +98,25 @@ class SubwordVocabulary(Vocabulary):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.size = tokenizer.vocab_size + len(SPECIAL_WORDS)
-        self.description = f"pieces of words of the tokenizer {tokenizer.name!r}"
+        self.description = f"subwords of the tokenizer {tokenizer.name!r}"
         self.fingerprint = tokenizer.fingerprint
         self._tokenizer = tokenizer
         self._known: dict[str, list[int]] = {}
 
-    def tokens(self, words: Sequence[str], limit: int) -> tuple[list[int], Sequence[int]]:
-        """The pieces of each word; the last word may lose some of its to the limit."""
+    def encode(self, words: Sequence[str], limit: int) -> tuple[list[int], Sequence[int]]:
+        """The subwords of each word; the limit may cut the last word."""
         words = words[:limit]
         new = [word for word in dict.fromkeys(words) if word not in self._known]
         if new:
-            pieces = self._tokenizer.encode_batch([f" {word}" for word in new])
-            for word, ids in zip(new, pieces, strict=True):
+            subwords = self._tokenizer.encode_batch([f" {word}" for word in new])
+            for word, ids in zip(new, subwords, strict=True):
                 self._known[word] = [i + len(SPECIAL_WORDS) for i in ids.tolist()] or [UNK]
-        ids_of_text: list[int] = []
-        numbers: list[int] = []
-        for number, word in enumerate(words):
-            ids_of_word = self._known[word]
-            ids_of_text += ids_of_word
-            numbers += [number] * len(ids_of_word)
-            if len(ids_of_text) >= limit:
+        text_ids: list[int] = []
+        indices: list[int] = []
+        for index, word in enumerate(words):
+            word_ids = self._known[word]
+            text_ids += word_ids
+            indices += [index] * len(word_ids)
+            if len(text_ids) >= limit:
                 break
-        return ids_of_text[:limit] or [UNK], numbers[:limit] or [0]
+        return text_ids[:limit] or [UNK], indices[:limit] or [0]

@@ -14,28 +14,28 @@ from datamodules.tokens.shards import TokenShards
 
 
 class TokenBatch(TypedDict):
-    """Windows of tokens; the target of a position is the token after it."""
+    """Windows of tokens; the target at each position is the next token."""
 
     inputs: Tensor  # (B, T) token ids
     targets: Tensor  # (B, T) token ids
 
 
 class TrainingBatches:
-    """One epoch of micro-batches, without replacement, from the step that is current.
+    """One epoch of micro-batches, without replacement, from the current step.
 
-    The position is read when the first batch is asked for and not before, since Lightning builds
-    loaders before it restores its counters on resume.
+    The step is read when iteration starts, because Lightning creates loaders before it restores its
+    counters on resume.
 
     Args:
         shards: The training tokens.
         block_size: T.
-        seed: Of the order.
+        seed: Seed of the order.
         global_batch_size: Windows of one optimizer step, all ranks together.
         micro_batch_size: Windows of one micro-batch of one rank.
         rank: This rank.
         world: Number of ranks.
-        step: Tells the number of optimizer steps done.
-        pin_memory: Give tensors that a GPU can fetch while the processor goes on.
+        step: Returns the number of completed optimizer steps.
+        pin_memory: Put batches into pinned memory, for asynchronous copies to a GPU.
     """
 
     def __init__(
@@ -72,10 +72,9 @@ class TrainingBatches:
             ):
                 yield token_batch(self.shards, indices.numpy(), self.block_size, self.pin_memory)
 
-    # Lightning takes a loader with these two for one that goes on where it stopped. This one does,
-    # by the step; it has nothing of its own to keep.
+    # With these two methods Lightning skips no batches on resume: the loader does, by the step.
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the position is the optimizer step."""
+        """Empty: the position is the optimizer step."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -83,13 +82,13 @@ class TrainingBatches:
 
 
 class HeldOutBatches:
-    """Every window of the held-out tokens, or so many of them, dealt out to the ranks once.
+    """Held-out windows, each once over all ranks: all of them, or evenly spaced ones.
 
     Args:
         shards: The held-out tokens.
         block_size: T.
-        num_windows: So many windows, evenly spread over the held-out tokens.
-        batch_size: Windows in a batch; a rank's last batch may have fewer.
+        num_windows: Number of windows.
+        batch_size: Windows of a batch; a rank's last batch may have fewer.
         rank: This rank.
         world: Number of ranks.
         pin_memory: As for ``TrainingBatches``.
@@ -107,8 +106,8 @@ class HeldOutBatches:
     ) -> None:
         self.shards = shards
         self.block_size = block_size
-        spread = np.arange(num_windows) * shards.num_windows(block_size) // num_windows
-        self.indices = spread[rank::world]
+        windows = np.arange(num_windows) * shards.num_windows(block_size) // num_windows
+        self.indices = windows[rank::world]
         self.batch_size = batch_size
         self.pin_memory = pin_memory
 
@@ -122,11 +121,11 @@ class HeldOutBatches:
 
 
 def token_batch(
-    shards: TokenShards, indices: np.ndarray[Any, Any], block_size: int, pin_memory: bool = False
+    shards: TokenShards, indices: np.ndarray, block_size: int, pin_memory: bool = False
 ) -> TokenBatch:
     """The windows at ``indices`` (B,) as inputs and targets, (B, block_size) each."""
     windows = torch.from_numpy(shards.windows(indices, block_size))  # (B, T + 1)
-    # Copies, not views: a GPU fetches only what is in one piece without the processor's help.
+    # Contiguous copies: only those are transferred to a GPU asynchronously.
     inputs, targets = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
     if pin_memory:
         inputs, targets = inputs.pin_memory(), targets.pin_memory()

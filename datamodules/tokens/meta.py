@@ -1,9 +1,8 @@
-"""What a folder of token shards holds: its meta.json, and the checks that cost no reading.
+"""The description of a folder of token shards, meta.json, and checks of file sizes.
 
-A folder holds ``train*.bin`` and ``val*.bin``, little-endian ids of 16 bits (32 for vocabularies
-above 65536) and nothing else. ``meta.json`` tells the tokenizer, the vocabulary, and for every
-shard its number of tokens, its largest id and its checksum. A folder without it is taken for
-nanoGPT's.
+A folder has ``train*.bin`` and ``val*.bin``: little-endian ids of 16 bits (32 for vocabularies
+above 65536) and nothing else. ``meta.json`` states the tokenizer, the vocabulary, and for every
+shard its number of tokens, largest id and checksum. A folder without it is read as nanoGPT's.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Any, Literal
 import numpy as np
 
 META = "meta.json"
-PROGRESS = "progress.json"  # there while the folder is being prepared
+PROGRESS = "progress.json"  # exists while the folder is being prepared
 SPLITS = ("train", "val")
 FORMAT = "glassbox tokens 1"
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
-AGAIN = "make the shards again with `lightning prepare --config ...`"
+PREPARE_HINT = "make the shards again with `lightning prepare --config ...`"
 
 SplitName = Literal["train", "val"]
 
@@ -31,12 +30,12 @@ class Shard:
 
     name: str
     tokens: int
-    sha256: str
-    largest: int  # largest id, -1 where unknown
+    sha256: str  # empty while the shard is being written
+    largest: int  # largest id, -1 if unknown
 
 
 @dataclass
-class SplitMeta:
+class ShardSplit:
     """One split: its documents, tokens and files."""
 
     documents: int = 0
@@ -46,7 +45,7 @@ class SplitMeta:
 
 @dataclass
 class Meta:
-    """What meta.json says.
+    """The content of meta.json.
 
     Attributes:
         tokenizer: Name of the tokenizer.
@@ -54,17 +53,17 @@ class Meta:
         end_of_text: The id after every document.
         dtype: 'uint16' or 'uint32'.
         splits: 'train' and 'val'.
-        skipped: Empty documents, which were left out.
+        skipped: Number of empty documents, which were left out.
         text_bytes: Size of all text in UTF-8.
-        settings: What the shards were made from and how, to tell one data set from another.
-        exact: False where there was no meta.json and the numbers are nanoGPT's.
+        settings: Source and options of the preparation, to distinguish data sets.
+        exact: False if there is no meta.json and nanoGPT's values are assumed.
     """
 
     tokenizer: str
     vocab_size: int
     end_of_text: int
     dtype: str
-    splits: dict[str, SplitMeta] = field(default_factory=dict)
+    splits: dict[str, ShardSplit] = field(default_factory=dict)
     skipped: int = 0
     text_bytes: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
@@ -78,130 +77,118 @@ class Meta:
 
 
 def token_dtype(vocab_size: int) -> str:
-    """'uint16' where it can hold every id of a vocabulary, otherwise 'uint32'."""
+    """'uint16' if it can hold every id of a vocabulary, otherwise 'uint32'."""
     return "uint16" if vocab_size <= 1 << 16 else "uint32"
 
 
-def read_meta(folder: str | Path, dtype: str = "uint16") -> Meta:
-    """What meta.json says, or what nanoGPT's files are where there is none.
-
-    Args:
-        folder: The folder of the shards.
-        dtype: How a folder without meta.json stores its ids.
+def read_meta(folder: str | Path) -> Meta:
+    """The content of a folder's meta.json, or nanoGPT's values if there is none.
 
     Raises:
-        ValueError: There is no such folder, its preparation is not finished, or its meta.json is
-            broken or not Glassbox's.
+        ValueError: There is no such folder, its preparation is unfinished, or meta.json is broken
+            or of another program.
     """
     folder = Path(folder)
     path = folder / META
     if not folder.is_dir():
         raise ValueError(
-            f"there is no folder {folder} with token shards; make it with "
-            f"`lightning prepare --config ...`, or name another folder"
+            f"folder {folder} with token shards does not exist; create it with "
+            f"`lightning prepare --config ...`, or set --data.data_dir to another folder"
         )
-    if not path.exists():
-        if (folder / PROGRESS).exists():
-            raise ValueError(
-                f"the preparation of {folder} is not finished; run the same "
-                f"`lightning prepare --config ...` again, it goes on where it stopped"
-            )
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; choose 'uint16' or 'uint32'")
-        return _nanogpt_meta(folder, dtype)
-    return load_meta(path)
+    if path.exists():
+        return load_meta(path)
+    if (folder / PROGRESS).exists():
+        raise ValueError(
+            f"the preparation of {folder} is unfinished; run the same "
+            f"`lightning prepare --config ...` again to resume it"
+        )
+    return _nanogpt_meta(folder)
 
 
 def load_meta(path: Path) -> Meta:
-    """What a meta.json says, or the record of a preparation, which looks the same.
+    """The content of a meta.json, or of the progress record of a preparation (same format).
 
     Raises:
-        ValueError: It is broken, contradicts itself, or is something else.
+        ValueError: It is broken, inconsistent, or of another program.
     """
     try:
         values = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is no valid JSON ({error}); {AGAIN}") from error
+        raise ValueError(f"{path} is not valid JSON ({error}); {PREPARE_HINT}") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise ValueError(
-            f"{path} is not a description of token shards that this version reads "
-            f"(its format is not {FORMAT!r}); {AGAIN}, or take it away if the shards are nanoGPT's"
+            f"{path} is not of the format {FORMAT!r}; {PREPARE_HINT}, or delete it if the shards "
+            f"are nanoGPT's"
         )
     try:
         splits = {
-            name: SplitMeta(
+            name: ShardSplit(
                 part["documents"], part["tokens"], [Shard(**shard) for shard in part["shards"]]
             )
             for name, part in values.pop("splits").items()
         }
         meta = Meta(**values, splits=splits)
-        _check_meta(path, meta)
+        inconsistency = _inconsistency(meta)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} lacks a part or has one too many ({error}); {AGAIN}") from error
+        raise ValueError(f"{path} has missing or unknown keys ({error}); {PREPARE_HINT}") from error
+    if inconsistency:
+        raise ValueError(f"{path} is inconsistent: {inconsistency}; {PREPARE_HINT}")
     return meta
 
 
-def _check_meta(path: Path, meta: Meta) -> None:
-    """Refuse a meta.json that contradicts itself."""
-    wrong = ""
+def _inconsistency(meta: Meta) -> str:
+    """What contradicts itself in a meta.json, or nothing."""
     if meta.dtype not in DTYPES:
-        wrong = f"its dtype is {meta.dtype!r} and neither 'uint16' nor 'uint32'"
-    elif meta.vocab_size > np.iinfo(DTYPES[meta.dtype]).max + 1:
-        wrong = f"{meta.dtype} cannot hold a vocabulary of {meta.vocab_size}"
+        return f"dtype is {meta.dtype!r}, expected 'uint16' or 'uint32'"
+    if meta.vocab_size > np.iinfo(DTYPES[meta.dtype]).max + 1:
+        return f"{meta.dtype} is too small for a vocabulary of {meta.vocab_size}"
     for name, split in meta.splits.items():
         if sum(shard.tokens for shard in split.shards) != split.tokens:
-            wrong = f"the shards of {name!r} do not add up to its {split.tokens} tokens"
+            return f"the shards of {name!r} do not sum to {split.tokens} tokens"
         for shard in split.shards:
             if Path(shard.name).name != shard.name:
-                wrong = f"the shard {shard.name!r} is not a file of this folder"
-            elif shard.largest >= meta.vocab_size:
-                wrong = (
-                    f"the largest id of {shard.name} is {shard.largest}, and the vocabulary "
-                    f"has {meta.vocab_size}"
+                return f"the shard {shard.name!r} is not a file of this folder"
+            if shard.largest >= meta.vocab_size:
+                return (
+                    f"the largest id of {shard.name} is {shard.largest} but the vocabulary has "
+                    f"{meta.vocab_size} ids"
                 )
-    if wrong:
-        raise ValueError(f"{path} contradicts itself: {wrong}; {AGAIN}")
+    return ""
 
 
-def _nanogpt_meta(folder: Path, dtype: str) -> Meta:
-    """GPT-2's vocabulary, and whatever train*.bin and val*.bin there are."""
-    size = DTYPES[dtype].itemsize
+def _nanogpt_meta(folder: Path) -> Meta:
+    """GPT-2's vocabulary, and all files train*.bin and val*.bin."""
     splits = {}
     for name in SPLITS:
         files = sorted(folder.glob(f"{name}*.bin"))
-        shards = [Shard(path.name, path.stat().st_size // size, "", -1) for path in files]
-        splits[name] = SplitMeta(0, sum(shard.tokens for shard in shards), shards)
-    return Meta("gpt2", 50257, 50256, dtype, splits, exact=False)
+        shards = [Shard(path.name, path.stat().st_size // 2, "", -1) for path in files]
+        splits[name] = ShardSplit(0, sum(shard.tokens for shard in shards), shards)
+    return Meta("gpt2", 50257, 50256, "uint16", splits, exact=False)
 
 
 def checked_shards(folder: Path, split: str, meta: Meta) -> list[Shard]:
-    """The shards of a split, which are there and have the sizes they should have.
+    """The shards of a split, after a check that their files have the expected sizes.
 
     Raises:
-        ValueError: There are none, or one is missing or cut off.
+        ValueError: There are none, or one is missing or truncated.
     """
     part = meta.splits.get(split)
     if part is None or not part.shards:
-        have = [name for name, other in meta.splits.items() if other.shards]
-        remedy = f"{AGAIN} and a larger val_fraction" if split == "val" else AGAIN
+        hint = f"{PREPARE_HINT} and a larger val_fraction" if split == "val" else PREPARE_HINT
         raise ValueError(
-            f"{folder} has no split {split!r} ({split}*.bin), only "
-            f"{' and '.join(map(repr, have)) or 'none at all'}; {remedy}, or name another folder"
+            f"{folder} has no shards of the split {split!r} ({split}*.bin); {hint}, or set "
+            f"--data.data_dir to another folder"
         )
-    size = DTYPES[meta.dtype].itemsize
+    itemsize = DTYPES[meta.dtype].itemsize
     for shard in part.shards:
         path = folder / shard.name
         if not path.is_file():
-            raise ValueError(f"{path} is missing, which {META} names; copy it again, or {AGAIN}")
-        found = path.stat().st_size
-        if found == 0:
-            raise ValueError(f"{path} is empty; copy it again, or {AGAIN}")
-        if found % size or (meta.exact and found != shard.tokens * size):
-            expected = f"{shard.tokens * size} ({shard.tokens} tokens of {meta.dtype})"
-            if not meta.exact:
-                expected = f"a multiple of {size} (tokens of {meta.dtype})"
+            raise ValueError(f"{path} is missing; copy it again, or {PREPARE_HINT}")
+        size = path.stat().st_size
+        if size == 0 or size % itemsize or (meta.exact and size != shard.tokens * itemsize):
+            expected = str(shard.tokens * itemsize) if meta.exact else f"a multiple of {itemsize}"
             raise ValueError(
-                f"{path} has {found} bytes and should have {expected}, so it is cut off or no file "
-                f"of tokens; copy it again, or {AGAIN}"
+                f"{path} is empty or truncated: it has {size} bytes, expected {expected}; copy it "
+                f"again, or {PREPARE_HINT}"
             )
     return part.shards

@@ -5,35 +5,36 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
-import types
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from datamodules.common.options import one_line
 
 if TYPE_CHECKING:
     import tiktoken
     import tokenizers
 
-# What other tokenizers call the token between two documents, in the order they are looked for.
+# Names of the token between documents in tokenizer files, in order of preference.
 END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
-REMEDY = (
-    "set TIKTOKEN_CACHE_DIR to a folder that holds tiktoken's files, name a tokenizer file with "
-    "--data.tokenizer, or use --data.tokenizer bytes"
+TOKENIZER_HINT = (
+    "set TIKTOKEN_CACHE_DIR to a folder with tiktoken's files, or --data.tokenizer to a tokenizer "
+    "file or to bytes"
 )
 
 
 class Tokenizer(ABC):
-    """Turns text into token ids and back.
+    """Converts text to token ids and back.
 
     Attributes:
-        name: What it was loaded as.
+        name: Name or path it was loaded by.
         vocab_size: Number of ids; every id is below it.
         end_of_text: The id that follows every document.
-        fingerprint: The same for two tokenizers exactly if they are the same: the name, or for a
-            file a checksum of what is in it, since files move and change.
+        fingerprint: Identifies the tokenizer: the name, or for a file a checksum of its content,
+            since files move and change.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text. All of it is ordinary text: no special token comes out of it."""
+        """The ids of each text. Names of special tokens in a text are ordinary text."""
 
     @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -51,7 +52,7 @@ class Tokenizer(ABC):
 
 
 class ByteTokenizer(Tokenizer):
-    """UTF-8 bytes as ids, and 256 as the end of a text. Needs no files."""
+    """UTF-8 bytes as ids, and 256 as the end of text. Needs no files."""
 
     def __init__(self) -> None:
         self.name = self.fingerprint = "bytes"
@@ -63,21 +64,23 @@ class ByteTokenizer(Tokenizer):
         return [np.frombuffer(utf8(text), np.uint8) for text in texts]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of the bytes; broken ones become replacement characters."""
+        """The text of the bytes; invalid ones become replacement characters."""
         parts = (b"<|endoftext|>" if i == self.end_of_text else bytes([i]) for i in map(int, ids))
         return b"".join(parts).decode(errors="replace")
 
 
 class TiktokenTokenizer(Tokenizer):
-    """A byte-pair encoding of tiktoken's.
+    """A byte-pair encoding of tiktoken.
 
     Args:
         encoding: tiktoken's encoding.
-        name: What it was loaded as.
-        fingerprint: See ``Tokenizer``; the name where there is none.
+        name: Name or path it was loaded by.
+        fingerprint: See ``Tokenizer``; None takes the name.
     """
 
-    def __init__(self, encoding: tiktoken.Encoding, name: str, fingerprint: str = "") -> None:
+    def __init__(
+        self, encoding: tiktoken.Encoding, name: str, fingerprint: str | None = None
+    ) -> None:
         self.name = name
         self.fingerprint = fingerprint or name
         self.vocab_size = encoding.n_vocab
@@ -88,14 +91,13 @@ class TiktokenTokenizer(Tokenizer):
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text.
 
-        The texts go through tiktoken in one call, with its end-of-text token behind each: there it
-        cuts first of all, so that the ids are those of the texts alone, while threads meet at
-        Python's lock once a batch and not at every document.
+        One call of tiktoken encodes all texts, joined by its end-of-text token, at which it always
+        splits. So the ids are those of each text alone, but Python's lock is taken once per batch.
         """
         joined = self._separator.join([*texts, ""])
         encode = self._encoding.encode_to_numpy
         try:
-            if joined.count(self._separator) != len(texts):  # a text holds the token's name
+            if joined.count(self._separator) != len(texts):  # a text contains the token's name
                 return [encode(text, disallowed_special=()) for text in texts]
             ids = encode(joined, allowed_special={self._separator}, disallowed_special=())
         except UnicodeEncodeError:
@@ -114,11 +116,11 @@ class FileTokenizer(Tokenizer):
 
     Args:
         inner: The library's tokenizer.
-        name: Where it was loaded from.
+        name: Path it was loaded from.
         fingerprint: See ``Tokenizer``.
 
     Raises:
-        ValueError: It has no token for the end of a text.
+        ValueError: It has no end-of-text token.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer, name: str, fingerprint: str) -> None:
@@ -126,20 +128,20 @@ class FileTokenizer(Tokenizer):
         self.fingerprint = fingerprint
         vocabulary = inner.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1  # ids may have gaps
-        found = [vocabulary[token] for token in END_OF_TEXT if token in vocabulary]
-        if not found:
+        end = next((vocabulary[token] for token in END_OF_TEXT if token in vocabulary), None)
+        if end is None:
             raise ValueError(
-                f"the tokenizer {name} has no token for the end of a text; looked for "
-                f"{', '.join(END_OF_TEXT)}: add one of them to the file, or use another tokenizer"
+                f"tokenizer {name} has no end-of-text token; add one of {', '.join(END_OF_TEXT)}, "
+                f"or use another tokenizer"
             )
-        self.end_of_text = found[0]
-        inner.encode_special_tokens = True  # their names inside a text are ordinary text
+        self.end_of_text = end
+        inner.encode_special_tokens = True  # their names in a text are ordinary text
         inner.no_truncation()
         inner.no_padding()
         self._inner = inner
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text, without the tokens that a file would add around it."""
+        """The ids of each text, without the special tokens that a file may add around it."""
         clean = [utf8(text).decode() for text in texts]
         encodings = self._inner.encode_batch_fast(clean, add_special_tokens=False)
         return [np.array(encoding.ids, np.uint32) for encoding in encodings]
@@ -150,14 +152,14 @@ class FileTokenizer(Tokenizer):
 
 
 def load_tokenizer(name: str = "gpt2") -> Tokenizer:
-    """The tokenizer of a name or a file.
+    """Load a tokenizer by name or path.
 
     Args:
         name: One of tiktoken's encodings ('gpt2', 'r50k_base', ...); 'bytes'; the path of a
             ``tokenizer.json`` or of a folder with one or with ``vocab.json`` and ``merges.txt``
-            (byte-level byte pairs, as GPT-2's); or the path of a ``.tiktoken`` file of ranks. Such
-            a file does not say how text is cut into words: one that is named after an encoding of
-            tiktoken's is cut as that encoding does it, any other as GPT-2 does.
+            (byte-level BPE, as GPT-2's); or the path of a ``.tiktoken`` file of ranks. A ranks file
+            does not say how text is split into words: one named after an encoding of tiktoken's is
+            used with that encoding's pattern, any other with GPT-2's.
 
     Raises:
         ValueError: There is no such tokenizer, or its files are missing or broken.
@@ -171,8 +173,8 @@ def load_tokenizer(name: str = "gpt2") -> Tokenizer:
         import tiktoken
     except ImportError as error:
         raise ValueError(
-            f"the tokenizer {name!r} needs the package tiktoken: install it with pip install "
-            f"tiktoken, name a tokenizer file with --data.tokenizer, or use --data.tokenizer bytes"
+            f"the tokenizer {name!r} requires tiktoken: run pip install tiktoken, or set "
+            f"--data.tokenizer to a tokenizer file or to bytes"
         ) from error
     names = [*tiktoken.list_encoding_names(), "bytes"]
     if name not in names and path.exists():
@@ -185,10 +187,10 @@ def load_tokenizer(name: str = "gpt2") -> Tokenizer:
         )
     try:
         return TiktokenTokenizer(tiktoken.get_encoding(name), name)
-    except Exception as error:  # whatever the network, a proxy or a broken cache makes of it
+    except Exception as error:  # the network, a proxy or a broken cache raise many types
         raise ValueError(
-            f"tiktoken could not load the files of the tokenizer {name!r} "
-            f"({type(error).__name__}), neither from its cache nor from the network; {REMEDY}"
+            f"tiktoken could not load the tokenizer {name!r} from its cache or the network "
+            f"({type(error).__name__}); {TOKENIZER_HINT}"
         ) from None
 
 
@@ -199,17 +201,18 @@ def _load_path(name: str, path: Path) -> Tokenizer:
         files = [path / "tokenizer.json"]
         if not files[0].exists():
             files = [path / "vocab.json", path / "merges.txt"]
-    missing = [file.name for file in files if not file.is_file()]
-    if path.is_dir() and missing:
+    if not all(file.is_file() for file in files):
+        if path.is_dir():
+            raise ValueError(
+                f"folder {name} has no tokenizer: it needs tokenizer.json, or vocab.json and "
+                f"merges.txt"
+            )
         raise ValueError(
-            f"the folder {name} holds no tokenizer; put a tokenizer.json there, or vocab.json and "
-            f"merges.txt, or name another folder"
+            f"tokenizer file {name} does not exist; check the path, or {TOKENIZER_HINT}"
         )
-    if missing:
-        raise ValueError(f"there is no tokenizer file {name}; check the path, or {REMEDY}")
     if files[0].suffix not in (".json", ".tiktoken"):
         raise ValueError(
-            f"{name} is no tokenizer file; name a tokenizer.json, a .tiktoken file or a folder "
+            f"{name} is not a tokenizer file; give a tokenizer.json, a .tiktoken file, or a folder "
             f"with tokenizer.json or with vocab.json and merges.txt"
         )
     digest = hashlib.sha256()
@@ -222,12 +225,12 @@ def _load_path(name: str, path: Path) -> Tokenizer:
         inner = _file_tokenizer(files)
     except ImportError as error:
         raise ValueError(
-            f"the tokenizer {name} needs the package {error.name}: pip install {error.name}"
+            f"the tokenizer {name} requires {error.name}: run pip install {error.name}"
         ) from error
     except Exception as error:  # the library raises plain Exceptions
         raise ValueError(
-            f"{name} could not be read as a tokenizer ({' '.join(str(error).split())}); write it "
-            f"again with the program that made it, or name another one with --data.tokenizer"
+            f"{name} could not be read as a tokenizer ({one_line(error)}); write it again with the "
+            f"program that made it, or set --data.tokenizer to another one"
         ) from error
     return FileTokenizer(inner, name, fingerprint)
 
@@ -244,30 +247,49 @@ def _file_tokenizer(files: list[Path]) -> tokenizers.Tokenizer:
     return inner
 
 
-def _ranks_encoding(path: Path) -> tiktoken.Encoding:
-    """tiktoken's encoding of a file of ranks, cut into words as its name or else GPT-2 says."""
-    import tiktoken
-    from tiktoken_ext import openai_public
+# The pattern that splits text into words, and the special tokens, of tiktoken's encodings that are
+# distributed as files of ranks; copied from tiktoken_ext.openai_public.
+_FIM = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
+_ENCODINGS: dict[str, tuple[str, dict[str, int]]] = {
+    "cl100k_base": (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
+        r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+        {
+            "<|endoftext|>": 100257,
+            **{name: 100258 + i for i, name in enumerate(_FIM)},
+            "<|endofprompt|>": 100276,
+        },
+    ),
+    "o200k_base": (
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+        r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+        r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        {"<|endoftext|>": 199999, "<|endofprompt|>": 200018},
+    ),
+}
 
+
+def _ranks_encoding(path: Path) -> tiktoken.Encoding:
+    """tiktoken's encoding of a file of ranks."""
+    import tiktoken
+    from tiktoken_ext.openai_public import r50k_pat_str
+
+    # Not tiktoken.load.load_tiktoken_bpe: it would cache the file by its path and never read it
+    # again.
     lines = [line.split() for line in path.read_bytes().splitlines() if line]
     ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
-    maker = openai_public.ENCODING_CONSTRUCTORS.get(path.stem)
-    if maker is not None:
-        # tiktoken's own recipe, reading this file where it would download it
-        known = {**maker.__globals__, "load_tiktoken_bpe": lambda *args, **kwargs: ranks}
-        recipe: dict[str, Any] = types.FunctionType(maker.__code__, known)()
-        return tiktoken.Encoding(**recipe)
-    end = max(ranks.values()) + 1
+    # p50k_base has ids beyond its end of text, which has GPT-2's id.
+    end = 50256 if path.stem in ("r50k_base", "p50k_base") else max(ranks.values()) + 1
+    pattern, special = _ENCODINGS.get(path.stem, (r50k_pat_str, {"<|endoftext|>": end}))
     return tiktoken.Encoding(
-        path.stem,
-        pat_str=openai_public.r50k_pat_str,
-        mergeable_ranks=ranks,
-        special_tokens={"<|endoftext|>": end},
+        path.stem, pat_str=pattern, mergeable_ranks=ranks, special_tokens=special
     )
 
 
 def utf8(text: str) -> bytes:
-    """The text's bytes; halves of surrogate pairs, which JSON may hold, become U+FFFD."""
+    """The text's bytes; halves of surrogate pairs, which JSON may contain, become U+FFFD."""
     try:
         return text.encode()
     except UnicodeEncodeError:

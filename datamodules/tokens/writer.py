@@ -1,4 +1,4 @@
-"""Writing of one split's shards, so that it can be killed at any moment and go on later."""
+"""Writing the shards of one split such that writing can be killed at any time and resumed."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from typing import IO
 
 import numpy as np
 
-from datamodules.tokens.meta import DTYPES, Shard, SplitMeta
+from datamodules.tokens.meta import DTYPES, Shard, ShardSplit
 
-REDO = "delete the folder and prepare it from the beginning"
+RESTART_HINT = "delete the folder and prepare it from the beginning"
 
 
 class SplitWriter:
-    """Appends token ids to a split's shards.
+    """Appends token ids to the shards of a split.
 
-    A shard is a ``.partial`` file until it is full, so that a ``.bin`` is always whole.
+    A shard is a ``.partial`` file until it is full, so a ``.bin`` is always complete.
 
     Args:
-        folder: Where the shards go.
+        folder: Where to write.
         split: 'train' or 'val'.
-        dtype: How ids are stored.
+        dtype: 'uint16' or 'uint32'.
         shard_tokens: Tokens per shard; the last one has fewer.
-        state: Where to go on: what ``checkpoint`` returned. Whatever was written after it is cut
-            off, since nothing tells whether it is whole.
+        state: Where to resume: what ``checkpoint`` returned. Anything written later is removed.
 
     Raises:
-        ValueError: The files hold less than ``state`` says.
+        ValueError: The files have fewer tokens than ``state``.
     """
 
     def __init__(
-        self, folder: Path, split: str, dtype: str, shard_tokens: int, state: SplitMeta
+        self, folder: Path, split: str, dtype: str, shard_tokens: int, state: ShardSplit
     ) -> None:
         self.folder = folder
         self.split = split
@@ -43,27 +42,23 @@ class SplitWriter:
         self.shard_tokens = shard_tokens
         self.documents = state.documents
         self.tokens = state.tokens
-        self._closed = [shard for shard in state.shards if shard.sha256]
-        self._shard: Shard | None = None  # the one that is being written, its file, its checksum
-        self._file: IO[bytes] | None = None
-        self._hash = hashlib.sha256()
-        self._clear(state)
-        unfinished = [shard for shard in state.shards if not shard.sha256]
-        if unfinished:
-            self._reopen(unfinished[0])
+        self._complete = [shard for shard in state.shards if shard.sha256]
+        self._current: tuple[Shard, IO[bytes]] | None = None  # the shard being written
+        self._delete_newer(state)
+        for shard in state.shards:
+            if not shard.sha256:
+                self._reopen(replace(shard))
 
     def write(self, ids: np.ndarray) -> None:
-        """Append ids, which must have the type they are stored in."""
+        """Append ids, which must be of the shards' dtype."""
         while len(ids):
-            if self._shard is None or self._file is None:
-                self._shard = Shard(f"{self.split}_{len(self._closed):06d}.bin", 0, "", -1)
-                self._file = self._partial(self._shard).open("wb")
-                self._hash = hashlib.sha256()
-            shard = self._shard
+            if self._current is None:
+                shard = Shard(f"{self.split}_{len(self._complete):06d}.bin", 0, "", -1)
+                self._current = shard, self._partial(shard).open("wb")
+            shard, file = self._current
             part = ids[: self.shard_tokens - shard.tokens]
-            with _named(self._partial(shard)):
-                self._file.write(part.data)
-            self._hash.update(part.data)
+            with _error_names(self._partial(shard)):
+                file.write(part.data)
             shard.tokens += len(part)
             shard.largest = max(shard.largest, int(part.max()))
             self.tokens += len(part)
@@ -71,79 +66,76 @@ class SplitWriter:
                 self.finish()
             ids = ids[len(part) :]
 
-    def checkpoint(self) -> SplitMeta:
-        """Make sure that all is on the disk; returns the state to go on from."""
-        shards = list(self._closed)
-        if self._shard is not None and self._file is not None:
+    def checkpoint(self) -> ShardSplit:
+        """Flush to disk; returns the state to resume from."""
+        shards = list(self._complete)
+        if self._current is not None:
             self._sync()
-            shards.append(replace(self._shard))
-        return SplitMeta(self.documents, self.tokens, shards)
+            shards.append(replace(self._current[0]))
+        return ShardSplit(self.documents, self.tokens, shards)
 
     def finish(self) -> None:
-        """Complete the shard that is being written."""
-        if self._shard is None or self._file is None:
+        """Complete the current shard."""
+        if self._current is None:
             return
         self._sync()
-        self._file.close()
-        partial = self._partial(self._shard)
-        os.replace(partial, self.folder / self._shard.name)
-        self._shard.sha256 = self._hash.hexdigest()
-        self._closed.append(self._shard)
-        self._shard = self._file = None
+        shard, file = self._current
+        file.close()
+        with self._partial(shard).open("rb") as written:
+            shard.sha256 = hashlib.file_digest(written, "sha256").hexdigest()
+        os.replace(self._partial(shard), self.folder / shard.name)
+        self._complete.append(shard)
+        self._current = None
 
     def close(self) -> None:
-        """Close the file and leave everything as it is."""
-        if self._file is not None:
-            with _named(self.folder):
-                self._file.close()
-            self._shard = self._file = None
+        """Close the file and leave it as it is."""
+        if self._current is not None:
+            shard, file = self._current
+            self._current = None
+            with _error_names(self._partial(shard)):
+                file.close()
 
     def _partial(self, shard: Shard) -> Path:
         return self.folder / f"{shard.name}.partial"
 
     def _sync(self) -> None:
-        if self._shard is not None and self._file is not None:
-            with _named(self._partial(self._shard)):
-                self._file.flush()
-                os.fsync(self._file.fileno())
+        assert self._current is not None
+        shard, file = self._current
+        with _error_names(self._partial(shard)):
+            file.flush()
+            os.fsync(file.fileno())
 
-    def _clear(self, state: SplitMeta) -> None:
-        """Take away shards that were begun after the state was recorded."""
-        known = {shard.name for shard in state.shards}
+    def _delete_newer(self, state: ShardSplit) -> None:
+        """Delete shards started after the recorded state; check the complete ones."""
+        recorded = {shard.name for shard in state.shards}
         for path in self.folder.glob(f"{self.split}_*.bin*"):
-            if path.name.removesuffix(".partial") not in known:
+            if path.name.removesuffix(".partial") not in recorded:
                 path.unlink()
-        for shard in self._closed:
+        for shard in self._complete:
             path = self.folder / shard.name
             if not path.is_file() or path.stat().st_size != shard.tokens * self.dtype.itemsize:
                 raise ValueError(
-                    f"{path}, which an earlier run completed, is missing or has changed; {REDO}"
+                    f"{path}, written by an earlier run, is missing or changed; {RESTART_HINT}"
                 )
 
     def _reopen(self, shard: Shard) -> None:
-        """Go on with a shard; it may have been completed after the state was recorded."""
+        """Continue a shard, which may have been completed after the state was recorded."""
         partial = self._partial(shard)
-        whole = self.folder / shard.name
-        if whole.exists():
-            os.replace(whole, partial)
+        if (self.folder / shard.name).exists():
+            os.replace(self.folder / shard.name, partial)
         size = shard.tokens * self.dtype.itemsize
         if not partial.exists() or partial.stat().st_size < size:
             raise ValueError(
-                f"{partial} holds less than its {shard.tokens} recorded tokens, or is missing; "
-                f"{REDO}"
+                f"{partial} is missing or has fewer than its {shard.tokens} recorded tokens; "
+                f"{RESTART_HINT}"
             )
         os.truncate(partial, size)
-        self._shard = replace(shard)
-        with partial.open("rb") as file:
-            self._hash = hashlib.sha256()
-            while chunk := file.read(1 << 22):
-                self._hash.update(chunk)
-        self._file = partial.open("ab")
+        self._current = shard, partial.open("ab")
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Gives errors the name of the file: writing to an open one fails without it."""
+def _error_names(path: Path) -> Iterator[None]:
+    """Add the file name to errors of an open file, which lack it."""
     try:
         yield
     except OSError as error:

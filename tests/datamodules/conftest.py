@@ -1,4 +1,4 @@
-"""A corpus to prepare, and batches so small that it has many, for all tests of preparing."""
+"""A corpus to prepare, and batches so small that it has many."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.documents import sources as documents
+from datamodules.documents import sources
 from datamodules.documents.sources import FileDocuments
-from datamodules.tokens import prepare as encoding_run
+from datamodules.tokens import prepare
 from tests.helpers.prepared_corpus import corpus
 
 
@@ -22,9 +22,10 @@ def source(tmp_path: Path) -> FileDocuments:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches, pieces and steps of progress so small that a short text has many of them."""
-    monkeypatch.setattr(documents, "PIECE", 100)
-    monkeypatch.setattr(encoding_run, "BATCH", 150)
-    monkeypatch.setattr(encoding_run, "HASHED", 40)
-    monkeypatch.setattr(encoding_run, "CHECKPOINT", 700)
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # only a power failure would tell
+    """Sizes so small that a short text has many pieces, batches, records and shards."""
+    monkeypatch.setattr(sources, "PIECE", 100)
+    monkeypatch.setattr(prepare, "BATCH_CHARS", 150)
+    monkeypatch.setattr(prepare, "HASHED_CHARS", 40)
+    monkeypatch.setattr(prepare, "CHECKPOINT_TOKENS", 700)
+    monkeypatch.setattr(prepare, "SHARD_TOKENS", 5000)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # only a power failure would matter

@@ -1,4 +1,4 @@
-"""MNIST: where it is read from, what a batch holds, and what is refused."""
+"""MNIST: reading, batches, errors."""
 
 import gzip
 from types import SimpleNamespace
@@ -23,9 +23,9 @@ def ready(folder, **options):
 
 
 def only(loader):
-    items = list(loader)
-    assert len(items) == len(loader) == 1
-    return items[0]
+    (item,) = loader
+    assert len(loader) == 1
+    return item
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_images_are_those_of_the_files_divided_by_255(tmp_path, place, compresse
     assert data.image_shape == (4, 3)
 
 
-def test_names_with_a_dot_are_known_and_a_file_beside_its_compressed_copy_is_no_matter(folder):
+def test_names_with_a_dot_and_files_beside_their_compressed_copies_are_read(folder):
     path = folder / "train-images-idx3-ubyte.gz"
     (folder / "train-images.idx3-ubyte").write_bytes(gzip.decompress(path.read_bytes()))
     path.unlink()
@@ -60,7 +60,7 @@ def test_names_with_a_dot_are_known_and_a_file_beside_its_compressed_copy_is_no_
     assert MNIST(str(folder)).steps_per_epoch == 1
 
 
-def test_a_data_set_of_the_library_holds_the_same(tmp_path, folder):
+def test_a_data_set_of_the_library_is_read_like_files(tmp_path, folder):
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
     features = datasets.Features(
@@ -78,8 +78,8 @@ def test_a_data_set_of_the_library_holds_the_same(tmp_path, folder):
     assert of_library.state_dict() == of_files.state_dict()
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/mnist")
-def test_the_real_digits_are_counted_as_published():
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs mnist in GLASSBOX_TEST_DATA")
+def test_real_digits_have_the_published_counts():
     train, test = MNIST(str(SHARED))._parts()
     counts = [part.labels.bincount().tolist() for part in (train, test)]
     assert counts == [
@@ -87,7 +87,7 @@ def test_the_real_digits_are_counted_as_published():
         [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
     ]
     assert train.images.shape == (60_000, 28, 28)
-    # The mean and deviation that everybody standardises with.
+    # The usual constants for standardization.
     pixels = train.images.float() / 255
     assert pixels.mean().item() == pytest.approx(0.1307, abs=1e-4)
     assert pixels.std().item() == pytest.approx(0.3081, abs=1e-4)
@@ -96,7 +96,7 @@ def test_the_real_digits_are_counted_as_published():
 # ---- batches -------------------------------------------------------------------------------------
 
 
-def test_an_epoch_shows_every_image_once_to_every_seed_in_an_order_of_its_own(folder):
+def test_an_epoch_has_every_image_once_per_seed_in_its_own_order(folder):
     data = ready(folder, batch_size=5, seeds=[4, 0])
     batch = only(data.train_dataloader())
     assert len(batch["inputs"]) == len(batch["targets"]) == data.steps_per_epoch == 5
@@ -117,7 +117,7 @@ def test_an_epoch_shows_every_image_once_to_every_seed_in_an_order_of_its_own(fo
     assert not torch.equal(inputs[:, 0], inputs[:, 1])
 
 
-def test_the_epoch_is_read_when_the_batch_is_asked_for(folder):
+def test_the_epoch_is_read_when_iteration_starts(folder):
     data = ready(folder, batch_size=23)
     loader = data.train_dataloader()
     trainer = SimpleNamespace(current_epoch=0)
@@ -140,10 +140,10 @@ def test_an_epoch_copies_no_image(folder):
 
 @pytest.mark.parametrize(("num_train_eval", "train"), [(None, 23), (7, 7), (100, 23)])
 @pytest.mark.parametrize("at_a_time", [4, 30, 10_000])
-def test_test_images_and_some_training_images_are_scored_once(
+def test_test_images_and_some_training_images_are_evaluated_once(
     folder, monkeypatch, num_train_eval, train, at_a_time
 ):
-    monkeypatch.setattr("datamodules.mnist._SCORED_AT_A_TIME", at_a_time)
+    monkeypatch.setattr("datamodules.mnist._EVALUATED_AT_A_TIME", at_a_time)
     data = ready(folder, num_train_eval=num_train_eval, seeds=[1, 2])
     loader = data.val_dataloader()
     batches = list(loader)
@@ -160,7 +160,7 @@ def test_test_images_and_some_training_images_are_scored_once(
         assert joined["targets"][1][part].tolist() == labels[:size].tolist()
 
 
-def test_standardised_training_pixels_have_mean_0_and_deviation_1_and_test_ones_the_same_scale(
+def test_standardized_training_pixels_have_mean_0_and_std_1_and_test_pixels_the_same_scale(
     folder,
 ):
     data = ready(folder, scaling="standardized", num_train_eval=None)
@@ -173,7 +173,7 @@ def test_standardised_training_pixels_have_mean_0_and_deviation_1_and_test_ones_
     np.testing.assert_allclose(pixels[is_test], expected.reshape(9, -1), rtol=1e-4, atol=1e-5)
 
 
-def test_class_means_are_those_of_the_images_that_are_trained_on(folder):
+def test_class_means_are_those_of_the_training_images(folder):
     data = ready(folder, num_train=15)
     images, labels = (array[:15] for array in digits(23, 0))
     for label, mean in enumerate(data.class_means()):
@@ -184,20 +184,20 @@ def test_class_means_are_those_of_the_images_that_are_trained_on(folder):
             assert mean.isnan().all()
 
 
-def test_fewer_images_may_be_trained_on(folder):
+def test_num_train_limits_the_training_images(folder):
     data = ready(folder, num_train=8, batch_size=3)
     shown = only(data.train_dataloader())["targets"]
     assert sorted(shown[shown >= 0].tolist()) == sorted(digits(23, 0)[1][:8].tolist())
 
 
-# ---- refusals ------------------------------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------------------
 
 
-def refusal(folder, **options):
-    with pytest.raises(ValueError) as caught:
+def message(folder, **options):
+    with pytest.raises(ValueError) as error:
         MNIST(str(folder), **options).setup()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def replace(folder, content, array, part="train"):
@@ -207,97 +207,84 @@ def replace(folder, content, array, part="train"):
     return path
 
 
-def test_a_folder_or_file_that_is_not_there_is_named(tmp_path, folder):
-    assert refusal(tmp_path / "none").startswith(f"there is no folder {tmp_path / 'none'}; name")
+def test_a_missing_folder_or_file_is_named(tmp_path, folder):
+    assert str(tmp_path / "none") in message(tmp_path / "none")
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
-    said = refusal(folder)
-    assert said.startswith(f"{folder} holds no file t10k-labels-idx1-ubyte, with or without .gz")
-
-
-def test_a_file_that_is_cut_off_or_no_gzip_is_named(folder):
-    path = folder / "train-images-idx3-ubyte.gz"
-    whole = path.read_bytes()
-    for broken in (whole[:-20], whole[: len(whole) // 2], b"<html>", b"", whole[:30] + b"x" * 40):
-        path.write_bytes(broken)
-        said = refusal(folder)
-        assert said.startswith((f"{path} cannot be read (", f"{path} is no idx"))
-        assert "get it again" in said or broken == b""
+    assert "t10k-labels-idx1-ubyte" in message(folder)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    "change",
     [
-        (lambda raw: raw[:-1], "has 291 bytes and should have 292 (23 × 4 × 3 after its header)"),
-        (lambda raw: raw + b"\0", "has 293 bytes and should have 292 (23 × 4 × 3 after its head"),
-        (lambda raw: raw[:9], "has 9 bytes and should have a header of 16"),
-        (lambda raw: b"", "is no idx file of images: it begins with the bytes '' and not with"),
-        (
-            lambda raw: idx_bytes(digits(23, 0)[1]),
-            "is no idx file of images: it begins with the bytes '00 00 08 01' and not with "
-            "'00 00 08 03'",
-        ),
+        lambda whole: whole[:-20],
+        lambda whole: b"<html>",
+        lambda whole: b"",
+        lambda whole: whole[:30] + b"x" * 40,
+        lambda whole: gzip.compress(gzip.decompress(whole)[:-1]),
+        lambda whole: gzip.compress(gzip.decompress(whole) + b"\0"),
+        lambda whole: gzip.compress(gzip.decompress(whole)[:9]),
+        lambda whole: gzip.compress(idx_bytes(digits(23, 0)[1])),  # labels
     ],
 )
-def test_a_file_of_another_length_or_kind_is_refused(folder, change, said):
-    path = replace(folder, "images", gzip.compress(change(idx_bytes(digits(23, 0)[0]))))
-    assert refusal(folder).startswith(f"{path} {said}")
+def test_a_damaged_file_is_named(folder, change):
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(change(path.read_bytes()))
+    assert message(folder).startswith(str(path))
 
 
-def test_labels_that_do_not_fit_the_images_are_refused(folder):
+def test_labels_that_do_not_match_the_images_are_errors(folder):
     images, labels = digits(23, 0)
-    replace(folder, "labels", labels[:20])
-    path = folder / "train-images-idx3-ubyte.gz"
-    assert refusal(folder).startswith(f"{path} holds 23 images and train-labels-idx1-ubyte.gz 20 l")
+    path = replace(folder, "labels", labels[:20])
+    assert path.name in message(folder)
     labels[3] = 10
-    path = replace(folder, "labels", labels)
-    assert refusal(folder) == f"label 4 in {path} is 10; labels must lie between 0 and 9"
+    replace(folder, "labels", labels)
+    assert f"label 4 in {path} is 10" in message(folder)
     replace(folder, "images", images[:0]), replace(folder, "labels", labels[:0])
-    assert refusal(folder).startswith("there are no images in ")
-
-
-def test_training_and_test_images_of_different_sizes_are_refused(folder):
+    assert "no images" in message(folder)
+    replace(folder, "images", images), replace(folder, "labels", digits(23, 0)[1])
     replace(folder, "images", digits(9, 1, rows=5)[0], "t10k")
-    assert "are of different sizes" in refusal(folder)
+    assert "size" in message(folder)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("option", "value"),
     [
-        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
-        ({"num_train": 0}, "num_train is 0; it must be at least 1"),
-        ({"num_train_eval": 0}, "num_train_eval is 0; it must be at least 1"),
-        ({"num_train": 24}, "data.num_train is 24 and "),
-        ({"scaling": "standardised"}, "scaling is 'standardised'; did you mean 'standardized'?"),
+        ("batch_size", 0),
+        ("num_train", 0),
+        ("num_train", 24),
+        ("num_train_eval", 0),
+        ("scaling", "x"),
     ],
 )
-def test_a_bad_option_is_refused_in_one_sentence_that_names_it(folder, options, said):
-    assert refusal(folder, **options).startswith(said)
+def test_options_out_of_range_are_errors(folder, option, value):
+    assert f"{option} is" in message(folder, **{option: value})
 
 
-def test_a_data_set_of_the_library_that_is_not_there_is_named(tmp_path):
+def test_a_missing_data_set_of_the_library_is_named(tmp_path):
     pytest.importorskip("datasets")
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=str(tmp_path / "nothing")):
         MNIST(dataset=str(tmp_path / "nothing")).setup()
-    said = f"the split 'train' of the data set {tmp_path / 'nothing'} could not be loaded ("
-    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
 
 
-def test_a_loader_before_setup_is_refused(folder):
+def test_a_loader_before_setup_is_an_error(folder):
     for name in ("train_dataloader", "val_dataloader"):
         with pytest.raises(RuntimeError, match="setup"):
             getattr(MNIST(str(folder)), name)()
 
 
-def test_a_checkpoint_of_other_images_is_not_gone_on_with(tmp_path, folder):
-    other = write_digits(tmp_path / "other", train=22)
-    for options, said in (
-        ({"batch_size": 7}, "batch_size 64, and now it is 7"),
-        ({"scaling": "standardized"}, "scaling unit, and now it is standardized"),
-        ({"num_train": 5}, "training images 23 (checksum "),
-        ({"data_dir": str(other)}, "training images 23 (checksum "),
-    ):
-        data = MNIST(**{"data_dir": str(folder), **options})
-        data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
-        with pytest.raises(ValueError) as caught:
-            data.load_state_dict(MNIST(str(folder)).state_dict())
-        assert str(caught.value).startswith(f"the checkpoint was written by a run with {said}")
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"batch_size": 7}, "batch_size"),
+        ({"scaling": "standardized"}, "scaling"),
+        ({"num_train": 5}, "training images"),
+        ({"data_dir": "other"}, "training images"),
+    ],
+)
+def test_resuming_with_other_images_is_an_error(tmp_path, folder, options, name):
+    if "data_dir" in options:
+        options = {"data_dir": str(write_digits(tmp_path / "other", train=22))}
+    data = MNIST(**{"data_dir": str(folder), **options})
+    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
+    with pytest.raises(ValueError, match=f"{name}="):
+        data.load_state_dict(MNIST(str(folder)).state_dict())

@@ -1,4 +1,4 @@
-"""Points in the plane: what a batch holds, that training is a plain loop, and what is refused."""
+"""ToyPoints: batches, training against a plain loop and published losses, errors."""
 
 from types import SimpleNamespace
 
@@ -23,16 +23,16 @@ def ready(points="five", **options):
 
 
 def only(loader):
-    items = list(loader)
-    assert len(items) == len(loader) == 1
-    return items[0]
+    (item,) = loader
+    assert len(loader) == 1
+    return item
 
 
 # ---- batches -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("points", PLACES)
-def test_every_step_shows_every_seed_all_points_each_a_class_of_its_own(points):
+def test_every_step_has_all_points_for_every_seed(points):
     data = ready(points, steps_per_epoch=3, seeds=[4, 0])
     batch, count = only(data.train_dataloader()), len(PLACES[points])
     assert batch["inputs"].shape == (3, 2, count, 2)
@@ -49,7 +49,7 @@ def test_an_epoch_of_many_steps_takes_no_memory():
     assert inputs.untyped_storage().nbytes() == 5 * 2 * 4
 
 
-def test_all_points_are_scored_once_as_training_examples():
+def test_all_points_are_evaluated_once_as_training_examples():
     data = ready("two", seeds=[1, 2, 3])
     for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
         batch = only(loader)
@@ -62,7 +62,7 @@ def test_all_points_are_scored_once_as_training_examples():
 
 
 def bare_loop(seed, points, steps, exponent=None, bias=False):
-    """A linear layer by torch alone: as initialized after the seed, and trained with Adam."""
+    """A linear layer in plain torch, initialized with the seed and trained with Adam."""
     x = torch.tensor(PLACES[points], dtype=torch.float64)
     y = torch.arange(len(x))
     torch.manual_seed(seed)
@@ -106,10 +106,10 @@ def trained(folder, points, head, seeds, epochs, steps_per_epoch):
 
 @pytest.mark.parametrize(("head", "loop"), [(harmonic, {"exponent": 2}), (biased, {"bias": True})])
 @pytest.mark.parametrize("points", PLACES)
-def test_training_is_that_of_a_bare_loop_with_adam(tmp_path, points, head, loop):
-    module = trained(tmp_path, points, head, [0, 3], 3, 20)
+def test_training_matches_a_bare_loop_with_adam(tmp_path, points, head, loop):
+    module = trained(tmp_path, points, head, [0, 3], 3, 10)
     for index, seed in enumerate((0, 3)):
-        layer, ours = bare_loop(seed, points, 60, **loop), module.member(index).head
+        layer, ours = bare_loop(seed, points, 30, **loop), module.member(index).head
         torch.testing.assert_close(ours.weight.double(), layer.weight, rtol=1e-4, atol=1e-5)
         if layer.bias is not None:
             torch.testing.assert_close(ours.bias.double(), layer.bias, rtol=1e-4, atol=1e-5)
@@ -126,46 +126,30 @@ def test_training_is_that_of_a_bare_loop_with_adam(tmp_path, points, head, loop)
         ("five", harmonic, 7.06e-3),
     ],
 )
-def test_seed_0_is_the_notebook_s_own_and_has_its_loss_at_the_hundredth_step(
-    tmp_path, points, head, published
-):
-    module = trained(tmp_path, points, head, [0], 3, 33)  # the hundredth has not been taken
+def test_seed_0_has_the_notebook_s_loss_at_the_hundredth_step(tmp_path, points, head, published):
+    module = trained(tmp_path, points, head, [0], 3, 33)  # before the hundredth update
     assert module.scores()["train/loss"].item() == pytest.approx(published, rel=3e-3)
 
 
-# ---- refusals ------------------------------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"points": "fife"}, "points is 'fife'; did you mean 'five'?; it must be one of 'two', "),
-        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; it must be at least 1"),
-    ],
-)
-def test_a_bad_option_is_refused_in_one_sentence_that_names_it(options, said):
-    with pytest.raises(ValueError) as caught:
-        ToyPoints(**options)
-    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+@pytest.mark.parametrize(("option", "value"), [("points", "fife"), ("steps_per_epoch", 0)])
+def test_options_out_of_range_are_errors(option, value):
+    with pytest.raises(ValueError, match=f"^{option} is"):
+        ToyPoints(**{option: value})
 
 
-def test_a_loader_before_setup_is_refused():
+def test_a_loader_before_setup_is_an_error():
     for name in ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"):
         with pytest.raises(RuntimeError, match="setup"):
             getattr(ToyPoints(), name)()
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"points": "two"}, "points five, and now it is two"),
-        ({"steps_per_epoch": 7}, "steps_per_epoch 100, and now it is 7"),
-    ],
-)
-def test_a_checkpoint_of_other_points_or_steps_is_not_gone_on_with(options, said):
-    data = ToyPoints(**options)
+@pytest.mark.parametrize(("option", "value"), [("points", "two"), ("steps_per_epoch", 7)])
+def test_resuming_with_other_points_or_steps_is_an_error(option, value):
+    data = ToyPoints(**{option: value})
     data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=f"{option}=.*{value}"):
         data.load_state_dict(ToyPoints().state_dict())
-    assert str(caught.value).startswith(f"the checkpoint was written by a run with {said}")
     data.load_state_dict(data.state_dict())

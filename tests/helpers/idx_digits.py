@@ -1,4 +1,4 @@
-"""Writes idx files as MNIST's are, byte by byte, for tests."""
+"""Write idx files in MNIST's format."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NAMES = {
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
-    """The header of sizes, the highest byte first, and the numbers."""
+    """The big-endian header and the numbers."""
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     return header + bytes(array.astype(np.uint8).flatten().tolist())
 
 
 def digits(size: int, seed: int, rows: int = 4, columns: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Random images whose brightness tells their class a little, and labels."""
+    """Random images whose brightness depends on their class, and labels."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, size)
     images = rng.integers(0, 130, (size, rows, columns)) + 12 * labels[:, None, None]
@@ -31,7 +31,7 @@ def digits(size: int, seed: int, rows: int = 4, columns: int = 3) -> tuple[np.nd
 
 
 def write_digits(folder: Path, train: int = 23, test: int = 9, compressed: bool = True) -> Path:
-    """All four files; returns the folder."""
+    """Write all four files; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, size, seed in (("train", train, 0), ("t10k", test, 1)):
         for content, array in zip(("images", "labels"), digits(size, seed), strict=True):

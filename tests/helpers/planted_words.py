@@ -1,4 +1,4 @@
-"""A task whose important words are known: noise, and two or three key words of the text's class."""
+"""Texts with known important words: noise, and two or three key words of the text's class."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SIZES = {"train": 480, "dev": 61, "test": 73}  # uneven on two ranks, and in bat
 
 
 def planted_text(label: int, draw: random.Random) -> str:
-    """8 to 15 words, of which two or three are of the class."""
-    words = draw.sample(NOISE, k=draw.randint(6, 12))  # none twice: scores have no ties
+    """8 to 15 words, of which two or three indicate the class."""
+    words = draw.sample(NOISE, k=draw.randint(6, 12))  # distinct, so that scores have no ties
     for key in draw.sample(KEYS[label], k=draw.choice((2, 3))):
         words.insert(draw.randint(0, len(words)), key)
     return " ".join(words)
 
 
 def write_planted(folder: Path, seed: int = 0) -> Path:
-    """Write the three parts of the task as tables, where the data module finds them."""
+    """Write the three parts as tables; returns the folder."""
     draw = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     for part, size in SIZES.items():
@@ -38,7 +38,7 @@ def write_planted(folder: Path, seed: int = 0) -> Path:
 
 
 def planted_data(folder: Path, **options: Any) -> SST2:
-    """The task's data module; every word is known."""
+    """The data module; every word is known."""
     settings = {"variant": "standard", "batch_size": 16, "min_frequency": 1, "seed": 0, **options}
     return SST2(str(folder), **settings)
 
@@ -66,7 +66,7 @@ def small_classifier(data: SST2, vmask: bool = True, seed: int = 0, **options: A
 
 
 def text_trainer(*callbacks: L.Callback, **options: Any) -> L.Trainer:
-    """A quiet trainer on one processor."""
+    """A trainer on the CPU without output."""
     return L.Trainer(
         **{
             "callbacks": list(callbacks),

@@ -1,4 +1,4 @@
-"""A corpus to prepare, what preparing it wrote, and preparing in a process of its own."""
+"""A corpus to prepare, the content of prepared folders, and scripts in separate processes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.documents.sources import Documents
 from tests.helpers.paths import ROOT
 
 
 def corpus(path: Path, count: int = 300, seed: int = 0) -> list[str]:
-    """A file of documents of all lengths, empty ones and copies among them."""
+    """Write documents of all lengths, including empty ones and copies; returns their texts."""
     source = random.Random(seed)
     words = ["one", "two", "Wörter", "日本", "<|endoftext|>", "\n\n", "3.14", "   "]
     texts = [" ".join(source.choices(words, k=source.randint(1, 60))) for _ in range(count)]
@@ -25,6 +26,11 @@ def corpus(path: Path, count: int = 300, seed: int = 0) -> list[str]:
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
     return texts
+
+
+def texts_of(documents: Documents) -> list[str]:
+    """The text of every document."""
+    return [document() for document in documents.documents()]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -38,7 +44,7 @@ def tokens_of(folder: Path, split: str, dtype: str = "<u2") -> list[int]:
     return [i for path in paths for i in np.fromfile(path, dtype).tolist()]
 
 
-# The package without its __init__, which would import torch: these processes are many.
+# The package without its __init__, which would import torch: there are many of these processes.
 LEAN = f"""
 import sys, types
 package = types.ModuleType("datamodules")
@@ -48,6 +54,6 @@ sys.modules["datamodules"] = package
 
 
 def run(script: str, *arguments: Path | int) -> subprocess.CompletedProcess[str]:
-    """A script of its own process."""
+    """Run a script in a separate process."""
     command = [sys.executable, "-c", LEAN + textwrap.dedent(script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)

@@ -1,3 +1,5 @@
+"""The table of family relations against a tree that is grown node by node."""
+
 import pytest
 import torch
 
@@ -5,7 +7,7 @@ from datamodules.tasks import Genealogy
 
 
 def family(depth):
-    """Parent of every node, found by growing the tree downwards from the root."""
+    """Parent of every node, by growing the tree from the root."""
     parent, generation, next_node = {}, [1], 2
     for _ in range(depth - 1):
         children = []
@@ -73,16 +75,11 @@ def test_token_numbers_of_the_two_protocols():
         assert task.examples()[0][:, 1].unique().tolist() == [127, 128, 129]
 
 
-def test_code_protocol_never_uses_token_zero_and_gives_node_126_the_relation_as_sibling():
+def test_only_the_code_protocol_answers_with_a_relation():
     inputs, answers = Genealogy(protocol="code").examples()
-    assert inputs.min() == 2  # the root has no relative to ask for
-    assert answers.min() == 1
-    asked = (inputs == torch.tensor([126, 129])).all(dim=1)
-    assert answers[asked].tolist() == [127]
-    assert (answers >= 127).sum() == 1
-
-
-def test_paper_protocol_answers_with_nodes_only():
+    assert (inputs.min(), answers.min()) == (2, 1)  # token 0 is unused, the root has no relative
+    sibling_of_126 = (inputs == torch.tensor([126, 129])).all(dim=1)
+    assert answers[sibling_of_126].tolist() == [127] and (answers >= 127).sum() == 1
     assert Genealogy().examples()[1].max() == 126
 
 
@@ -102,8 +99,7 @@ def test_plots_show_generations_and_the_branches_of_the_tree(protocol):
     assert branches == {(parent[node], node) for node in nodes if node in parent}
 
 
-def test_bad_arguments_are_refused_by_value():
-    with pytest.raises(ValueError, match=r"depth must be .* at least 2, not 1"):
-        Genealogy(depth=1)
-    with pytest.raises(ValueError, match='protocol must be "paper" or "code", not \'papers\''):
-        Genealogy(protocol="papers")
+@pytest.mark.parametrize(("option", "value"), [("depth", 1), ("protocol", "papers")])
+def test_options_out_of_range_are_errors(option, value):
+    with pytest.raises(ValueError, match=option):
+        Genealogy(**{option: value})

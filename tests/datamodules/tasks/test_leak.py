@@ -1,7 +1,6 @@
-"""Drawing with replacement before splitting leaks test inputs into training: by how much.
+"""How much drawing with replacement before splitting leaks test inputs into training.
 
-Expected values are computed here from counts alone; the published-code figures are means over
-20 other seeds.
+Expected values are computed from counts; the numbers of the authors' code are means of 20 seeds.
 """
 
 import math
@@ -22,25 +21,25 @@ from datamodules.tasks import (
 DATA_SIZE, NUM_TRAIN, SEEDS = 1000, 800, range(20)
 
 
-def leaked_shares(task, key):
-    """Per seed, the share of test samples whose key also occurs in training."""
-    shares = []
+def leaked_fractions(task, key):
+    """Per seed, the fraction of test samples whose key also occurs in training."""
+    fractions = []
     for seed in SEEDS:
         inputs, _ = task.draw(DATA_SIZE, torch.Generator().manual_seed(seed))
         keys = key(inputs)
         # The order is random, so the first four fifths are as good a training set as any.
         num_train = len(keys) * NUM_TRAIN // DATA_SIZE
         train, test = set(keys[:num_train]), keys[num_train:]
-        shares.append(sum(example in train for example in test) / len(test))
-    return shares
+        fractions.append(sum(example in train for example in test) / len(test))
+    return fractions
 
 
 def exact_inputs(inputs):
     return list(map(tuple, inputs.tolist()))
 
 
-def standard_error(shares):
-    return statistics.stdev(shares) / math.sqrt(len(shares))
+def standard_error(fractions):
+    return statistics.stdev(fractions) / math.sqrt(len(fractions))
 
 
 @pytest.mark.parametrize(
@@ -55,12 +54,12 @@ def standard_error(shares):
     ids=lambda value: getattr(value, "name", None),
 )
 def test_leak_of_a_drawn_list_agrees_with_theory(task, distinct, authors_mean):
-    shares = leaked_shares(task, exact_inputs)
+    fractions = leaked_fractions(task, exact_inputs)
     theory = 1 - (1 - 1 / distinct) ** NUM_TRAIN
-    assert abs(statistics.mean(shares) - theory) < 4 * standard_error(shares)
+    assert abs(statistics.mean(fractions) - theory) < 4 * standard_error(fractions)
     # Both sides are means over seeds here, hence the factor sqrt(2).
-    tolerance = 4 * math.sqrt(2) * standard_error(shares)
-    assert abs(statistics.mean(shares) - authors_mean) < tolerance
+    tolerance = 4 * math.sqrt(2) * standard_error(fractions)
+    assert abs(statistics.mean(fractions) - authors_mean) < tolerance
 
 
 @pytest.mark.parametrize(
@@ -78,13 +77,13 @@ def test_leak_of_a_drawn_list_agrees_with_theory(task, distinct, authors_mean):
 def test_leak_through_the_mirror_image_agrees_with_theory(
     task, distinct, fixed_points, authors_mean
 ):
-    shares = leaked_shares(task, lambda inputs: task.equivalent_inputs(inputs).tolist())
+    fractions = leaked_fractions(task, lambda inputs: task.equivalent_inputs(inputs).tolist())
     alone, paired = (1 - (1 - size / distinct) ** NUM_TRAIN for size in (1, 2))
     theory = paired + (alone - paired) * fixed_points / distinct
-    assert abs(statistics.mean(shares) - theory) < 4 * standard_error(shares)
-    tolerance = 4 * math.sqrt(2) * standard_error(shares)
-    assert abs(statistics.mean(shares) - authors_mean) < tolerance
+    assert abs(statistics.mean(fractions) - theory) < 4 * standard_error(fractions)
+    tolerance = 4 * math.sqrt(2) * standard_error(fractions)
+    assert abs(statistics.mean(fractions) - authors_mean) < tolerance
 
 
 def test_permutation_composition_does_not_leak():
-    assert leaked_shares(PermutationComposition(), exact_inputs) == [0.0] * len(SEEDS)
+    assert leaked_fractions(PermutationComposition(), exact_inputs) == [0.0] * len(SEEDS)

@@ -1,4 +1,4 @@
-"""Batches of texts: each once, of like length, padded to the longest, the same on any ranks."""
+"""Batches of texts: each once, of similar length, the same for any number of ranks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datamodules.texts.batches import (
-    NOT_COUNTED,
+    IGNORED,
     HeldOutTextBatches,
     NumberedTextBatches,
     TrainingTextBatches,
@@ -22,9 +22,9 @@ from datamodules.tokens.tokenizers import ByteTokenizer
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(1, 30, 103)
-# Text i begins with the word i, so that a row tells which text it is.
+# Text i begins with the word i, which identifies the text of a row.
 TEXTS = [" ".join([f"w{i}", *["x"] * (n - 1)]) for i, n in enumerate(LENGTHS)]
-VOCABULARY = WordVocabulary.of(TEXTS, 1)
+VOCABULARY = WordVocabulary.from_texts(TEXTS, 1)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def texts() -> EncodedTexts:
 
 
 def which(batch) -> list[int]:
-    """Numbers of the texts of a batch, those of rows that do not count left out."""
+    """Indices of the texts of a batch, without ignored rows."""
     firsts = batch["tokens"][batch["labels"] != -100, 0].tolist()
     return [int(VOCABULARY.words[i][1:]) for i in firsts]
 
@@ -46,12 +46,12 @@ def training(texts, rank=0, world=1, step=0, **options) -> TrainingTextBatches:
 # ---- one batch -------------------------------------------------------------------------------
 
 
-def test_a_batch_is_what_a_loop_over_its_texts_writes():
+def test_a_batch_is_that_of_a_plain_loop():
     vocabulary = SubwordVocabulary(ByteTokenizer())
     raw = ["good film", "no", "a b c d"]
     encoded = EncodedTexts(vocabulary, raw, [1, 0, 1], 7)
     batch = text_batch(encoded, np.array([2, 0, 1]))
-    rows = [vocabulary.tokens(raw[i].split(), 7) for i in (2, 0, 1)]
+    rows = [vocabulary.encode(raw[i].split(), 7) for i in (2, 0, 1)]
     assert batch["tokens"].shape == (3, 7)
     for row, (ids, numbers) in enumerate(rows):
         padding = 7 - len(ids)
@@ -69,7 +69,7 @@ def test_a_batch_is_what_a_loop_over_its_texts_writes():
     }
 
 
-def test_padding_goes_to_the_longest_of_the_global_batch_or_to_what_is_said(texts):
+def test_texts_are_padded_to_the_longest_of_the_global_batch_or_to_a_fixed_length(texts):
     indices = np.array([3, 40, 77])
     longest = max(LENGTHS[indices])
     assert text_batch(texts, indices)["tokens"].shape == (3, longest)
@@ -79,11 +79,12 @@ def test_padding_goes_to_the_longest_of_the_global_batch_or_to_what_is_said(text
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
-def test_ranks_share_out_the_rows_of_a_global_batch(texts, world):
+def test_ranks_divide_the_rows_of_a_global_batch(texts, world):
     indices = np.array([5, 9, 2, 60])
     parts = [text_batch(texts, indices, rank, world) for rank in range(world)]
-    found = [which(part) for part in parts]
-    assert found == [indices[rank::world].tolist() for rank in range(world)]
+    assert [which(part) for part in parts] == [
+        indices[rank::world].tolist() for rank in range(world)
+    ]
     whole = text_batch(texts, indices)
     for part in parts:
         assert torch.equal(part["global_size"], whole["global_size"])
@@ -91,7 +92,7 @@ def test_ranks_share_out_the_rows_of_a_global_batch(texts, world):
     assert sum(int(part["mask"].sum()) for part in parts) == int(whole["global_size"][1])
 
 
-def test_a_rank_without_a_text_has_one_row_that_does_not_count(texts):
+def test_a_rank_without_a_text_has_one_ignored_row(texts):
     batch = text_batch(texts, np.array([4]), 1, 2)
     assert batch["labels"].tolist() == [-100]
     assert not batch["mask"].any() and not batch["tokens"].any()
@@ -119,7 +120,7 @@ def test_every_text_is_trained_on_once_an_epoch_on_any_number_of_ranks(
 
 def test_order_is_a_pure_function_of_seed_and_epoch(texts):
     def order(**options) -> list[list[int]]:
-        torch.rand(3)  # the global generator has no say
+        torch.rand(3)  # the global generator is not used
         return [which(batch) for batch in training(texts, **options)]
 
     assert order() == order()
@@ -127,7 +128,7 @@ def test_order_is_a_pure_function_of_seed_and_epoch(texts):
     assert order(step=13) == order(step=13)
 
 
-def test_an_epoch_goes_on_at_the_step_that_is_current(texts):
+def test_an_epoch_starts_at_the_current_step(texts):
     whole = [which(batch) for batch in training(texts, step=13)]
     assert [which(batch) for batch in training(texts, step=13 + 5)] == whole[5:]
 
@@ -139,9 +140,9 @@ def test_batches_are_runs_of_windows_sorted_by_length():
     for start in range(0, 103, 32):
         window = sorted(plain[start : start + 32].tolist(), key=lambda i: LENGTHS[i])
         expected += [window[i : i + 8] for i in range(0, len(window), 8)]
-    found = [batch.tolist() for batch in batches]
-    assert sorted(found) == sorted(expected)
-    assert found != expected  # the batches come in another order
+    order = [batch.tolist() for batch in batches]
+    assert sorted(order) == sorted(expected)
+    assert order != expected  # the batches are shuffled
 
 
 def test_without_buckets_batches_are_the_plain_permutation():
@@ -152,15 +153,15 @@ def test_without_buckets_batches_are_the_plain_permutation():
         assert order.tolist() == epoch_order(5, 1, 103).tolist()
 
 
-def test_buckets_save_padding():
-    def counted(bucket_batches: int) -> float:
+def test_buckets_reduce_padding():
+    def fraction(bucket_batches: int) -> float:
         batches = bucketed_batches(LENGTHS, 0, 0, 8, bucket_batches)
         padded = sum(len(batch) * max(LENGTHS[batch]) for batch in batches)
-        share = 1 - sum(LENGTHS) / padded
-        assert padding_fraction(LENGTHS, batches) == pytest.approx(share)
-        return share
+        expected = 1 - sum(LENGTHS) / padded
+        assert padding_fraction(LENGTHS, batches) == pytest.approx(expected)
+        return expected
 
-    assert counted(13) < 0.2 * counted(0)
+    assert fraction(13) < 0.2 * fraction(0)
     whole = padding_fraction(LENGTHS, bucketed_batches(LENGTHS, 0, 0, 8, 0), 64)
     assert whole == pytest.approx(1 - sum(LENGTHS) / (103 * 64))
 
@@ -169,7 +170,7 @@ def test_buckets_save_padding():
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 11])
-def test_every_held_out_text_comes_once_over_all_ranks_in_as_many_batches_each(texts, world):
+def test_every_held_out_text_comes_once_and_ranks_have_equally_many_batches(texts, world):
     loaders = [HeldOutTextBatches(texts, 8, rank, world) for rank in range(world)]
     ranks = [[which(batch) for batch in loader] for loader in loaders]
     assert {len(batches) for batches in ranks} == {13} == {len(loader) for loader in loaders}
@@ -178,7 +179,7 @@ def test_every_held_out_text_comes_once_over_all_ranks_in_as_many_batches_each(t
 
 
 @pytest.mark.parametrize("world", [1, 2, 11])
-def test_numbers_say_which_text_a_row_is(texts, world):
+def test_numbers_identify_the_text_of_each_row(texts, world):
     for rank in range(world):
         plain = HeldOutTextBatches(texts, 8, rank, world)
         numbered = NumberedTextBatches(texts, 8, rank, world)
@@ -188,10 +189,10 @@ def test_numbers_say_which_text_a_row_is(texts, world):
             assert batch.keys() == other.keys() and numbers.shape == batch["labels"].shape
             assert all(torch.equal(batch[name], other[name]) for name in batch)
             assert numbers[numbers >= 0].tolist() == which(other)
-            assert torch.equal(numbers < 0, batch["labels"] == NOT_COUNTED)
+            assert torch.equal(numbers < 0, batch["labels"] == IGNORED)
 
 
-def test_held_out_batches_are_of_like_length_and_not_the_shortest_first(texts):
+def test_held_out_batches_have_similar_lengths_in_shuffled_order(texts):
     widths = [batch["tokens"].shape[1] for batch in HeldOutTextBatches(texts, 8, 0, 1)]
     batches = sorted(sorted(LENGTHS)[i : i + 8][-1] for i in range(0, 103, 8))
     assert sorted(widths) == batches and widths != sorted(widths)
@@ -200,6 +201,6 @@ def test_held_out_batches_are_of_like_length_and_not_the_shortest_first(texts):
 @pytest.mark.parametrize(
     ("longest", "width"), [(1, 1), (20, 20), (64, 64), (65, 96), (97, 128), (130, 150), (150, 150)]
 )
-def test_long_batches_come_in_few_widths_and_none_beyond_the_longest_text(longest, width):
+def test_long_batches_have_few_widths_up_to_the_longest_text(longest, width):
     lengths = np.array([longest, 1, 150])
     assert batch_width(lengths, np.array([0, 1])) == width

@@ -1,4 +1,4 @@
-"""What web pages leave in texts: each kind is mended and counted."""
+"""Traces of HTML and of wrong encodings are repaired and counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datamodules.texts.cleaning import clean, separate_punctuation
 
 
 @pytest.mark.parametrize(
-    ("found", "mended", "kind"),
+    ("raw", "repaired", "kind"),
     [
         ("end.<br /><br />Then", "end.  Then", "HTML line breaks"),
         ("a<BR>b<br/>c", "a b c", "HTML line breaks"),
@@ -23,21 +23,21 @@ from datamodules.texts.cleaning import clean, separate_punctuation
         (":\x8d", ": ", "Windows-1252 characters"),
     ],
 )
-def test_each_kind_is_mended_and_counted(found, mended, kind):
+def test_each_kind_is_repaired_and_counted(raw, repaired, kind):
     counts: Counter[str] = Counter()
-    assert clean(found, counts) == mended
+    assert clean(raw, counts) == repaired
     assert set(counts) == {kind} and counts[kind] >= 1
-    assert clean(mended) == mended
+    assert clean(repaired) == repaired
 
 
-def test_everything_is_counted_once():
+def test_every_replacement_is_counted_once():
     counts: Counter[str] = Counter()
     clean("<br /><br />&quot;x&quot; \x93 \x94", counts)
     clean("<br />", counts)
     assert counts == {"HTML line breaks": 3, "HTML entities": 2, "Windows-1252 characters": 2}
 
 
-def test_spaces_that_entities_stand_for_are_spaces_too():
+def test_entities_of_special_spaces_become_plain_spaces():
     assert clean("a&nbsp;b") == "a b"
 
 
@@ -45,13 +45,13 @@ def test_spaces_that_entities_stand_for_are_spaces_too():
     "text",
     ["Siân's naïve café", "<grin> 3 < 5 > 4", "R&D; Q&A; AT&T", "日本", "plain\ttext\n", "Ärger"],
 )
-def test_what_is_right_stays_and_is_not_counted(text):
+def test_correct_text_is_unchanged_and_not_counted(text):
     counts: Counter[str] = Counter()
     assert clean(text, counts) == text
     assert not counts
 
 
-def test_punctuation_is_separated_and_apostrophes_inside_words_stay():
+def test_punctuation_is_separated_except_apostrophes_within_words():
     assert separate_punctuation('"It\'s good," he (Bob)  said...') == (
         '" It\'s good , " he ( Bob ) said . . .'
     )

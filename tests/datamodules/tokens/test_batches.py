@@ -1,4 +1,4 @@
-"""TrainingBatches and HeldOutBatches: which windows are seen, when, by which rank."""
+"""Which windows each rank sees at which step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def training(shards, micro=12, rank=0, world=1, step=lambda: 0, seed=5, global_b
 
 
 def rows(batches) -> list[tuple[int, ...]]:
-    """Windows as tuples of ids, in order. The windows of the test's tokens all differ."""
+    """Windows as tuples of ids, in order. All windows of these tokens differ."""
     return [tuple(row) for batch in batches for row in batch["inputs"].tolist()]
 
 
@@ -39,9 +39,9 @@ def windows_of_file(shards) -> list[tuple[int, ...]]:
 
 
 def steps_of(shards, world, micro, **options) -> list[set[tuple[int, ...]]]:
-    """The global batch of every step as a set, put together from what the ranks see."""
+    """The global batch of every step as a set, joined from those of the ranks."""
     ranks = [rows(training(shards, micro, rank, world, **options)) for rank in range(world)]
-    each = 12 // world  # windows of a rank in a step
+    each = 12 // world  # windows per rank and step
     assert len({len(r) for r in ranks}) == 1
     return [
         {window for r in ranks for window in r[start : start + each]}
@@ -65,18 +65,18 @@ def test_targets_are_the_tokens_after_the_inputs(train):
             assert following[tuple(row)] == target
 
 
-def test_an_epoch_has_no_window_twice_and_leaves_out_less_than_a_global_batch(train):
+def test_an_epoch_has_distinct_windows_and_all_but_less_than_a_global_batch(train):
     seen = rows(training(train))
     assert len(seen) == len(set(seen)) == 36  # 38 windows, 3 steps of 12
     assert set(seen) <= set(windows_of_file(train))
 
 
-def test_what_one_epoch_leaves_out_another_shows(train):
+def test_several_epochs_have_all_windows(train):
     per_epoch = [set(rows(training(train, step=lambda e=e: 3 * e))) for e in range(6)]
     assert set.union(*per_epoch) == set(windows_of_file(train))
 
 
-def test_windows_are_shuffled_and_not_in_the_order_of_the_file(train):
+def test_windows_are_shuffled(train):
     order = [windows_of_file(train).index(window) for window in rows(training(train))]
     assert order != sorted(order)
     assert sum(b == a + 1 for a, b in pairwise(order)) < 6
@@ -93,12 +93,7 @@ def test_a_global_batch_is_the_same_for_any_number_of_ranks_and_any_micro_batch(
     assert steps_of(train, world, micro) == reference
 
 
-def test_ranks_never_see_the_same_window_in_an_epoch(train):
-    seen = [window for rank in range(3) for window in rows(training(train, 2, rank, 3))]
-    assert len(seen) == len(set(seen)) == 36
-
-
-def test_order_is_a_function_of_seed_and_epoch_and_not_of_the_global_generators(train):
+def test_order_is_a_function_of_seed_and_epoch(train):
     orders = {}
     for seed in (0, 1):
         for epoch in (0, 1, 2):
@@ -111,7 +106,7 @@ def test_order_is_a_function_of_seed_and_epoch_and_not_of_the_global_generators(
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3, 5, 7])
 @pytest.mark.parametrize(("world", "micro"), [(1, 4), (2, 3)])
-def test_batches_begin_with_the_step_that_is_current(train, step, world, micro):
+def test_batches_start_at_the_current_step(train, step, world, micro):
     epoch, done = divmod(step, 3)
     for rank in range(world):
         whole = rows(training(train, micro, rank, world, step=lambda: 3 * epoch))
@@ -119,29 +114,21 @@ def test_batches_begin_with_the_step_that_is_current(train, step, world, micro):
         assert rest == whole[done * 12 // world :]
 
 
-def test_the_step_is_asked_for_when_the_first_batch_is_fetched_and_not_before(train):
-    asked: list[int] = []
-    now = [0]
-
-    def step() -> int:
-        asked.append(now[0])
-        return now[0]
-
-    iterator = iter(training(train, micro=4, step=step))
-    assert asked == []  # Lightning makes iterators before it restores its counters
-    now[0] = 2
+def test_the_step_is_read_when_iteration_starts(train):
+    step = 0
+    iterator = iter(training(train, micro=4, step=lambda: step))
+    step = 2  # Lightning creates iterators before it restores its counters
     assert rows(iterator) == rows(training(train, micro=4, step=lambda: 2))
-    assert asked == [2]
 
 
 @pytest.mark.parametrize(("world", "micro", "length"), [(1, 12, 3), (1, 4, 9), (3, 2, 6)])
-def test_length_is_that_of_a_whole_epoch_whatever_the_step(train, world, micro, length):
+def test_length_is_that_of_a_whole_epoch_at_any_step(train, world, micro, length):
     for step in (0, 2, 4):
         assert len(training(train, micro, 0, world, step=lambda s=step: s)) == length
     assert len(list(training(train, micro, 0, world))) == length
 
 
-def test_batches_take_and_give_an_empty_state(train):
+def test_loader_state_is_empty(train):
     batches = training(train)
     batches.load_state_dict(batches.state_dict())
     assert batches.state_dict() == {} and len(rows(batches)) == 36
@@ -152,7 +139,7 @@ def test_batches_take_and_give_an_empty_state(train):
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5, 7])
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
-def test_all_ranks_together_see_every_held_out_window_exactly_once(held_out, world, batch_size):
+def test_all_ranks_together_see_every_held_out_window_once(held_out, world, batch_size):
     ranks = [HeldOutBatches(held_out, BLOCK, 7, batch_size, rank, world) for rank in range(world)]
     seen = [window for batches in ranks for window in rows(batches)]
     assert sorted(seen) == sorted(windows_of_file(held_out)) and len(seen) == 7
@@ -162,17 +149,17 @@ def test_all_ranks_together_see_every_held_out_window_exactly_once(held_out, wor
         assert all(size == batch_size for size in sizes[:-1]) and 1 <= sizes[-1] <= batch_size
 
 
-@pytest.mark.parametrize(("windows", "wanted"), [(100, 7), (100, 99), (97, 10), (10, 10), (9, 1)])
-def test_part_of_the_held_out_set_is_spread_evenly_over_it(token_folder, windows, wanted):
+@pytest.mark.parametrize(("windows", "num_used"), [(100, 7), (100, 99), (97, 10), (10, 10), (9, 1)])
+def test_a_part_of_the_held_out_set_is_evenly_spaced(token_folder, windows, num_used):
     shards = TokenShards(token_folder(val=windows), "val")
-    indices = HeldOutBatches(shards, BLOCK, wanted, 4, 0, 1).indices
-    assert len(set(indices.tolist())) == wanted and indices.min() == 0 and indices.max() < windows
+    indices = HeldOutBatches(shards, BLOCK, num_used, 4, 0, 1).indices
+    assert len(set(indices.tolist())) == num_used and indices.min() == 0 and indices.max() < windows
     gaps = np.diff([*indices, windows])
     assert gaps.max() - gaps.min() <= 1
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_the_part_is_the_same_at_every_validation_and_for_any_number_of_ranks(token_folder, world):
+def test_the_part_is_the_same_every_time_and_for_any_number_of_ranks(token_folder, world):
     shards = TokenShards(token_folder(val=50), "val")
     alone = rows(HeldOutBatches(shards, BLOCK, 9, 4, 0, 1))
     ranks = [HeldOutBatches(shards, BLOCK, 9, 2, rank, world) for rank in range(world)]
@@ -183,7 +170,7 @@ def test_the_part_is_the_same_at_every_validation_and_for_any_number_of_ranks(to
 # ---- a batch ---------------------------------------------------------------------------------
 
 
-def test_a_batch_is_contiguous_so_that_it_is_copied_to_a_device_in_one_piece(held_out):
+def test_a_batch_is_contiguous(held_out):
     batch = token_batch(held_out, np.array([3, 1, 3]), BLOCK)
     assert batch["inputs"].is_contiguous() and batch["targets"].is_contiguous()
     assert torch.equal(batch["inputs"][0], batch["inputs"][2])
@@ -191,6 +178,6 @@ def test_a_batch_is_contiguous_so_that_it_is_copied_to_a_device_in_one_piece(hel
 
 
 @pytest.mark.gpu
-def test_a_batch_for_a_gpu_lies_in_pinned_memory(held_out):
+def test_a_batch_for_a_gpu_is_in_pinned_memory(held_out):
     batch = token_batch(held_out, np.array([0, 1]), BLOCK, pin_memory=True)
     assert all(tensor.is_pinned() and tensor.is_contiguous() for tensor in batch.values())

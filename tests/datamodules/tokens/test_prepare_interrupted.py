@@ -1,4 +1,4 @@
-"""Preparing that is killed, stopped or fails goes on, and ends with the same bytes."""
+"""A preparation that was killed, stopped or failed resumes and ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import signal
 
 import pytest
 
-from datamodules.tokens import prepare as encoding_run
+from datamodules.tokens import prepare as prepare_module
 from datamodules.tokens.prepare import prepare
 from datamodules.tokens.tokenizers import ByteTokenizer
-from tests.helpers.prepared_corpus import contents, run
+from tests.helpers.prepared_corpus import contents, run, texts_of
 
 KILLED = """
 import os, signal, sys
-from datamodules.documents import sources as documents
-from datamodules.tokens import prepare as encoding_run
-from datamodules.tokens import writer as shard_writer
-from datamodules.tokens.prepare import prepare
+from datamodules.documents import sources
+from datamodules.tokens import prepare, writer
 from datamodules.tokens.tokenizers import ByteTokenizer
 
-documents.PIECE, encoding_run.BATCH, encoding_run.CHECKPOINT = 100, 150, 700
-encoding_run.HASHED = 40
+sources.PIECE, prepare.BATCH_CHARS, prepare.CHECKPOINT_TOKENS = 100, 150, 700
+prepare.HASHED_CHARS, prepare.SHARD_TOKENS = 40, 5000
 left = int(sys.argv[3])
 
 def counted(function):
@@ -40,17 +38,17 @@ def counted(function):
 
 os.replace = counted(os.replace)
 os.truncate = counted(os.truncate)
-shard_writer.SplitWriter.write = counted(shard_writer.SplitWriter.write)
-source = documents.FileDocuments(sys.argv[1])
-print(prepare(source, sys.argv[2], ByteTokenizer(), 0.2, shard_tokens=1500, progress=False))
+writer.SplitWriter.write = counted(writer.SplitWriter.write)
+source = sources.FileDocuments(sys.argv[1])
+print(prepare.prepare(source, sys.argv[2], ByteTokenizer(), 0.2))
 """
 
 
-def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path, source, small_batches):
+def test_killed_repeatedly_it_ends_with_the_same_bytes(tmp_path, source, small_batches):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    prepare(source, whole, ByteTokenizer(), 0.2, shard_tokens=1500)
-    kills, position = 0, -1
-    for events in (1, 37, 40, 61, 90, 111, 140, 10**9):
+    prepare(source, whole, ByteTokenizer(), 0.2)
+    kills, recorded = 0, -1
+    for events in (1, 37, 61, 90, 111, 140, 10**9):
         done = run(KILLED, source.paths[0], broken, events)
         if done.returncode != -signal.SIGKILL:
             break
@@ -58,27 +56,26 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path, source, sm
         assert not (broken / "meta.json").exists()
         record = json.loads((broken / "progress.json").read_text() or "{}") if kills > 1 else {}
         now = sum(part["tokens"] for part in record.get("splits", {}).values())
-        assert now >= position
-        position = now
+        assert now >= recorded
+        recorded = now
     assert done.returncode == 0, done.stderr
-    assert kills > 4 and position > 0
-    assert "went on after" in done.stdout
+    assert kills > 4 and recorded > 0
+    assert "resumed after" in done.stdout
     assert contents(broken) == contents(whole)
 
 
 @pytest.mark.parametrize("stop", range(1, 40, 3))
-def test_stopped_at_any_file_operation_it_goes_on(
+def test_stopped_at_any_file_operation_it_resumes(
     tmp_path, source, small_batches, monkeypatch, stop
 ):
-    """As above without a process, at many more moments; open files are lost with what they hold."""
+    """As above in one process, at more moments; what open files buffered is lost."""
 
     class Stop(BaseException):
         pass
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    prepare(source, whole, ByteTokenizer(), 0.2, shard_tokens=3000, progress=False)
+    prepare(source, whole, ByteTokenizer(), 0.2)
     left = stop
-    replace, write = os.replace, encoding_run.SplitWriter.write
 
     def counted(function):
         def call(*args):
@@ -91,18 +88,19 @@ def test_stopped_at_any_file_operation_it_goes_on(
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", counted(replace))
+        patch.setattr(os, "replace", counted(os.replace))
         if stop % 2:
-            patch.setattr(encoding_run.SplitWriter, "write", counted(write))
+            writer = prepare_module.SplitWriter
+            patch.setattr(writer, "write", counted(writer.write))
         try:
-            prepare(source, broken, ByteTokenizer(), 0.2, shard_tokens=3000, progress=False)
+            prepare(source, broken, ByteTokenizer(), 0.2)
         except Stop:
             assert not (broken / "meta.json").exists()
-    prepare(source, broken, ByteTokenizer(), 0.2, shard_tokens=3000, progress=False)
+    prepare(source, broken, ByteTokenizer(), 0.2)
     assert contents(broken) == contents(whole)
 
 
-def test_going_on_encodes_only_what_is_left(tmp_path, source, small_batches, monkeypatch):
+def test_resuming_encodes_only_what_is_left(tmp_path, source, small_batches):
     encoded: list[int] = []
 
     class Counting(ByteTokenizer):
@@ -116,12 +114,12 @@ def test_going_on_encodes_only_what_is_left(tmp_path, source, small_batches, mon
         prepare(source, tmp_path / "out", Counting(), 0.2, workers=1)
     encoded.clear()
     summary = prepare(source, tmp_path / "out", Counting(), 0.2, workers=1)
-    assert 0 < sum(encoded) < sum(map(len, source)) - 20_000
-    assert summary.continued_at > 100
+    assert 0 < sum(encoded) < sum(map(len, texts_of(source))) - 20_000
+    assert summary.resumed_at > 100
 
 
-def test_errors_of_the_disk_name_the_file_and_a_later_run_goes_on(tmp_path, source):
-    """A limit on the size of files stands for a disk that is full."""
+def test_errors_of_the_disk_name_the_file_and_a_later_run_resumes(tmp_path, source):
+    """A limit on the size of files stands for a full disk."""
     script = """
         import resource, sys
         from datamodules.documents.sources import FileDocuments
