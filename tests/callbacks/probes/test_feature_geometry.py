@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import FeatureGeometry
 from callbacks.probes.feature_figures import MemberHistory, ring_figures
-from callbacks.probes.feature_geometry import members_of_values
+from callbacks.sweep import members_by_value
 from datamodules import CircularFeatures, SparseFeatures
 from lightning_modules import FeatureAutoencoder
 
@@ -132,12 +132,12 @@ def test_a_checkpoint_that_is_measured_again_keeps_the_history_of_its_training(l
 
 def test_members_are_grouped_by_all_settings_in_which_they_differ():
     settings = {"sparsity": [0.5, 0.5, 0.9, 0.9], "importance": [1.0, (0.5, 0.1), 1.0, 1.0]}
-    assert members_of_values(settings) == {
+    assert members_by_value(settings) == {
         "sparsity=0.5,importance=1": [0],
         "sparsity=0.5,importance=0.5..0.1": [1],
         "sparsity=0.9,importance=1": [2, 3],
     }
-    assert members_of_values({}) == {}
+    assert members_by_value({}) == {}
 
 
 def test_the_first_features_are_those_of_the_scale_nearest_to_the_papers(monkeypatch):
@@ -251,7 +251,7 @@ def test_numbers_that_cannot_be_are_refused(options):
 
 def test_different_values_are_never_pooled_though_they_look_alike():
     settings = {"sparsity": [(0.5, 0.9, 0.5), (0.5, 0.1, 0.5), (0.5, 0.9, 0.5)]}
-    assert members_of_values(settings) == {
+    assert members_by_value(settings) == {
         "sparsity=0.5..0.5": [0, 2],
         "sparsity=0.5..0.5 (2)": [1],
     }

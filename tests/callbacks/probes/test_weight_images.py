@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from callbacks import WeightImages
-from callbacks.probes.weight_images import _most_used
+from callbacks.probes.weight_images import most_used_units
 from datamodules import MNIST, AlgorithmicData
 from lightning_modules import (
     Classifier,
@@ -114,7 +114,7 @@ def test_behind_a_hidden_layer_the_images_are_those_of_the_units_used_most(data)
 def test_a_unit_that_all_classes_read_alike_is_not_used():
     hidden = torch.tensor([[[1.0, 0.0], [9.0, 0.0], [0.0, 2.0]]])  # (1, 3 units, 2 pixels)
     head = torch.tensor([[[1.0, 7.0, -1.0], [-1.0, 7.0, 1.0]]])  # (1, 2 classes, 3 units)
-    assert _most_used(hidden, head).tolist() == [[2, 0, 1]]
+    assert most_used_units(hidden, head).tolist() == [[2, 0, 1]]
 
 
 def test_class_means_and_weights_of_a_short_file_leave_missing_classes_out(tmp_path):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.probes.representations import check_layers, dummy_activations, layers_of
+from callbacks.probes.checks import check_layers, layers_of
+from callbacks.probes.representations import example_activations
 from callbacks.probes.word_scores import check_score, score_names, score_words
 from glassbox.metrics import top_words
 from tests.helpers.planted_words import planted_data, small_classifier, text_trainer
@@ -132,7 +133,7 @@ def test_layers_of_a_deeper_network_have_names_of_their_own(trained):
     model = small_classifier(trained.data, num_layers=2)
     trainer = text_trainer()
     trainer.datamodule = trained.data
-    activations = dummy_activations(trainer, model, "Probe")
+    activations = example_activations(trainer, model, object())
     assert {"layer1/ffn1", "layer2/ffn1", *LAYERS} <= set(layers_of(activations))
     assert {"features", "logits", "attention_weights"}.isdisjoint(layers_of(activations))
     assert {"layer1/ffn1", "received_attention", "random"} <= set(score_names(activations))
@@ -145,7 +146,7 @@ def test_asking_for_the_names_changes_neither_modes_nor_random_numbers(trained):
     trainer = text_trainer()
     trainer.datamodule = trained.data
     before = torch.get_rng_state()
-    dummy_activations(trainer, model, "Probe")
+    example_activations(trainer, model, object())
     assert torch.equal(torch.get_rng_state(), before)
     assert [part.training for part in model.modules()] == modes and not all(modes)
 
@@ -153,15 +154,15 @@ def test_asking_for_the_names_changes_neither_modes_nor_random_numbers(trained):
 def test_names_that_are_not_there_give_a_sentence(trained):
     trainer = text_trainer()
     trainer.datamodule = trained.data
-    activations = dummy_activations(trainer, trained.model, "Probe")
+    activations = example_activations(trainer, trained.model, object())
     with pytest.raises(ValueError, match="Probe: score is 'fnn1'; choose one of embedding, vmask"):
         check_score("Probe", "score", "fnn1", activations)
     with pytest.raises(ValueError, match="layers names 'random', which the network does not have"):
         check_layers("Probe", "layers", ["ffn1", "random"], activations)
     without = small_classifier(trained.data, vmask=False)
-    activations = dummy_activations(trainer, without, "Probe")
+    activations = example_activations(trainer, without, object())
     with pytest.raises(ValueError, match="the network has no word mask; choose another score"):
         check_score("Probe", "score", "vmask_probability", activations)
     trainer.datamodule = None
     with pytest.raises(ValueError, match="Probe needs a data module of texts, such as SST2"):
-        dummy_activations(trainer, trained.model, "Probe")
+        example_activations(trainer, trained.model, object())
