@@ -13,7 +13,7 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from callbacks.probes.probe import is_fitting
+from callbacks.trainer_state import gathered, is_fitting
 
 KEY = "ExactResume"  # of a checkpoint
 
@@ -128,15 +128,6 @@ class ExactResume(L.Callback):
 def run_seed() -> int:
     """The run's seed_everything; in a notebook without one, that of torch's generator."""
     return int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))
-
-
-def gathered(value: Any, trainer: L.Trainer) -> list[Any]:
-    """A value of every rank, in their order."""
-    if trainer.world_size == 1:
-        return [value]
-    values: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(values, value)
-    return values
 
 
 def reseed(*numbers: int) -> None:

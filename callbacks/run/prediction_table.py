@@ -8,9 +8,8 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from callbacks.run.exact_resume import gathered
-from callbacks.run.folder import run_folder
 from callbacks.sweep import differing_settings
+from callbacks.trainer_state import gathered, run_folder
 
 
 class PredictionTable(L.Callback):

@@ -10,6 +10,8 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from callbacks.trainer_state import total_steps
+
 _SCORES = ("train/accuracy", "test/accuracy")
 
 
@@ -47,7 +49,7 @@ class RunProgress(ProgressBar):
         self._by_step = getattr(pl_module, "progress_unit", "epoch") == "step"
         epochs = trainer.max_epochs if (trainer.max_epochs or -1) >= 0 else None
         self._bar = tqdm(
-            total=_total_steps(trainer, epochs) if self._by_step else epochs,
+            total=total_steps(trainer) if self._by_step else epochs,
             initial=trainer.global_step if self._by_step else trainer.current_epoch,
             desc="training",
             unit="step" if self._by_step else "epoch",
@@ -125,15 +127,6 @@ class RunProgress(ProgressBar):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def _total_steps(trainer: Any, epochs: int | None) -> int | None:
-    """Optimizer steps of the whole run, as far as they are known."""
-    limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
-    per_epoch = getattr(trainer.datamodule, "steps_per_epoch", None)
-    if epochs is not None and per_epoch is not None:
-        limits.append(epochs * per_epoch)
-    return min(limits, default=None)
 
 
 def _label(name: str) -> str:
