@@ -119,7 +119,7 @@ def _legend_handles(labels: Sequence[str]) -> list[Line2D]:
 
 def _optional(point: GridPoint, metric: str) -> Floats:
     """The metric (S,), nan where these runs do not have it."""
-    if metric in point.metrics:
+    if point.metric(metric) is not None:
         return numbers_of(point, metric)
     return np.full(len(point.seeds), np.nan)
 
@@ -149,7 +149,7 @@ def _draw_accuracy(axes: Axes, point: GridPoint, seed: int | None) -> None:
     level = float(quartiles(leak[:, None])[1, 0] if row is None else leak[row])
     if shown and level > 0:
         axes.axhline(level, zorder=2.5, **DASHED)
-    if TEST_EPOCH in point.metrics:
+    if point.metric(TEST_EPOCH) is not None:
         reached = int(np.isfinite(numbers_of(point, TEST_EPOCH)).sum())
         note_above(axes, f"{reached} of {len(point.seeds)} seeds hold 90 % on test inputs")
 
@@ -178,8 +178,8 @@ def _draw_embedding(axes: Axes, point: GridPoint, seed: int | None, group_kind: 
         return
     coordinates = array_of(point, "coordinates")[row].astype(np.float64)  # (P, 2)
     colors = None
-    if "groups" in point.arrays:
-        colors = group_colors(point.arrays["groups"][row], group_kind)
+    if point.array("groups") is not None:
+        colors = group_colors(array_of(point, "groups")[row], group_kind)
     numbers = [str(index) for index in range(len(coordinates))]
     marks = choose_marks(coordinates[None], numbers, SIDE * POINTS_PER_INCH)
     if marks.mode == "none" and len(numbers) <= MAX_LABELS:  # too close for numbers on discs

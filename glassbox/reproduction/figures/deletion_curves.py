@@ -49,7 +49,8 @@ def deletion_curves(
         )
         for name, point in shown.items()
     }
-    counts = {float(n) for point in shown.values() for n in point.metrics.get(TEXTS, [])}
+    metrics = [point.metric(TEXTS) for point in shown.values()]
+    counts = {float(n) for values in metrics if values is not None for n in values}
     if len(counts) == 1:  # fewer than a table's, of a large test set
         title = " · ".join(filter(None, [title, f"{counts.pop():,.0f} texts"]))
     return deletion_curve(percents, curves, marked_percent=marked_percent, score=score, title=title)

@@ -150,7 +150,7 @@ def _draw_row(
     if point is not None:
         coordinates = np.asarray(array_of(point, "coordinates"), dtype=np.float64)  # (S, P, 2)
         explained = numbers_of(point, EXPLAINED)
-        groups, edges = point.arrays.get("groups"), point.arrays.get("edges")
+        groups, edges = point.array("groups"), point.array("edges")
         colors = None if groups is None else group_colors(groups, kind)  # (S, P, 4)
         if colors is not None and chance is not None and _has_silhouettes(point):
             colors[~(numbers_of(point, SILHOUETTE) >= chance)] = to_rgba(MISSING)
@@ -210,7 +210,8 @@ def _median_lines(point: GridPoint | None) -> list[str]:
 
 
 def _has_silhouettes(point: GridPoint) -> bool:
-    return SILHOUETTE in point.metrics and bool(np.isfinite(numbers_of(point, SILHOUETTE)).any())
+    values = point.metric(SILHOUETTE)
+    return values is not None and bool(np.isfinite(values).any())
 
 
 def _color_key(tasks: Sequence[str], names: Mapping[str, str]) -> str:

@@ -111,7 +111,7 @@ def _curves(point: GridPoint, prefix: str, components: int) -> Floats:
     """Cumulative shares (S, K) with K at most `components`, fewer where the metrics end."""
     curves = [numbers_of(point, f"{prefix}1")]
     for k in range(2, components + 1):
-        if f"{prefix}{k}" not in point.metrics:
+        if point.metric(f"{prefix}{k}") is None:
             break
         curves.append(numbers_of(point, f"{prefix}{k}"))
     return np.stack(curves, axis=1)

@@ -84,40 +84,43 @@ def points_along(
 
 
 def numbers_of(point: GridPoint, metric: str) -> Floats:
-    """The metric of every seed (S,), nan where a seed has none.
+    """Metric of every seed (S,), nan where a seed has none.
 
     Raises:
         ValueError: The point's runs did not measure it.
     """
-    return np.asarray(_find(point, "metric", point.metrics, metric), dtype=np.float64)
+    values = _existing(point.metric(metric), point, metric, point.metrics)
+    return np.asarray(values, dtype=np.float64)
 
 
 def texts_of(point: GridPoint, metric: str) -> list[str]:
-    """The metric of every seed where it is text, such as a name.
+    """Metric of every seed where it is text, such as a name.
 
     Raises:
         ValueError: The point's runs did not measure it.
     """
-    return [str(value) for value in _find(point, "metric", point.metrics, metric)]
+    return [str(value) for value in _existing(point.metric(metric), point, metric, point.metrics)]
 
 
 def array_of(point: GridPoint, name: str) -> NDArray[Any]:
-    """The array (S, ...) of this name.
+    """Array (S, ...) of this name.
 
     Raises:
         ValueError: The point's runs did not keep it.
     """
-    return np.asarray(_find(point, "array", point.arrays, name))
+    return _existing(point.array(name), point, name, point.arrays)
 
 
-def _find(point: GridPoint, kind: str, known: Mapping[str, NDArray[Any]], name: str) -> Any:
-    if name not in known:
-        close = difflib.get_close_matches(name, known, 3, 0.5) or sorted(known)[:8] or ["none"]
+def _existing(
+    values: NDArray[Any] | None, point: GridPoint, name: str, known: Iterable[str]
+) -> NDArray[Any]:
+    if values is None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, 3, 0.5) or names[:8] or ["none"]
         raise ValueError(
-            f"The runs of {describe(point.labels)} have no {kind} {name!r}; nearest are "
-            f"{', '.join(close)}."
+            f"the runs of {describe(point.labels)} have no {name!r}; they have {', '.join(close)}"
         )
-    return known[name]
+    return np.asarray(values)
 
 
 def describe(labels: Mapping[str, str]) -> str:

@@ -59,9 +59,10 @@ def weight_images_by_head(
         row = median_seed(numbers_of(point, ACCURACY))
         shape = _shape(point)
         captions: list[str] = []
-        if "image_units" in point.arrays:
+        units = point.array("image_units")
+        if units is not None:
             of_units = True
-            captions = [f"unit {unit:.0f}" for unit in point.arrays["image_units"][row]]
+            captions = [f"unit {unit:.0f}" for unit in units[row]]
         elif not rows:
             rows.append(class_means_row(array_of(point, "class_means")[row], shape))
         images = as_images(array_of(point, "weight_images")[row], shape, "weight_images")
@@ -96,7 +97,7 @@ def _shape(point: GridPoint) -> tuple[int, int]:
 def _facts(point: GridPoint, row: int) -> str:
     """Lines beside the images: accuracy, likeness to the class means, and whose they are."""
     lines = [f"seed {point.seeds[row]}", f"test {_median(point, ACCURACY, 100):.2f} %"]
-    if LIKENESS in point.metrics:
+    if point.metric(LIKENESS) is not None:
         lines.append(f"like means: r = {_median(point, LIKENESS):.2f}")
     return "\n".join(lines)
 
