@@ -15,7 +15,7 @@ import yaml
 
 # Of the small study: two tasks under two protocols, two seeds each; tasks are runs of their own.
 POINTS, NETWORKS, RUNS = 4, 8, 2
-FIGURE: dict[str, Any] = {"name": "own", "draw": "figures_of_mine.draw"}
+FIGURE: dict[str, Any] = {"name": "own", "function": "figures_of_mine.draw"}
 
 
 def written(runs: Path) -> dict[str, int]:
@@ -234,7 +234,7 @@ def test_numbers_of_an_earlier_report_stand_in_for_runs_that_are_gone(
         "        raise ValueError('no arrays')\n"
         "    return draw_any(points, title=title)\n"
     )
-    study = small_study(figures=[FIGURE, {"name": "held", "draw": "from_arrays.draw"}])
+    study = small_study(figures=[FIGURE, {"name": "held", "function": "from_arrays.draw"}])
     reproduce(study, "--only", "{protocol: authors}")
     reproduce(study, "--report_only", "--output", "docs")
     earlier = Path("docs/small")
@@ -266,7 +266,7 @@ def test_numbers_of_an_earlier_report_stand_in_for_runs_that_are_gone(
 
 
 def test_a_part_of_a_reported_study_has_its_own_figures_or_none(reproduce, small_study):
-    study = small_study(figures=[{"name": "held", "draw": "figures_of_mine.draw"}])
+    study = small_study(figures=[{"name": "held", "function": "figures_of_mine.draw"}])
     reproduce(study, "--output", "docs")
     shutil.rmtree(RUNS_FOLDER)
     only = ["--only", "{task: addition, protocol: careful}", "--seeds", "1"]

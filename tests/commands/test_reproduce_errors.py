@@ -11,7 +11,7 @@ import yaml
 
 from glassbox.cli.commands import reproduce as runner
 
-FIGURE: dict[str, Any] = {"name": "own", "draw": "figures_of_mine.draw"}
+FIGURE: dict[str, Any] = {"name": "own", "function": "figures_of_mine.draw"}
 RUNS_FOLDER = Path("runs/reproduce")
 
 
@@ -85,7 +85,7 @@ def test_an_array_that_cannot_be_made_does_not_lose_the_report(reproduce, small_
         "def draw(points, *, title, null):\n    return draw_any(points, title=title)\n"
     )
     study = small_study(
-        figures=[{"name": "own", "draw": "broken_array.draw"}],
+        figures=[{"name": "own", "function": "broken_array.draw"}],
         arrays={"null": {"function": "broken_array.make"}},
     )
     assert "own_authors is not drawn: no null" in reproduce(study)

@@ -252,7 +252,7 @@ def test_stride_of_a_callback_of_ones_own_is_kept_and_tells_points_apart():
 
 @pytest.mark.parametrize("change", [{"trainer.fast_dev_run": True}, {"ckpt_path": "last.ckpt"}])
 def test_runs_that_are_no_whole_ones_are_refused(change):
-    with pytest.raises(ValueError, match="fast_dev_run|ckpt_path"):
+    with pytest.raises(ValueError, match=r"fast_dev_run|ckpt_path"):
         identity_of(config(**change))
 
 

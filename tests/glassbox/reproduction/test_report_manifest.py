@@ -146,9 +146,9 @@ def test_a_report_is_not_replaced_by_one_of_fewer_networks(tmp_path):
     check_report_is_richer(place, 1, runs, failed=False)
     place.mkdir()
     write_manifest(place, origin(place), points(), networks=8)
-    with pytest.raises(IncompleteReportError, match="8 networks.* 7"):
+    with pytest.raises(IncompleteReportError, match=r"8 networks.* 7"):
         check_report_is_richer(place, 7, runs, failed=True)
     check_report_is_richer(tmp_path, 0, runs, failed=True)  # a first report, of what failed
-    with pytest.raises(IncompleteReportError, match="8 networks.*typo has 7.*--runs"):
+    with pytest.raises(IncompleteReportError, match=r"8 networks.*typo has 7.*--runs"):
         check_report_is_richer(place, 7, runs, failed=False)
     check_report_is_richer(place, 8, runs, failed=False)
