@@ -93,9 +93,7 @@ def test_cumulative_explained_variance_rises_and_lies_above_equal_shares(task, m
     values = [explained(components, task, model) for components in COMPONENTS]
     assert values == sorted(values)
     # The first k of 16 components hold at least k/16, whatever the embedding.
-    assert all(
-        value > k / 16 for value, k in zip(values, COMPONENTS, strict=True)
-    )
+    assert all(value > k / 16 for value, k in zip(values, COMPONENTS, strict=True))
 
 
 @pytest.mark.parametrize(("task", "model"), [pair for pair in BOTH if pair[0] != "equivalence"])

@@ -1,11 +1,9 @@
-import itertools
 import statistics
 
 import numpy as np
 import pytest
 
-from glassbox.plots.colors import HARMONIC, POINT, STANDARD
-from glassbox.plots.style import MUTED_COLOR
+from glassbox.plots.colors import HARMONIC, STANDARD
 from glassbox.reproduction.figures import by_category
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -104,18 +102,6 @@ def test_a_metric_that_a_row_does_not_have_is_told_and_the_others_are_drawn():
     assert "seeds with a value" in figure.legends[0].get_texts()[-1].get_text()
 
 
-def test_where_nothing_is_missing_the_legend_does_not_tell_of_it():
-    (text,) = draw([point("harmonic")]).legends[0].get_texts()
-    assert text.get_text() == "dot: a seed, bar: median"
-
-
-def test_a_point_that_is_missing_has_no_row():
-    figure = draw([point("cross-entropy"), point("focal")])
-    figure.canvas.draw()
-    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert names == ["cross-entropy", "focal"]
-
-
 def test_points_of_one_value_of_another_axis_are_drawn_alone_and_the_title_tells_it():
     of_scale = [
         GridPoint({**point(head).labels, "scale": scale}, range(7), point(head + scale).metrics, {})
@@ -143,52 +129,8 @@ def test_groups_color_the_rows_by_the_first_part_that_their_name_contains():
     assert [item.get_color() for item in figure.legends[0].get_lines()][:2] == [STANDARD, HARMONIC]
 
 
-def test_rows_of_no_group_are_gray_and_without_groups_all_are_alike():
-    points = [point("cross-entropy"), point("harmonic")]
-    figure = draw(points, groups={"harmonic": "harmonic readout"})
-    assert [line.get_color() for line in figure.axes[0].lines] == [MUTED_COLOR, HARMONIC]
-    assert [line.get_color() for line in draw(points).axes[0].lines] == [POINT, POINT]
-
-
-def test_no_text_runs_into_another_or_out_of_the_figure_with_long_names_and_labels():
-    heads = [f"soft nearest neighbor loss, harmonic readout {number}" for number in range(13)]
-    labels = {
-        ACCURACY: "accuracy on the test set of all of the digits",
-        NORM: "norm " * 9,
-        EPOCH: "e",
-    }
-    figure = draw([point(head) for head in heads], metrics=labels, title="title " * 40)
-    figure.canvas.draw()
-    edge = figure.get_window_extent()
-    titles = [axes._left_title.get_window_extent() for axes in figure.axes]
-    names = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
-    boxes = [*titles, *names, *(text.get_window_extent() for text in figure.texts)]
-    for box in boxes:
-        assert edge.x0 <= box.x0 and box.x1 <= edge.x1 and edge.y0 <= box.y0 and box.y1 <= edge.y1
-    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(titles))
-    legend = figure.legends[0].get_window_extent()
-    assert all(title.y1 < legend.y0 for title in titles)
-
-
-@pytest.mark.parametrize(
-    ("points", "options", "sentence"),
-    [
-        ([], {}, "no points to draw"),
-        ([point("focal")], {"rows": "model"}, "needs an axis 'model', but the points have 'head'"),
-        ([point("focal"), point("focal")], {}, "2 points have head = focal"),
-        ([point("focal")], {"metrics": {}}, "metrics must name at least one metric"),
-        ([point("focal")], {"metrics": {"test/acc": "a"}, "scales": {}}, "no metric 'test/acc'; n"),
-        ([point("focal")], {"scales": {NORM: "ln"}}, "'val/norm' must be number, share, log, epoc"),
-    ],
-)
-def test_what_cannot_be_drawn_is_told_in_one_sentence(points, options, sentence):
-    with pytest.raises(ValueError, match=sentence) as caught:
-        draw(points, **options)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_log_axis_of_a_number_that_is_not_positive_is_refused():
     one = point("focal")
     one.metrics[NORM][2] = 0.0
-    with pytest.raises(ValueError, match="'val/norm' holds 0, which a logarithmic axis cannot sho"):
+    with pytest.raises(ValueError, match="'val/norm'"):
         draw([one])

@@ -82,12 +82,6 @@ def test_seed_without_a_silhouette_is_no_dot_and_not_above():
     assert "1 of 2 above" in texts(figure)
 
 
-def test_legend_names_the_kinds_that_occur_from_coarse_to_fine():
-    figure = coset_null([model("MLP"), model("T", (0.1,), ("C2 <(0 1)>, left",))], null=NULL)
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["A4", "S3", "V4 normal", "C2"]
-
-
 def test_every_partition_has_a_kind_with_a_color_of_its_own():
     kinds = set(coset_kinds([partition.name for partition in coset_partitions()]))
     assert kinds == {"A4", "D4", "S3", "V4 normal", "V4 non-normal", "C4", "C3", "C2"}
@@ -104,20 +98,3 @@ def test_dots_of_a_swarm_do_not_touch_and_stay_near_their_line():
         assert (np.diff(np.sort(values[rows == row])) >= 0.05).all()
     assert swarm(np.array([0.0, 1.0, 2.0]), diameter=0.5, rows=4).tolist() == [0, 0, 0]
     assert np.abs(swarm(np.zeros(50), diameter=0.1, rows=2)).max() == 2
-
-
-@pytest.mark.parametrize(
-    ("points", "options", "sentence"),
-    [
-        ([], {}, "no points to draw"),
-        ([model("MLP"), model("MLP")], {}, "2 points have model = MLP"),
-        ([model("MLP", (0.1,), ("Q8",))], {}, "'Q8', which is no coset partition's name; such"),
-        ([GridPoint({"model": "MLP"}, [0], {}, {})], {}, "have no metric 'val/embedding/coset_sil"),
-        ([model("MLP")], {"null": []}, "null has shape"),
-        ([model("MLP")], {"null": [0.1, np.nan]}, "null must be finite"),
-        ([model("MLP")], {"quantile": 99}, "quantile must be between 0 and 1, not 99"),
-    ],
-)
-def test_wrong_input_is_refused(points, options, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        coset_null(points, **({"null": NULL} | options))

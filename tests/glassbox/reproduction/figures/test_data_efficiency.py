@@ -140,11 +140,6 @@ def test_a_panel_says_which_lines_are_not_run():
     assert not any(axes.get_legend() for axes in (complete, *lower))
 
 
-def test_a_task_without_any_point_has_no_panel():
-    points = [point for point in grid() if point.labels["task"] == "circle"]
-    assert len(data_efficiency(points).axes) == 2
-
-
 def test_a_median_between_two_gaps_keeps_its_quartiles():
     points = grid(tasks=("lattice",))
     del points[4]  # harmonic MLP at 0.5
@@ -155,36 +150,3 @@ def test_a_median_between_two_gaps_keeps_its_quartiles():
     assert [list(bar.get_xdata()) for bar in bars] == [[0.1, 0.1], [0.9, 0.9]]
     for bar, start in zip(bars, (0.1, 0.5), strict=True):  # accuracies: start, 0.04 and 0.2 more
         assert bar.get_ydata() == pytest.approx([start + 0.02, start + 0.12])
-
-
-def test_models_have_their_colors_of_every_figure():
-    figure = data_efficiency(grid())
-    colors = [handle.get_color() for handle in figure.legends[0].get_lines()]
-    assert colors[:2] == model_colors(MODELS)
-
-
-def test_one_point_of_one_seed_can_be_drawn():
-    point = GridPoint(
-        {"task": "lattice", "model": "mine", "train fraction": "0.8"},
-        [0],
-        {name: np.array([0.5]) for name in grid()[0].metrics},
-        {},
-    )
-    data_efficiency([point]).canvas.draw()
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (lambda points: points.clear(), "no points to draw"),
-        (lambda points: points[0].labels.pop("model"), "needs an axis 'model'"),
-        (lambda points: points[0].labels.update({"train fraction": "half"}), "not 'half'"),
-        (lambda points: points[0].metrics.pop("test/accuracy_clean"), "no metric 'test/accuracy_c"),
-        (lambda points: points.append(points[0]), "2 points have task = lattice, model = cross-"),
-    ],
-)
-def test_wrong_points_are_refused(change, sentence):
-    points = grid()
-    change(points)
-    with pytest.raises(ValueError, match=sentence):
-        data_efficiency(points)

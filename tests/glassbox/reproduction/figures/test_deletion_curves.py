@@ -49,5 +49,5 @@ def test_the_title_tells_of_how_many_texts_the_curves_are():
 def test_points_that_are_named_alone_are_drawn():
     points = [point("old", [[0.9, 0.5, 0.3]]), point("new", [[0.9, 0.2, 0.1]])]
     assert "new" not in texts_of(deletion_curves(points, names=["old"]))
-    with pytest.raises(ValueError, match="none of the points"):
+    with pytest.raises(ValueError, match="none of these"):
         deletion_curves(points, names=["newer"])

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from glassbox.reproduction.figures import exponents
 from glassbox.reproduction.grid_point import GridPoint
@@ -81,29 +80,12 @@ def test_never_counts_as_later_than_any_epoch():
     assert never(axes) == 3
 
 
-def test_without_any_never_no_dot_stands_in_the_strip():
-    assert never(exponents(sweep("lattice")).axes[2]) == 0
-
-
 def test_seeds_that_reach_90_percent_are_counted_below_their_exponent():
     points = [point("lattice", "1", (np.nan, np.nan, 300.0)), point("lattice", "2")]
     axes = exponents(points).axes[2]
     written = {text.get_text(): text.xy[0] for text in axes.texts}
     assert (written["1/3"], written["3/3"]) == (1, 2)
     assert "reach 90 %:" in written
-
-
-def test_the_legend_says_what_line_band_and_dots_are_and_of_how_many_seeds():
-    points = [point("lattice", "1", (100.0, np.nan)), point("lattice", "2")]
-    for drawn, last in ((points, ["one that never got there"]), (points[1:], [])):
-        figure = exponents(drawn)
-        texts = [text.get_text() for text in figure.legends[0].get_texts()]
-        seeds = "one of 2 to 3 seeds" if last else "one of 3 seeds"
-        assert texts == ["median", "quartiles", seeds, *last]
-    (hollow,) = (i for i in exponents(points).axes[2].collections if i.get_label() == "never" and
-                 len(i.get_offsets()))  # fmt: skip
-    shown = exponents(points).legends[0].get_lines()[-1]
-    assert to_hex(hollow.get_edgecolor()[0]) == to_hex(shown.get_markeredgecolor())
 
 
 def test_missing_point_leaves_a_gap_in_every_row():
@@ -129,37 +111,3 @@ def test_all_tasks_share_the_axis_of_epochs():
     left, right = exponents(points, metrics=[EPOCH]).axes
     assert left.get_ylim() == right.get_ylim()
     assert left.get_ylim()[0] < 2 and left.get_ylim()[1] > 5000
-
-
-def test_other_metrics_can_be_chosen():
-    points = sweep("lattice")
-    for one in points:
-        one.metrics["val/embedding/circularity"] = np.array([3.0, 5.0, 9.0])
-    top, below = exponents(points, metrics=["val/embedding/circularity", ACCURACY]).axes
-    assert top.get_ylabel() == "val/embedding/circularity"
-    assert median(top)[1] == pytest.approx([5.0] * 4)
-    assert top.get_ylim()[1] > 9
-    assert below.get_ylabel() == "test accuracy"
-
-
-def test_a_sweep_that_never_gets_anywhere_can_be_drawn():
-    axes = exponents([point("lattice", "1", (np.nan, np.nan))]).axes[2]
-    assert median(axes)[1] == pytest.approx([never_place(axes)])
-    assert "0/2" in {text.get_text() for text in axes.texts}
-
-
-@pytest.mark.parametrize(
-    ("points", "options", "sentence"),
-    [
-        ([], {}, "no points to draw"),
-        ([point("a", "0")], {}, "'exponent' must hold numbers above 0, not 0"),
-        ([point("a", "1"), point("a", "1")], {}, "2 points have task = a, exponent = 1"),
-        ([point("a", "1")], {"metrics": []}, "metrics is empty: name at least one"),
-        ([point("a", "1")], {"metrics": ["test/acc"]}, "no metric 'test/acc'; nearest are test/ac"),
-        ([point("a", "1")], {"reached": "test_epoch"}, "no metric 'test_epoch'; nearest are gen"),
-        ([GridPoint({"task": "a"}, [0], {}, {})], {}, "needs an axis 'exponent'"),
-    ],
-)
-def test_wrong_input_is_refused(points, options, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        exponents(points, **options)

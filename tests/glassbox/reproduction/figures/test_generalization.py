@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
@@ -51,27 +49,6 @@ def test_train_epoch_is_on_x_and_test_epoch_on_y_both_logarithmic():
     assert full == pytest.approx(np.array(expected))
     assert "test" in axes.get_ylabel()
     assert any("train" in text.get_text() for text in figure.texts)
-
-
-def test_axes_say_what_is_counted_and_that_they_are_logarithmic():
-    figure = generalization_by_model([GROKS, LEARNS])
-    x = figure.texts[-1].get_text().replace("\n", " ")
-    assert x == "first of 20 epochs above 90 % on train inputs (log)"
-    y = figure.axes[0].get_ylabel().replace("\n", " ")
-    assert y == "first of 20 epochs above 90 % on test inputs (log)"
-
-
-@pytest.mark.parametrize("tasks", [["circle"], ["circle", "lattice"], list("abcde")])
-def test_text_stays_inside_the_figure(tasks):
-    figure = generalization_by_model([point(task, MODELS[0], [5], [6]) for task in tasks])
-    figure.canvas.draw()
-    for text in [*figure.texts, figure.axes[0].yaxis.label]:
-        box = text.get_window_extent()
-        assert box.x0 >= 0 and box.x1 <= figure.bbox.width, text.get_text()
-        assert box.y0 >= 0 and box.y1 <= figure.bbox.height, text.get_text()
-    assert figure.texts[-1].get_window_extent().y1 < min(
-        label.get_window_extent().y0 for label in figure.axes[0].get_xticklabels()
-    )
 
 
 def test_another_axis_may_have_the_panels_which_then_name_it():
@@ -135,30 +112,6 @@ def test_no_strip_and_no_count_where_every_run_generalizes():
     ]
 
 
-def test_the_legend_says_how_many_seeds_each_model_has_where_they_differ():
-    texts = legend_of(generalization_by_model([GROKS, LEARNS]).legends[0])
-    assert texts[:2] == ["standard MLP (4 seeds)", "harmonic MLP (3 seeds)"]
-    assert texts[-1] == "a mark: one seed"
-
-
-def test_a_missing_point_is_told_in_its_panel():
-    figure = generalization_by_model([LEARNS, point("lattice", MODELS[0], [5], [6])])
-    assert legend_of(figure.axes[0].get_legend()) == ["not run"]
-    assert legend_of(figure.axes[1].get_legend()) == ["not run"]
-    assert len(runs(figure.axes[1])[0]) == 1
-
-
-@pytest.mark.parametrize("last", [12.0, 90.0, 800.0, 5000.0, 60_000.0, NAN])
-def test_numbers_on_the_axes_do_not_run_into_one_another(last):
-    figure = generalization_by_model([point("circle", "MLP", [6, 100], [7, last])])
-    figure.canvas.draw()
-    axes = figure.axes[0]
-    boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
-    assert len(boxes) > 1
-    for left, right in pairwise(boxes):
-        assert left.x1 < right.x0
-
-
 @pytest.mark.parametrize(
     ("train", "test"), [([NAN] * 20, [NAN] * 20), ([0.0], [0.0]), ([1.0], [NAN])]
 )
@@ -168,12 +121,3 @@ def test_unusual_epochs_can_be_drawn(train, test):
     full, hollow = runs(figure.axes[0])
     assert np.isfinite(full).all() and np.isfinite(hollow).all()
     assert len(full) + len(hollow) == len(train)
-
-
-def test_what_cannot_be_drawn_is_refused_in_a_sentence():
-    with pytest.raises(ValueError, match="no points to draw"):
-        generalization_by_model([])
-    with pytest.raises(ValueError, match="2 points have task = circle, model = harmonic MLP"):
-        generalization_by_model([LEARNS, LEARNS])
-    with pytest.raises(ValueError, match="no metric 'generalization/train_epoch'"):
-        generalization_by_model([GridPoint({"task": "a", "model": "b"}, [0], {}, {})])

@@ -117,16 +117,6 @@ def test_lines_stand_beside_one_another_around_their_number():
     assert (left < right).all() and (right[:-1] < left[1:]).all()
 
 
-def test_numbers_too_close_to_be_written_have_a_tick_and_round_ones_are_written():
-    numbers = ("1", "0.8", "0.1", "0.09", "0.02")
-    points = [point("ReLU", number) for number in numbers]
-    axes = draw(points, lines=None, spacing="log").axes[0]
-    written = [text.get_text() for text in axes.get_xticklabels()]
-    assert "0.1" in written and "0.02" in written and "0.09" not in written
-    ticks = {*axes.get_xticks(), *axes.get_xticks(minor=True)}
-    assert sorted(ticks) == pytest.approx(sorted(math.log10(float(number)) for number in numbers))
-
-
 def test_missing_point_leaves_a_gap_in_its_line_alone():
     points = [p for p in grid() if p.labels != {"model": "ReLU", "sparsity": "0.9"}]
     for axes in draw(points).axes:
@@ -162,46 +152,3 @@ def test_lines_have_the_colors_of_every_figure_and_the_legend_tells_them():
     texts = [text.get_text() for text in legend.get_texts()]
     assert texts == [*MODELS, "dot: a seed, line: median, band: quartiles"]
     assert [item.get_color() for item in legend.get_lines()][:2] == model_colors(MODELS)
-
-
-def test_axis_is_named_below_the_lowest_panel_of_each_column():
-    figure = draw(grid(), label="sparsity S")
-    assert [axes.get_xlabel() for axes in figure.axes] == ["", "sparsity S", "sparsity S"]
-    assert draw(grid(), columns=1).axes[2].get_xlabel() == "sparsity"
-
-
-def test_nothing_that_is_written_leaves_the_figure():
-    long = {COUNT: "clusters of features at 5 % of the mean norm, over all features and scales"}
-    figure = draw(grid(), metrics={**METRICS, **long}, title="Clusters " * 20, columns=3)
-    figure.canvas.draw()
-    edge = figure.get_window_extent()
-    texts = [axes.title for axes in figure.axes] + [axes._left_title for axes in figure.axes]
-    for text in [*texts, *figure.texts, *(axes.xaxis.label for axes in figure.axes)]:
-        box = text.get_window_extent()
-        assert edge.x0 <= box.x0 and box.x1 <= edge.x1 and edge.y0 <= box.y0 and box.y1 <= edge.y1
-
-
-@pytest.mark.parametrize(
-    ("points", "options", "sentence"),
-    [
-        ([], {}, "no points to draw"),
-        (grid(), {"along": "scale"}, "needs an axis 'scale', but the points have 'model', 'spars"),
-        (grid(), {"lines": "optimizer"}, "needs an axis 'optimizer', but the points have 'model'"),
-        (grid(), {"along": "model", "lines": None}, "'model' must hold numbers .* not 'linear'"),
-        (grid(), {"lines": None}, "2 points have sparsity = 0: .* no place for the axis 'model'"),
-        (grid(), {"metrics": {}}, "metrics must name at least one metric with its label"),
-        (grid(), {"metrics": [COUNT]}, "metrics must name at least one metric with its label"),
-        (grid(), {"metrics": {COUNT: None}, "scales": {}}, "metrics must name at least one metric"),
-        (grid(), {"metrics": {"val/represent": "n"}, "scales": {}}, "no metric 'val/represent'; n"),
-        (grid(), {"scales": {"val/loss": "log"}}, "scales names 'val/loss', which metrics does no"),
-        (grid(), {"scales": {SHARE: "percent"}}, "number, share, log, epochs, delays, not 'percen"),
-        (grid(), {"spacing": "log"}, "'sparsity' holds 0, but spacing 'log' is for numbers above "),
-        ([*grid(), point("ReLU", "1")], {"spacing": "sparsity"}, "holds 1, .* below 1; choose ano"),
-        (grid(), {"spacing": "even"}, "spacing must be linear, log, sparsity, not 'even'"),
-        (grid(), {"columns": 0}, "columns must be at least 1, not 0"),
-    ],
-)
-def test_what_cannot_be_drawn_is_told_in_one_sentence(points, options, sentence):
-    with pytest.raises(ValueError, match=sentence) as caught:
-        draw(points, **options)
-    assert "\n" not in str(caught.value)
