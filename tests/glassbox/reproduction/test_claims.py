@@ -279,12 +279,6 @@ def test_a_fraction_that_one_protocol_just_misses_does_not_depend_on_it():
     assert verdict == "holds (just missed under the careful protocol)"
 
 
-def test_cases_that_agree_give_one_verdict():
-    low = points(x=(HIGH, LOW), y=(HIGH, LOW), z=(HIGH, LOW))
-    judged = judge_claim(claim(), STUDY, {"authors": low, "careful": low})
-    assert judged.verdict == "the reverse holds"
-
-
 def test_less_is_the_reverse_of_greater():
     less = claim(less={"model": "new"}, greater=None, **OF_X)
     for values, expected in (((LOW, HIGH), "holds"), ((HIGH, LOW), "the reverse holds")):

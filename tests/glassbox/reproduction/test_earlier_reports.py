@@ -151,7 +151,7 @@ def test_only_seeds_of_the_study_are_taken(report):
     assert reported.metrics[VARIANCE].tolist() == [VALUES[0], VALUES[3]]
 
 
-def test_a_study_is_found_in_its_own_report_and_in_that_of_a_collection(report, tmp_path):
+def test_a_study_is_read_from_its_own_report_and_a_collection(report, tmp_path):
     collection = tmp_path / "paper" / "figures"
     write(collection, grid_point(LATTICE, {VARIANCE: 1 + VALUES, EPOCH: EPOCHS}))
     (collection / "seeds.csv").rename(collection / "figure_9_seeds.csv")
@@ -255,9 +255,3 @@ def test_text_among_numbers_raises(report):
 
     with pytest.raises(ValueError, match=r"val/variance is '0\.3x'"):
         read(rewritten(report, change))
-
-
-def test_a_table_saved_by_a_spreadsheet_is_read(report):
-    text = (report / "seeds.csv").read_text()
-    (report / "seeds.csv").write_text(text, encoding="utf-8-sig", newline="\r\n")
-    assert read(report).points[name_of(LATTICE)].metrics[VARIANCE].tobytes() == VALUES.tobytes()

@@ -118,11 +118,6 @@ def test_how_often_a_probe_measures_and_draws_makes_the_same_point():
     assert identity_of(changed) != identity_of(CONFIG)
 
 
-def test_one_epoch_is_not_as_many_as_lightning_likes():
-    one, open_end = config(**{"trainer.max_epochs": 1}), config(**{"trainer.max_epochs": None})
-    assert identity_of(one) != identity_of(open_end)
-
-
 # ---- which together ------------------------------------------------------------------------------
 
 
@@ -168,7 +163,7 @@ def test_settings_that_all_members_share_stay_as_they_were():
     assert config_of_run(single)[0]["model"]["init_args"]["head_settings"] is None
 
 
-def test_the_same_point_is_trained_once_with_the_seeds_of_all_who_want_it():
+def test_equal_points_are_trained_once_with_the_seeds_of_all():
     (run,) = group([(CONFIG, [0, 1]), (config(seed_everything=9), [1, 2]), (CONFIG, [0])])
     assert [point.seeds for point in run.points] == [(0, 1, 2)]
 
@@ -237,12 +232,12 @@ OWN = {"class_path": "mine.Shrink", "init_args": {"every_n_epochs": 3}}
         {"data.class_path": "mine.Data"},
     ],
 )
-def test_what_is_not_known_to_train_members_that_differ_is_trained_point_by_point(change):
+def test_other_classes_are_trained_point_by_point(change):
     points = [(config(**change, **leaves), [0, 1]) for leaves in ({}, {f"{HEAD}.exponent": 4.0})]
     assert [run.members for run in group(points)] == [2, 2]
 
 
-def test_stride_of_a_callback_of_ones_own_is_kept_and_tells_points_apart():
+def test_the_stride_of_other_callbacks_is_part_of_the_identity():
     often = config(**{"trainer.callbacks": [OWN]})
     seldom = config(**{"trainer.callbacks": [{**OWN, "init_args": {"every_n_epochs": 9}}]})
     assert identity_of(often) != identity_of(seldom)
@@ -251,7 +246,7 @@ def test_stride_of_a_callback_of_ones_own_is_kept_and_tells_points_apart():
 
 
 @pytest.mark.parametrize("change", [{"trainer.fast_dev_run": True}, {"ckpt_path": "last.ckpt"}])
-def test_runs_that_are_no_whole_ones_are_refused(change):
+def test_trial_and_resumed_runs_raise(change):
     with pytest.raises(ValueError, match=r"fast_dev_run|ckpt_path"):
         identity_of(config(**change))
 

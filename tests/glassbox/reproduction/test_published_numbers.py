@@ -111,26 +111,6 @@ def test_number_of_flat_embeddings_fits_the_range_of_explained_variance(task, mo
     assert (count == 0) == (high < threshold)
 
 
-def test_figure_2_shows_the_multilayer_perceptrons_of_figure_7():
-    metric = "val/embedding/explained_variance_2"
-    few, all_models = published("figure_2", metric), published("figure_7", metric)
-    assert set(few) == set(all_models)
-    for task, models in few.items():
-        assert models == {
-            model: all_models[task][model] for model in ("cross-entropy MLP", "harmonic MLP")
-        }
-
-
-def test_data_efficiency_has_figure_7s_tasks_models_and_protocols():
-    own, other = STUDIES["figure_3b"], STUDIES["figure_7"]
-    assert {axis: own["grid"][axis] for axis in ("task", "model")} == other["grid"]
-    for key in ("config", "seeds", "protocols"):
-        assert own[key] == other[key]
-    # The first setting is its own: it scores networks at the end alone.
-    assert own["settings"][0]["set"] == {"trainer.check_val_every_n_epoch": 1000}
-    assert own["settings"][1:] == other["settings"]
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_accuracies_of_figure_3b_are_whole_numbers_of_test_examples(task):
     examples = 576 if task == "permutation" else 1000
@@ -167,31 +147,6 @@ def test_all_studies_use_the_same_chance_level_of_the_coset_silhouette():
     assert claimed["metric"] == "val/embedding/coset_silhouette"
     drawn = [STUDIES[name]["figures"][0]["options"]["chance"] for name in ("figure_2", "figure_7")]
     assert [claimed["than"], *drawn] == [counted] * 3
-
-
-def test_the_small_careful_training_set_has_as_many_distinct_inputs_as_the_authors():
-    inputs, drawn = 31**2, 800  # addition mod 31; 0.8 of 1,000 examples
-    distinct = inputs * (1 - (1 - 1 / inputs) ** drawn)
-    small, whole = STUDIES["training_set_size"]["grid"]["train fraction"].items()
-    assert small[1] == {"data.train_fraction": float(small[0])}
-    assert float(small[0]) * inputs == pytest.approx(distinct, abs=1)
-    # The others are figure_7's runs, to the setting.
-    assert whole == ("0.8", {})
-    own, other = STUDIES["training_set_size"], STUDIES["figure_7"]
-    for key in ("config", "seeds", "protocols"):
-        assert own[key] == other[key]
-    for model, keys in own["grid"]["model"].items():
-        assert keys == other["grid"]["model"][model]
-    assert all(setting in other["settings"] for setting in own["settings"])
-
-
-def test_the_case_study_is_consistent():
-    accuracy = published("figure_4", "test/accuracy")
-    epochs = published("figure_4", "generalization/test_epoch")
-    assert set(accuracy) == set(grid_of("figure_4")["run"])
-    for run, share in accuracy.items():
-        assert round(share * 200) / 200 == pytest.approx(share)  # 200 test examples
-        assert (epochs[run] == "never") == (share < 0.9)
 
 
 # ---- about what is measured ----------------------------------------------------------------------
@@ -246,17 +201,3 @@ def test_every_table_and_claim_uses_a_metric_of_its_tasks(study, entry):
         return
     for task in tasks_of(study, entry):
         assert metric in {f"val/embedding/{name}" for name in scores_of(task)}
-
-
-@pytest.mark.parametrize(
-    "claim",
-    [
-        pytest.param(claim, id=f"{name}: {claim['statement']}")
-        for name, study in STUDIES.items()
-        for claim in study.get("claims", [])
-    ],
-)
-def test_every_claim_has_a_place_in_the_paper_and_a_criterion(claim):
-    assert re.search(r"§[34]|Appendix|caption|\(ours\)", claim["statement"])
-    assert ("greater" in claim) != ("less" in claim)
-    assert isinstance(claim["than"], dict) != ("share" in claim)

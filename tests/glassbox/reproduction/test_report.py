@@ -123,29 +123,10 @@ def test_a_report_lists_settings_command_notes_and_tallies(tmp_path):
     assert "Quick" not in text
 
 
-def test_verdicts_follow_the_numbers(tmp_path):
-    changed = results()
-    changed["authors"][1] = point("lattice", "new", [0.3, 0.3, 0.3], [10, 10, None])
-    text = report_of(tmp_path, Section(STUDY, changed))
-    assert "| lattice | new | 1.00 | 0.30 [0.30, 0.30] | – | not reproduced | – |" in text
-    cell = "10 [10, never], 1 of 3 never"
-    assert f"| lattice | new | never | {cell} | – | not reproduced | – |" in text
-    for better, outcome in ((0.9, "holds"), (0.3, "the reverse holds")):
-        changed["authors"][0] = point("lattice", "old", [0.4, 0.45, 0.5] * 3, [10] * 9)
-        changed["authors"][1] = point("lattice", "new", [better] * 9, [10] * 9)
-        text = report_of(tmp_path, Section(STUDY, changed))
-        assert f"| 1 | new is more compact | {outcome} | – |" in text
-
-
 def test_a_quick_version_starts_with_a_warning_and_has_no_summary(tmp_path):
     text = report_of(tmp_path, Section(STUDY.quickened(), results()))
     assert text.split("\n\n")[1].startswith("**Quick version: 2 seeds, 1,400 epochs.")
     assert "In short" not in text
-
-
-def test_settings_of_points_that_are_not_in_the_study_are_left_out(tmp_path):
-    text = report_of(tmp_path, Section(STUDY.restricted({"model": ["new"]}), {}))
-    assert "model.head.bias" not in text and "trainer.max_epochs: 9" in text
 
 
 def test_claims_name_the_axis_of_a_number(tmp_path):
@@ -179,15 +160,6 @@ def test_figures_are_linked_and_written_as_png_and_pdf(tmp_path):
     assert "![curves](curves.png)" in text and "(curves.pdf)" in text
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
-
-
-def test_the_same_results_give_the_same_bytes(tmp_path):
-    for name in ("one", "two"):
-        report_of(tmp_path / name, Section(STUDY, results(), {"curves": figure()}))
-    files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert len(files) == 6
-    for name in files:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_summary_has_a_line_per_row_and_protocol(tmp_path):

@@ -66,7 +66,7 @@ def refused(place, of, identities) -> str:
     return message
 
 
-def test_a_folder_without_a_report_is_free_and_its_own_study_writes_it_again(place):
+def test_the_same_study_replaces_its_report(place):
     check_report_is_replaceable(place, origin(place), points())
     write_manifest(place, origin(place), points(), networks=1)
     check_report_is_replaceable(place, origin(place), points())
@@ -88,17 +88,12 @@ def test_another_file_that_shows_something_else_is_another_study(place, what, va
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_one_s_own_file_may_be_given_new_words_and_tables(place, what):
+def test_a_users_own_study_may_change_title_and_tables(place, what):
     write_manifest(place, origin(place), points(), networks=1)
     check_report_is_replaceable(place, origin(place, OTHERS[what]), points())
     # But not new words and only new points, which is what it takes to be another study.
     other = points(steps=7)
     assert "another study" in refused(place, origin(place, OTHERS[what]), other)
-
-
-def test_a_copy_of_the_file_elsewhere_is_the_same_study(place):
-    write_manifest(place, origin(place), points(), networks=1)
-    check_report_is_replaceable(place, origin(place, path="yours/sweep.yaml"), points())
 
 
 def test_a_project_that_is_moved_keeps_its_studies(place, tmp_path):
@@ -109,7 +104,7 @@ def test_a_project_that_is_moved_keeps_its_studies(place, tmp_path):
     assert str(tmp_path) not in (moved / "study.json").read_text()
 
 
-def test_a_shipped_study_is_known_by_its_name_and_a_collection_by_its_title(place):
+def test_a_shipped_study_has_its_name_and_a_collection_its_title(place):
     shipped = report_origin(place, Path("/a/b/figure_1.yaml"), "paper/figure_1", [STUDY, STUDY])
     assert shipped["file"] == "paper/figure_1" and shipped["title"] == "A sweep; A sweep"
     assert origin(place, title="All of it")["title"] == "All of it"
@@ -121,7 +116,7 @@ def test_points_of_the_same_labels_run_with_other_settings_are_another_version(p
     assert "another version" in message and "lattice, authors" in message
 
 
-def test_a_report_of_an_older_version_says_its_points_only(place):
+def test_a_report_of_an_older_version_has_points_only(place):
     write_manifest(place, origin(place), points(), networks=1)
     stored = json.loads((place / "study.json").read_text())
     (place / "study.json").write_text(json.dumps({"points": stored["points"], "versions": {}}))

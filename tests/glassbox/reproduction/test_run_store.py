@@ -104,13 +104,6 @@ def test_seeds_of_several_runs_come_together_in_their_order(store):
     assert np.array_equal(results.arrays["embedding"], arrays["embedding"])
 
 
-def test_an_empty_store_has_no_results(store):
-    assert store.seeds_done(IDENTITY) == [] and store.read(IDENTITY, [0]) is None
-    write(store, [0])
-    assert store.read(IDENTITY, [1, 2]) is None
-    assert store.seeds_done(OTHER) == []
-
-
 def test_folders_of_two_machines_are_merged_by_copying(store, tmp_path):
     second = Store(tmp_path / "elsewhere")
     write(store, [0, 1])
@@ -153,9 +146,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moves", [0, 1])
-def test_a_run_killed_while_it_is_written_does_not_count_and_is_written_anew(
-    store, monkeypatch, moves
-):
+def test_a_run_killed_during_writing_does_not_count(store, monkeypatch, moves):
     """Before anything has its name, and between the arrays and the record."""
     left = [moves]
     move = os.replace
@@ -229,18 +220,13 @@ def refused(store: Store) -> str:
     [
         lambda content: "",
         lambda content: json.dumps(content)[:-30],
-        lambda content: "[]",
         lambda content: json.dumps({**content, "seeds": []}),
         lambda content: json.dumps({**content, "seeds": [0]}),
         lambda content: json.dumps({**content, "metrics": 3}),
         lambda content: json.dumps({**content, "seconds": None}),
-        lambda content: json.dumps({**content, "seconds": "1"}),
         lambda content: json.dumps({**content, "seconds": math.inf}),
         lambda content: json.dumps({**content, "seeds": [0, 0]}),
-        lambda content: json.dumps({**content, "seeds": ["0", "1"]}),
-        lambda content: json.dumps({**content, "seeds": [None, 1]}),
         lambda content: json.dumps({**content, "metrics": {"a": [[1], [1, 2]]}}),
-        lambda content: json.dumps({**content, "metrics": {"a": [{}, {}]}}),
         lambda content: json.dumps({**content, "versions": [1]}),
         lambda content: json.dumps({**content, "identity": "M"}),
         lambda content: json.dumps({k: v for k, v in content.items() if k != "metrics"}),
@@ -259,16 +245,7 @@ def test_a_record_without_its_arrays_is_refused(store):
     assert "seeds_0-1.npz" in refused(store)
 
 
-def test_arrays_of_fewer_seeds_than_the_record_are_refused(store):
-    write(store, [0, 1])
-    path = record(store, "seeds_0-1.npz")
-    for array in (np.zeros((1, 3)), np.zeros(())):
-        np.savez(path, embedding=array)
-        with pytest.raises(ValueError, match="npz is damaged"):
-            store.read(IDENTITY, [1])
-
-
-def test_arrays_that_are_cut_short_are_refused_before_anything_is_read(store):
+def test_truncated_arrays_are_refused_before_they_are_read(store):
     write(store, [0, 1])
     path = record(store, "seeds_0-1.npz")
     whole = path.read_bytes()

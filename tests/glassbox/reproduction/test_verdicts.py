@@ -15,7 +15,7 @@ from glassbox.reproduction.report_markdown import published_text, tally
 from glassbox.reproduction.schema import Rule, Table
 from glassbox.reproduction.seed_statistics import statistic_of
 from glassbox.reproduction.study import Study
-from glassbox.reproduction.verdicts import Published, agreement_text, rule_text, table_rows
+from glassbox.reproduction.verdicts import Published, agreement_text, table_rows
 
 NEVER = math.nan
 MEDIAN = Table("t", "m", Rule("absolute", 0.05, 0.2), None)
@@ -156,10 +156,6 @@ def test_counts_are_compared_as_shares_in_seeds_of_the_paper(
     assert one_row(table, 14, authors=values).verdict == verdict
 
 
-def test_counts_have_no_quartiles():
-    assert one_row(COUNT, 14, authors=[1.0, 0.5] * 10).verdict == "differs by −4 of 20 seeds"
-
-
 def test_the_careful_protocol_is_compared_with_the_authors_by_rule_or_chance():
     # Medians 0.5 and 0.54: within 0.05.
     assert one_row(MEDIAN, None, [0.5], [0.54]).protocols == "agrees"
@@ -263,12 +259,6 @@ def test_cells_tell_quartiles_missing_values_and_seeds_that_are_too_few():
     assert published_text(MEDIAN, Published(0.455, 0.35, 0.63)) == "0.455 (0.35–0.63)"
     assert published_text(EPOCHS, Published(math.inf)) == "never"
     assert published_text(COUNT, Published(14)) == "14 of 20"
-
-
-def test_rules_are_written_in_their_unit():
-    assert "within 0.05 of the published value; differs: within 0.20" in rule_text(MEDIAN)
-    assert "within a factor of 1.5; differs: within a factor of 3" in rule_text(EPOCHS)
-    assert "within 2 of 20 seeds of the published value; differs: within 5" in rule_text(COUNT)
 
 
 def test_without_published_numbers_the_rule_compares_the_protocols() -> None:

@@ -47,18 +47,6 @@ def dots(axes, *, never: bool = False) -> list[np.ndarray]:
     return [np.asarray(one.get_offsets()) for one in kept]
 
 
-def test_names_stand_on_the_left_in_the_order_of_the_study_and_metrics_above():
-    figure = draw([point(head) for head in HEADS])
-    first, *others = figure.axes
-    figure.canvas.draw()
-    assert [label.get_text() for label in first.get_yticklabels()] == list(HEADS)
-    low, high = first.get_ylim()
-    assert low > high  # the first is on top
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(METRICS.values())
-    for axes in others:
-        assert not any(label.get_visible() for label in axes.get_yticklabels())
-
-
 def test_medians_and_dots_are_those_of_the_seeds():
     points = [point(head) for head in HEADS]
     for axes, metric in zip(draw(points).axes, METRICS, strict=True):
@@ -69,7 +57,7 @@ def test_medians_and_dots_are_those_of_the_seeds():
             assert {row_of(axes, y) for y in drawn[:, 1]} == {row}
 
 
-def test_seeds_that_never_get_there_stand_hollow_in_the_strip_and_are_counted():
+def test_missing_epochs_are_hollow_in_the_strip_and_counted():
     points = [point(head, seeds=3) for head in HEADS]
     epochs = ([np.nan, np.nan, 300], [np.nan, 200, 400], [100, 200, 300], [np.nan] * 3)
     for one, found in zip(points, epochs, strict=True):
@@ -92,17 +80,7 @@ def test_seeds_that_never_get_there_stand_hollow_in_the_strip_and_are_counted():
     assert written == {"1/3": 0, "2/3": 1, "0/3": 3}
 
 
-def test_a_metric_that_a_row_does_not_have_is_told_and_the_others_are_drawn():
-    points = [point("cross-entropy"), point("harmonic")]
-    points[1].metrics[ACCURACY][:] = np.nan
-    figure = draw(points)
-    assert set(medians(figure.axes[0])) == {0}
-    assert [text.get_text() for text in figure.axes[0].texts] == ["0/7"]
-    assert figure.axes[1].texts[:] == [] and len(medians(figure.axes[1])) == 2
-    assert "seeds with a value" in figure.legends[0].get_texts()[-1].get_text()
-
-
-def test_points_of_one_value_of_another_axis_are_drawn_alone_and_the_title_tells_it():
+def test_where_selects_points_and_is_added_to_the_title():
     of_scale = [
         GridPoint({**point(head).labels, "scale": scale}, range(7), point(head + scale).metrics, {})
         for head in HEADS

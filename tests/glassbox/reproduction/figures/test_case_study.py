@@ -38,15 +38,6 @@ def texts(axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def test_a_column_for_every_run_accuracy_above_embedding():
-    figure = case_study([run("standard"), run("decay"), run("harmonic")])
-    assert len(figure.axes) == 6
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["standard", "decay", "harmonic"]
-    for above, below in zip(figure.axes[:3], figure.axes[3:], strict=True):
-        assert above.get_position().x0 == pytest.approx(below.get_position().x0)
-        assert above.get_position().y0 > below.get_position().y1
-
-
 def test_the_chosen_seed_is_strong_and_all_seeds_are_faint():
     point = run("standard")
     axes = case_study([point], seed=50).axes[0]
@@ -84,7 +75,7 @@ def test_leak_of_the_seed_is_a_dashed_line_where_there_is_one():
     assert len(figure.legends[0].get_texts()) == 3
 
 
-def test_where_most_discs_would_cover_one_another_numbers_stand_beside_small_dots():
+def test_numbers_are_beside_small_dots_where_discs_would_overlap():
     crowded = run("crowded", seeds=[0])
     places = np.arange(31.0)
     places[-1] = 40.0  # the others are so close that fewer than half could be on discs
@@ -112,7 +103,7 @@ def test_numbers_without_room_are_counted_below_the_embedding():
     assert case_study([point]).axes[1].get_xlabel() == "no room for 4 of 31 numbers"
 
 
-def test_a_run_that_lacks_the_seed_says_so_and_shows_the_others():
+def test_a_run_without_the_chosen_seed_shows_the_others():
     figure = case_study([run("standard"), run("harmonic", seeds=[0, 7])], seed=50)
     _, lacking, _, below = figure.axes
     assert "seed 50 is not finished" in texts(below)
@@ -129,14 +120,6 @@ def test_runs_of_several_lengths_are_drawn_to_the_longest():
     expected = np.nanmedian(point.arrays["test_accuracy"], axis=0)
     assert curve(figure.axes[0], "test") == pytest.approx(expected)
     assert figure.axes[0].get_xlim()[1] == 41  # epochs are counted from 0: there are 41
-
-
-def test_a_diverged_seed_is_drawn_as_such():
-    point = run("standard")
-    point.arrays["coordinates"][1] = np.nan
-    point.metrics["val/embedding/explained_variance_2"][1] = np.nan
-    _, below = case_study([point], seed=50).axes
-    assert {"no finite points", "embedding of seed 50 · EV not known"} <= set(texts(below))
 
 
 def test_seeds_measured_at_different_epochs_are_refused():

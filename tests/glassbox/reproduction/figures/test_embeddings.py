@@ -61,26 +61,6 @@ def test_rows_are_tasks_then_models_as_they_first_appear_and_columns_are_seeds()
     assert [dots(panel(figure, 2, seed))[0, 1] for seed in range(3)] == [0, 1, 2]
 
 
-def test_every_panel_is_square_with_equal_aspect_and_holds_its_points():
-    figure = embeddings_by_model(grid())
-    width, height = figure.get_size_inches()
-    for axes in figure.axes:
-        box = axes.get_position()
-        assert box.width * width == pytest.approx(box.height * height)
-        assert axes.get_aspect() == 1
-        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-        assert right - left == pytest.approx(high - low)
-        x, y = dots(axes).T
-        assert left < x.min() and x.max() < right and low < y.min() and y.max() < high
-
-
-def test_seeds_stand_above_the_first_row_and_explained_variance_above_all():
-    figure = embeddings_by_model(grid())
-    assert texts(panel(figure, 0, 2)) == ["seed 2", "EV 30 %"]
-    for row in (1, 2, 3):
-        assert texts(panel(figure, row, 1)) == ["EV 20 %"]
-
-
 def test_median_explained_variance_is_that_of_all_seeds_also_of_those_not_drawn():
     figure = embeddings_by_model([point("lattice", "MLP", seeds=range(7))], columns=2)
     assert len(figure.axes) == 2
@@ -106,7 +86,7 @@ def test_points_without_groups_and_edges_can_be_drawn():
     assert len(dots(figure.axes[0])) == 4
 
 
-def test_missing_seeds_and_points_leave_their_panels_empty_and_say_so():
+def test_panels_of_missing_seeds_and_points_are_empty():
     points = grid()
     points[1] = point("lattice", "harmonic MLP", seeds=(0, 2))
     figure = embeddings_by_model(points[:3])

@@ -51,7 +51,7 @@ def test_train_epoch_is_on_x_and_test_epoch_on_y_both_logarithmic():
     assert any("train" in text.get_text() for text in figure.texts)
 
 
-def test_another_axis_may_have_the_panels_which_then_name_it():
+def test_panels_can_be_another_axis_which_their_titles_name():
     labels = [{"model": MODELS[0], "train fraction": share} for share in ("0.5", "0.8")]
     points = [GridPoint(name, GROKS.seeds, GROKS.metrics, {}) for name in labels]
     figure = generalization_by_model(points, panels="train fraction")
@@ -62,17 +62,7 @@ def test_another_axis_may_have_the_panels_which_then_name_it():
         generalization_by_model(points)
 
 
-def test_panels_share_both_axes_and_the_diagonal_is_dashed():
-    figure = generalization_by_model([GROKS, point("lattice", MODELS[0], [5, 7], [6, 9])])
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["circle", "lattice"]
-    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
-    for axes in figure.axes:
-        (line,) = axes.lines
-        assert line.is_dashed() and list(line.get_xdata()) == list(line.get_ydata())
-        assert axes.get_position().width == pytest.approx(figure.axes[0].get_position().width)
-
-
-def test_runs_that_never_generalize_are_counted_and_stand_hollow_above_all_others():
+def test_runs_that_never_generalize_are_hollow_above_all_others_and_counted():
     axes = generalization_by_model([GROKS, LEARNS]).axes[0]
     full, hollow = runs(axes)
     assert list(hollow[:, 0]) == [200, 150]
@@ -84,13 +74,13 @@ def test_runs_that_never_generalize_are_counted_and_stand_hollow_above_all_other
     assert "never" not in tick_texts(axes.xaxis)
 
 
-def test_each_model_has_a_lane_of_its_own_among_those_that_never_generalize():
+def test_each_model_has_its_own_lane_in_the_strip():
     points = [point("circle", model, [10, 20], [NAN, NAN]) for model in MODELS]
     _, hollow = runs(generalization_by_model(points).axes[0])
     assert hollow[0, 1] == hollow[1, 1] != hollow[2, 1] == hollow[3, 1]
 
 
-def test_runs_that_never_fit_stand_in_a_strip_at_the_right_side_by_side():
+def test_runs_that_never_fit_are_in_a_strip_at_the_right():
     points = [point("circle", "MLP", [10, NAN, NAN, NAN], [20, NAN, NAN, 50])]
     axes = generalization_by_model(points).axes[0]
     full, hollow = runs(axes)
@@ -99,17 +89,6 @@ def test_runs_that_never_fit_stand_in_a_strip_at_the_right_side_by_side():
     assert full[1, 1] == 50 and full[1, 0] > 50
     assert (full < axes.get_xlim()[1]).all() and (hollow < axes.get_xlim()[1]).all()
     assert len(full) + len(hollow) == 4
-
-
-def test_no_strip_and_no_count_where_every_run_generalizes():
-    figure = generalization_by_model([LEARNS])
-    (axes,) = figure.axes
-    assert not axes.patches and axes.get_legend() is None
-    assert legend_of(figure.legends[0]) == [
-        "harmonic MLP",
-        "same epoch",
-        "a mark: one of 3 seeds",
-    ]
 
 
 @pytest.mark.parametrize(
