@@ -78,50 +78,33 @@ def test_a_damaged_record_that_appears_during_a_run_costs_only_itself(
     assert len([*RUNS_FOLDER.glob("*modularaddition*/seeds_*.npz")]) == 2
 
 
-def test_an_array_that_cannot_be_made_does_not_lose_the_report(reproduce, small_study):
-    Path("broken_array.py").write_text(
-        "from figures_of_mine import draw as draw_any\n\n"
-        "def make():\n    raise ValueError('no null')\n\n"
-        "def draw(points, *, title, null):\n    return draw_any(points, title=title)\n"
-    )
-    study = small_study(
-        figures=[{"name": "own", "function": "broken_array.draw"}],
-        arrays={"null": {"function": "broken_array.make"}},
-    )
-    assert "own_authors is not drawn: no null" in reproduce(study)
-    assert "## Explained variance" in Path("reports/small/report.md").read_text()
-
-
-def test_a_figure_that_cannot_be_drawn_does_not_lose_the_report(reproduce, small_study):
-    figures = [FIGURE, {**FIGURE, "name": "odd", "options": {"sides": 2}}]
-    study = small_study(figures=figures)
-    said = reproduce(study, "--only", "{task: addition}")
-    report = Path("reports/small_part/report.md").read_text()
-    for text in (said, report):
-        assert "own_authors is not drawn: one point is no figure" in text
-    assert "![own" not in report and "## Explained variance" in report
-    said = reproduce(study)
-    assert "odd_careful is not drawn: KeyError: 2" in said and "own_" not in said
-    assert Path("reports/small/own_careful.png").is_file()
-
-
 @pytest.mark.parametrize(
-    ("body", "sentence"),
+    ("make", "draw", "reason"),
     [
-        ("return None", "returned None"),
-        (r"return Figure().suptitle(r'$\frac{1}$').figure", "frac"),
+        ("pass", "return None", "returned None"),
+        ("pass", r"return Figure().suptitle(r'$\frac{1}$').figure", "frac"),
+        ("pass", "raise KeyError(2)", "KeyError: 2"),
+        ("raise ValueError('no null')", "return Figure()", "no null"),
     ],
 )
-def test_a_figure_that_cannot_be_saved_does_not_lose_the_report(
-    reproduce, small_study, body, sentence
+def test_a_failing_figure_or_array_does_not_lose_the_report(
+    reproduce, small_study, make, draw, reason
 ):
-    source = f"from matplotlib.figure import Figure\n\ndef draw(points, *, title):\n    {body}\n"
-    name = f"broken_{len(body)}"
-    Path(f"{name}.py").write_text(source)
-    study = small_study(figures=[{"name": "own", "function": f"{name}.draw"}], quick=None)
+    module = f"broken_{abs(hash((make, draw)))}"
+    Path(f"{module}.py").write_text(
+        "from matplotlib.figure import Figure\n\n"
+        f"def make():\n    {make}\n\ndef draw(points, *, title, null):\n    {draw}\n"
+    )
+    study = small_study(
+        figures=[{"name": "own", "function": f"{module}.draw"}],
+        arrays={"null": {"function": f"{module}.make"}},
+        quick=None,
+    )
     said = reproduce(study, "--only", "{task: addition, protocol: careful}")
-    assert "own_careful is not drawn: " in said and sentence in said
-    assert "## Explained variance" in Path("reports/small_part/report.md").read_text()
+    report = Path("reports/small_part/report.md").read_text()
+    for text in (said, report):
+        assert "own_careful is not drawn: " in text and reason in text
+    assert "![own" not in report and "## Explained variance" in report
 
 
 def test_a_report_is_not_overwritten_from_the_wrong_folder_of_runs(reproduce, small_study):

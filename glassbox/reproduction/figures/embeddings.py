@@ -10,6 +10,7 @@ import numpy as np
 from glassbox.plots.arrays import finite_rows
 from glassbox.plots.colors import MISSING, GroupKind, group_colors
 from glassbox.plots.embedding_panel import Marks, draw_panel, draw_panel_title
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import (
     CHARACTER_WIDTH,
     LABEL_SIZE,
@@ -17,12 +18,11 @@ from glassbox.plots.style import (
     MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    TITLE_SIZE,
     house_style,
     new_figure,
     wrap_title,
 )
-from glassbox.reproduction.figures.panel_grid import HEADING_LINE, MARGIN
+from glassbox.reproduction.figures.panel_grid import MARGIN
 from glassbox.reproduction.figures.select_points import array_of, axis_values, numbers_of, point_at
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -82,13 +82,13 @@ def embeddings_by_model(
     widest = max(len(line) for lines in [*names, *medians] for line in lines)
     left = MARGIN + TASK_ROOM + _text_width(widest, NOTE_SIZE) + 0.1
     width = max(left + len(seeds) * (panel + GAP) - GAP + MARGIN, 4.0)
-    heading = wrap_title(title, width - 2 * MARGIN)
+    heading = layout_title(title, [], width - 2 * MARGIN)
     shown = f"{len(seeds)} of {len(all_seeds)} seeds shown." if seeds != all_seeds else ""
     gray = chance is not None and any(_has_silhouettes(point) for point in points)
     note = f"Gray: no coset structure beyond chance (silhouette below {chance:g})." if gray else ""
     texts = [_color_key(tasks, group_names or {}), note, shown]
     key = wrap_title(" ".join(filter(None, texts)), width - 2 * MARGIN, NOTE_SIZE)
-    above = MARGIN + HEADING_LINE * len(heading) + 0.14  # the first row also names the seeds
+    above = heading.height + 0.14  # the first row also names the seeds
     task_height = len(models) * (CAPTION + panel) + (len(models) - 1) * GAP
     below = MARGIN + (0.1 + 0.14 * len(key) if key else 0.0)
     height = above + len(tasks) * (task_height + TASK_GAP) - TASK_GAP + below
@@ -99,8 +99,7 @@ def embeddings_by_model(
         def write(x: float, y: float, text: str, **style: Any) -> None:
             figure.text(x / width, 1 - y / height, text, **style)
 
-        for number, line in enumerate(heading):
-            write(MARGIN, MARGIN + HEADING_LINE * number, line, size=TITLE_SIZE, va="top")
+        heading.draw(figure, MARGIN)
         for number, line in enumerate(key):
             y = height - below + 0.14 + 0.14 * number
             write(MARGIN, y, line, size=NOTE_SIZE, color=MUTED_COLOR, va="top")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from glassbox.plots.arrays import Floats
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import (
     CHARACTER_WIDTH,
     LABEL_SIZE,
@@ -17,9 +18,7 @@ from glassbox.plots.style import (
     NOTE_SIZE,
     POINTS_PER_INCH,
     TICK_SIZE,
-    TITLE_SIZE,
     new_figure,
-    wrap_title,
 )
 from glassbox.plots.word_labels import text_width
 
@@ -70,7 +69,7 @@ def _balanced(text: str, width: float) -> list[str]:
     return min(fitting, key=len)  # the narrowest of these
 
 
-MARGIN, HEADING_LINE, LEGEND_LINE = 0.15, 0.19, 0.15  # inches
+MARGIN, LEGEND_LINE = 0.15, 0.15  # inches
 DOT_REACH = 0.28  # of the step between neighbors: how far dots are spread to each side
 BAND = "line: median, band: quartiles"  # in a legend
 LEGEND_HANDLE = 0.42  # inches of a legend entry that are not text: line, gaps
@@ -134,16 +133,14 @@ def panel_grid(
         title: Of the figure.
     """
     width = left + columns * panel[0] + (columns - 1) * gap[0] + right
-    heading = wrap_title(title, width - 2 * MARGIN)
+    lines = layout_title(title, [], width - 2 * MARGIN)
     legend_columns = _legend_columns(legend, width - 2 * MARGIN)
     legend_rows = -(-len(legend) // legend_columns)
-    header = MARGIN + HEADING_LINE * len(heading) + (0.05 if heading and legend else 0.0)
+    header = lines.height + (0.05 if title and legend else 0.0)
     above = header + LEGEND_LINE * legend_rows + (0.05 if legend else 0.0) + caption
     height = above + rows * panel[1] + (rows - 1) * gap[1] + bottom
     figure = new_figure(width, height)
-    for number, line in enumerate(heading):
-        y = 1 - (MARGIN + HEADING_LINE * number) / height
-        figure.text(MARGIN / width, y, line, size=TITLE_SIZE, va="top")
+    lines.draw(figure, MARGIN)
     size = (panel[0] / width, panel[1] / height)
     axes = [
         [
@@ -214,9 +211,10 @@ def draw_median(
     table: Floats,
     *,
     color: str,
-    label: str,
+    label: str = "",
     marker: float = 4.5,
     band: float = 0.15,
+    linestyle: Any = "-",
 ) -> None:
     """Draw a line of medians with dots in a band of quartiles; a lone dot has a bar instead.
 
@@ -228,6 +226,7 @@ def draw_median(
         label: Of the line in a legend.
         marker: Diameter of the dots in points.
         band: Opacity of the band.
+        linestyle: Of the line.
     """
     lower, median, upper = table
     axes.fill_between(x, lower, upper, color=color, alpha=band, linewidth=0, zorder=2.2)
@@ -241,6 +240,7 @@ def draw_median(
         x,
         median,
         color=color,
+        linestyle=linestyle,
         linewidth=1.4,
         marker="o",
         markersize=marker,

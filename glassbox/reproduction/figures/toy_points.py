@@ -12,7 +12,7 @@ from glassbox.plots.arrays import Floats, quartiles
 from glassbox.plots.colors import CATEGORIES, HARMONIC, STANDARD
 from glassbox.plots.decision_map import draw_decision_map, legend_handles
 from glassbox.plots.style import LABEL_SIZE, MUTED_COLOR, NOTE_SIZE, house_style, whole_number
-from glassbox.reproduction.figures.panel_grid import note_above, panel_grid
+from glassbox.reproduction.figures.panel_grid import draw_median, note_above, panel_grid
 from glassbox.reproduction.figures.select_points import array_of, axis_values, describe, point_at
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -90,9 +90,8 @@ def _draw_curve(axes: Axes, point: GridPoint, array: str, color: str, dashes: An
             f"the seeds of {describe(point.labels)} were measured at different steps; use the same "
             f"steps_per_epoch and max_epochs"
         )
-    lower, median, upper = quartiles(array_of(point, array).astype(np.float64))
-    axes.fill_between(steps, lower, upper, color=color, alpha=0.18, linewidth=0, zorder=2)
-    axes.plot(steps, median, color=color, linestyle=dashes, linewidth=1.4, zorder=3)
+    table = quartiles(array_of(point, array).astype(np.float64))
+    draw_median(axes, steps.tolist(), table, color=color, marker=0, band=0.18, linestyle=dashes)
     axes.set_xlim(0, max(float(steps[-1]), axes.get_xlim()[1] if axes.lines[1:] else 0.0, 1.0))
 
 
