@@ -152,7 +152,7 @@ def small_study(tmp_path: Path) -> Callable[..., Path]:
             ],
             "claims": [
                 {
-                    "says": "lattices are flatter than circles",
+                    "statement": "lattices are flatter than circles",
                     "metric": "val/embedding/explained_variance_2",
                     "greater": {"task": "lattice"},
                     "than": {"task": "addition"},

@@ -1,4 +1,4 @@
-"""Studies over many finished runs: what `lightning reproduce` reads, compares and reports.
+"""Run a paper's grid of settings, judge its claims by the results, and report them.
 
-Plain Python and NumPy. Running is `reproduce.py`'s.
+Plain Python and NumPy; `glassbox.cli.commands.reproduce` trains the runs.
 """

@@ -1,4 +1,4 @@
-"""From finished runs to a report: reads a study's results back, draws, and writes."""
+"""Make a report of finished runs: read their results, draw the figures, write all files."""
 
 from __future__ import annotations
 
@@ -7,186 +7,186 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glassbox.reproduction.earlier_reports import ReportedStudy, with_reported
+from glassbox.reproduction.grid_labels import PROTOCOLS
 from glassbox.reproduction.grid_point import GridPoint
+from glassbox.reproduction.identity import identity_hash
 from glassbox.reproduction.plan import Plan
 from glassbox.reproduction.report import Section, write_report
-from glassbox.reproduction.report_manifest import Identities, refuse_poorer_report, write_origin
-from glassbox.reproduction.run_store import Store, identity_hash
-from glassbox.reproduction.schema import found
-from glassbox.reproduction.seeds_csv import PartialMetrics
-from glassbox.reproduction.study import PROTOCOLS, Study
+from glassbox.reproduction.report_manifest import Identities, check_report_is_richer, manifest
+from glassbox.reproduction.run_store import Store
+from glassbox.reproduction.study import Study
+from glassbox.reproduction.validation import import_function
 
-# Of the packages whose versions a run keeps, those that compute its numbers; and a checksum of the
-# data, of data modules that read some.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Packages that compute a run's numbers, and a checksum of the data where a data module reads some.
 _COMPARED = ("torch", "lightning", "glassbox", "data")
 
+PROTOCOL_TITLES = {"authors": "authors' protocol", "careful": "careful protocol"}
 
-def mixed_versions(networks: Iterable[Mapping[str, str]]) -> str | None:
-    """A line that says which versions there are, and how many networks each has trained.
-
-    Args:
-        networks: Of every network the version of each package by its name; one that is not there
-            is called unknown.
-
-    Returns:
-        The line, most networks first; None where all are the same.
-    """
-    found = Counter(
-        tuple(versions.get(package, "unknown") for package in _COMPARED) for versions in networks
-    )
-    if len(found) < 2:
-        return None
-    told = [i for i in range(len(_COMPARED)) if len({versions[i] for versions in found}) > 1]
-    parts = [
-        f"{count:,} network{'s' if count != 1 else ''} with "
-        + " and ".join(f"{_COMPARED[i]} {versions[i]}" for i in told)
-        for versions, count in sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    if told == [_COMPARED.index("data")]:
-        return f"Trained on different data, which do not belong together: {', '.join(parts)}."
-    return f"Trained with different versions, which may change last digits: {', '.join(parts)}."
+Network = tuple[str, int]  # hash of a point, seed
+Results = dict[str, list[GridPoint]]  # by protocol
 
 
-TITLES = {"authors": "the authors' protocol", "careful": "the careful protocol"}
-
-
-def write_sections(
+def build_report(
     plan: Plan, store: Store, *, command: str, failed: Mapping[str, str], keep_richer: bool = False
 ) -> tuple[Path, str]:
-    """Write a report from what is finished.
+    """Write a report of what is finished.
 
     Args:
-        plan: Of what, and where to.
+        plan: The report.
         store: Finished runs.
-        command: How to make it again.
-        failed: Why runs failed, by their name.
-        keep_richer: Rather than replace a report of more networks, or write one of none, raise.
-            Where runs failed a report of more is never replaced.
+        command: The command that makes it.
+        failed: Run -> why it failed.
+        keep_richer: Raise rather than replace a report of more networks or write an empty one.
+            After failed runs, a report of more networks is never replaced.
 
     Returns:
-        The file ``report.md``, and in a few words what it is made of and what it lacks.
+        The path of ``report.md``, and a short text: what it is made of and what it lacks.
 
     Raises:
         IncompleteReportError: As ``keep_richer`` says.
     """
-    sections, notes = [], [f"Failed: {name}: {sentence}" for name, sentence in failed.items()]
+    sections, notes = [], [f"Failed: {name}: {reason}" for name, reason in failed.items()]
     networks, trained, seconds = 0, 0, 0.0
-    versions: dict[tuple[str, int], dict[str, str]] = {}  # of a network that studies share once
+    versions: dict[Network, dict[str, str]] = {}  # studies may share networks
     for study in plan.studies:
-        known = plan.reported.get(study.name, ReportedStudy())
-        results, own, of_study = _results(
-            study, plan.identities[study.name], store, known, versions
-        )
+        reported = plan.reported.get(study.name, ReportedStudy())
+        results, own, of_study = _read_results(plan, study, store, reported, versions)
         wanted = len(study.points()) * len(study.seeds)
-        there = sum(len(point.seeds) for points in results.values() for point in points)
-        if there < wanted:
-            notes.append(f"{study.name}: {wanted - there:,} of {wanted:,} networks are not run")
-        figures, lost = _figures(study, results)
-        earlier = {
-            figure: path
-            for figure in lost
-            if own < there and not plan.is_part
-            if (path := known.figure(study, figure)) is not None
-        }
-        for figure, reason in lost.items():
-            how = "the earlier report's, without what was run since"
-            how = how if figure in earlier else "not drawn"
+        available = sum(len(point.seeds) for points in results.values() for point in points)
+        if available < wanted:
+            missing = wanted - available
+            notes.append(f"{study.name}: {missing:,} of {wanted:,} networks are not run")
+        figures, not_drawn = _draw_figures(study, results)
+        earlier = {}
+        for figure, reason in not_drawn.items():
+            path = None if own == available or plan.is_part else reported.figure(study, figure)
+            if path is not None:
+                earlier[figure] = path
+            how = "not drawn" if path is None else "the earlier report's, without new runs"
             notes.append(f"{study.name}: {figure} is {how}: {reason}")
         sections.append(Section(study, results, figures, earlier))
-        networks, trained, seconds = networks + there, trained + own, seconds + of_study
+        networks, trained, seconds = networks + available, trained + own, seconds + of_study
     if keep_richer or failed:
-        refuse_poorer_report(plan.folder, networks, store.folder, bool(failed))
+        check_report_is_richer(plan.folder, networks, store.folder, bool(failed))
     mixed = mixed_versions(versions.values())
     remarks = [mixed] if mixed else []
     if taken := networks - trained:
         remarks.append(
-            f"Of {taken:,} of {networks:,} networks the numbers are an earlier report's, which "
-            f"does not tell which versions trained them, and on which data."
+            f"The numbers of {taken:,} of {networks:,} networks come from an earlier report, which "
+            f"does not record package versions and data."
         )
     report = write_report(
-        plan.folder, sections, command=command, notes=notes, remarks=remarks, title=plan.title
+        plan.folder,
+        sections,
+        command=command,
+        notes=notes,
+        remarks=remarks,
+        title=plan.title,
+        manifest=manifest(plan.origin, plan.identities, networks),
     )
-    write_origin(plan.folder, plan.origin, plan.identities, networks)
-    words = f"{networks:,} networks, {seconds / 60:,.1f} minutes of training"
-    words += f" without the reported {taken:,}" * bool(taken)
-    told = [words, *notes, *remarks]
-    return report, "; ".join(told)
+    summary = f"{networks:,} networks, {seconds / 60:,.1f} minutes of training"
+    summary += f" without the reported {taken:,}" if taken else ""
+    return report, "; ".join([summary, *notes, *remarks])
 
 
-Results = dict[str, list[GridPoint]]  # by protocol
+def mixed_versions(networks: Iterable[Mapping[str, str]]) -> str | None:
+    """Sentence on networks that were trained with different versions or on different data.
+
+    Args:
+        networks: Per network package -> version; a missing package counts as unknown.
+
+    Returns:
+        The number of networks of each combination, most first; None where all are equal.
+    """
+    counts = Counter(
+        tuple(versions.get(package, "unknown") for package in _COMPARED) for versions in networks
+    )
+    if len(counts) < 2:
+        return None
+    differing = [
+        index for index in range(len(_COMPARED)) if len({each[index] for each in counts}) > 1
+    ]
+    parts = [
+        f"{count:,} network{'s' if count != 1 else ''} with "
+        + " and ".join(f"{_COMPARED[index]} {versions[index]}" for index in differing)
+        for versions, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    if differing == [_COMPARED.index("data")]:
+        return f"Trained on different data, so the numbers are not comparable: {', '.join(parts)}."
+    return f"Trained with different versions, which may change last digits: {', '.join(parts)}."
 
 
-def _results(
+def _read_results(
+    plan: Plan,
     study: Study,
-    identities: Identities,
     store: Store,
     reported: ReportedStudy,
-    versions: dict[tuple[str, int], dict[str, str]],
+    versions: dict[Network, dict[str, str]],
 ) -> tuple[Results, int, float]:
-    """Finished points; how many networks of them are in the store; their seconds.
+    """Finished points, how many of their networks are in the store, and their seconds.
 
-    The versions that trained each network are added to ``versions``, by its point and seed.
+    The versions that trained each network are added to ``versions``.
     """
     results: Results = {protocol: [] for protocol in PROTOCOLS}
     trained, seconds = 0, 0.0
+    identities: Identities = plan.identities[study.name]
     for point, identity in zip(study.points(), identities.values(), strict=True):
         runs, name = store.read(identity, study.seeds), identity_hash(identity)
         if runs is not None:
             trained, seconds = trained + len(runs.seeds), seconds + runs.seconds
-            names = [(name, seed) for seed in runs.seeds]
-            versions.update(zip(names, runs.versions, strict=True))
-        known = with_reported(runs, reported.points.get(name))
-        if known is not None:
+            versions.update(zip([(name, s) for s in runs.seeds], runs.versions, strict=True))
+        both = with_reported(runs, reported.points.get(name))
+        if both is not None:
             labels = {axis: value for axis, value in point.items() if axis != "protocol"}
-            metrics, arrays = known.metrics, known.arrays
-            if known is not runs:
-                metrics, arrays = (
-                    PartialMetrics(metrics, reported.told[name]),
-                    PartialMetrics(arrays, ()),
-                )
-            results[point["protocol"]].append(GridPoint(labels, known.seeds, metrics, arrays))
+            known = None if both is runs else reported.known_metrics[name]
+            results[point["protocol"]].append(
+                GridPoint(labels, both.seeds, both.metrics, both.arrays, known)
+            )
     return results, trained, seconds
 
 
-def _figures(study: Study, results: Results) -> tuple[dict[str, Any], dict[str, str]]:
-    """Figures by file name, and why others could not be drawn.
+def _draw_figures(study: Study, results: Results) -> tuple[dict[str, Figure], dict[str, str]]:
+    """Figures by file name, and the reasons why others could not be drawn.
 
-    A study of which little is run may be too little for its figure; its tables are still wanted.
+    A figure may need more points than are finished; the tables are wanted all the same.
     """
-    figures: dict[str, Any] = {}
-    lost: dict[str, str] = {}
-    if not study.figures or not any(results.values()):
-        return figures, lost
+    figures: dict[str, Figure] = {}
+    not_drawn: dict[str, str] = {}
 
-    @functools.cache  # made once, within the figure that fails where it cannot be made
-    def given() -> dict[str, Any]:
+    @functools.cache  # an array that cannot be made costs the figures, not the report
+    def arrays() -> dict[str, Any]:
         return {
-            name: found(entry["function"])(**entry.get("options", {}))
-            for name, entry in study.arrays.items()
+            name: import_function(array.function)(**array.options)
+            for name, array in study.arrays.items()
         }
 
     for entry in study.figures:
         for protocol in PROTOCOLS:
             if not results[protocol]:
                 continue
-            of = "authors' protocol" if protocol == "authors" else f"{protocol} protocol"
-            name, title = f"{entry['name']}_{protocol}", f"{study.title}: {of}"
-            if study.one_protocol:
-                name, title = entry["name"], study.title
-            title += " (quick version)" * study.is_quick
+            name, title = entry.name, study.title
+            if not study.one_protocol:
+                name += f"_{protocol}"
+                title += (
+                    ": authors' protocol" if protocol == "authors" else f": {protocol} protocol"
+                )
+            title += " (quick version)" if study.is_quick else ""
             try:
-                options = {**given(), **entry.get("options", {})}
-                figure = found(entry["draw"])(results[protocol], title=title, **options)
+                options = {**arrays(), **entry.options}
+                figure = import_function(entry.function)(results[protocol], title=title, **options)
                 if not hasattr(figure, "savefig"):
-                    raise ValueError(f"{entry['draw']} returned {figure!r}, which is no figure")
-                figure.draw_without_rendering()  # bad math text is found when it is laid out
+                    raise ValueError(f"{entry.function} returned {figure!r}, expected a Figure")
+                figure.draw_without_rendering()  # raises on invalid math text
                 figures[name] = figure
             except Exception as error:
                 if os.environ.get("GLASSBOX_DEBUG"):
                     raise
                 kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-                lost[name] = f"{kind}{' '.join(str(error).split())[:300]}"
-    return figures, lost
+                not_drawn[name] = f"{kind}{' '.join(str(error).split())[:300]}"
+    return figures, not_drawn

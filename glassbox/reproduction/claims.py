@@ -1,4 +1,4 @@
-"""Statements of a paper, judged by the seeds of a study: which hold, and under which protocol."""
+"""Judge a paper's claims by the seeds of a study, under each protocol."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glassbox.reproduction.format import number_text, statistic_text
+from glassbox.reproduction.grid_labels import PROTOCOLS, matches
 from glassbox.reproduction.grid_point import GridPoint
-from glassbox.reproduction.rank_test import CLEAR, least_p, rank_difference_p
-from glassbox.reproduction.seed_statistics import Statistic, finite_or_none, is_epoch, spread
-from glassbox.reproduction.study import matches
+from glassbox.reproduction.rank_test import SIGNIFICANT, least_p, rank_difference_p
+from glassbox.reproduction.schema import Claim
+from glassbox.reproduction.seed_statistics import (
+    Statistic,
+    finite_or_none,
+    median_and_quartiles,
+)
 from glassbox.reproduction.verdicts import TOO_FEW
 
 if TYPE_CHECKING:
@@ -34,48 +39,45 @@ CAREFUL_REVERSED = (
 )
 MISSED_CAREFUL = "holds (just missed under the careful protocol)"
 MISSED_AUTHORS = "holds (just missed under the authors' protocol)"
-# Of twenty seeds as many as chance moves a count by: a share that lacks so much is not far off.
-_NEARLY = 0.15
+_NEAR_MISS = 0.15  # 3 of 20 seeds
 
-Values = list[float | None]  # one per seed; None, never reached, is greater than any number
+Values = list[float | None]  # one per seed; None (never) is greater than any number
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the seeds of one protocol say of a claim, in one case.
+    """What the seeds of one protocol show about a claim, in one case.
 
     Attributes:
-        outcome: Of two groups ``holds``, ``no difference seen`` or ``the reverse holds``; against
-            a number ``holds``, ``just missed`` (by three seeds of twenty at most) or ``does not
-            hold``. Of either ``too few seeds to tell``: where no two groups of these sizes could be
-            clearly apart, or where more seeds are left out than count. ``never reached by either``:
-            of an epoch that no seed of either group has.
-        first: Of the seeds that should be beyond; None where all are left out.
-        second: Of those, or the number, that they should be beyond; likewise.
-        share: Probability of superiority: share of the pairs of seeds in the claimed order, ties
-            counting half. Against a number the share of seeds beyond it.
-        p: How often chance alone sets two such groups as far apart; None against a number.
-        left_out: Seeds that do not count: without a value of the claim's ``among``, or of the
-            metric itself.
+        outcome: Of two groups ``HOLDS``, ``NO_DIFFERENCE`` or ``REVERSE``, or ``NEVER`` for an
+            epoch that no seed of either group reaches. Against a number ``HOLDS``, ``MISSED`` (by
+            up to 3 of 20 seeds) or ``NOT``. ``TOO_FEW`` where groups of these sizes could not
+            differ significantly, or where more seeds are left out than count.
+        first: Seeds of the claim's group; None where all are left out.
+        second: Seeds of the other group, likewise, or the number.
+        fraction: Probability of superiority: fraction of the pairs of seeds in the claimed order,
+            ties counting half. Against a number the fraction of seeds beyond it.
+        p: p-value of the rank-sum test; None against a number.
+        left_out: Seeds without a value of ``given_metric``, or of the metric itself.
     """
 
     outcome: str
     first: Statistic | None
     second: Statistic | float | None
-    share: float
+    fraction: float
     p: float | None = None
     left_out: int = 0
 
 
 @dataclass(frozen=True)
 class Case:
-    """A claim for one value of its ``for_each``.
+    """A claim for one combination of values of its ``for_each``.
 
     Attributes:
-        labels: That value, axis -> value; empty without ``for_each``.
+        labels: That combination, axis -> value; empty without ``for_each``.
         authors: None where it was not run.
         careful: Likewise.
-        verdict: Of both protocols together, or of the only one.
+        verdict: Over both protocols, or of the only one.
     """
 
     labels: dict[str, str]
@@ -83,51 +85,45 @@ class Case:
     careful: Finding | None
     verdict: str
 
+    def finding(self, protocol: str) -> Finding | None:
+        """The finding under ``authors`` or ``careful``."""
+        return self.authors if protocol == "authors" else self.careful
+
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim, its cases, and all of them in one line.
+    """A claim with its cases in the grid's order, and one verdict over all of them."""
 
-    Attributes:
-        claim: As in the study.
-        cases: One per value of ``for_each``, in the grid's order.
-        verdict: ``holds``, or how many of the cases do.
-    """
-
-    claim: dict[str, Any]
+    claim: Claim
     cases: list[Case]
     verdict: str
 
     def count(self, protocol: str) -> tuple[int, int]:
-        """Cases that hold under a protocol, and cases that were run."""
-        found: list[Finding | None] = [getattr(case, protocol) for case in self.cases]
-        outcomes = [finding.outcome for finding in found if finding is not None]
+        """Number of cases that hold under a protocol, and number of cases that were run."""
+        findings = [case.finding(protocol) for case in self.cases]
+        outcomes = [finding.outcome for finding in findings if finding is not None]
         return outcomes.count(HOLDS), len(outcomes)
 
 
 def judge_claim(
-    claim: dict[str, Any], study: Study, results: Mapping[str, Sequence[GridPoint]]
+    claim: Claim, study: Study, results: Mapping[str, Sequence[GridPoint]]
 ) -> JudgedClaim:
-    """Judge a claim of a study under both protocols.
+    """Judge a claim under both protocols.
 
     Args:
-        claim: ``metric``, ``greater`` or ``less`` (these points), ``than`` (those points, or a
-            number), and optionally ``for_each``, ``where``, ``share``, ``or_equal`` (two groups:
-            holds unless the reverse does) and ``among`` (only seeds with a value of this metric).
+        claim: One of the study's claims.
         study: Its axes give the values of ``for_each``.
         results: Protocol -> the points that have been run.
     """
-    where = claim.get("where", {})
-    names = claim.get("for_each", [])
-    axes = [names] if isinstance(names, str) else list(names)
     cases = []
-    for values in itertools.product(*(study.axes[axis] for axis in axes)):
-        labels = dict(zip(axes, values, strict=True))
-        if not matches(labels, {axis: where[axis] for axis in axes if axis in where}):
+    for values in itertools.product(*(study.axes[axis] for axis in claim.for_each)):
+        labels = dict(zip(claim.for_each, values, strict=True))
+        if not matches(labels, {k: v for k, v in claim.where.items() if k in labels}):
             continue
+        where = {**claim.where, **{axis: [value] for axis, value in labels.items()}}
         authors, careful = (
-            _find(claim, [p for p in results.get(protocol, []) if _inside(p, labels, where)])
-            for protocol in ("authors", "careful")
+            _find(claim, [p for p in results.get(name, []) if matches(p.labels, where)])
+            for name in PROTOCOLS
         )
         verdict = over_protocols(authors, careful)
         if study.one_protocol and careful is not None:
@@ -137,61 +133,61 @@ def judge_claim(
 
 
 def compare_groups(first: Values, second: Values, greater: bool, or_equal: bool = False) -> Finding:
-    """Whether one group of seeds lies beyond another, by more than chance.
+    """Whether one group of seeds is significantly beyond another.
 
     Args:
-        first: Of the seeds that should be beyond.
-        second: Of the others.
+        first: Seeds that should be beyond.
+        second: Seeds of the other group.
         greater: Whether beyond means greater; otherwise less.
         or_equal: Whether no difference is enough.
     """
-    one, two = spread(first), spread(second)
-    share = superiority(first, second, greater)
-    p = rank_difference_p(one.values, two.values)
+    ours, theirs = median_and_quartiles(first), median_and_quartiles(second)
+    fraction = superiority(first, second, greater)
+    p = rank_difference_p(ours.values, theirs.values)
     if all(value is None for value in (*first, *second)):
-        outcome = NEVER  # of which nothing follows, not even that they are alike
-    elif least_p(len(first), len(second)) >= CLEAR:  # nothing seen would mean nothing, either way
+        outcome = NEVER
+    elif least_p(len(first), len(second)) >= SIGNIFICANT:
         outcome = TOO_FEW
-    elif p >= CLEAR:
+    elif p >= SIGNIFICANT:
         outcome = HOLDS if or_equal else NO_DIFFERENCE
     else:
-        outcome = HOLDS if share > 0.5 else REVERSE
-    return Finding(outcome, one, two, share, p)
+        outcome = HOLDS if fraction > 0.5 else REVERSE
+    return Finding(outcome, ours, theirs, fraction, p)
 
 
 def compare_number(
-    values: Values, number: float, greater: bool, share: float, never_counts: bool = True
+    values: Values, number: float, greater: bool, required: float, never_counts: bool = True
 ) -> Finding:
-    """Whether at least a share of the seeds lies beyond a number.
+    """Whether at least a fraction of the seeds is beyond a number.
 
     Args:
         values: One per seed.
-        number: That they should be beyond.
+        number: The number.
         greater: Whether beyond means greater; otherwise less.
-        share: Of the seeds that must be.
+        required: Fraction of the seeds that must be beyond.
         never_counts: Whether a missing value is an epoch never reached, later than any number;
-            else a seed without a value is not beyond, whichever way.
+            otherwise a seed without a value is not beyond, on either side.
     """
     known: Values = [value for value in values if never_counts or value is not None]
     beyond = superiority(known, [number], greater, ties=0.0) if known else 0.0
     beyond *= len(known) / len(values)
-    # 0.7 of 20 seeds are 14, which binary rounding must not make 15.
-    nearly = share - min(_NEARLY, share / 2)
-    missed = MISSED if beyond >= nearly - 1e-9 else NOT
-    outcome = HOLDS if beyond >= share - 1e-9 else missed
-    return Finding(outcome, spread(values), number, beyond)
+    near = required - min(_NEAR_MISS, required / 2)
+    # In binary, 14 of 20 is slightly below 0.7.
+    missed = MISSED if beyond >= near - 1e-9 else NOT
+    outcome = HOLDS if beyond >= required - 1e-9 else missed
+    return Finding(outcome, median_and_quartiles(values), number, beyond)
 
 
 def superiority(
     first: Values, second: Sequence[float | None], greater: bool, ties: float = 0.5
 ) -> float:
-    """Share of the pairs (one of each) in which the first is beyond the second.
+    """Fraction of the pairs (one of each) in which the first is beyond the second.
 
     Args:
-        first: One per seed.
-        second: One per seed.
+        first: One per seed; None is greater than any number and equal to None.
+        second: Likewise.
         greater: Whether beyond means greater; otherwise less.
-        ties: What a pair of equals counts; two that never got there are equal.
+        ties: What a pair of equals counts.
 
     Source: Vargha and Delaney (2000), A = P(X > Y) + P(X = Y) / 2.
     """
@@ -207,14 +203,13 @@ def superiority(
 
 
 def over_protocols(authors: Finding | None, careful: Finding | None) -> str:
-    """One verdict of both protocols."""
-    if authors is None and careful is None:
-        return NOT_RUN
+    """One verdict over both protocols."""
     if authors is None or careful is None:
-        one = authors or careful
-        assert one is not None
+        finding = authors or careful
+        if finding is None:
+            return NOT_RUN
         missing = "authors'" if authors is None else "careful"
-        return f"{one.outcome} ({missing} protocol not run)"
+        return f"{finding.outcome} ({missing} protocol not run)"
     outcomes = (authors.outcome, careful.outcome)
     if outcomes[0] == outcomes[1]:
         return outcomes[0]
@@ -226,7 +221,7 @@ def over_protocols(authors: Finding | None, careful: Finding | None) -> str:
             return f"{other} ({silent[outcome]} under the {protocol} protocol)"
     if {*outcomes} == {HOLDS, REVERSE}:
         return AUTHORS_REVERSED if outcomes[1] == HOLDS else CAREFUL_REVERSED
-    if HOLDS not in outcomes:  # the reverse under one of them, or far from enough seeds
+    if HOLDS not in outcomes:
         return NOT
     if MISSED in outcomes:
         return MISSED_AUTHORS if outcomes[0] == MISSED else MISSED_CAREFUL
@@ -234,7 +229,7 @@ def over_protocols(authors: Finding | None, careful: Finding | None) -> str:
 
 
 def over_cases(verdicts: Sequence[str]) -> str:
-    """One verdict of all cases: theirs where they agree, else how many have which."""
+    """One verdict over all cases: the common one, else how many cases have each."""
     counts = Counter(verdicts)
     if len(counts) < 2:
         return verdicts[0] if verdicts else NOT_RUN
@@ -242,7 +237,7 @@ def over_cases(verdicts: Sequence[str]) -> str:
 
 
 def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Verdicts and how many there are of each, from those that hold to those not run."""
+    """Verdicts and their counts, from those that hold to those not run."""
     order = [HOLDS, MISSED_CAREFUL, MISSED_AUTHORS, AUTHORS_ONLY, CAREFUL_ONLY]
     order += [CAREFUL_REVERSED, AUTHORS_REVERSED, MISSED, NO_DIFFERENCE, NOT, REVERSE]
     order += [NEVER, TOO_FEW]
@@ -252,80 +247,89 @@ def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return named + ([("not run", counts[NOT_RUN])] if NOT_RUN in counts else [])
 
 
-def finding_text(finding: Finding | None, claim: Mapping[str, Any], expected_seeds: int) -> str:
-    """The numbers behind a finding and what follows, such as "19 of 20 above 0.99: holds"."""
+def finding_text(finding: Finding | None, claim: Claim, expected_seeds: int) -> str:
+    """The numbers behind a finding and its outcome, such as "19 of 20 above 0.99: holds"."""
     if finding is None:
         return NOT_RUN
-    epochs = is_epoch(claim["metric"], claim.get("unit"))
+    epochs = claim.counts_epochs
     left_out = f" ({finding.left_out} seeds left out)" if finding.left_out else ""
     if finding.first is None or finding.second is None:
         return f"no seed is left to compare{left_out}: {finding.outcome}"
     if not isinstance(finding.second, Statistic):
         seeds = finding.first.num_seeds
-        side = "above" if "greater" in claim else "below"
+        relation = "above" if claim.side == "greater" else "below"
         number = number_text(finding.second, epochs)
-        beyond = f"{round(finding.share * seeds)} of {seeds} {side} {number}"
+        beyond = f"{round(finding.fraction * seeds)} of {seeds} {relation} {number}"
         return f"{beyond}{left_out}: {finding.outcome}"
     return (
         f"{statistic_text(finding.first, epochs, expected_seeds)} against "
         f"{statistic_text(finding.second, epochs, expected_seeds)}{left_out}, "
-        f"P = {finding.share:.2f}, {_p_text(finding.p)}: {finding.outcome}"
+        f"P = {finding.fraction:.2f}, {_p_text(finding.p)}: {finding.outcome}"
     )
 
 
 def _p_text(p: float | None) -> str:
     if p is None or p < 0.001:
         return "p < 0.001"
-    two = f"{p:.2g}"
-    # Not "p = 0.05" of 0.0497, which is on the other side of the limit.
-    return f"p = {p:.3g}" if (float(two) < CLEAR) != (p < CLEAR) else f"p = {two}"
+    rounded = f"{p:.2g}"
+    # 0.0497 must not be rounded to 0.05, which is on the other side of the limit.
+    crosses = (float(rounded) < SIGNIFICANT) != (p < SIGNIFICANT)
+    return f"p = {p:.3g}" if crosses else f"p = {rounded}"
 
 
-def _inside(point: GridPoint, labels: Mapping[str, str], where: Mapping[str, Any]) -> bool:
-    return matches(point.labels, labels) and matches(point.labels, where)
-
-
-def _find(claim: Mapping[str, Any], points: Sequence[GridPoint]) -> Finding | None:
-    """The finding of one protocol in one case; None where seeds of either side are missing."""
-    greater, than = "greater" in claim, claim["than"]
-    first, dropped = _values(claim, points, claim["greater" if greater else "less"])
-    second, of_second = _values(claim, points, than) if isinstance(than, Mapping) else ([], 0)
-    if not first or (isinstance(than, Mapping) and not second):
-        if not (first or dropped) or (isinstance(than, Mapping) and not (second or of_second)):
-            return None
-        sides = [spread(values) if values else None for values in (first, second)]
-        number = None if isinstance(than, Mapping) else float(than)
-        return Finding(TOO_FEW, sides[0], sides[1] or number, math.nan, None, dropped + of_second)
-    if isinstance(than, Mapping):
-        finding = compare_groups(first, second, greater, claim.get("or_equal", False))
+def _find(claim: Claim, points: Sequence[GridPoint]) -> Finding | None:
+    """The finding of one protocol in one case; None where a group has not been run."""
+    greater, than = claim.side == "greater", claim.than
+    first, first_dropped = _values(claim, points, claim.group)
+    if not isinstance(than, dict):
+        if not first:
+            none = Finding(TOO_FEW, None, float(than), math.nan, None, first_dropped)
+            return none if first_dropped else None
+        finding = compare_number(
+            first, float(than), greater, claim.required_fraction, claim.counts_epochs
+        )
+        second_dropped = 0
+        second: Values = []
     else:
-        never_counts = is_epoch(claim["metric"], claim.get("unit"))
-        share = claim.get("share", 0.75)
-        finding = compare_number(first, float(than), greater, share, never_counts)
-    few = dropped > len(first) or of_second > len(second)
-    outcome = TOO_FEW if few else finding.outcome
-    return replace(finding, outcome=outcome, left_out=dropped + of_second)
+        second, second_dropped = _values(claim, points, than)
+        if not (first or first_dropped) or not (second or second_dropped):
+            return None
+        if not first or not second:
+            ours, theirs = (
+                median_and_quartiles(values) if values else None for values in (first, second)
+            )
+            dropped = first_dropped + second_dropped
+            return Finding(TOO_FEW, ours, theirs, math.nan, None, dropped)
+        finding = compare_groups(first, second, greater, claim.or_equal)
+    if first_dropped > len(first) or second_dropped > len(second):
+        finding = replace(finding, outcome=TOO_FEW)
+    return replace(finding, left_out=first_dropped + second_dropped)
 
 
 def _values(
-    claim: Mapping[str, Any], points: Sequence[GridPoint], chosen: Mapping[str, Any]
+    claim: Claim, points: Sequence[GridPoint], group: Mapping[str, Sequence[str]]
 ) -> tuple[Values, int]:
-    """The seeds of all chosen points, and how many more are left out.
+    """Values of the seeds of a group, and how many seeds are left out.
 
-    Those are the seeds without a value of ``among``; where groups are compared, also those without
-    one of the metric, unless it is an epoch, which they never reached.
+    Left out are seeds without a value of ``given_metric``; where groups are compared, also seeds
+    without a value of the metric, unless it is an epoch, which they never reached.
     """
-    metric, among = claim["metric"], claim.get("among", claim["metric"])
-    kept = is_epoch(metric, claim.get("unit")) or not isinstance(claim["than"], Mapping)
-    found: Values = []
+    keeps_missing = claim.counts_epochs or not isinstance(claim.than, dict)
+    values: Values = []
     dropped = 0
     for point in points:
-        if matches(point.labels, chosen) and {metric, among} <= set(point.metrics):
-            values = finite_or_none(point.metrics[metric], metric)
-            others = finite_or_none(point.metrics[among], among)
-            for value, other in zip(values, others, strict=True):
-                if ("among" in claim and other is None) or (value is None and not kept):
-                    dropped += 1
-                else:
-                    found.append(value)
-    return found, dropped
+        if not matches(point.labels, group):
+            continue
+        measured = point.metric(claim.metric)
+        given = point.metric(claim.given_metric or claim.metric)
+        if measured is None or given is None:
+            continue
+        numbers = finite_or_none(measured, claim.metric)
+        conditions = finite_or_none(given, claim.given_metric or claim.metric)
+        for value, condition in zip(numbers, conditions, strict=True):
+            excluded = claim.given_metric is not None and condition is None
+            if excluded or (value is None and not keeps_missing):
+                dropped += 1
+            else:
+                values.append(value)
+    return values, dropped

@@ -1,4 +1,4 @@
-"""Numbers that earlier reports hold, for networks whose runs are no longer there."""
+"""Numbers of earlier reports, for networks whose runs no longer exist."""
 
 from __future__ import annotations
 
@@ -12,41 +12,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glassbox.reproduction.report import file_name
-from glassbox.reproduction.run_store import Finished, identity_hash
-from glassbox.reproduction.seed_statistics import is_epoch
+from glassbox.reproduction.identity import identity_hash
+from glassbox.reproduction.report import FIGURE_FORMATS, file_name
+from glassbox.reproduction.run_store import PointResults
+from glassbox.reproduction.schema import is_epoch
 from glassbox.reproduction.seeds_csv import FORMAT, read_seeds
 
 if TYPE_CHECKING:
     from glassbox.reproduction.report_manifest import Identities
     from glassbox.reproduction.study import Study
 
-_ENDINGS = ("png", "pdf")
-
 
 @dataclass(frozen=True)
 class ReportedStudy:
-    """What earlier reports say of one study.
+    """Numbers of one study in earlier reports.
 
     Attributes:
         folders: Of these reports.
-        points: By the hash of a point's identity. There are no arrays in them.
-        told: Likewise the metrics of which all of these reports tell something.
+        points: Hash of a point -> its numbers, without arrays.
+        known_metrics: Hash of a point -> metrics that all of these reports cover.
     """
 
     folders: Sequence[Path] = ()
-    points: Mapping[str, Finished] = field(default_factory=dict)
-    told: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    points: Mapping[str, PointResults] = field(default_factory=dict)
+    known_metrics: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def seeds_of(self, point: str) -> Sequence[int]:
-        """The seeds of a point whose numbers are known, by its hash."""
+        """Seeds of a point (by hash) whose numbers are known."""
         return self.points[point].seeds if point in self.points else []
 
     def figure(self, study: Study, name: str) -> Path | None:
-        """A figure of the study, without its ending; None where there is none."""
+        """Path of a figure of the study, without its ending; None where there is none."""
         for folder in self.folders:
             path = folder / file_name(name, study, alone=_is_alone(folder, study))
-            if all(path.with_name(f"{path.name}.{ending}").is_file() for ending in _ENDINGS):
+            if all(path.with_name(f"{path.name}.{end}").is_file() for end in FIGURE_FORMATS):
                 return path
         return None
 
@@ -54,44 +53,44 @@ class ReportedStudy:
 def read_reported(
     folder: Path, name: str, studies: Sequence[Study], identities: Mapping[str, Identities]
 ) -> dict[str, ReportedStudy]:
-    """What earlier reports say of the points of some studies, by study.
+    """Read the numbers of some studies from earlier reports.
 
     Args:
         folder: Of all reports.
-        name: Of the report that is to be made. That one is read, and those of its studies alone.
-        studies: Its studies; those without a report are left out.
+        name: Of the report that is to be made: it is read, and those of each study alone.
+        studies: Its studies; those without a report are left out of the result.
         identities: Points by study.
 
     Raises:
-        ValueError: A report is damaged, is of another version of the study, or lacks a metric that
-            the study judges.
+        ValueError: A report is damaged, is of other settings, or lacks a metric that its study
+            judges.
     """
-    found = {}
+    reported = {}
     for study in studies:
         places = dict.fromkeys([folder / study.name, folder / name])
         read = [_read(place, study, identities[study.name]) for place in places]
-        known = [reported for reported in read if reported is not None]
+        known = [each for each in read if each is not None]
         if known:
-            found[study.name] = known[0] if len(known) == 1 else _both(*known)
-    return found
+            reported[study.name] = known[0] if len(known) == 1 else _both(*known)
+    return reported
 
 
 def _both(first: ReportedStudy, second: ReportedStudy) -> ReportedStudy:
-    points, told = dict(second.points), dict(second.told)
+    points, metrics = dict(second.points), dict(second.known_metrics)
     for name, point in first.points.items():
-        joined = with_reported(point, second.points.get(name))
-        points[name] = joined or point
-        told[name] = first.told[name] & told.get(name, first.told[name])
-    return ReportedStudy([*first.folders, *second.folders], points, told)
+        points[name] = with_reported(point, second.points.get(name)) or point
+        known = first.known_metrics[name]
+        metrics[name] = known & metrics.get(name, known)
+    return ReportedStudy([*first.folders, *second.folders], points, metrics)
 
 
 def _is_alone(folder: Path, study: Study) -> bool:
-    """Whether a report is of this study alone, or of several."""
+    """Whether a report is of this study alone."""
     return not (folder / file_name("seeds.csv", study, alone=False)).is_file()
 
 
 def _read(folder: Path, study: Study, identities: Identities) -> ReportedStudy | None:
-    """One report; None where there is none, or of a collection that lacks the study."""
+    """Read one report; None where there is none, or it is of a collection without the study."""
     origin = folder / "study.json"
     if not origin.is_file():
         return None
@@ -99,71 +98,69 @@ def _read(folder: Path, study: Study, identities: Identities) -> ReportedStudy |
         content = json.loads(origin.read_text())
         if study.name not in content["points"] and folder.name != study.name.rpartition("/")[2]:
             return None
-        of_study = content["points"][study.name]
-        points = {str(labels): str(point) for labels, point in of_study.items()}
+        stored = content["points"][study.name]
+        points = {str(labels): str(point) for labels, point in stored.items()}
         file_format = int(content.get("seeds_csv", 1))
         if file_format > FORMAT:
-            raise ValueError("of a newer version")
+            raise ValueError("newer format")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise ValueError(
-            f"{origin} is damaged, of a newer version, or of another study than {study.name}"
+            f"{origin} is damaged, of a newer version, or not of {study.name}; restore it"
         ) from None
-    judged = [*study.tables, *study.claims]
-    epochs = {e["metric"] for e in judged if is_epoch(e["metric"], e.get("unit"))}
+    epochs = {table.metric for table in study.tables if table.counts_epochs}
+    epochs |= {claim.metric for claim in study.claims if claim.counts_epochs}
     epochs |= {metric for metric in study.metrics if is_epoch(metric)}
     path = folder / file_name("seeds.csv", study, alone=_is_alone(folder, study))
     rows = read_seeds(path, study, epochs, file_format)
-    if strange := [labels for labels in rows if labels not in points]:
-        words = ", ".join(json.loads(strange[0]))
-        raise ValueError(f"{path} has a line of {words}, of which {origin} does not know")
-    there = sum(len(of_point.seeds) for of_point in rows.values())
-    if len(content["points"]) == 1 and content.get("networks", there) != there:
+    if unknown := [labels for labels in rows if labels not in points]:
+        words = ", ".join(json.loads(unknown[0]))
+        raise ValueError(f"{path} has the point {words}, which {origin} lacks; restore both")
+    networks = sum(len(of_point.seeds) for of_point in rows.values())
+    if len(content["points"]) == 1 and content.get("networks", networks) != networks:
         raise ValueError(
-            f"{path} has lines of {there:,} networks, and {origin} tells of {content['networks']}; "
-            f"get both anew from where they were written"
+            f"{path} has {networks:,} networks, {origin} has {content['networks']}; restore both"
         )
-    reported, told = {}, {}
+    reported, known_metrics = {}, {}
     for labels, identity in identities.items():
         name = identity_hash(identity)
         if labels not in points:
             continue
         if points[labels] != name:
-            words = ", ".join(json.loads(labels))
             raise ValueError(
-                f"{folder} holds the report of another version of this study ({words} was run with "
-                f"other settings); its numbers cannot stand beside those of this one"
+                f"{folder} holds the report of another version of this study (other settings at "
+                f"{', '.join(json.loads(labels))}); run the study without it"
             )
         if labels in rows:
             seeds = [seed for seed in rows[labels].seeds if seed in study.seeds]
             kept = [rows[labels].seeds.index(seed) for seed in seeds]
             metrics = {name: values[kept] for name, values in rows[labels].metrics.items()}
             if seeds:
-                reported[name] = Finished(seeds, metrics, {}, 0.0, [{} for _ in seeds])
-                told[name] = rows[labels].told
-    return ReportedStudy([folder], reported, told)
+                reported[name] = PointResults(seeds, metrics, {}, 0.0, [{} for _ in seeds])
+                known_metrics[name] = rows[labels].known_metrics
+    return ReportedStudy([folder], reported, known_metrics)
 
 
-def with_reported(run: Finished | None, reported: Finished | None) -> Finished | None:
-    """A point's runs, and beside them the reported numbers of the seeds that they lack.
+def with_reported(run: PointResults | None, reported: PointResults | None) -> PointResults | None:
+    """A point's runs, with reported numbers for the seeds that they lack.
 
     Args:
-        run: Of the store.
-        reported: Of earlier reports.
+        run: From the store.
+        reported: From earlier reports.
 
     Returns:
-        Both together, without arrays where a seed has none; None where there is neither.
+        Both together, without arrays if any seed is reported; None where there is neither.
     """
     if run is None or reported is None:
         return run or reported
-    rows = [(seed, run, row) for row, seed in enumerate(run.seeds)]
     own = {*run.seeds}
+    rows = [(seed, run, row) for row, seed in enumerate(run.seeds)]
     rows += [(seed, reported, row) for row, seed in enumerate(reported.seeds) if seed not in own]
     if len(rows) == len(own):
         return run
     rows.sort(key=lambda row: row[0])
-    # Of a metric that a report lacks nothing is said, rather than that its seeds have no value.
+    # A metric that the report lacks is left out: its seeds are unknown, not without a value.
     shared = [name for name in run.metrics if name in reported.metrics]
-    return Finished(
+    return PointResults(
         [seed for seed, _, _ in rows],
         {name: _column([of.metrics[name][row] for _, of, row in rows]) for name in shared},
         {},
@@ -173,7 +170,7 @@ def with_reported(run: Finished | None, reported: Finished | None) -> Finished |
 
 
 def _column(values: Sequence[Any]) -> NDArray[Any]:
-    """Numbers; or names, a number among which can only be that of no name at all."""
+    """Values as numbers, or as text where any is text (a number among them is a missing name)."""
     if any(isinstance(value, str) for value in values):
         return np.array([value if isinstance(value, str) else "" for value in values])
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)

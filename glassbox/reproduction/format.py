@@ -1,4 +1,4 @@
-"""How a report writes numbers: epochs as 1,032, shares as 0.455, what never happened as never."""
+"""Numbers as text in reports: epochs as 1,032, fractions as 0.455, a missing epoch as never."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from glassbox.reproduction.seed_statistics import Statistic
 
 
 def number_text(value: float, epochs: bool = False) -> str:
-    """Two or three digits after the point; whole numbers for epochs and above 100.
+    """Two or three decimals; whole numbers for epochs and from 100 on.
 
     Args:
-        value: ``inf`` means that there is none.
-        epochs: Whether it counts epochs, so that ``inf`` is "never" and otherwise "none".
+        value: inf stands for a missing value.
+        epochs: Whether it counts epochs, so that inf is "never" rather than "none".
     """
     if math.isinf(value):
         return "never" if epochs else "none"
@@ -32,27 +32,26 @@ def difference_text(value: float, epochs: bool = False) -> str:
     return f"{'' if value < 0 else '+'}{number_text(value, epochs)}"
 
 
-def statistic_text(found: Statistic | None, epochs: bool, expected_seeds: int) -> str:
-    """A cell: 0.91 [0.9, 0.92], or 14 of 20; seeds that are fewer than expected are told.
+def statistic_text(statistic: Statistic | None, epochs: bool, expected_seeds: int) -> str:
+    """A cell: 0.91 [0.9, 0.92], or 14 of 20, with the number of seeds if it is not the expected.
 
     Args:
-        found: None where nothing was run.
+        statistic: None where nothing was run.
         epochs: Whether it counts epochs.
-        expected_seeds: Of the study.
+        expected_seeds: Number of seeds of the study.
     """
-    if found is None:
+    if statistic is None:
         return "–"
-    if found.is_count:
-        return f"{found.value:.0f} of {found.num_seeds}"
-    text = number_text(found.value, epochs)
-    if found.num_seeds > 1:
-        low, high = number_text(found.low, epochs), number_text(found.high, epochs)
-        text += f" [{low}, {high}]"
-    word = "never" if epochs else "without"
-    if found.num_missing:
-        text += f", {found.num_missing} of {found.num_seeds} {word}"
-    elif found.num_seeds != expected_seeds:
-        text += f" ({found.num_seeds} seed{'s' if found.num_seeds != 1 else ''})"
+    num_seeds, missing = statistic.num_seeds, statistic.num_missing
+    if statistic.is_count:
+        return f"{statistic.value:.0f} of {num_seeds}"
+    text = number_text(statistic.value, epochs)
+    if num_seeds > 1:
+        text += f" [{number_text(statistic.low, epochs)}, {number_text(statistic.high, epochs)}]"
+    if missing:
+        text += f", {missing} of {num_seeds} {'never' if epochs else 'without'}"
+    elif num_seeds != expected_seeds:
+        text += f" ({num_seeds} seed{'s' if num_seeds != 1 else ''})"
     return text
 
 

@@ -1,58 +1,48 @@
-"""Points of a grid by their labels: axis -> value, the protocol among them."""
+"""Select points of a grid by their labels (axis -> value, with the protocol as one axis)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 PROTOCOLS = ("authors", "careful")
 
 Labels = dict[str, str]  # axis -> value
+Selection = dict[str, list[str]]  # axis -> values, one of which a point must have
 
 
-def matches(point: Mapping[str, str], where: Mapping[str, Any]) -> bool:
-    """Whether a point has the values that ``where`` names: axis -> value, or several."""
-    return all(point.get(axis) in several(where, axis) for axis in where)
+def as_selection(labels: Mapping[str, Any]) -> Selection:
+    """Labels as text in lists: ``{fraction: 0.1, task: [a, b]}`` -> ``{fraction: ["0.1"], …}``."""
+    return {
+        str(axis): [str(item) for item in (value if isinstance(value, list | tuple) else [value])]
+        for axis, value in labels.items()
+    }
 
 
-def several(labels: Mapping[str, Any], axis: str) -> list[str]:
-    """The values that ``labels`` names of an axis, be it one or a list of them."""
-    value = labels[axis]
-    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+def matches(point: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a point has one of the listed values on every axis of ``where``."""
+    return all(axis in point and point[axis] in values for axis, values in where.items())
 
 
-def published_value(published: Any, point: Mapping[str, str], axes: Iterable[str]) -> Any:
-    """What a published table, nested by the grid's axes, says of a point.
-
-    Null at any level says that there is no number for any point below it.
-
-    Raises:
-        KeyError: It lacks the point.
-    """
-    for axis in axes:
-        if published is None:
-            return None
-        published = published[point[axis]]
-    return published
-
-
-def check_labels(labels: Mapping[str, Any], axes: Mapping[str, Iterable[str]], here: str) -> None:
-    """Refuse axes and values that a grid does not have.
+def check_labels(
+    labels: Mapping[str, Sequence[str]], axes: Mapping[str, Iterable[str]], context: str
+) -> None:
+    """Check that a grid has these labels.
 
     Args:
-        labels: Axis -> value, or several.
+        labels: Axis -> values.
         axes: The axes that may be named, with their values.
-        here: What names them, for the sentence.
+        context: Start of the error message.
 
     Raises:
-        ValueError: There is no such axis or value.
+        ValueError: Unknown axis or value.
     """
-    for axis in labels:
+    for axis, values in labels.items():
         if axis not in axes:
-            raise ValueError(f"{here}: there is no axis {axis!r}; axes are {', '.join(axes)}")
-        for value in several(labels, axis):
+            raise ValueError(f"{context}: unknown axis {axis!r}; axes are {', '.join(axes)}")
+        for value in values:
             if value not in axes[axis]:
                 raise ValueError(
-                    f"{here}: the axis {axis!r} has no value {value!r}; it has "
+                    f"{context}: axis {axis!r} has no value {value!r}; choose from "
                     f"{', '.join(axes[axis])}"
                 )

@@ -1,25 +1,49 @@
-"""What a figure over many finished runs is drawn from: one point of a study's grid."""
+"""The results of one grid point, which tables, claims and figures read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class GridPoint:
-    """All seeds of one setting, as a study of `lightning reproduce` hands them to its figure.
+    """All finished seeds of one grid point.
 
     Attributes:
-        labels: The point's place in the grid: axis -> value, such as {"task": "lattice"}.
+        labels: Axis -> value, such as {"task": "lattice"}, without the protocol.
         seeds: S seeds.
-        metrics: By name (S,) float64, nan where a seed has no value; or (S,) text.
-        arrays: By name (S, ...), such as "embedding" (S, V, E).
+        metrics: Name -> (S,) float64, nan where a seed has no value; or (S,) text.
+        arrays: Name -> (S, ...), such as "embedding" (S, V, E).
+        known_metrics: Of a point read from an earlier report, the metrics that this report covers
+            (measured or not); its arrays are unknown. None where all results are at hand.
     """
 
     labels: Mapping[str, str]
     seeds: Sequence[int]
-    metrics: Mapping[str, NDArray]
-    arrays: Mapping[str, NDArray]
+    metrics: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, NDArray[Any]]
+    known_metrics: frozenset[str] | None = None
+
+    def metric(self, name: str) -> NDArray[Any] | None:
+        """Values (S,) of a metric; None where the runs did not measure it.
+
+        Raises:
+            ValueError: The point comes from an earlier report that does not cover the metric.
+        """
+        if self.known_metrics is not None and name not in self.known_metrics:
+            raise ValueError(f"earlier reports do not contain the metric {name}; run the study")
+        return self.metrics.get(name)
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """Array (S, ...) of this name; None where the runs did not keep it.
+
+        Raises:
+            ValueError: The point comes from an earlier report, which has no arrays.
+        """
+        if self.known_metrics is not None:
+            raise ValueError(f"earlier reports do not contain the array {name}; run the study")
+        return self.arrays.get(name)

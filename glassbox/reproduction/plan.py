@@ -1,4 +1,4 @@
-"""One report that is to be made: of which studies, where, and what is known of it already."""
+"""The plan of one report: its studies, its folder, and numbers known from earlier reports."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from glassbox.reproduction.earlier_reports import ReportedStudy
+from glassbox.reproduction.grid_labels import Labels
+from glassbox.reproduction.identity import identity_hash
 from glassbox.reproduction.report_manifest import Identities
-from glassbox.reproduction.run_store import identity_hash
-from glassbox.reproduction.study import Labels, Study
+from glassbox.reproduction.study import Study
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A report of one study, or of several that belong together.
+    """A report of one study, or of a collection.
 
     Attributes:
         name: Such as ``harmonic_loss/figure_7``.
         title: Of a collection; None where the study has its own.
-        folder: Where the report goes.
-        origin: Which study it is, of :func:`glassbox.reproduction.report_manifest.report_origin`.
-        studies: Its sections, in this order.
+        folder: Folder of the report.
+        origin: From :func:`glassbox.reproduction.report_manifest.report_origin`.
+        studies: Its sections, in order.
         identities: Points by study.
-        reported: By study what earlier reports tell, for seeds that the store lacks.
-        is_part: Whether only some of its points or seeds are asked for.
+        reported: Numbers of earlier reports by study, for seeds that the store lacks.
+        is_part: Whether it covers only some points or seeds of its studies.
     """
 
     name: str
@@ -37,12 +38,12 @@ class Plan:
     reported: dict[str, ReportedStudy]
     is_part: bool = False
 
-    def named_points(self, study: Study) -> Iterator[tuple[Labels, str]]:
-        """Every point of a study with its hash."""
-        names = map(identity_hash, self.identities[study.name].values())
-        return zip(study.points(), names, strict=True)
+    def hashed_points(self, study: Study) -> Iterator[tuple[Labels, str]]:
+        """Every point of a study with the hash of its identity."""
+        hashes = map(identity_hash, self.identities[study.name].values())
+        return zip(study.points(), hashes, strict=True)
 
-    def seeds_left(self, study: Study, point: str) -> list[int]:
-        """The seeds of a point that no report tells of, by its hash."""
-        known = self.reported[study.name].seeds_of(point) if study.name in self.reported else []
-        return [seed for seed in study.seeds if seed not in known]
+    def unreported_seeds(self, study: Study, point: str) -> list[int]:
+        """Seeds of a point (by hash) that no earlier report has."""
+        reported = self.reported.get(study.name, ReportedStudy()).seeds_of(point)
+        return [seed for seed in study.seeds if seed not in reported]

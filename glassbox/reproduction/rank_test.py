@@ -1,4 +1,4 @@
-"""Whether two groups of seeds differ by more than chance."""
+"""Exact rank-sum test: do two groups of seeds differ by more than chance?"""
 
 from __future__ import annotations
 
@@ -7,27 +7,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# A difference of ranks that chance alone brings about less often than this counts as clear.
-CLEAR = 0.05
-# Up to so many values every division is counted; above, the normal distribution is as good.
-_COUNTED = 120
+SIGNIFICANT = 0.05  # p below which two groups differ
+MAX_EXACT = 120  # values; above, the normal approximation is as good
 
 
 def rank_difference_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p of the rank sums of two groups, by exchanging their members.
+    """Two-sided p-value of the rank-sum test of Mann and Whitney (1947), with ties and infinities.
 
-    The test of Mann and Whitney (1947) with ties and infinities: the share of all divisions of the
-    values into two such groups whose rank sum lies as far from its mean as the real one. All of
-    them count, so that a verdict near the limit does not hang on which were drawn; above 120 values
-    it is the normal approximation, with corrections for ties and for sums being in steps.
+    The fraction of all divisions of the values into groups of these sizes whose rank sum is at
+    least as far from its mean. Exact up to 120 values; above, the normal approximation with
+    corrections for ties and continuity.
 
     Args:
-        first: One number per seed; inf stands for never.
-        second: Likewise; at least one in each.
+        first: One number per seed, at least one; inf stands for never.
+        second: Likewise.
     """
     values = np.concatenate([np.asarray(first, float), np.asarray(second, float)])
     ranks = _midranks(values)
-    if len(values) > _COUNTED:
+    if len(values) > MAX_EXACT:
         return _normal_p(ranks, len(first))
     doubled = np.rint(2 * ranks).astype(int)  # midranks are halves
     sums = _rank_sums(doubled, len(first))
@@ -37,12 +34,12 @@ def rank_difference_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def least_p(size: int, other: int) -> float:
-    """The smallest p that groups of so many seeds can have: one all beyond the other."""
+    """Smallest p-value of two groups of these sizes: all of one beyond all of the other."""
     return min(1.0, 2 / math.comb(size + other, size))
 
 
 def _normal_p(ranks: np.ndarray, size: int) -> float:
-    """The p of the first ``size`` ranks by the normal distribution."""
+    """Normal approximation of the p-value of the first ``size`` ranks."""
     count, other = len(ranks), len(ranks) - size
     _, tied = np.unique(ranks, return_counts=True)
     ties = float((tied.astype(float) ** 3 - tied).sum()) / (count * (count - 1))
@@ -52,12 +49,12 @@ def _normal_p(ranks: np.ndarray, size: int) -> float:
 
 
 def _rank_sums(ranks: np.ndarray, size: int) -> np.ndarray:
-    """How many choices of ``size`` of the ranks have each sum, from 0 on."""
-    # The largest ranks in the smaller group bound the sums that any choice can have.
+    """Number of ways to choose ``size`` of the ranks with each sum, from 0 on."""
+    # The sum of the largest ranks bounds the sum of any choice.
     choices = np.zeros((size + 1, np.sort(ranks)[-size:].sum() + 1))
     choices[0, 0] = 1
     for rank in ranks:
-        # The right side is formed first: every rank is taken at most once.
+        # The right-hand side is copied first, so that every rank is used at most once.
         choices[1:, rank:] += choices[:-1, : choices.shape[1] - rank].copy()
     return choices[size]
 

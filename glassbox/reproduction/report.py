@@ -1,15 +1,17 @@
-"""The report of a study: what was published, what came out, what follows, with figures and CSV."""
+"""Write a report: report.md, the figures, the numbers as CSV, and the manifest study.json."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glassbox.reproduction.claims import JudgedClaim, judge_claim
-from glassbox.reproduction.files import copy_file, write_figure, write_text
-from glassbox.reproduction.grid_labels import matches
+from glassbox.reproduction.files import replacing_together, write_figure, write_text
+from glassbox.reproduction.grid_labels import Selection, matches
 from glassbox.reproduction.grid_point import GridPoint
 from glassbox.reproduction.report_csv import write_claims, write_summary
 from glassbox.reproduction.report_markdown import (
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     from glassbox.reproduction.study import Study
 
+FIGURE_FORMATS = ("png", "pdf")
+
 
 @dataclass(frozen=True)
 class Section:
@@ -40,8 +44,8 @@ class Section:
         study: Its tables and claims.
         results: Protocol (``authors``, ``careful``) -> the points that have been run.
         figures: File name without ending -> figure.
-        earlier_figures: File name without ending -> that of an earlier report's figure, which
-            cannot be drawn any more.
+        earlier_figures: File name without ending -> that of an earlier report's figure, for figures
+            that cannot be drawn from the results.
     """
 
     study: Study
@@ -58,69 +62,68 @@ def write_report(
     notes: Sequence[str] = (),
     remarks: Sequence[str] = (),
     title: str | None = None,
+    manifest: Mapping[str, object] | None = None,
 ) -> Path:
-    """Write report.md, the figures as PNG and PDF, and the numbers as CSV.
+    """Write report.md with its figures (PNG and PDF), numbers (CSV) and manifest.
 
-    Beside ``report.md`` there are ``summary.csv`` (a line per row of a table and protocol),
-    ``seeds.csv`` (a line per point, protocol and seed) and ``claims.csv``; with several sections
-    every file but the report has its study's name before its own. Each file is replaced in one
-    move, the report last.
+    Beside ``report.md`` there are ``summary.csv`` (a line per table row and protocol),
+    ``seeds.csv`` (a line per point, protocol and seed), ``claims.csv`` and ``study.json``; with
+    several sections each CSV and figure has its study's name in front. All files are written
+    before the first one is replaced.
 
     Args:
-        folder: Made where it is missing.
-        sections: One study, or those of a collection in order.
-        command: What made this report.
+        folder: Created if missing.
+        sections: One study, or those of a collection in order, at least one.
+        command: The command that makes this report.
         notes: What the report lacks, a line each: runs that are missing or failed.
-        remarks: What a reader should know of how its runs were made, a line each.
-        title: Of the report; that of the study if there is one only.
+        remarks: What a reader should know about its runs, a line each.
+        title: Of the report; by default those of its studies.
+        manifest: Content of study.json.
 
     Returns:
         The path of report.md.
 
     Raises:
-        ValueError: There is no section, or a table or claim asks for a metric that holds names.
+        ValueError: A table or claim asks for a metric that holds text.
     """
-    if not sections:
-        raise ValueError("a report needs at least one study")
-    folder.mkdir(parents=True, exist_ok=True)
     alone = len(sections) == 1
-    title = title or "; ".join(section.study.title for section in sections)
-    made = ["Made by", f"```bash\n{command}\n```"]
+    header = ["Made by", f"```bash\n{command}\n```"]
     if notes:
-        made.append("\n".join(["Not complete:\n", *(f"- {note}" for note in notes)]))
+        header.append("\n".join(["Not complete:\n", *(f"- {note}" for note in notes)]))
     if remarks:
-        made.append("\n".join(["To note:\n", *(f"- {remark}" for remark in remarks)]))
-    parts = [f"# {title}", *_quick_line(sections)]
-    if not alone:
-        parts += made
-    for section in sections:
-        source, *rest = _section(folder, section, alone)
-        parts += [source, *made, *rest] if alone else [f"# {section.study.title}", source, *rest]
-    parts += ["## How to read this", HOW_TO_READ.rstrip()]
-    if any(table.get("published") for section in sections for table in section.study.tables):
-        parts.append(HOW_VERDICTS.rstrip())
-    if not all(section.study.one_protocol for section in sections):
-        parts.append(HOW_PROTOCOLS.rstrip())
-    if any(section.study.claims for section in sections):
-        parts.append(HOW_CLAIMS.rstrip())
-    path = folder / "report.md"
-    write_text(path, "\n\n".join(parts) + "\n")
-    return path
+        header.append("\n".join(["To note:\n", *(f"- {remark}" for remark in remarks)]))
+    parts = [f"# {title or '; '.join(section.study.title for section in sections)}"]
+    parts += _quick_warning(sections)
+    with replacing_together(folder) as scratch:
+        if alone:
+            source, *rest = _write_section(scratch, sections[0], alone)
+            parts += [source, *header, *rest]
+        else:
+            parts += header
+            for section in sections:
+                parts += [
+                    f"# {section.study.title}",
+                    *_write_section(scratch, section, alone),
+                ]
+        parts += _how_to_read(sections)
+        write_text(scratch / "report.md", "\n\n".join(parts) + "\n")
+        if manifest is not None:
+            write_text(scratch / "study.json", json.dumps(manifest, indent=1) + "\n")
+    return folder / "report.md"
 
 
 def file_name(file: str, study: Study, alone: bool) -> str:
-    """What a file is called in the report of one study alone, or of several."""
+    """Name of a study's file in its own report, or in that of several studies."""
     stem = study.name.rsplit("/", 1)[-1]
-    theirs = alone or file == stem or file.startswith(f"{stem}_")
-    return file if theirs else f"{stem}_{file}"
+    has_stem = alone or file == stem or file.startswith(f"{stem}_")
+    return file if has_stem else f"{stem}_{file}"
 
 
-def _section(folder: Path, section: Section, alone: bool) -> list[str]:
-    """Write a section's files; returns its paragraphs, that of the source first."""
+def _write_section(folder: Path, section: Section, alone: bool) -> list[str]:
+    """Write a section's files; returns its paragraphs, the source first."""
     study, results = section.study, section.results
     tables = [(table, table_rows(table, study, results)) for table in study.tables]
     claims = [judge_claim(claim, study, results) for claim in study.claims]
-    rows = [row for _, of_table in tables for row in of_table]
 
     def name(file: str) -> str:
         return file_name(file, study, alone)
@@ -128,59 +131,68 @@ def _section(folder: Path, section: Section, alone: bool) -> list[str]:
     for file, figure in section.figures.items():
         write_figure(folder, name(file), figure)
     for file, earlier in section.earlier_figures.items():
-        for ending in ("png", "pdf"):
-            copy_file(
-                earlier.with_name(f"{earlier.name}.{ending}"), folder / f"{name(file)}.{ending}"
-            )
-    files = {"summary": name("summary.csv"), "seeds": name("seeds.csv")}
-    write_summary(folder / files["summary"], study, tables)
-    write_seeds(folder / files["seeds"], study, results)
+        for ending in FIGURE_FORMATS:
+            source = earlier.with_name(f"{earlier.name}.{ending}")
+            shutil.copyfile(source, folder / f"{name(file)}.{ending}")
+    files = [name("summary.csv"), name("seeds.csv")]
+    write_summary(folder / files[0], study, tables)
+    write_seeds(folder / files[1], study, results)
     if claims:
-        files["claims"] = name("claims.csv")
-        write_claims(folder / files["claims"], claims, study)
+        files.append(name("claims.csv"))
+        write_claims(folder / files[-1], claims, study)
 
-    source = f"Source: {study.source}. {_seeds(study.seeds)}"
     parts = [
-        source,
+        f"Source: {study.source}. {_seeds(study.seeds)}",
         f"Base configuration `{study.config.name}`, and on top of it",
         protocols_text(study),
     ]
     if not study.is_quick:
-        parts += _in_short(rows, claims)
+        parts += _summary([row for _, rows in tables for row in rows], claims)
     for file in [*section.figures, *section.earlier_figures]:
         shown = name(file)
         parts.append(f"![{file.replace('_', ' ')}]({shown}.png)\n\n[{shown}.pdf]({shown}.pdf)")
-    parts += [study_table(table, of_table, study) for table, of_table in tables]
-    parts += _unmeasured(study, [point for found in results.values() for point in found])
+    parts += [study_table(table, rows, study) for table, rows in tables]
+    parts += _unmeasured(study, [point for points in results.values() for point in points])
     if claims:
         parts.append(claims_tables(claims, study))
-    links = ", ".join(f"[{file}]({file})" for file in files.values())
-    parts.append(f"Numbers: {links}.")
-    return parts
+    return [*parts, f"Numbers: {', '.join(f'[{file}]({file})' for file in files)}."]
 
 
-def _in_short(rows: Sequence[Row], claims: Sequence[JudgedClaim]) -> list[str]:
-    told = [*filter(None, [tally(rows)]), *([claims_tally(claims)] if claims else [])]
-    return ["In short:", "\n".join(f"- {line}" for line in told)] if told else []
+def _summary(rows: Sequence[Row], claims: Sequence[JudgedClaim]) -> list[str]:
+    lines = [tally(rows), claims_tally(claims) if claims else ""]
+    shown = [f"- {line}" for line in lines if line]
+    return ["In short:", "\n".join(shown)] if shown else []
 
 
-def _quick_line(sections: Sequence[Section]) -> list[str]:
-    """The warning of a quick version; nothing for a full one."""
+def _how_to_read(sections: Sequence[Section]) -> list[str]:
+    studies = [section.study for section in sections]
+    parts = ["## How to read this", HOW_TO_READ]
+    if any(table.published for study in studies for table in study.tables):
+        parts.append(HOW_VERDICTS)
+    if not all(study.one_protocol for study in studies):
+        parts.append(HOW_PROTOCOLS)
+    if any(study.claims for study in studies):
+        parts.append(HOW_CLAIMS)
+    return [part.rstrip() for part in parts]
+
+
+def _quick_warning(sections: Sequence[Section]) -> list[str]:
+    """Warning of a quick version; empty for a full one."""
     quick = [section.study for section in sections if section.study.is_quick]
     if not quick:
         return []
     seeds = sorted({len(study.seeds) for study in quick})
-    epochs = sorted({study.quick.get("set", {}).get("trainer.max_epochs") or 0 for study in quick})
-    told = f"{_or(seeds)} seed{'s' if seeds != [1] else ''}"
+    epochs = sorted({study.quick.set.get("trainer.max_epochs") or 0 for study in quick})
+    text = f"{_alternatives(seeds)} seed{'s' if seeds != [1] else ''}"
     if all(epochs):
-        told += f", {_or(epochs)} epochs"
+        text += f", {_alternatives(epochs)} epochs"
     return [
-        f"**Quick version: {told}. It shows that everything runs; its numbers say nothing about "
+        f"**Quick version: {text}. It shows that everything runs; its numbers say nothing about "
         f"the published ones.**"
     ]
 
 
-def _or(numbers: Sequence[int]) -> str:
+def _alternatives(numbers: Sequence[int]) -> str:
     return " or ".join(f"{number:,}" for number in numbers)
 
 
@@ -193,18 +205,16 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 def _unmeasured(study: Study, points: Sequence[GridPoint]) -> list[str]:
-    """A line per metric that no run has of those it is asked of: it is likely misspelt."""
-    asked = [
-        ("table", table["name"], table["metric"], [table.get("where", {})])
-        for table in study.tables
+    """A line per metric that no run of a table's or a claim's points has: likely misspelled."""
+    uses: list[tuple[str, str, str, list[Selection]]] = [
+        ("table", table.name, table.metric, [table.where]) for table in study.tables
     ]
     for claim in study.claims:
-        of = [claim.get("where", {}), claim.get("greater", claim.get("less", {}))]
-        keys = [key for key in ("metric", "among") if key in claim]
-        asked += [("claim", claim["says"], claim[key], of) for key in keys]
+        for metric in filter(None, [claim.metric, claim.given_metric]):
+            uses.append(("claim", claim.statement, metric, [claim.where, claim.group]))
     lines = []
-    for kind, name, metric, of in asked:
-        found = [p for p in points if all(matches(p.labels, labels) for labels in of)]
-        if found and not any(metric in point.metrics for point in found):
+    for kind, name, metric, wheres in uses:
+        used = [p for p in points if all(matches(p.labels, where) for where in wheres)]
+        if used and all(point.metric(metric) is None for point in used):
             lines.append(f'**No run has the metric `{metric}`** of the {kind} "{name}".')
     return lines

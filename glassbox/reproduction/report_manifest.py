@@ -1,4 +1,4 @@
-"""Which study a report is of: what ``study.json`` beside it keeps, and what is not overwritten."""
+"""The manifest study.json of a report: which study and points it holds, and what may replace it."""
 
 from __future__ import annotations
 
@@ -8,149 +8,144 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glassbox.reproduction.files import write_text
-from glassbox.reproduction.run_store import identity_hash
+from glassbox.reproduction.identity import identity_hash
 from glassbox.reproduction.seeds_csv import FORMAT
 from glassbox.reproduction.study import Study
 from glassbox.versions import package_versions
 
-Identities = dict[str, dict[str, Any]]  # a point's labels as text -> what it is run with
+Identities = dict[str, dict[str, Any]]  # labels of a point as JSON text -> its identity
 
-_TOLD = ("title", "source", "tables")  # by which studies are told apart
+_DISTINGUISHING = ("title", "source", "tables")
 
 
 class IncompleteReportError(ValueError):
-    """A report that would say less than the one it replaces."""
+    """A report would have fewer networks than the one it replaces."""
 
 
 def report_origin(
     folder: Path, path: Path, name: str, studies: Sequence[Study], title: str | None = None
 ) -> dict[str, Any]:
-    """What tells a report's study from others of its name.
+    """Keys of a manifest that distinguish a report's study from others of the same name.
 
     Args:
         folder: Of the report.
-        path: The study's file, or that of a collection.
-        name: What it is called.
+        path: File of the study or collection.
+        name: Its name.
         studies: Its studies.
-        title: Of a collection; those of its studies if it has none.
+        title: Of a collection; by default those of its studies.
 
     Returns:
-        ``title``, ``source`` and ``tables`` (names), and ``file``: of a study that is shipped its
-        name, of one's own the place as seen from the report, which moves with the project.
+        ``title``, ``source``, ``tables`` (names), and ``file``: of a shipped study its name, of a
+        user's own the path relative to the report, so that a project can be moved.
     """
-    # Of one's own the name is the file's alone, which several folders may hold.
-    own = name == path.stem
-    file = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix() if own else name
+    is_own = name == path.stem  # several folders may hold a file of this name
+    relative = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     return {
-        "file": file,
+        "file": relative if is_own else name,
         "title": title or "; ".join(study.title for study in studies),
         "source": "; ".join(study.source for study in studies),
-        "tables": [table["name"] for study in studies for table in study.tables],
+        "tables": [table.name for study in studies for table in study.tables],
     }
 
 
-def refuse_other_report(
+def manifest(
+    origin: Mapping[str, Any], identities: Mapping[str, Identities], networks: int
+) -> dict[str, Any]:
+    """Content of ``study.json``."""
+    return {
+        **origin,
+        "networks": networks,
+        "points": _hashes(identities),
+        "seeds_csv": FORMAT,
+        "versions": package_versions(),
+    }
+
+
+def check_report_is_replaceable(
     folder: Path, origin: Mapping[str, Any], identities: Mapping[str, Identities]
 ) -> None:
-    """Refuse to overwrite the report of another study, or one that other settings have led to.
+    """Raise rather than overwrite a report of another study or of other settings.
 
-    A study is another one where its title, source or tables are others. One's own may be given new
-    ones: the same file with a point that was reported is the same study.
+    Studies differ if title, source or tables do, unless the report is of the same file and has a
+    point in common: a user's own study may get a new title.
 
     Args:
         folder: Of the report.
-        origin: Of the report that would be written, of :func:`report_origin`.
+        origin: Of the new report, from :func:`report_origin`.
         identities: Points by study.
 
     Raises:
-        ValueError: The report that lies there is another study's, or of points that are run with
-            other settings now.
+        ValueError: The folder has a report of another study or of other settings.
     """
     path = folder / "study.json"
     if not path.is_file():
         return
     try:
         stored = dict(json.loads(path.read_text()))
-        before = {str(study): dict(of) for study, of in stored["points"].items()}
+        before = {str(study): dict(points) for study, points in stored["points"].items()}
         if type(stored.get("networks", 0)) is not int:
             raise TypeError("networks")
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} is damaged; delete it, and the report is written anew") from None
+        raise ValueError(f"{path} is damaged; delete it to write the report again") from None
     now = _hashes(identities)
-    shared = _all_points(now) & _all_points(before)
-    if not (shared and stored.get("file") == origin["file"]):
-        for key in _TOLD:
-            # A report of an older version does not say.
-            if (there := stored.get(key, origin[key])) != origin[key]:
+    has_common_point = bool(_all_points(now) & _all_points(before))
+    if not (has_common_point and stored.get("file") == origin["file"]):
+        for key in _DISTINGUISHING:
+            # Reports of older versions lack these keys.
+            if (earlier := stored.get(key, origin[key])) != origin[key]:
                 raise ValueError(
-                    f"{folder} holds the report of another study ({key} {_text(there)}, and here "
-                    f"{_text(origin[key])}); move it away, or give --output another folder"
+                    f"{folder} holds the report of another study ({key} {_text(earlier)}, here "
+                    f"{_text(origin[key])}); move it or set --output to another folder"
                 )
     for study, points in now.items():
         for labels, point in points.items():
             if before.get(study, {}).get(labels, point) != point:
-                words = ", ".join(json.loads(labels))
                 raise ValueError(
-                    f"{folder} holds the report of another version of this study ({words} was run "
-                    f"with other settings); move it away, or give --output another folder"
+                    f"{folder} holds the report of another version of this study (other settings "
+                    f"at {', '.join(json.loads(labels))}); move it or set --output to another "
+                    f"folder"
                 )
 
 
-def refuse_poorer_report(folder: Path, networks: int, runs: Path, failed: bool) -> None:
-    """Refuse to replace a report by one of fewer networks, as with the wrong folder of runs.
+def check_report_is_richer(folder: Path, networks: int, runs: Path, failed: bool) -> None:
+    """Raise rather than replace a report by one of fewer networks, or write an empty one.
 
     Args:
         folder: Of the report.
-        networks: That the new one would have.
-        runs: Where they were looked for.
-        failed: Whether they lack because runs failed, of which a new report may have nothing else.
+        networks: Number of networks of the new report.
+        runs: Folder of its runs.
+        failed: Whether runs failed, after which a first report may be empty.
 
     Raises:
-        IncompleteReportError: There is none, or the report that lies there has more.
+        IncompleteReportError: The new report is empty, or the existing one has more networks.
     """
     path = folder / "study.json"
     before = json.loads(path.read_text()).get("networks", 0) if path.is_file() else 0
     if failed and networks < before:
         raise IncompleteReportError(
-            f"{folder} holds a report of {before:,} networks, and without the failed runs there "
-            f"are {networks:,}; it stays as it is"
+            f"kept the report of {before:,} networks in {folder}: without the failed runs there "
+            f"are {networks:,}"
         )
     if networks == 0 and not failed:
-        raise IncompleteReportError(
-            f"nothing of it is finished in {runs}; name the runs with --runs"
-        )
+        raise IncompleteReportError(f"no finished run in {runs}; set --runs")
     if networks < before:
         raise IncompleteReportError(
-            f"{folder} holds a report of {before:,} networks, of which {runs} has {networks:,}; "
-            f"name the runs with --runs, or give --output another folder"
+            f"{folder} holds a report of {before:,} networks, {runs} has {networks:,} of them; set "
+            f"--runs or --output to another folder"
         )
-
-
-def write_origin(
-    folder: Path,
-    origin: Mapping[str, Any],
-    identities: Mapping[str, Identities],
-    networks: int,
-) -> None:
-    """Keep what is compared before a report is replaced, and the versions that wrote it."""
-    content = {**origin, "networks": networks, "points": _hashes(identities)}
-    content["seeds_csv"] = FORMAT
-    content |= {"versions": package_versions()}
-    write_text(folder / "study.json", json.dumps(content, indent=1) + "\n")
 
 
 def _hashes(identities: Mapping[str, Identities]) -> dict[str, dict[str, str]]:
-    """By study and labels."""
+    """Study -> labels -> hash."""
     return {
-        study: {labels: identity_hash(identity) for labels, identity in of.items()}
-        for study, of in identities.items()
+        study: {labels: identity_hash(identity) for labels, identity in points.items()}
+        for study, points in identities.items()
     }
 
 
 def _all_points(hashes: Mapping[str, Mapping[str, str]]) -> set[str]:
-    return {str(point) for of in hashes.values() for point in of.values()}
+    return {str(point) for points in hashes.values() for point in points.values()}
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return repr(", ".join(map(str, value)) if isinstance(value, list) else value)

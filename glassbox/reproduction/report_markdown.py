@@ -1,15 +1,15 @@
-"""The parts of a study's report as Markdown: tables of verdicts, claims, and how to read them."""
+"""Parts of a report as Markdown: tables of verdicts, claims, and how to read them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glassbox.reproduction.claims import NOT_RUN, JudgedClaim, finding_text, in_order
 from glassbox.reproduction.format import number_text, statistic_text
-from glassbox.reproduction.seed_statistics import counts_seeds, is_epoch
-from glassbox.reproduction.study import PROTOCOLS, matches
+from glassbox.reproduction.grid_labels import PROTOCOLS, matches
+from glassbox.reproduction.schema import Claim, Table
 from glassbox.reproduction.verdicts import (
     DEPENDS,
     DIFFERS,
@@ -21,7 +21,6 @@ from glassbox.reproduction.verdicts import (
     Published,
     Row,
     agreement_text,
-    published_seeds,
     rule_text,
 )
 
@@ -29,62 +28,60 @@ if TYPE_CHECKING:
     from glassbox.reproduction.study import Study
 
 HOW_TO_READ = """\
-Cells are medians over seeds with [first quartile, third quartile], or counts of seeds. A seed that
-never gets there counts as later than any number, so that a quartile, or the median itself, may be
-"never"; where the table says that it is of the seeds that get there, it is left out and counted.
+Cells are medians over seeds with [first quartile, third quartile], or counts of seeds. Seeds that
+never reach the threshold count as +∞, so a quartile or the median may be "never". Where a table
+says so, they are left out and counted.
 """
 
 HOW_VERDICTS = """\
 **Verdict**: the authors' protocol against the published number, by the rule above the table (the
-careful one where the table says so, or where there is no other).
-"Within quartiles" is one that would differ by it, but the published number lies between our
-quartiles. Counts among different numbers of seeds are compared as shares. A difference is ours
+careful protocol where the table says so, or where there is no other).
+"Within quartiles": the number would differ by the rule, but the published number lies between our
+quartiles. Counts among different numbers of seeds are compared as fractions. A difference is ours
 minus theirs, a factor ours over theirs.
 """
 
 HOW_PROTOCOLS = """\
-**Careful against authors'**: whether both protocols give the same by the same rule. Where they do
-not, exchanging seeds between them at random tells whether chance could bring the difference about:
-"depends on the protocol" (p below 0.05: the published number is one of its protocol), or "not
-clearly apart".
+**Careful against authors'**: whether both protocols agree by the same rule. Where they do not, an
+exact rank-sum test compares their seeds: "depends on the protocol" (p below 0.05) or "not clearly
+apart".
 """
 
 HOW_CLAIMS = """\
 **Claims** compare two groups of seeds. P is the probability that a seed of the first is beyond one
-of the second (0.5: no difference; ties count half), p how often exchanging the seeds sets the
-groups as far apart, over all ways of exchanging them. A claim "holds" where p is below 0.05 and P
-above 0.5; "the reverse holds" where P is below; else there is "no difference seen", which is enough
-for a claim that says so. "Too few seeds to tell": no two groups of these sizes could be clearly
-apart (such as three seeds against four), or more seeds are left out than count. "Never reached by
-either": of an epoch that no seed of the two groups has. Of many such tests one in twenty is clear
-by chance. A claim about a number holds where enough of the seeds are
-beyond it, and is "just missed" where up to 3 of 20 are lacking.
+of the second (0.5: no difference; ties count half), p the p-value of an exact rank-sum test. A
+claim "holds" where p is below 0.05 and P above 0.5; "the reverse holds" where P is below 0.5;
+otherwise there is "no difference seen", which is enough for a claim that says so. "Too few seeds to
+tell": groups of these sizes cannot differ significantly (such as three seeds against four), or more
+seeds are left out than count. "Never reached by either": an epoch that no seed of the two groups
+has. Of many such tests one in twenty is significant by chance. A claim about a number holds where
+enough of the seeds are beyond it, and is "just missed" where up to 3 of 20 are lacking.
 """
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; bars and line breaks within cells are escaped."""
+    """A Markdown table; bars and line breaks within cells are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
 
-def study_table(table: Mapping[str, Any], rows: Sequence[Row], study: Study) -> str:
-    """One table of the study: heading, its rule, its rows, and how many are reproduced.
+def study_table(table: Table, rows: Sequence[Row], study: Study) -> str:
+    """One table of the study: heading, rule, rows, and how many are reproduced.
 
-    Where nothing is published there are neither its column nor verdicts.
+    Without published numbers there is neither their column nor a verdict.
     """
-    unit = f" ({table['unit']})" if table.get("unit") else ""
-    name = str(table["name"])
+    unit = f" ({table.unit})" if table.unit else ""
+    name = table.name
     known = any(row.published is not None for row in rows)
     rules = [rule_text(table)] if known else []
     if not known and any(row.protocols != NOTHING for row in rows):
         rules = [agreement_text(table)]
     parts = [f"## {name[:1].upper()}{name[1:]}{unit}", " ".join([_what(table), *rules])]
-    if known and table.get("judged") == "careful" and not study.one_protocol:
+    if known and table.reference_protocol == "careful" and not study.one_protocol:
         parts.append("Verdicts of this table are the careful protocol's.")
-    if table.get("published_in"):
-        parts.append(f"Published: {str(table['published_in']).rstrip('.')}.")
-    epochs = is_epoch(table["metric"], table.get("unit"))
+    if table.published_in:
+        parts.append(f"Published: {table.published_in.rstrip('.')}.")
+    epochs = table.counts_epochs
     num_seeds = len(study.seeds)
     header = [*study.axes, *["published"] * known, *_protocols(study), *["verdict"] * known]
     cells = [
@@ -104,35 +101,35 @@ def study_table(table: Mapping[str, Any], rows: Sequence[Row], study: Study) -> 
 
 
 def tally(rows: Sequence[Row]) -> str:
-    """How many rows have which verdict, in a few words; none where there is nothing to compare."""
+    """Number of rows with each verdict, in words; empty if there is nothing to compare."""
     counts = Counter(row.outcome for row in rows)
     compared = len(rows) - counts[NOTHING]
     near = counts[REPRODUCED] + counts[WITHIN_QUARTILES]
     within = f" ({counts[WITHIN_QUARTILES]} within quartiles)" * bool(counts[WITHIN_QUARTILES])
-    told = []
+    sentences = []
     if any(row.published is not None for row in rows):
-        told.append(
+        sentences.append(
             f"Published numbers compared: {compared}; reproduced: {near}{within}; "
             f"differing: {counts[DIFFERS]}; not reproduced: {counts[NOT_REPRODUCED]}"
             f"{f'; too few seeds to tell: {counts[TOO_FEW]}' if counts[TOO_FEW] else ''}."
         )
     missing = sum(row.lacks_run for row in rows)
     if missing:
-        told.append(f"Published but not run under the protocol that is judged: {missing}.")
+        sentences.append(f"Published but not run under the protocol that is judged: {missing}.")
     depending = sum(row.protocols == DEPENDS for row in rows)
     both = sum(row.protocols != NOTHING for row in rows)
     if both:
-        told.append(f"Rows that depend on the protocol: {depending} of {both}.")
-    return " ".join(told)
+        sentences.append(f"Rows that depend on the protocol: {depending} of {both}.")
+    return " ".join(sentences)
 
 
-def published_text(table: Mapping[str, Any], published: Published | None) -> str:
-    """A published number with its spread: 0.455 (0.35–0.63), or 14 of 20."""
+def published_text(table: Table, published: Published | None) -> str:
+    """A published number with its quartiles: 0.455 (0.35–0.63), or 14 of 20."""
     if published is None:
         return NOTHING
-    if counts_seeds(table):
-        return f"{published.value:g} of {published_seeds(table)}"
-    epochs = is_epoch(table["metric"], table.get("unit"))
+    if table.counts_seeds:
+        return f"{published.value:g} of {table.published_seeds}"
+    epochs = table.counts_epochs
     text = number_text(published.value, epochs)
     if published.low is not None and published.high is not None:
         low, high = number_text(published.low, epochs), number_text(published.high, epochs)
@@ -141,13 +138,13 @@ def published_text(table: Mapping[str, Any], published: Published | None) -> str
 
 
 def claims_tables(judged: Sequence[JudgedClaim], study: Study) -> str:
-    """All claims in one table, then for each the numbers behind it."""
+    """All claims in one table, then the numbers behind each."""
     num_seeds, both = len(study.seeds), not study.one_protocol
-    names = ["authors", "careful"] if both else []  # of one protocol the verdict says it all
+    names = PROTOCOLS if both else ()  # with one protocol, the verdict is enough
     summary = [
         [
             str(index),
-            str(result.claim["says"]),
+            result.claim.statement,
             *(_held(result, name) for name in names),
             result.verdict,
         ]
@@ -157,7 +154,7 @@ def claims_tables(judged: Sequence[JudgedClaim], study: Study) -> str:
     parts = ["## Claims", markdown_table(header, summary)]
     for index, result in enumerate(judged, start=1):
         claim = result.claim
-        parts.append(f"**{index}. {str(claim['says']).rstrip('.')}.** {_compared(claim)}.")
+        parts.append(f"**{index}. {claim.statement.rstrip('.')}.** {_compared(claim)}.")
         numbers = [
             [
                 *case.labels.values(),
@@ -174,109 +171,103 @@ def claims_tables(judged: Sequence[JudgedClaim], study: Study) -> str:
 
 
 def _protocols(study: Study) -> list[str]:
-    """Headings of the columns of what was measured."""
+    """Headings of the columns of measured numbers."""
     return ["measured"] if study.one_protocol else ["authors' protocol", "careful protocol"]
 
 
 def claims_tally(judged: Sequence[JudgedClaim]) -> str:
-    """The verdicts of all cases of all claims in a few words."""
+    """Number of cases of all claims with each verdict, in words."""
     cases = [case.verdict for result in judged for case in result.cases]
-    told = "; ".join(f"{verdict}: {count}" for verdict, count in in_order(Counter(cases)))
-    return f"Claims: {len(judged)}, in {len(cases)} cases; {told}."
+    counts = "; ".join(f"{verdict}: {count}" for verdict, count in in_order(Counter(cases)))
+    return f"Claims: {len(judged)}, in {len(cases)} cases; {counts}."
 
 
 def protocols_text(study: Study) -> str:
-    """What the grid's values and the protocols set on top of the base configuration, as a list."""
+    """List of the config keys that the grid's values and the protocols set."""
     lines = []
     for axis, values in study.axes.items():
-        told = [f"{value} ({_keys(keys)})" for value, keys in values.items() if keys]
+        changed = [f"{value} ({_keys(keys)})" for value, keys in values.items() if keys]
         plain = [value for value, keys in values.items() if not keys]
         as_base = [f"{', '.join(plain)} (as in the base configuration)"] if plain else []
-        lines.append(f"- {axis[:1].upper()}{axis[1:]}: {'; '.join([*told, *as_base])}.")
+        lines.append(f"- {axis[:1].upper()}{axis[1:]}: {'; '.join([*changed, *as_base])}.")
     for protocol, name in (("authors", "Authors' protocol"), ("careful", "Careful protocol")):
         if protocol not in study.protocols:  # left out by `only`
             continue
         keys = study.protocols[protocol]
-        told = ([_keys(keys)] if keys else []) + _settings(study, protocol)
+        own = ([_keys(keys)] if keys else []) + _settings(study, protocol)
         if not study.one_protocol:
-            lines.append(f"- {name}: {'; '.join(told) or 'nothing more'}.")
-        elif told:
-            lines.append(f"- {'; '.join(told)}.")
+            lines.append(f"- {name}: {'; '.join(own) or 'nothing more'}.")
+        elif own:
+            lines.append(f"- {'; '.join(own)}.")
     both = _settings(study, None)
-    if study.is_quick and (changed := study.quick.get("set")):
-        both.append(f"{_keys(changed)} (quick version, in place of the same key elsewhere)")
+    if study.is_quick and study.quick.set:
+        both.append(f"{_keys(study.quick.set)} (quick version, in place of the same key elsewhere)")
     if both:
         lines.append(f"- {'' if study.one_protocol else 'Both: '}{'; '.join(both)}.")
     return "\n".join(lines or ["- nothing."])
 
 
 def _settings(study: Study, protocol: str | None) -> list[str]:
-    """Further keys of a protocol (None: of both), where the study has points for them."""
-    told = []
+    """Settings of one protocol (None: of both) that apply to a point of the study."""
+    lines = []
     for setting in study.settings:
-        if set(setting["set"]) == {"data.data_dir"}:  # a place on somebody's machine
+        if set(setting.set) == {"data.data_dir"}:  # a path of the reader's machine
             continue
-        when = dict(setting["when"])
-        used = any(matches(point, when) for point in study.points())
-        of = when.pop("protocol", None)
-        of = None if isinstance(of, list) and len(of) == len(PROTOCOLS) else of
-        if (of if isinstance(of, str) or of is None else of[0]) == protocol and used:
-            told.append(f"{_keys(setting['set'])}{f' ({_labels(when)})' if when else ''}")
-    return told
+        when = dict(setting.when)
+        applies = any(matches(point, when) for point in study.points())
+        protocols = when.pop("protocol", [*PROTOCOLS])
+        owner = None if len(protocols) == len(PROTOCOLS) else protocols[0]
+        if owner == protocol and applies:
+            lines.append(f"{_keys(setting.set)}{f' ({_labels(when)})' if when else ''}")
+    return lines
 
 
-def _what(table: Mapping[str, Any]) -> str:
-    metric, statistic = f"`{table['metric']}`", table.get("statistic", "median")
-    if statistic == "count_reached":
-        return f"Seeds that have a value of {metric} at all."
-    if statistic == "count_above":
-        return f"Seeds with {metric} at or above {table['threshold']:g}."
-    if statistic == "count_named":
-        return f"Seeds whose {metric} begins with {table['starts_with']!r}."
-    if statistic == "median_reached":
-        return f"Median of {metric} over the seeds that get there [quartiles]."
-    return f"Median of {metric} over seeds [quartiles]."
+def _what(table: Table) -> str:
+    metric = f"`{table.metric}`"
+    return {
+        "median": f"Median of {metric} over seeds [quartiles].",
+        "median_reached": f"Median of {metric} over the seeds that reach it [quartiles].",
+        "count_reached": f"Seeds that have a value of {metric} at all.",
+        "count_above": f"Seeds with {metric} at or above {table.threshold or 0:g}.",
+        "count_named": f"Seeds whose {metric} begins with {table.starts_with!r}.",
+    }[table.statistic]
 
 
 def _held(result: JudgedClaim, protocol: str) -> str:
     holds, cases = result.count(protocol)
     if len(result.cases) == 1:
-        finding = getattr(result.cases[0], protocol)
+        finding = result.cases[0].finding(protocol)
         return NOT_RUN if finding is None else finding.outcome
     return f"holds for {holds} of {cases}" if cases else NOT_RUN
 
 
-def _compared(claim: Mapping[str, Any]) -> str:
-    side = "greater" if "greater" in claim else "less"
-    than = claim["than"]
-    what = f"`{claim['metric']}` of {_labels(claim[side])} {side} than"
-    if claim.get("or_equal"):
-        what = what.replace(f"{side} than", f"{side} than or no different from")
-    if "among" in claim:
-        what = f"Among seeds with a value of `{claim['among']}`, the others left out: {what}"
-    if isinstance(than, Mapping):
-        return f"{what} of {_labels(than)}"
-    number = number_text(float(than), is_epoch(claim["metric"], claim.get("unit")))
-    return f"{what} {number}, in at least {100 * claim.get('share', 0.75):g} % of the seeds"
+def _compared(claim: Claim) -> str:
+    relation = f"{claim.side} than or no different from" if claim.or_equal else f"{claim.side} than"
+    what = f"`{claim.metric}` of {_labels(claim.group)} {relation}"
+    if claim.given_metric is not None:
+        what = f"Among seeds with a value of `{claim.given_metric}`, the others left out: {what}"
+    if isinstance(claim.than, dict):
+        return f"{what} of {_labels(claim.than)}"
+    number = number_text(float(claim.than), claim.counts_epochs)
+    return f"{what} {number}, in at least {100 * claim.required_fraction:g} % of the seeds"
 
 
-def _labels(chosen: Mapping[str, Any]) -> str:
+def _labels(chosen: Mapping[str, Sequence[str]]) -> str:
     words = []
-    for axis, value in chosen.items():
-        several = value if isinstance(value, list | tuple) else [value]
-        text = " or ".join(map(str, several))
-        words.append(f"{axis} {text}" if text[:1].isdigit() else text)  # 4 alone tells nothing
+    for axis, values in chosen.items():
+        text = " or ".join(values)
+        words.append(f"{axis} {text}" if text[:1].isdigit() else text)  # a bare 4 means nothing
     return ", ".join(words) or "all"
 
 
-def _keys(keys: Mapping[str, Any]) -> str:
+def _keys(keys: Mapping[str, object]) -> str:
     return ", ".join(f"`{key}: {_yaml(value)}`" for key, value in keys.items())
 
 
-def _yaml(value: Any) -> str:
-    return (
-        str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
-    )
+def _yaml(value: object) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Train the runs of a grid that are missing in a store, in this process or in several."""
+"""Train the runs of a grid that a store lacks, in this process or in several."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 
 from glassbox.reproduction.format import duration_text
 from glassbox.reproduction.grouping import GroupedRun, config_of_run
-from glassbox.reproduction.run_store import Store, Trained, identity_hash
+from glassbox.reproduction.identity import identity_hash
+from glassbox.reproduction.run_store import RunResults, Store
 from glassbox.reproduction.worker_pool import run_in_processes
 
 
 @dataclass(frozen=True)
 class TrainedMembers:
-    """What one training run measured of its S members.
+    """Results of a training run of S members.
 
     Attributes:
-        metrics: S values by metric.
-        arrays: (S, ...) by name, for figures.
+        metrics: Name -> S values.
+        arrays: Name -> (S, ...), for figures.
         versions: Of the packages and the data that the numbers depend on.
     """
 
@@ -41,8 +42,8 @@ class Runner:
     """How a run is trained; functions of a module, since worker processes import them.
 
     Attributes:
-        train: From a run's config, the file for what it prints, and its name, to what it measured.
-        explain: One line for an error that is the user's; None for others.
+        train: Trains a config; takes it, the log file and the run's name.
+        explain: One line for an error that the user can fix; None for others.
     """
 
     train: Callable[[dict[str, Any], Path, str], TrainedMembers]
@@ -56,20 +57,20 @@ def run_grid(
     labels: Mapping[str, str],
     runner: Runner,
 ) -> dict[str, str]:
-    """Run what is missing, and tell on the terminal how far it has come.
+    """Train what is missing and print the progress.
 
     Args:
-        grid: The runs; of each only the members that are not finished are trained.
-        store: Where finished ones are.
+        grid: The runs; only members that are not finished are trained.
+        store: Finished runs.
         jobs: Worker processes; with 1 everything runs in this one.
-        labels: What a failure calls a point, by the hash of its identity.
+        labels: Hash of a point -> its labels, for messages about failures.
         runner: How a run is trained.
 
     Returns:
-        A sentence for each run that failed, by its name.
+        Failed run -> reason.
     """
-    missing = [run for run in (_missing(run, store) for run in grid) if run.parts]
-    missing.sort(key=lambda run: -run.work)  # a long one that comes last leaves workers idle
+    missing = [run for run in (_missing(run, store) for run in grid) if run.points]
+    missing.sort(key=lambda run: -run.work)  # a long run at the end would leave workers idle
     members = sum(run.members for run in grid)
     done = members - sum(run.members for run in missing)
     if members:
@@ -93,7 +94,9 @@ def run_grid(
 
 
 def _missing(run: GroupedRun, store: Store) -> GroupedRun:
-    return run.without({identity_hash(p.identity): store.seeds_done(p.identity) for p in run.parts})
+    return run.without(
+        {identity_hash(p.identity): store.seeds_done(p.identity) for p in run.points}
+    )
 
 
 def _outcomes(
@@ -103,7 +106,7 @@ def _outcomes(
     labels: Mapping[str, str],
     runner: Runner,
 ) -> Iterator[tuple[GroupedRun, str | None]]:
-    """Each run with None, or with the sentence why it failed."""
+    """Each run with None, or with the reason why it failed."""
     attempt = functools.partial(_attempt, folder=store.folder, labels=labels, runner=runner)
     if jobs == 1:
         for run in runs:
@@ -117,28 +120,29 @@ def _outcomes(
 def _attempt(
     run: GroupedRun, folder: Path, labels: Mapping[str, str], runner: Runner
 ) -> str | None:
-    """Train a run in this process; None, or why it failed."""
+    """Train a run in this process; returns None, or why it failed. Failed runs keep their log."""
     store = Store(folder)
     log = folder / "logs" / f"{run.name}.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(log.with_suffix(".lock")):  # of another runner on this folder
-            log.unlink(missing_ok=True)  # of a run that failed before
+        with FileLock(log.with_suffix(".lock")):  # against other runners on this folder
+            log.unlink(missing_ok=True)
             try:
                 left = _missing(run, store)
-            except ValueError as error:  # a record that came since, and is damaged
+            except ValueError as error:  # a damaged record that appeared since the start
                 return str(error)
-            return _train_what_is_left(left, store, log, labels, runner)
+            failure = _train_or_explain(left, store, log, labels, runner) if left.points else None
+            if failure is None:
+                log.unlink(missing_ok=True)
+            return failure
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
 
 
-def _train_what_is_left(
+def _train_or_explain(
     run: GroupedRun, store: Store, log: Path, labels: Mapping[str, str], runner: Runner
 ) -> str | None:
-    """Train a run; where it fails, its points one by one: a bad one costs only itself."""
-    if not run.parts:
-        return None
+    """Train a run, and if it fails its points one by one, so that a bad one costs only itself."""
     try:
         _train(run, store, log, runner)
     except Exception as error:
@@ -146,34 +150,34 @@ def _train_what_is_left(
             raise
         with open(log, "a") as file:
             traceback.print_exc(file=file)
-        if len(run.parts) > 1:
-            alone = [GroupedRun(run.config, (part,)) for part in run.parts]
-            found = [_train_what_is_left(one, store, log, labels, runner) for one in alone]
-            told = [sentence for sentence in found if sentence is not None]
-            return f"{len(told)} of {len(found)} points: {'; '.join(told)}" if told else None
-        sentence = runner.explain(error)
+        if len(run.points) > 1:
+            single = [GroupedRun(run.config, (point,)) for point in run.points]
+            reasons = [_train_or_explain(one, store, log, labels, runner) for one in single]
+            failures = [reason for reason in reasons if reason is not None]
+            if not failures:
+                return None
+            return f"{len(failures)} of {len(single)} points: {'; '.join(failures)}"
         words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        label = labels.get(identity_hash(run.parts[0].identity))
-        return f"{f'{label}: ' if label else ''}{sentence or words} (see {log})"
-    log.unlink(missing_ok=True)  # kept only of runs that fail
+        label = labels.get(identity_hash(run.points[0].identity))
+        return f"{f'{label}: ' if label else ''}{runner.explain(error) or words} (see {log})"
     return None
 
 
 def _train(run: GroupedRun, store: Store, log: Path, runner: Runner) -> None:
     config, members = config_of_run(run)
     started = time.monotonic()
-    outcome = runner.train(config, log, run.name)
+    trained = runner.train(config, log, run.name)
     seconds = time.monotonic() - started
-    trained = []
-    for part in run.parts:
-        rows = [row for row, (of, _) in enumerate(members) if of is part]
-        trained.append(
-            Trained(
-                part.identity,
-                part.seeds,
-                {name: [values[row] for row in rows] for name, values in outcome.metrics.items()},
-                {name: values[rows] for name, values in outcome.arrays.items()},
+    results = []
+    for point in run.points:
+        rows = [row for row, (owner, _) in enumerate(members) if owner is point]
+        results.append(
+            RunResults(
+                point.identity,
+                point.seeds,
+                {name: [values[row] for row in rows] for name, values in trained.metrics.items()},
+                {name: values[rows] for name, values in trained.arrays.items()},
                 seconds * len(rows) / len(members),
             )
         )
-    store.write(trained, outcome.versions)
+    store.write(results, trained.versions)

@@ -1,4 +1,4 @@
-"""What a run prints, logs and warns of, sent to a file."""
+"""Redirect what a run prints, logs and warns to a file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 
 @contextlib.contextmanager
 def output_to(file: TextIO) -> Iterator[None]:
-    """Send what is printed and logged to a file; Lightning speaks through its logger.
+    """Redirect stdout, stderr and Lightning's loggers to a file.
 
     Args:
         file: Open for writing.
@@ -31,28 +31,30 @@ def output_to(file: TextIO) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def run_log(path: Path, name: str, tell: type[Warning]) -> Iterator[None]:
-    """The surroundings of one run of a study: what it prints, logs and warns of goes to its log.
+def run_log(path: Path, name: str, shown: type[Warning]) -> Iterator[None]:
+    """Redirect the output of one run of a study to its log.
 
-    The command line of the study is kept from it: Inductor looks there for an option ``--only`` of
-    its own, copies the value into the code it makes, and fails to compile where that has quotes.
+    ``sys.argv`` is cleared for the run: Inductor reads an option ``--only`` of its own from it, and
+    copies the value into the code that it generates.
 
     Args:
-        path: The log; written line by line, so that one who waits can read it.
+        path: The log, written line by line.
         name: Of the run.
-        tell: Warnings that stderr shows too, since the log of a run that succeeds is removed.
+        shown: Warnings that stderr shows too, since logs of successful runs are deleted.
     """
     terminal, arguments = sys.stderr, sys.argv
     with open(path, "a", buffering=1) as file, output_to(file), warnings.catch_warnings():
-        warnings.simplefilter("always", tell)
+        warnings.simplefilter("always", shown)
         show = warnings.showwarning
 
-        def show_and_tell(message, category, *where, **options):
+        def show_twice(
+            message: Warning | str, category: type[Warning], *where: Any, **options: Any
+        ) -> None:
             show(message, category, *where, **options)
-            if issubclass(category, tell):
+            if issubclass(category, shown):
                 print(f"{name}: {message}", file=terminal, flush=True)
 
-        warnings.showwarning = show_and_tell
+        warnings.showwarning = show_twice
         sys.argv = arguments[:1]
         try:
             yield

@@ -1,4 +1,4 @@
-"""The table of a report with a line per seed, written and read back without losing a bit."""
+"""Write and read seeds.csv, a report's table with one line per seed, without losing a bit."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from glassbox.reproduction.grid_point import GridPoint
 if TYPE_CHECKING:
     from glassbox.reproduction.study import Study
 
-FORMAT = 2  # in 1 an empty cell was a seed without a value as well as what was not measured
-_NEVER, _NO_VALUE, _NOT_TOLD = "never", "no value", "not told"
+FORMAT = 2  # in 1, an empty cell was a missing value as well as a metric not measured
+_NEVER, _NO_VALUE, _UNKNOWN = "never", "no value", "not told"
 
 
 @dataclass(frozen=True)
@@ -31,57 +31,27 @@ class SeedRows:
     Attributes:
         seeds: S seeds, rising.
         metrics: By name (S,) float64, nan where a seed has no value; or (S,) text.
-        told: Metrics of which the file says what they are, or that they were not measured.
+        known_metrics: Metrics that the file covers: with values, or as not measured.
     """
 
     seeds: list[int]
     metrics: dict[str, NDArray[Any]]
-    told: frozenset[str]
-
-
-class PartialMetrics(dict[str, NDArray[Any]]):
-    """Metrics or arrays of a point that is known from reports, wholly or in part.
-
-    To ask for anything that these do not tell is an error, where it would look as though the runs
-    did not have it.
-
-    Args:
-        values: By name.
-        told: Names that may be asked for.
-    """
-
-    def __init__(self, values: Mapping[str, NDArray[Any]], told: Collection[str]) -> None:
-        super().__init__(values)
-        self.told = told
-
-    def __contains__(self, name: object) -> bool:
-        if name not in self.told:
-            raise ValueError(f"earlier reports do not tell {name}")
-        return super().__contains__(name)
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self:
-            raise KeyError(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value, or the default where the runs do not have it."""
-        return super().__getitem__(name) if name in self else default
+    known_metrics: frozenset[str]
 
 
 def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoint]]) -> None:
-    """One line per point, protocol and seed, with every metric that the study names.
+    """Write one line per point, protocol and seed, with every metric of the study.
 
-    Numbers have as many digits as bring them back. A seed of which a metric has no value says so;
-    an empty cell is a metric that is not measured at that point, or a name that is empty. What the
-    reports do not tell from which a point was taken is called so.
+    Numbers have enough digits to be read back exactly. A missing value is ``no value`` and an
+    infinite one ``never``. An empty cell is a metric not measured at that point, or an empty name;
+    ``not told`` is a metric that the earlier report a point was taken from does not cover.
     """
     lines = [
         {
             **point.labels,
             "protocol": protocol,
             "seed": seed,
-            **{metric: _cell(point.metrics, metric, index) for metric in study.metrics},
+            **{metric: _cell(point, metric, index) for metric in study.metrics},
         }
         for protocol, points in results.items()
         for point in points
@@ -93,20 +63,20 @@ def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoi
 def read_seeds(
     path: Path, study: Study, epochs: Collection[str], file_format: int
 ) -> dict[str, SeedRows]:
-    """What :func:`write_seeds` has written.
+    """Read a file of :func:`write_seeds`.
 
     Args:
         path: The file.
-        study: Whose it is.
-        epochs: Metrics that count epochs. In format 1, where all cells of such a metric are empty
-            it was never reached, and where those of another one are it was not measured.
-        file_format: As ``FORMAT`` was when it was written.
+        study: The study that it belongs to.
+        epochs: Metrics that count epochs. In format 1 a column of empty cells means never for
+            them, and not measured for others.
+        file_format: ``FORMAT`` when the file was written.
 
     Returns:
-        The seeds by their point's labels, which are text as in ``study.json``.
+        Seeds by the labels of their point, as JSON text like in ``study.json``.
 
     Raises:
-        ValueError: It cannot be read, is damaged, or lacks what the study judges.
+        ValueError: The file is unreadable or damaged, or lacks a metric that the study judges.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -114,45 +84,47 @@ def read_seeds(
         reader = csv.DictReader(io.StringIO(text, newline=""))
         lines, columns = [*reader], reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read ({error})") from None
+        raise ValueError(f"{path} is unreadable ({error}); restore it") from None
     if not text.endswith("\n"):
-        raise ValueError(f"{path} is cut short; get it anew from where it was written")
+        raise ValueError(f"{path} is truncated; restore it")
     labels = [*study.axes, "protocol"]
     for column in (*labels, "seed", *study.judged_metrics):
         if column not in columns:
             raise ValueError(
-                f"{path} has no column {column!r}, which {study.name} asks for now; its networks "
-                f"must be run again"
+                f"{path} has no column {column!r}, which {study.name} needs; run its networks again"
             )
-    found: dict[str, dict[int, dict[str, str]]] = {}
+    points: dict[str, dict[int, dict[str, str]]] = {}
     for number, line in enumerate(lines, start=2):
         if None in line or None in line.values() or not line["seed"].isdecimal():
-            raise ValueError(f"{path} is damaged in line {number}")
-        of_point = found.setdefault(json.dumps([line[label] for label in labels]), {})
+            raise ValueError(f"{path} is damaged in line {number}; restore it")
+        of_point = points.setdefault(json.dumps([line[label] for label in labels]), {})
         if of_point.setdefault(int(line["seed"]), line) is not line:
-            raise ValueError(f"{path} has seed {line['seed']} of a point twice, in line {number}")
+            raise ValueError(
+                f"{path}, line {number}: seed {line['seed']} of a point appears twice; restore it"
+            )
     rows = {}
-    for point, of_seeds in found.items():
+    for point, of_seeds in points.items():
         seeds = sorted(of_seeds)
         cells = {
             metric: [of_seeds[seed][metric] for seed in seeds]
             for metric in study.metrics
             if metric in columns
         }
-        told = {metric: column for metric, column in cells.items() if _NOT_TOLD not in column}
+        known = {metric: column for metric, column in cells.items() if _UNKNOWN not in column}
         values = {
             metric: _values(column, f"{path}: {metric}", file_format > 1 or metric not in epochs)
-            for metric, column in told.items()
+            for metric, column in known.items()
         }
         metrics = {name: column for name, column in values.items() if column is not None}
-        rows[point] = SeedRows(seeds, metrics, frozenset(told))
+        rows[point] = SeedRows(seeds, metrics, frozenset(known))
     return rows
 
 
-def _cell(metrics: Mapping[str, NDArray[Any]], metric: str, index: int) -> str:
-    if isinstance(metrics, PartialMetrics) and metric not in metrics.told:
-        return _NOT_TOLD
-    value = metrics[metric][index] if metric in metrics else None
+def _cell(point: GridPoint, metric: str, index: int) -> str:
+    if point.known_metrics is not None and metric not in point.known_metrics:
+        return _UNKNOWN
+    values = point.metric(metric)
+    value = None if values is None else values[index]
     if value is None or isinstance(value, str):
         return value or ""
     if math.isnan(value):
@@ -164,7 +136,7 @@ def _cell(metrics: Mapping[str, NDArray[Any]], metric: str, index: int) -> str:
 
 
 def _values(cells: Sequence[str], what: str, unmeasured: bool) -> NDArray[Any] | None:
-    """Numbers, or names; None where nothing was measured."""
+    """Numbers or text; None where nothing was measured."""
     if unmeasured and not any(cells):
         return None
     numbers = [_number(cell) for cell in cells]
@@ -172,12 +144,12 @@ def _values(cells: Sequence[str], what: str, unmeasured: bool) -> NDArray[Any] |
     if not names:
         return np.array(numbers, dtype=np.float64)
     if len(names) < sum(map(bool, cells)):
-        raise ValueError(f"{what} of one seed is {names[0]!r}, no number; the file is damaged")
+        raise ValueError(f"{what} is {names[0]!r} for a seed, expected a number; restore it")
     return np.array(cells)
 
 
 def _number(cell: str) -> float | None:
-    """A cell of numbers; None of a name."""
+    """The number in a cell; None if it is text."""
     if cell in ("", _NO_VALUE, _NEVER):
         return math.inf if cell == _NEVER else math.nan
     try:

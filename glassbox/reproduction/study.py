@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,30 @@ import yaml
 from glassbox.reproduction.grid_labels import (
     PROTOCOLS,
     Labels,
+    as_selection,
     check_labels,
     matches,
-    published_value,
-    several,
 )
-from glassbox.reproduction.schema import OWN_RUNS, check_content, check_study
+from glassbox.reproduction.schema import (
+    ArraySpec,
+    Claim,
+    FigureSpec,
+    Quick,
+    Setting,
+    StudyFile,
+    Table,
+    check_config_keys,
+    named,
+    read_entry,
+)
+from glassbox.reproduction.validation import check_study
 
-__all__ = ["PROTOCOLS", "Study", "find_studies", "load_studies", "matches", "published_value"]
+Keys = dict[str, Any]  # config keys and their values
 
 
 @dataclass(frozen=True)
 class Study:
-    """One figure or table of a paper, as its YAML tells it.
+    """One figure or table of a paper.
 
     Attributes:
         name: Such as ``harmonic_loss/figure_7``.
@@ -35,17 +46,16 @@ class Study:
         config: The base configuration.
         seeds: Seeds of every point.
         axes: The grid: axis -> value -> config keys that this value sets.
-        protocols: The same of the two protocols, or of ``careful`` alone where there is only one
-            way to do it.
-        settings: Further keys, ``{"when": labels, "set": keys}``.
-        tables: What is compared with published numbers.
+        protocols: Protocol -> config keys: ``authors`` and ``careful``, or ``careful`` alone.
+        settings: Config keys of some points.
+        tables: Metrics that are compared with published numbers.
         claims: Statements of the paper that are judged.
-        arrays: Arrays for the figure that no run makes: name -> function and options.
-        figures: What is drawn: name, function, options, and metrics beside the judged ones.
+        arrays: Arrays for the figures that need no runs.
+        figures: Figures over all points.
         minutes: Measured duration of all runs on two CPU cores.
         quick: How the quick version differs; applied by ``quickened``.
-        is_quick: Whether it has been.
-        one_protocol: Whether the study has one protocol, whatever ``only`` leaves of two.
+        is_quick: Whether this is the quick version.
+        one_protocol: Whether the study defines one protocol only (not by ``restricted``).
     """
 
     name: str
@@ -53,77 +63,77 @@ class Study:
     source: str
     config: Path
     seeds: list[int]
-    axes: dict[str, dict[str, dict[str, Any]]]
-    protocols: dict[str, dict[str, Any]]
-    settings: list[dict[str, Any]] = field(default_factory=list)
-    tables: list[dict[str, Any]] = field(default_factory=list)
-    claims: list[dict[str, Any]] = field(default_factory=list)
-    arrays: dict[str, dict[str, Any]] = field(default_factory=dict)
-    figures: list[dict[str, Any]] = field(default_factory=list)
+    axes: dict[str, dict[str, Keys]]
+    protocols: dict[str, Keys]
+    settings: list[Setting] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    arrays: dict[str, ArraySpec] = field(default_factory=dict)
+    figures: list[FigureSpec] = field(default_factory=list)
     minutes: float | None = None
-    quick: dict[str, Any] = field(default_factory=dict)
+    quick: Quick = field(default_factory=Quick)
     is_quick: bool = False
     one_protocol: bool = False
 
     def points(self) -> list[Labels]:
-        """Every point of the grid under every protocol, protocols last and fastest."""
+        """Every point of the grid under every protocol; the protocol varies fastest."""
         names = [*self.axes, "protocol"]
         values = [list(axis) for axis in self.axes.values()] + [list(self.protocols)]
         return [dict(zip(names, point, strict=True)) for point in itertools.product(*values)]
 
     @property
     def judged_metrics(self) -> list[str]:
-        """What its tables and claims ask for, each once."""
-        asked = [entry["metric"] for entry in [*self.tables, *self.claims]]
-        asked += [claim["among"] for claim in self.claims if "among" in claim]
-        return list(dict.fromkeys(asked))
+        """Metrics of tables and claims, without duplicates."""
+        metrics = [table.metric for table in self.tables]
+        metrics += [claim.metric for claim in self.claims]
+        metrics += [claim.given_metric for claim in self.claims if claim.given_metric is not None]
+        return list(dict.fromkeys(metrics))
 
     @property
     def metrics(self) -> list[str]:
-        """What its tables and claims ask for, and what its figures say that they read."""
-        drawn = [name for entry in self.figures for name in entry.get("metrics", [])]
-        given = [name for e in self.figures for name in e.get("options", {}).get("metrics", [])]
-        return list(dict.fromkeys([*self.judged_metrics, *drawn, *given]))
+        """Metrics of tables, claims and figures, without duplicates."""
+        drawn = [name for figure in self.figures for name in figure.metrics]
+        options = [name for f in self.figures for name in f.options.get("metrics", [])]
+        return list(dict.fromkeys([*self.judged_metrics, *drawn, *options]))
 
-    def keys_of(self, point: Labels) -> dict[str, Any]:
-        """The config keys that a point sets; later ones win over earlier ones."""
-        keys: dict[str, Any] = {}
+    def keys_of(self, point: Labels) -> Keys:
+        """Config keys of a point; later ones override earlier ones."""
+        keys: Keys = {}
         for axis, values in self.axes.items():
             keys.update(values[point[axis]])
         keys.update(self.protocols[point["protocol"]])
         for setting in self.settings:
-            if matches(point, setting["when"]):
-                keys.update(setting["set"])
+            if matches(point, setting.when):
+                keys.update(setting.set)
         if self.is_quick:
-            keys.update(self.quick.get("set", {}))
+            keys.update(self.quick.set)
         return keys
 
     def quickened(self) -> Study:
-        """The smaller version: fewer seeds, shorter runs, maybe fewer values of an axis.
+        """The quick version: fewer seeds, shorter runs, perhaps fewer values of an axis.
 
-        Where none of those values is left (``only``), the axis stays as it is.
+        An axis keeps all its values if ``restricted`` removed those that the quick version keeps.
         """
-        seeds = self.seeds[: self.quick.get("seeds", 2)]
         keep = {
-            axis: [value for value in several(self.quick["keep"], axis) if value in self.axes[axis]]
-            for axis in self.quick.get("keep", {})
+            axis: [value for value in values if value in self.axes[axis]]
+            for axis, values in self.quick.keep.items()
         }
         kept = {axis: values for axis, values in keep.items() if values}
-        return replace(self.restricted(kept), seeds=seeds, is_quick=True)
+        return replace(self.restricted(kept), seeds=self.seeds[: self.quick.seeds], is_quick=True)
 
-    def restricted(self, only: Mapping[str, Sequence[str]]) -> Study:
-        """The study with these values of these axes only; ``protocol`` counts as one.
+    def restricted(self, only: Mapping[str, Any]) -> Study:
+        """The study with these values of these axes only; ``protocol`` counts as an axis.
 
         Raises:
-            ValueError: There is no such axis or value.
+            ValueError: Unknown axis or value, or no value is left.
         """
-        check_labels(only, {**self.axes, "protocol": self.protocols}, f"{self.name}: only")
-        for axis in only:
-            if not several(only, axis):
-                raise ValueError(f"{self.name}: only leaves no value of the axis {axis!r}")
+        chosen = as_selection(only)
+        check_labels(chosen, {**self.axes, "protocol": self.protocols}, f"{self.name}: only")
+        if empty := [axis for axis, values in chosen.items() if not values]:
+            raise ValueError(f"{self.name}: only leaves no value of the axis {empty[0]!r}")
 
-        def kept(axis: str, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-            names = several(only, axis) if axis in only else [*values]
+        def kept(axis: str, values: dict[str, Keys]) -> dict[str, Keys]:
+            names = chosen.get(axis, [*values])
             return {name: keys for name, keys in values.items() if name in names}
 
         axes = {axis: kept(axis, values) for axis, values in self.axes.items()}
@@ -131,14 +141,14 @@ class Study:
 
 
 def find_studies(name: str, folder: Path) -> list[Path]:
-    """The files that a name means: one study, or all below a folder of them.
+    """Find the files that a name stands for.
 
     Args:
-        name: ``harmonic_loss/figure_7``, ``harmonic_loss``, or a path to a YAML of one's own.
+        name: ``harmonic_loss/figure_7``; ``harmonic_loss`` for a folder; or a path to a YAML.
         folder: Where the studies are.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: There is no such study.
     """
     own = Path(name)
     if own.suffix in (".yaml", ".yml") and own.is_file():
@@ -150,93 +160,130 @@ def find_studies(name: str, folder: Path) -> list[Path]:
         return below
     known = sorted(str(f.relative_to(folder).with_suffix("")) for f in folder.rglob("*.yaml"))
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    suggestion = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f"there is no study {name!r}{suggestion} (there are {', '.join(known)})")
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"there is no study {name!r}{hint} (choose from {', '.join(known)})")
 
 
 def study_name(path: Path, folder: Path) -> str:
-    """What a study is called: ``harmonic_loss/figure_7``, or of one's own the file's name."""
+    """Name of a study: relative to the folder of studies, else the file's stem."""
     inside = path.resolve().is_relative_to(folder)
     return str(path.resolve().relative_to(folder).with_suffix("")) if inside else path.stem
 
 
 def study_title(path: Path) -> str | None:
-    """The title that a file gives itself; of a collection too."""
-    title: str | None = _read(path).get("title")
-    return title
+    """Title of a study or a collection."""
+    return _read(path).title
 
 
 def load_studies(path: Path, folder: Path) -> list[Study]:
-    """The study of a file, or those that a collection (``studies: [...]``) names.
+    """Load the study of a file, or those of a collection (``studies: [...]``).
 
     Raises:
-        ValueError: Something in the file cannot be; one sentence that names it.
+        ValueError: The file is not a valid study; one line that names file and key.
     """
     content = _read(path)
-    if "studies" in content:
-        siblings = [path.parent / f"{name}.yaml" for name in content["studies"]]
+    if content.studies is not None:
+        siblings = [path.parent / f"{name}.yaml" for name in content.studies]
+        if not siblings or len(set(siblings)) < len(siblings):
+            raise ValueError(f"{path}: studies must name at least one study, each once")
+        for key in ("config", "grid", "seeds", "runs_of", "tables", "claims", "figures"):
+            if getattr(content, key):
+                raise ValueError(f"{path}: studies names other studies; remove {key}")
         for sibling in siblings:
-            if "studies" in _read(sibling):
-                raise ValueError(f"{path}: {sibling.stem} names other studies itself; name those")
+            if _read(sibling).studies is not None:
+                raise ValueError(f"{path}: {sibling.stem} is a collection; name its studies")
         return [study for sibling in siblings for study in load_studies(sibling, folder)]
-    name = study_name(path, folder)
     runs, origin = content, path
-    if "runs_of" in content:
-        if both := sorted(set(OWN_RUNS) & set(content)):
-            raise ValueError(
-                f"{path}: runs_of takes another study's runs; remove {', '.join(both)}"
-            )
-        origin = path.parent / f"{content['runs_of']}.yaml"
+    if content.runs_of is not None:
+        for key in ("config", "grid", "protocols", "settings", "seeds", "quick"):
+            if getattr(content, key):
+                raise ValueError(f"{path}: runs_of takes another study's runs; remove {key}")
+        origin = path.parent / f"{content.runs_of}.yaml"
         runs = _read(origin)
-    for key in ("config", "grid", "seeds"):
-        if key not in runs:
-            raise ValueError(f"{origin}: the key {key!r} is missing")
-    seeds = runs["seeds"]
-    study = Study(
-        name=name,
-        title=content.get("title", name),
-        source=content.get("source", ""),
-        config=(origin.parent / runs["config"]).resolve(),
-        seeds=list(range(seeds)) if isinstance(seeds, int) else list(seeds),
-        axes={
-            str(axis): {str(value): dict(keys or {}) for value, keys in values.items()}
-            for axis, values in runs["grid"].items()
-        },
-        protocols={str(k): dict(v or {}) for k, v in runs.get("protocols", _BOTH).items()},
-        settings=runs.get("settings", []),
-        tables=[
-            {**table, "published": _with_text_keys(table["published"])}
-            for table in content.get("tables", [])
-        ],
-        claims=content.get("claims", []),
-        arrays={str(name): entry for name, entry in content.get("arrays", {}).items()},
-        figures=content.get("figures", []),
-        minutes=content.get("minutes", runs.get("minutes")),
-        quick=runs.get("quick", {}),
-        one_protocol=len(runs.get("protocols", _BOTH)) == 1,
-    )
+    study = _build(path, study_name(path, folder), content, runs, origin)
     check_study(study, path)
-    return [study.restricted(content["only"])] if "only" in content else [study]
+    return [study] if content.only is None else [study.restricted(content.only)]
 
 
-_BOTH: dict[str, dict[str, Any]] = {protocol: {} for protocol in PROTOCOLS}
+def _build(path: Path, name: str, content: StudyFile, runs: StudyFile, origin: Path) -> Study:
+    """A study from its file's content and the content that defines its runs."""
+    for key in ("config", "grid", "seeds"):
+        if getattr(runs, key) is None:
+            raise ValueError(f"{origin}: the key {key!r} is missing")
+    assert runs.config is not None and runs.grid is not None and runs.seeds is not None
+    axes = {str(axis): _levels(values, f"{origin}: {axis}") for axis, values in runs.grid.items()}
+    protocols = _levels(runs.protocols or dict.fromkeys(PROTOCOLS), f"{origin}: protocols")
+    settings = [read_entry(Setting, entry, f"{origin}: settings") for entry in runs.settings]
+    quick = read_entry(Quick, runs.quick or {}, f"{origin}: quick")
+    for setting in settings:
+        check_config_keys(setting.set, f"{origin}: settings")
+    check_config_keys(quick.set, f"{origin}: quick")
+    tables = [
+        read_entry(Table, _with_text_labels(entry), named(path, "table", entry, "name"))
+        for entry in content.tables
+    ]
+    claims = [
+        read_entry(Claim, entry, named(path, "claim", entry, "statement"))
+        for entry in content.claims
+    ]
+    figures = [
+        read_entry(FigureSpec, entry, named(path, "figure", entry, "name"))
+        for entry in content.figures
+    ]
+    arrays = {
+        str(array): read_entry(ArraySpec, entry, f"{path}: arrays: {array}")
+        for array, entry in content.arrays.items()
+    }
+    return Study(
+        name=name,
+        title=content.title or name,
+        source=content.source,
+        config=(origin.parent / runs.config).resolve(),
+        seeds=list(range(runs.seeds)) if isinstance(runs.seeds, int) else runs.seeds,
+        axes=axes,
+        protocols=protocols,
+        settings=settings,
+        tables=tables,
+        claims=claims,
+        arrays=arrays,
+        figures=figures,
+        minutes=runs.minutes if content.minutes is None else content.minutes,
+        quick=quick,
+        one_protocol=len(protocols) == 1,
+    )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> StudyFile:
     if not path.is_file():
-        raise ValueError(f"there is no study file {path}")
+        raise ValueError(f"study file {path} does not exist")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if isinstance(content, dict):  # a key with nothing behind it is as good as none
-        content = {key: value for key, value in content.items() if value is not None}
-    check_content(content, path)
-    return content
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return read_entry(StudyFile, content, str(path))
 
 
-def _with_text_keys(tree: Any) -> Any:
-    """A published table with its labels as text, whatever YAML takes 0.1 or yes for."""
-    if isinstance(tree, dict):
-        return {str(key): _with_text_keys(value) for key, value in tree.items()}
-    return tree
+def _levels(values: object, context: str) -> dict[str, Keys]:
+    """Values of an axis, as text, with the config keys that each sets."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{context} is {values!r}; expected values with config keys")
+    if len(set(map(str, values))) < len(values):  # 1 and "1"
+        raise ValueError(f"{context}: values are equal as text: {', '.join(map(repr, values))}")
+    for value, keys in values.items():
+        if not isinstance(keys, dict | None):
+            raise ValueError(f"{context}: {value} is {keys!r}; expected keys with values")
+        check_config_keys(keys or {}, f"{context}: {value}")
+    return {str(value): dict(keys or {}) for value, keys in values.items()}
+
+
+def _with_text_labels(entry: Any) -> Any:
+    """A table's entry whose published labels are text, also if YAML reads 0.1 or yes."""
+
+    def as_text(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {str(key): as_text(value) for key, value in tree.items()}
+        return tree
+
+    if isinstance(entry, dict) and "published" in entry:
+        return {**entry, "published": as_text(entry["published"])}
+    return entry

@@ -1,4 +1,4 @@
-"""Published against measured: the rows of a study's table, and what its numbers say of each."""
+"""Compare a study's numbers with the published ones, row by row."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glassbox.reproduction.format import difference_text, number_text
+from glassbox.reproduction.grid_labels import PROTOCOLS, matches
 from glassbox.reproduction.grid_point import GridPoint
-from glassbox.reproduction.rank_test import CLEAR, least_p, rank_difference_p
-from glassbox.reproduction.seed_statistics import Statistic, counts_seeds, is_epoch, statistic_of
-from glassbox.reproduction.study import matches, published_value
+from glassbox.reproduction.rank_test import SIGNIFICANT, least_p, rank_difference_p
+from glassbox.reproduction.schema import Table
+from glassbox.reproduction.seed_statistics import Statistic, statistic_of
+from glassbox.reproduction.validation import published_value
 
 if TYPE_CHECKING:
     from glassbox.reproduction.study import Study
@@ -23,7 +25,6 @@ WITHIN_QUARTILES = "reproduced (within quartiles)"
 DIFFERS = "differs"
 NOT_REPRODUCED = "not reproduced"
 TOO_FEW = "too few seeds to tell"
-OUTCOMES = (REPRODUCED, WITHIN_QUARTILES, DIFFERS, NOT_REPRODUCED, TOO_FEW, NOTHING)
 AGREES = "agrees"
 NOT_APART = "not clearly apart"
 DEPENDS = "depends on the protocol"
@@ -31,42 +32,11 @@ DEPENDS = "depends on the protocol"
 
 @dataclass(frozen=True)
 class Published:
-    """A number of the paper and, where it shows one, the spread over its seeds; inf is never."""
+    """A number of the paper and, if it shows them, quartiles over its seeds; inf is never."""
 
     value: float
     low: float | None = None
     high: float | None = None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How far apart two numbers may be.
-
-    Attributes:
-        kind: ``absolute`` (the difference) or ``ratio`` (the larger over the smaller).
-        reproduced: Largest distance of a reproduced number.
-        differs: Largest distance of one that differs; beyond, it is not reproduced.
-    """
-
-    kind: str
-    reproduced: float
-    differs: float
-
-    @classmethod
-    def of(cls, table: Mapping[str, Any]) -> Rule:
-        """The rule of a table: ``verdict: {absolute: [0.05, 0.2]}``."""
-        ((kind, (reproduced, differs)),) = table["verdict"].items()
-        return cls(kind, reproduced, differs)
-
-    def distance(self, first: float, second: float) -> float:
-        """Of two numbers; infinite where one alone is never, or a ratio makes no sense."""
-        if first == second:
-            return 0.0 if self.kind == "absolute" else 1.0
-        if math.isinf(first) or math.isinf(second):
-            return math.inf
-        if self.kind == "absolute":
-            return abs(first - second)
-        return math.inf if first * second <= 0 else max(first / second, second / first)
 
 
 @dataclass(frozen=True)
@@ -77,12 +47,12 @@ class Row:
         labels: Axis -> value.
         published: None where the paper gives no number.
         authors: Ours under the authors' protocol; None where it was not run.
-        careful: Ours under the careful one, likewise.
-        outcome: One of ``OUTCOMES``: authors' protocol against published, or the careful one where
-            the table says ``judged: careful`` or there is no other.
-        verdict: The same in words, with the difference where there is one.
+        careful: Ours under the careful protocol, likewise.
+        outcome: ``REPRODUCED``, ``WITHIN_QUARTILES``, ``DIFFERS``, ``NOT_REPRODUCED``, ``TOO_FEW``
+            or ``NOTHING``: the reference protocol against the published number.
+        verdict: The same in words, with the difference if there is one.
         protocols: Whether the careful protocol agrees with the authors'.
-        lacks_run: Whether there is a published number, and no run of ours to judge by it.
+        lacks_run: Whether a number is published but the reference protocol has not been run.
     """
 
     labels: dict[str, str]
@@ -95,60 +65,54 @@ class Row:
     lacks_run: bool = False
 
 
-def table_rows(
-    table: dict[str, Any], study: Study, results: Mapping[str, Sequence[GridPoint]]
-) -> list[Row]:
-    """The rows of a table, in the grid's order; points that were not run are among them.
+def table_rows(table: Table, study: Study, results: Mapping[str, Sequence[GridPoint]]) -> list[Row]:
+    """Rows of a table in the grid's order, including points that were not run.
+
+    A median is compared with the published value by the table's rule; one that would differ counts
+    as reproduced if the published value lies between our quartiles. Counts are compared as
+    fractions of ``published_seeds``; if ours come from fewer seeds and the difference is not
+    significant, they are too few to tell.
 
     Args:
         table: One of the study's tables.
         study: Its axes make the rows.
         results: Protocol (``authors``, ``careful``) -> the points that have been run.
-
-    Source of the verdicts: numbers only. A median is compared with the published value by the
-    table's rule; one that would differ counts as reproduced where the published value lies between
-    our quartiles. Counts are compared as shares of ``published_seeds`` (20 unless the table says
-    otherwise); where ours are of fewer seeds, and chance would set them as far apart, they are too
-    few to tell.
     """
-    found = {
+    points = {
         (protocol, *(str(point.labels[axis]) for axis in study.axes)): point
-        for protocol, points in results.items()
-        for point in points
+        for protocol, of_protocol in results.items()
+        for point in of_protocol
     }
     rows = []
     for values in itertools.product(*study.axes.values()):
         labels = dict(zip(study.axes, values, strict=True))
-        if not matches(labels, table.get("where", {})):
+        if not matches(labels, table.where):
             continue
         authors, careful = (
-            statistic_of(table, found.get((protocol, *values)))
-            for protocol in ("authors", "careful")
+            statistic_of(table, points.get((protocol, *values))) for protocol in PROTOCOLS
         )
         published = _published(table, labels, study)
-        by_careful = study.one_protocol or table.get("judged") == "careful"
-        judged = careful if by_careful else authors
-        outcome, verdict = judge(table, published, judged)
+        by_careful = study.one_protocol or table.reference_protocol == "careful"
+        ours = careful if by_careful else authors
+        outcome, verdict = judge(table, published, ours)
         protocols = compare_protocols(table, authors, careful)
-        lacks_run = published is not None and judged is None
+        lacks_run = published is not None and ours is None
         rows.append(
             Row(labels, published, authors, careful, outcome, verdict, protocols, lacks_run)
         )
     return rows
 
 
-def judge(
-    table: Mapping[str, Any], published: Published | None, ours: Statistic | None
-) -> tuple[str, str]:
-    """Outcome (one of ``OUTCOMES``) and verdict in words of one row."""
+def judge(table: Table, published: Published | None, ours: Statistic | None) -> tuple[str, str]:
+    """Outcome of one row (see :class:`Row`), and the verdict in words."""
     if published is None or ours is None:
         return NOTHING, NOTHING
-    rule = Rule.of(table)
-    value = ours.count_of(published_seeds(table)) if ours.is_count else ours.value
+    rule = table.verdict
+    value = ours.count_of(table.published_seeds) if ours.is_count else ours.value
     distance = rule.distance(value, published.value)
     if _within(distance, rule.reproduced):
         return REPRODUCED, REPRODUCED
-    if ours.is_count and _could_be_chance(ours, round(published.value), published_seeds(table)):
+    if ours.is_count and _may_be_chance(ours, round(published.value), table.published_seeds):
         return TOO_FEW, TOO_FEW
     if not _within(distance, rule.differs):
         return NOT_REPRODUCED, NOT_REPRODUCED
@@ -159,60 +123,52 @@ def judge(
     if ours.is_count:
         apart = value - published.value
         rounded = f"{abs(apart):.1f}".removesuffix(".0")
-        return DIFFERS, f"differs by {'−' if apart < 0 else '+'}{rounded} {_seeds(table)}"
-    epochs = is_epoch(table["metric"], table.get("unit"))
-    return DIFFERS, f"differs by {difference_text(value - published.value, epochs)}"
+        return DIFFERS, f"differs by {'−' if apart < 0 else '+'}{rounded} {_of_seeds(table)}"
+    difference = difference_text(value - published.value, table.counts_epochs)
+    return DIFFERS, f"differs by {difference}"
 
 
-def _could_be_chance(ours: Statistic, count: int, of: int) -> bool:
-    """Whether fewer seeds than the paper's have counts as far apart by chance."""
+def _may_be_chance(ours: Statistic, count: int, of: int) -> bool:
+    """Whether counts of fewer seeds than the paper's do not differ significantly from its."""
     if ours.num_seeds >= of:
         return False
     theirs = [1.0] * count + [0.0] * (of - count)
-    return rank_difference_p(ours.values, theirs) >= CLEAR
+    return rank_difference_p(ours.values, theirs) >= SIGNIFICANT
 
 
-def compare_protocols(
-    table: Mapping[str, Any], authors: Statistic | None, careful: Statistic | None
-) -> str:
-    """Whether both protocols give the same by the table's rule, or how far their seeds differ."""
+def compare_protocols(table: Table, authors: Statistic | None, careful: Statistic | None) -> str:
+    """Whether two protocols agree by the table's rule, or differ significantly."""
     if authors is None or careful is None:
         return NOTHING
-    of = published_seeds(table)
+    of = table.published_seeds
     first, second = (s.count_of(of) if s.is_count else s.value for s in (authors, careful))
-    rule = Rule.of(table)
-    if _within(rule.distance(first, second), rule.reproduced):
+    if _within(table.verdict.distance(first, second), table.verdict.reproduced):
         return AGREES
-    if least_p(len(authors.values), len(careful.values)) >= CLEAR:
+    if least_p(len(authors.values), len(careful.values)) >= SIGNIFICANT:
         return TOO_FEW
-    return DEPENDS if rank_difference_p(authors.values, careful.values) < CLEAR else NOT_APART
+    p = rank_difference_p(authors.values, careful.values)
+    return DEPENDS if p < SIGNIFICANT else NOT_APART
 
 
-def published_seeds(table: Mapping[str, Any]) -> int:
-    """How many seeds the paper counts among."""
-    return table.get("published_seeds", 20)
-
-
-def rule_text(table: Mapping[str, Any]) -> str:
+def rule_text(table: Table) -> str:
     """The table's rule in one sentence, for numbers that are compared with published ones."""
-    rule = Rule.of(table)
-    near, far = _limit_text(table, rule.reproduced), _limit_text(table, rule.differs)
-    of = "" if rule.kind == "ratio" else " of the published value"
+    near, far = (_limit_text(table, x) for x in (table.verdict.reproduced, table.verdict.differs))
+    of = "" if table.verdict.kind == "ratio" else " of the published value"
     return f"Reproduced: within {near}{of}; differs: within {far}."
 
 
-def agreement_text(table: Mapping[str, Any]) -> str:
-    """The table's rule in one sentence, where two protocols are all that there is to compare."""
-    near = _limit_text(table, Rule.of(table).reproduced)
+def agreement_text(table: Table) -> str:
+    """The table's rule in one sentence, where only the two protocols are compared."""
+    near = _limit_text(table, table.verdict.reproduced)
     return f"The protocols agree: within {near} of each other."
 
 
-def _limit_text(table: Mapping[str, Any], limit: float) -> str:
-    if Rule.of(table).kind == "ratio":
+def _limit_text(table: Table, limit: float) -> str:
+    if table.verdict.kind == "ratio":
         return f"a factor of {limit:g}"
-    if counts_seeds(table):
-        return f"{limit:g} {_seeds(table)}"
-    return number_text(limit, is_epoch(table["metric"], table.get("unit")))
+    if table.counts_seeds:
+        return f"{limit:g} {_of_seeds(table)}"
+    return number_text(limit, table.counts_epochs)
 
 
 def _within(distance: float, limit: float) -> bool:
@@ -220,20 +176,13 @@ def _within(distance: float, limit: float) -> bool:
     return distance <= limit * (1 + 1e-9)
 
 
-def _seeds(table: Mapping[str, Any]) -> str:
-    return f"of {published_seeds(table)} seeds"
+def _of_seeds(table: Table) -> str:
+    return f"of {table.published_seeds} seeds"
 
 
-def _published(table: Mapping[str, Any], labels: dict[str, str], study: Study) -> Published | None:
-    if table.get("published") is None:
-        return None
-    entry = published_value(table["published"], labels, study.axes)
+def _published(table: Table, labels: dict[str, str], study: Study) -> Published | None:
+    entry = published_value(table.published, labels, [*study.axes])
     if entry is None:
         return None
-    if isinstance(entry, list | tuple):
-        return Published(*map(_number, entry))
-    return Published(_number(entry))
-
-
-def _number(entry: float | str) -> float:
-    return math.inf if entry == "never" else float(entry)
+    numbers = entry if isinstance(entry, list) else [entry]
+    return Published(*(math.inf if number == "never" else float(number) for number in numbers))

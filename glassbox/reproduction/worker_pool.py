@@ -1,4 +1,4 @@
-"""Worker processes that go on when one of them is killed, and end when they should."""
+"""A pool of worker processes that survives the kill of one, and ends with its parent."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Attempt = Callable[[T], str | None]
 def run_in_processes(
     items: Mapping[str, T], attempt: Attempt[T], jobs: int
 ) -> Iterator[tuple[str, str | None]]:
-    """Do something with each item in one of several processes; results come as they are ready.
+    """Process items in several processes; yield results as they are ready.
 
-    A process that is killed (for its memory, say) takes its pool with it. What was under way then
-    is tried again, one at a time, so that what kills its process is known by its name.
+    A process that is killed (for its memory, say) breaks its pool. The items that were running are
+    then tried again one at a time, which identifies the one that kills its process.
 
     Args:
-        items: By name.
-        attempt: Done in a worker process; None, or why it failed.
-        jobs: Processes.
+        items: Name -> item.
+        attempt: Called in a worker process; returns None, or why it failed.
+        jobs: Number of processes.
 
     Yields:
-        Name and result of each.
+        Name and result of each item.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     waiting = dict(items)
@@ -63,7 +63,7 @@ def _in_turn(
     attempt: Attempt[T],
     running: dict[Future[str | None], str],
 ) -> Iterator[tuple[str, str | None]]:
-    """At a time as many as there are workers: what a pool has queued it does even when stopped."""
+    """Submit as many items as there are workers: a stopped pool still works off its queue."""
     queue = list(names)
     while queue or running:
         while queue and len(running) < workers:
@@ -71,12 +71,12 @@ def _in_turn(
             del queue[0]
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            error = future.result()  # or the pool is broken, and this one was running
+            error = future.result()  # raises BrokenProcessPool if the worker was killed
             yield running.pop(future), error
 
 
 def _start_worker() -> None:
-    """Let a worker end at Ctrl-C (in training GracefulStop sees to it), and with its parent."""
+    """End a worker at Ctrl-C (during training GracefulStop handles it) and with its parent."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     parent = parent_process()
 

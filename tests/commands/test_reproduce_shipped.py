@@ -73,7 +73,7 @@ def check_quick_report(name: str, runs: Path, reports: Path, *options: str) -> s
         for table in part.get("tables", []):
             assert f"## {table['name']}".lower() in report.lower()
         for claim in part.get("claims", []):
-            assert claim["says"].rstrip(".") in report
+            assert claim["statement"].rstrip(".") in report
     measured: set[str] = set()
     for path in folder.glob("*seeds.csv"):
         with open(path) as file:

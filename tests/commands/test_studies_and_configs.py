@@ -3,7 +3,7 @@
 import pytest
 
 from glassbox.cli.commands import reproduce
-from glassbox.reproduction.grouping import identity_of
+from glassbox.reproduction.identity import identity_of
 from glassbox.reproduction.study import load_studies
 from tests.helpers.paths import config_path
 

@@ -20,17 +20,29 @@ from glassbox.cli.argv import parse
 from glassbox.cli.class_lookup import known_classes, known_keys
 from glassbox.cli.error_messages import user_message
 from glassbox.cli.lightning_cli import run
-from glassbox.reproduction.build_report import write_sections
+from glassbox.reproduction.build_report import build_report
 from glassbox.reproduction.earlier_reports import read_reported
-from glassbox.reproduction.grouping import group, identity_of
-from glassbox.reproduction.list_studies import print_overview
+from glassbox.reproduction.grid_labels import Labels
+from glassbox.reproduction.grouping import group
+from glassbox.reproduction.identity import identity_of
+from glassbox.reproduction.list_studies import print_studies
 from glassbox.reproduction.plan import Plan
-from glassbox.reproduction.report_manifest import Identities, refuse_other_report, report_origin
+from glassbox.reproduction.report_manifest import (
+    Identities,
+    check_report_is_replaceable,
+    report_origin,
+)
 from glassbox.reproduction.run_grid import Runner, TrainedMembers, run_grid
 from glassbox.reproduction.run_log import output_to, run_log
 from glassbox.reproduction.run_store import Store
-from glassbox.reproduction.study import Labels, Study, find_studies, load_studies, study_name
-from glassbox.reproduction.study import study_title as title_of
+from glassbox.reproduction.schema import Setting
+from glassbox.reproduction.study import (
+    Study,
+    find_studies,
+    load_studies,
+    study_name,
+    study_title,
+)
 from glassbox.versions import package_versions
 from lightning_modules.ensemble.ensemble import UncompiledWarning
 
@@ -51,29 +63,31 @@ def reproduce(
     output: str = "reports",
     runs: str = "runs/reproduce",
 ) -> None:
-    """Run what a study still lacks, then write its report: published beside measured.
+    """Run what a study lacks, then write its report: published numbers beside measured ones.
 
     Args:
         study: Such as harmonic_loss/figure_7; harmonic_loss for all of a paper; or a YAML file.
-        list: Only tell which studies there are, what they cost and what is done.
+        list: List studies with cost and progress, then exit.
         quick: A smaller version, with fewer seeds and shorter runs, in a report of its own.
-        jobs: Run so many at a time, in processes of their own.
+        jobs: Number of runs at a time, each in its own process.
         shard: 'i/n' runs the i-th of n parts, for several machines; copy their runs together.
-        seeds: Only so many seeds of each point, the first.
+        seeds: Number of seeds of each point, from the first on.
         only: Only these values of these axes, such as '{model: [harmonic MLP]}'.
         report_only: Run nothing; report what is finished.
         data_dir: Folder of the data, for studies that read some (the key data.data_dir).
-        reported: Folder of earlier reports, such as docs/results. Networks whose numbers stand in
-            the study's report there are not run again; figures of embeddings need the runs.
+        reported: Folder of earlier reports, such as docs/results. Networks in the study's report
+            there are not run again; figures of embeddings need the runs.
         output: Folder of the reports.
         runs: Folder of finished runs, which all studies share.
 
     Raises:
-        ValueError: The study, or one of these options, cannot be.
+        ValueError: Unknown study or invalid option.
     """
     store = Store(Path(runs))
+    store.check_format()
     if list:
-        print_overview(find_studies(study, STUDIES) if study else None, STUDIES, store, _identities)
+        paths = find_studies(study, STUDIES) if study else sorted(STUDIES.rglob("*.yaml"))
+        print_studies(paths, STUDIES, store, _identities)
         return
     if not study:
         raise ValueError("name a study, such as harmonic_loss/figure_7; --list shows them all")
@@ -82,77 +96,67 @@ def reproduce(
             raise ValueError(f"{option} is {number}; it must be at least 1")
     first, shards = parse_shard(shard)
     if shards > 1 and report_only:
-        raise ValueError(
-            f"shard is {shard}, which runs a part; leave it out to report what is done"
-        )
+        raise ValueError(f"shard is {shard}, but report_only runs nothing; leave one out")
     if reported and quick:
         raise ValueError("reported numbers are of whole runs; leave out quick or reported")
-    loaded = [(path, load_studies(path, STUDIES)) for path in find_studies(study, STUDIES)]
-    if data_dir is not None and not any(_reads_data(one) for _, of in loaded for one in of):
+    files = [(path, load_studies(path, STUDIES)) for path in find_studies(study, STUDIES)]
+    if data_dir is not None and not any(_reads_data(s) for _, studies in files for s in studies):
         raise ValueError(f"{study} reads no data from a folder; leave out data_dir")
     plans = []
-    for path, of_file in loaded:
+    for path, of_file in files:
         studies = [_narrowed(one, quick, seeds, only or {}, data_dir) for one in of_file]
-        name = study_name(path, STUDIES)
-        # A part of a study is no reason to overwrite the report of the whole.
+        # A part of a study must not overwrite the report of the whole.
         fewer = seeds is not None and any(seeds < len(one.seeds) for one in of_file)
-        part = "_part" if only or fewer else ""
-        folder = Path(output) / f"{name}{'_quick' if quick else ''}{part}"
-        identities = {s.name: _identities(s) for s in studies}
-        title = title_of(path)
-        origin = report_origin(folder, path, name, studies, title)
-        refuse_other_report(folder, origin, identities)
-        for identity in (i for of_study in identities.values() for i in of_study.values()):
-            store.seeds_done(identity)  # or refuse what lies there, before hours of runs
-        known = read_reported(Path(reported), name, studies, identities) if reported else {}
-        plans.append(
-            Plan(name, title, folder, origin, studies, identities, known, is_part=bool(part))
-        )
+        is_part = bool(only) or fewer
+        plans.append(_plan(path, studies, Path(output), quick, is_part, reported))
+    for plan in plans:
+        for points in plan.identities.values():
+            for identity in points.values():
+                store.seeds_done(identity)  # raises on damaged records before hours of runs
     if reported:
         without = [plan.name for plan in plans if not plan.reported]
         if len(without) == len(plans):
-            raise ValueError(f"there is no report of {study} in {reported}")
+            raise ValueError(f"there is no report of {study} in {reported}; check the folder")
         if without:
             print(f"no report in {reported}: {', '.join(without)}")
     for folder in (Path(output), *([] if report_only else [Path(runs)])):
-        folder.mkdir(parents=True, exist_ok=True)  # or find out now that it cannot be written
+        folder.mkdir(parents=True, exist_ok=True)  # raises now if it is not writable
     failed: dict[str, str] = {}  # runs
     left_out: dict[str, str] = {}  # studies
     if not report_only:
-        for plan in plans[:]:
-            if lacking := _lacking_folder(plan):
-                sentence = f"there is no folder {lacking}; name the data's with --data_dir"
-                if len(plans) == 1:
-                    raise ValueError(sentence)
-                left_out[plan.name] = sentence  # the others do without
-                plans.remove(plan)
-        points, labels, num_reported = _points_of(plans)
-        if num_reported:
-            print(f"networks that {reported} reports, and that are not run again: {num_reported:,}")
-        runs_of_all = group(points)
-        by_work = sorted(runs_of_all, key=lambda run: -run.work)  # shards of equal weight
-        failed = run_grid(
-            by_work[first - 1 :: shards], store, jobs, labels, Runner(_train, _explain)
-        )
-    told = {"quick": quick, "seeds": seeds, "only": only, "runs": runs, "reported": reported}
-    command = typed_command(study, {**told, "data_dir": data_dir and "DATA"})
+        for plan in plans:
+            if folder_name := _missing_data(plan):
+                left_out[plan.name] = f"folder {folder_name} does not exist; set --data_dir"
+        if len(plans) == len(left_out) == 1:
+            raise ValueError(left_out[plans[0].name])
+        grid, labels, num_reused = _points(plans)
+        if num_reused:
+            print(f"reusing {num_reused:,} networks from {reported}")
+        # Every machine cuts the same shards, of about equal work, whatever data it has.
+        shares = sorted(group(grid), key=lambda run: -run.work)[first - 1 :: shards]
+        runnable = [run for run in shares if _missing_folder(run.config) is None]
+        failed = run_grid(runnable, store, jobs, labels, Runner(_train, _explain))
+        plans = [plan for plan in plans if plan.name not in left_out]
+    options = {"quick": quick, "seeds": seeds, "only": only, "runs": runs, "reported": reported}
+    command = typed_command(study, {**options, "data_dir": data_dir and "DATA"})
     if shards > 1:
         merged = command if output == "reports" else f"{command} --output {shlex.quote(output)}"
         print(f"when all {shards} parts are done: {merged} --report_only")
-    for plan in plans if shards == 1 else []:
+        plans = []
+    for plan in plans:
         try:
-            report, words = write_sections(
+            report, summary = build_report(
                 plan, store, command=command, failed=failed, keep_richer=report_only
             )
-        except ValueError as error:  # of fewer networks, or of a damaged record
+        except ValueError as error:  # fewer networks, or a damaged record
             if len(plans) == 1 and not failed:
                 raise
             left_out[plan.name] = str(error)
         else:
-            print(f"report: {report} ({words})")
-    for what, sentences in (("failed", failed), ("left out", left_out)):
-        for name, sentence in sentences.items():
-            print(f"{what}: {name}: {sentence}", file=sys.stderr)
+            print(f"report: {report} ({summary})")
+    for outcome, reasons in (("failed", failed), ("left out", left_out)):
+        for name, reason in reasons.items():
+            print(f"{outcome}: {name}: {reason}", file=sys.stderr)
     if failed or left_out:
         raise SystemExit(1)
 
@@ -160,71 +164,90 @@ def reproduce(
 # ---- from a study to runs ----------------------------------------------------------------------
 
 
-def _points_of(
+def _plan(
+    path: Path,
+    studies: Sequence[Study],
+    output: Path,
+    quick: bool,
+    is_part: bool,
+    reported: str | None,
+) -> Plan:
+    """The plan of a file's report; raises if the report may not replace the existing one."""
+    name, title = study_name(path, STUDIES), study_title(path)
+    folder = output / f"{name}{'_quick' if quick else ''}{'_part' if is_part else ''}"
+    identities = {one.name: _identities(one) for one in studies}
+    origin = report_origin(folder, path, name, studies, title)
+    check_report_is_replaceable(folder, origin, identities)
+    known = read_reported(Path(reported), name, studies, identities) if reported else {}
+    return Plan(name, title, folder, origin, [*studies], identities, known, is_part)
+
+
+def _points(
     plans: Sequence[Plan],
 ) -> tuple[list[tuple[dict[str, Any], list[int]]], dict[str, str], int]:
-    """Config and seeds of every point, but seeds that are reported; labels by its hash.
-
-    The third is how many networks no plan needs the runs of.
-    """
+    """Config and seeds to train of each point, labels by its hash, number of reused networks."""
     points, labels = [], {}
-    everyone: set[tuple[str, int]] = set()
+    wanted: set[tuple[str, int]] = set()
     left: set[tuple[str, int]] = set()
     for plan in plans:
-        for one in plan.studies:
-            for point, name in plan.named_points(one):
-                seeds = plan.seeds_left(one, name)
-                points.append((_config_of(one, point), seeds))
+        for study in plan.studies:
+            for point, name in plan.hashed_points(study):
+                seeds = plan.unreported_seeds(study, name)
+                points.append((_config_of(study, point), seeds))
                 labels[name] = _text(point)
-                everyone.update((name, seed) for seed in one.seeds)
+                wanted.update((name, seed) for seed in study.seeds)
                 left.update((name, seed) for seed in seeds)
-    return points, labels, len(everyone - left)
+    return points, labels, len(wanted - left)
 
 
 def _narrowed(
     study: Study, quick: bool, seeds: int | None, only: dict[str, Any], data_dir: str | None
 ) -> Study:
     if data_dir is not None and _reads_data(study):
-        # Where data lie is no part of what a run is known by.
-        everywhere = {"when": {}, "set": {"data.data_dir": data_dir}}
+        # The identity of a point does not include where its data are.
+        everywhere = Setting({}, {"data.data_dir": data_dir})
         study = dataclasses.replace(study, settings=[*study.settings, everywhere])
     narrowed = study.restricted(only)
     narrowed = narrowed.quickened() if quick else narrowed
     if seeds is not None and seeds > len(narrowed.seeds):
         which = f"{study.name}{' (quick)' if quick else ''}"
-        raise ValueError(
-            f"seeds is {seeds}, of which the first are taken; {which} has {len(narrowed.seeds)}"
-        )
+        raise ValueError(f"seeds is {seeds}, but {which} has {len(narrowed.seeds)}; use fewer")
     return dataclasses.replace(narrowed, seeds=narrowed.seeds[:seeds])
 
 
 def _reads_data(study: Study) -> bool:
-    """Whether the data of a study lie in a folder."""
+    """Whether a study reads data from a folder."""
     return "data_dir" in _resolved(str(study.config), ())["data"]["init_args"]
 
 
-def _lacking_folder(plan: Plan) -> str | None:
-    """A folder of data that a run of the plan would read, and that is not there."""
-    for one in plan.studies:
-        for point, name in plan.named_points(one):
-            folder = _config_of(one, point)["data"]["init_args"].get("data_dir")
-            lacking = isinstance(folder, str) and not Path(folder).expanduser().is_dir()
-            if lacking and plan.seeds_left(one, name):
+def _missing_data(plan: Plan) -> str | None:
+    """A data folder that a run of the plan would read but that does not exist."""
+    for study in plan.studies:
+        for point, name in plan.hashed_points(study):
+            folder = _missing_folder(_config_of(study, point))
+            if folder is not None and plan.unreported_seeds(study, name):
                 return folder
     return None
 
 
+def _missing_folder(config: dict[str, Any]) -> str | None:
+    """The data folder of a config, if it does not exist."""
+    folder = config["data"]["init_args"].get("data_dir")
+    exists = not isinstance(folder, str) or Path(folder).expanduser().is_dir()
+    return None if exists else folder
+
+
 @functools.cache
 def _parser() -> Any:
-    """The command line's parser, which takes a while to build."""
-    config = next((STUDIES.parent).glob("*.yaml"))
-    with open(os.devnull, "w") as nowhere, output_to(nowhere):  # it tells of a seed
-        return run(["resolve", "--config", str(config)]).parser
+    """The parser of `lightning fit`, which takes a while to build."""
+    words = ["resolve", "--model", "LanguageModel", "--data", "ToyPoints"]  # any two classes
+    with open(os.devnull, "w") as nowhere, output_to(nowhere):
+        return run(words).parser
 
 
 @functools.cache
 def _resolved(config: str, flags: tuple[str, ...]) -> dict[str, Any]:
-    """Every setting of a run, defaults included, as the command line would resolve it."""
+    """All settings of a run with defaults, as `lightning fit` resolves them."""
     words = ["fit", "--config", config, *flags]
     return parse(_parser().parse_args, words).fit.as_dict()
 
@@ -233,16 +256,16 @@ def _config_of(study: Study, point: Labels) -> dict[str, Any]:
     """The resolved config of a point.
 
     Raises:
-        ValueError: A key that the study sets is none, or its value cannot be.
+        ValueError: The study sets an unknown key or an invalid value.
     """
     try:
         return _resolved(str(study.config), typed_keys(study.keys_of(point)))
     except Exception as error:
         words = ["--config", str(study.config)]
-        sentence = user_message(error, words, known_classes, known_keys("fit"))
-        if sentence is None:
+        message = user_message(error, words, known_classes, known_keys("fit"))
+        if message is None:
             raise
-        raise ValueError(f"{study.name}, at {_text(point)}: {sentence}") from None
+        raise ValueError(f"{study.name}, at {_text(point)}: {message}") from None
 
 
 def _text(point: Labels) -> str:
@@ -268,16 +291,16 @@ def typed_command(study: str, options: Mapping[str, Any]) -> str:
 
 
 def typed_keys(keys: Mapping[str, Any]) -> tuple[str, ...]:
-    """Config keys as one would type them."""
+    """Config keys as command-line options."""
     typed = {k: v if isinstance(v, str) else json.dumps(v) for k, v in keys.items()}
     return tuple(word for key, v in typed.items() for word in (f"--{key}", v))
 
 
 def parse_shard(shard: str) -> tuple[int, int]:
-    """The first and the second number of ``i/n``.
+    """The numbers of ``i/n``.
 
     Raises:
-        ValueError: It is no part of so many.
+        ValueError: Not of this form, or i is not from 1 to n.
     """
     words = shard.split("/")
     if len(words) == 2 and all(word.isascii() and word.isdecimal() for word in words):
@@ -288,16 +311,16 @@ def parse_shard(shard: str) -> tuple[int, int]:
 
 
 def _train(config: dict[str, Any], log: Path, name: str) -> TrainedMembers:
-    """Train a run in this process, as `lightning fit` does."""
+    """Train a run in this process like `lightning fit`."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "config.yaml"
         path.write_text(yaml.safe_dump(config))
-        with run_log(log, name, tell=UncompiledWarning):
+        with run_log(log, name, shown=UncompiledWarning):
             cli = run(["fit", "--config", str(path)])
     metrics = {k: as_list(v) for k, v in getattr(cli.model, "scores", dict)().items()}
     arrays: dict[str, Any] = {}
     trainer: Any = cli.trainer
-    if len(getattr(cli.model, "seeds", [0])) == 1:  # of a model that logs as Lightning's do
+    if len(getattr(cli.model, "seeds", [0])) == 1:  # metrics logged with self.log
         metrics |= {k: as_list(v) for k, v in trainer.callback_metrics.items() if k not in metrics}
     for callback in trainer.callbacks:
         results = getattr(callback, "results", {})

@@ -1,7 +1,6 @@
-"""Figures over many finished runs, one a file: `(points, *, title, **options) -> Figure`.
+"""Figures over many finished runs, one per file: `(points, *, title, **options) -> Figure`.
 
-A study of `lightning reproduce` names one of them under `draw:`; `points` are its grid points of
-one protocol.
+A study names one of them under `function:`; `points` are its grid points under one protocol.
 """
 
 from glassbox.reproduction.figures.by_category import by_category

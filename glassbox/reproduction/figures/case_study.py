@@ -1,4 +1,4 @@
-"""One task under several settings: how its accuracy grows, and what its embedding becomes."""
+"""One task under several settings: accuracy over training, and the final embedding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from glassbox.plots.style import (
     house_style,
     whole_number,
 )
-from glassbox.reproduction.figures.panel_grid import note_above, panel_grid, share_axis
+from glassbox.reproduction.figures.panel_grid import note_above, panel_grid, percent_axis
 from glassbox.reproduction.figures.seed_counts import seeds_text
 from glassbox.reproduction.figures.select_points import array_of, axis_values, numbers_of, point_at
 from glassbox.reproduction.grid_point import GridPoint
@@ -34,10 +34,10 @@ LEAK = "data/leak_fraction"
 EXPLAINED = "val/embedding/explained_variance_2"
 TEST_EPOCH = "generalization/test_epoch"
 SIDE, GAP = 2.35, 0.3  # inches: panels are square
-SMALL_DOT = 4.0  # points: of dots so close that their numbers stand beside them
+SMALL_DOT = 4.0  # points, of dots with their numbers beside them
 SMALL_PRINT: dict[str, Any] = {"size": NOTE_SIZE, "color": MUTED_COLOR, "labelpad": 3}
 DASHED: dict[str, Any] = {"color": MUTED_COLOR, "linewidth": 0.9, "linestyle": (0, (4, 3))}
-REMEMBERED = "test inputs that were trained on"  # what the dashed line tells
+REMEMBERED = "test inputs that were trained on"  # the dashed line
 
 
 def case_study(
@@ -47,27 +47,26 @@ def case_study(
     seed: int | None = None,
     group_kind: GroupKind = "cyclic",
 ) -> Figure:
-    """Draw accuracy over epochs above the embedding that it ends with, a column for each setting.
+    """Draw accuracy over epochs above the final embedding, a column for each setting.
 
-    After Figure 4 of the harmonic-loss paper, which shows one seed: here the other seeds stand
-    faintly behind it. Where test inputs were trained on, a dashed line tells how many, which is the
-    accuracy that remembering alone reaches. Points of an embedding carry their numbers, on discs,
-    or where most of these would cover one another beside dots; numbers without room are counted.
+    After Figure 4 of the harmonic-loss paper, which shows one seed; here all seeds are drawn
+    faintly behind it. Where test inputs occur in the training set, a dashed line shows their
+    fraction, the accuracy of pure memorization. Points of an embedding carry their numbers, on
+    discs or, if these would overlap, beside dots; numbers without room are counted.
 
     Args:
         points: With the axis "run", the arrays ``epochs``, ``train_accuracy``, ``test_accuracy``
-            (S, N), nan past the end of a run, and ``coordinates`` (S, P, 2), and if they are there
-            ``groups`` (S, P) for the colors, the metrics
+            (S, N), nan past the end of a run, and ``coordinates`` (S, P, 2). Optional are the array
+            ``groups`` (S, P) for the colors, and the metrics
             ``val/embedding/explained_variance_2``, ``data/leak_fraction`` and
             ``generalization/test_epoch``.
         title: Of the figure.
-        seed: The seed whose curves are strong and whose embedding is drawn. With None, or where no
-            run has it (a quick version has the first seeds only), the median of the curves and
-            the embedding of the seed with the median explained variance.
-        group_kind: What the groups mean, see `group_colors`.
+        seed: The seed whose curves are strong and whose embedding is drawn. With None, or if no run
+            has it, the median curve, and the seed with the median explained variance.
+        group_kind: See `group_colors`.
 
     Raises:
-        ValueError: The axis or an array is missing, or several points have the same value of it.
+        ValueError: The axis or an array is missing, or several points have the same value.
     """
     from matplotlib import rc_context
 
@@ -95,9 +94,9 @@ def case_study(
         )
         for run, top, below in zip(runs, *panels.axes, strict=True):
             point = point_at(points, {"run": run})
-            assert point is not None  # the axis' values are those of the points
+            assert point is not None  # values are those of the points
             top.set_title(run, size=LABEL_SIZE, loc="center", pad=15)
-            share_axis(top, labels=top is panels.axes[0][0])
+            percent_axis(top, labels=top is panels.axes[0][0])
             top.set_xlabel("epoch", labelpad=2)
             _draw_accuracy(top, point, seed)
             _draw_embedding(below, point, seed, group_kind)
@@ -107,7 +106,7 @@ def case_study(
 
 
 def _legend_handles(labels: Sequence[str]) -> list[Line2D]:
-    """Lines for train, test and what is remembered; the last label is text alone."""
+    """Lines for train, test and memorized inputs; the last label has no line."""
     from matplotlib.lines import Line2D
 
     looks: list[dict[str, Any]] = [{"color": TRAIN}, {"color": TEST}, DASHED][: len(labels) - 1]
@@ -118,8 +117,8 @@ def _legend_handles(labels: Sequence[str]) -> list[Line2D]:
 
 
 def _optional(point: GridPoint, metric: str) -> Floats:
-    """The metric (S,), nan where these runs do not have it."""
-    if metric in point.metrics:
+    """The metric (S,); nan if the runs did not measure it."""
+    if point.metric(metric) is not None:
         return numbers_of(point, metric)
     return np.full(len(point.seeds), np.nan)
 
@@ -135,7 +134,7 @@ def _draw_accuracy(axes: Axes, point: GridPoint, seed: int | None) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(whole_number))
     row = None if seed is None else _row(point, seed)
-    shown = seed is None or row is not None  # a seed that is not finished here has no curves
+    shown = seed is None or row is not None
     for name, color in (("train_accuracy", TRAIN), ("test_accuracy", TEST)):
         curves = array_of(point, name).astype(np.float64)[:, kept]
         faint = LineCollection(
@@ -149,20 +148,20 @@ def _draw_accuracy(axes: Axes, point: GridPoint, seed: int | None) -> None:
     level = float(quartiles(leak[:, None])[1, 0] if row is None else leak[row])
     if shown and level > 0:
         axes.axhline(level, zorder=2.5, **DASHED)
-    if TEST_EPOCH in point.metrics:
+    if point.metric(TEST_EPOCH) is not None:
         reached = int(np.isfinite(numbers_of(point, TEST_EPOCH)).sum())
         note_above(axes, f"{reached} of {len(point.seeds)} seeds hold 90 % on test inputs")
 
 
 def _common_epochs(point: GridPoint) -> Floats:
-    """The epochs (N,) of the longest run; shorter ones have nan at their end."""
+    """Epochs (N,) of the longest run; shorter ones end in nan."""
     table = array_of(point, "epochs").astype(np.float64)
     longest = table[np.isfinite(table).sum(axis=1).argmax()]
     known = np.isfinite(table)
     if not np.isfinite(longest).all() or (table != longest)[known].any():
         raise ValueError(
-            f"The seeds of run {point.labels['run']!r} were measured at different epochs; give "
-            f"their runs the same stride of the probe Generalization."
+            f"the seeds of run {point.labels['run']!r} were measured at different epochs; use one "
+            f"stride of the probe Generalization"
         )
     return longest
 
@@ -178,11 +177,11 @@ def _draw_embedding(axes: Axes, point: GridPoint, seed: int | None, group_kind: 
         return
     coordinates = array_of(point, "coordinates")[row].astype(np.float64)  # (P, 2)
     colors = None
-    if "groups" in point.arrays:
-        colors = group_colors(point.arrays["groups"][row], group_kind)
+    if point.array("groups") is not None:
+        colors = group_colors(array_of(point, "groups")[row], group_kind)
     numbers = [str(index) for index in range(len(coordinates))]
     marks = choose_marks(coordinates[None], numbers, SIDE * POINTS_PER_INCH)
-    if marks.mode == "none" and len(numbers) <= MAX_LABELS:  # too close for numbers on discs
+    if marks.mode == "none" and len(numbers) <= MAX_LABELS:
         marks = marks._replace(mode="beside", diameter=SMALL_DOT)
     left_out = draw_panel(axes, coordinates, colors, np.zeros((0, 2), np.int64), marks)
     if left_out:
@@ -194,11 +193,11 @@ def _draw_embedding(axes: Axes, point: GridPoint, seed: int | None, group_kind: 
 
 
 def _row(point: GridPoint, seed: int) -> int | None:
-    """Where the seed stands, None if its run is not finished."""
+    """Row of the seed; None if its run is not finished."""
     return list(point.seeds).index(seed) if seed in point.seeds else None
 
 
 def _median_row(explained: NDArray[np.float64]) -> int:
-    """The seed nearest to the median; the first where nothing is known."""
+    """Row of the seed nearest to the median; the first if all are nan."""
     distance = np.abs(explained - quartiles(explained[:, None])[1, 0])
     return int(np.argmin(np.where(np.isfinite(distance), distance, np.inf)))

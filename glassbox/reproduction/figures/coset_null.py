@@ -1,4 +1,4 @@
-"""Which cosets the embeddings of permutations cluster by, and how well chance alone does."""
+"""Coset structure in embeddings of permutations, compared with random embeddings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 SILHOUETTE, BEST = "val/embedding/coset_silhouette", "val/embedding/best_coset"
-# From coarse to fine; the two kinds of C2 are one here, as in the paper.
+# From coarse to fine; the two kinds of C2 are merged, as in the paper.
 KINDS = ("A4", "D4", "S3", "V4 normal", "V4 non-normal", "C4", "C3", "C2")
 COLORS = dict(zip(KINDS, (*CATEGORIES[:6], CATEGORIES[7], CATEGORIES[8]), strict=True))
 RANDOM = "random embeddings"
@@ -46,39 +46,39 @@ def coset_null(
     title: str = "",
     quantile: float = 0.99,
 ) -> Figure:
-    """Draw the best coset silhouette of every seed beside what random embeddings reach.
+    """Draw the best coset silhouette of every seed above that of random embeddings.
 
-    For Appendix B of the harmonic-loss paper, which reads cosets off pictures. One strip a model,
-    one dot a seed in the color of the subgroup whose cosets fit best; below them in gray the
-    distribution of the best silhouette of embeddings that know nothing of the group. Only dots to
-    the right of the dashed line tell of structure; they are counted on the right.
+    For Appendix B of the harmonic-loss paper, which reads cosets off pictures. There is a strip per
+    model and a dot per seed, in the color of the subgroup whose cosets fit best. Below, in gray, is
+    the distribution of the best silhouette of random embeddings. Dots to the right of the dashed
+    line show structure; their number stands on the right.
 
     Args:
         points: With the axis "model" and the metrics ``val/embedding/coset_silhouette`` and
             ``val/embedding/best_coset`` (names of :func:`glassbox.metrics.coset_partitions`). A
-            seed without a silhouette is counted as not above the line.
+            seed without a silhouette counts as not above the line.
         null: (N,) best silhouettes of random embeddings, see
             :func:`glassbox.metrics.null_best_coset`.
         title: Of the figure.
-        quantile: Of the null distribution, where the line stands, between 0 and 1.
+        quantile: Of the null distribution, for the line; between 0 and 1.
 
     Raises:
-        ValueError: The axis or a metric is missing, a name is no coset partition's, or the null
-            distribution is empty or not finite.
+        ValueError: The axis or a metric is missing, a name is not that of a coset partition, or the
+            null distribution is empty or not finite.
     """
     from matplotlib import rc_context
 
     models = axis_values(points, "model")
     chance = as_floats(null, "null", (None,), "(draws,)")
     if not np.isfinite(chance).all():
-        raise ValueError("null must be finite: it holds the best silhouettes of random embeddings.")
+        raise ValueError("null must be finite: the best silhouettes of random embeddings")
     if not 0 < quantile < 1:
-        raise ValueError(f"quantile must be between 0 and 1, not {quantile}.")
+        raise ValueError(f"quantile is {quantile}; it must be between 0 and 1")
     level = float(np.quantile(chance, quantile))
     scores: dict[str, tuple[Floats, list[str]]] = {}
     for model in models:
         point = point_at(points, {"model": model})
-        assert point is not None  # the axis' values are those of the points
+        assert point is not None  # values are those of the points
         scores[model] = (numbers_of(point, SILHOUETTE), coset_kinds(texts_of(point, BEST)))
     won = {kind for _, kinds in scores.values() for kind in kinds}
     present = [kind for kind in KINDS if kind in won]
@@ -108,10 +108,10 @@ def coset_null(
 
 
 def coset_kinds(names: Sequence[str]) -> list[str]:
-    """The kind of subgroup behind each name of a coset partition, "" where no partition fits.
+    """Kind of subgroup of each name of a coset partition; empty where no partition fits.
 
     Raises:
-        ValueError: A name is no coset partition's.
+        ValueError: Not the name of a coset partition.
     """
     from glassbox.metrics.s4 import coset_partitions
 
@@ -121,16 +121,16 @@ def coset_kinds(names: Sequence[str]) -> list[str]:
     unknown = [name for name in names if name not in kinds and name not in ("none", "nan")]
     if unknown:
         raise ValueError(
-            f"{BEST} holds {unknown[0]!r}, which is no coset partition's name; such a name reads "
-            f"{next(iter(kinds))!r}."
+            f"{BEST} has {unknown[0]!r}, expected the name of a coset partition such as "
+            f"{next(iter(kinds))!r}"
         )
     return [kinds.get(name, "") for name in names]
 
 
 def swarm(values: Floats, *, diameter: float, rows: int) -> NDArray[np.int64]:
-    """Rows -rows..rows (S,) in which dots of this diameter stand nearest to 0 without touching.
+    """Rows -rows..rows (S,) nearest to 0 in which dots of this diameter do not touch.
 
-    Dots that find no free row share the outermost one.
+    Dots without a free row share the outermost one.
     """
     order = sorted(range(-rows, rows + 1), key=lambda row: (abs(row), row))
     ends: dict[int, float] = {}
@@ -156,7 +156,7 @@ def _prepare(axes: Axes, scores: Sequence[Floats], null: Floats, models: Sequenc
 
 
 def _draw_null(axes: Axes, null: Floats, place: int) -> None:
-    """A histogram of the null distribution that stands in its strip."""
+    """Draw a histogram of the null distribution in its strip."""
     heights, edges = np.histogram(null, bins=min(60, max(8, len(null) // 20)))
     axes.stairs(
         place + 0.45 - 0.85 * heights / heights.max(),
@@ -191,7 +191,7 @@ def _draw_strip(axes: Axes, values: Floats, kinds: Sequence[str], place: int, le
 
 
 def _write(axes: Axes, text: str, place: float, *, above: bool) -> None:
-    """A quiet text above the panel at x = place, or on its right at y = place."""
+    """Write muted text above the panel at x = place, or on its right at y = place."""
     axes.annotate(
         text,
         (place, 1.0) if above else (1.0, place),

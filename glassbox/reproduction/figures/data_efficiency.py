@@ -1,4 +1,4 @@
-"""How many examples a model needs: test accuracy over the share of inputs it is trained on."""
+"""Data efficiency: test accuracy over the fraction of inputs in the training set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from glassbox.reproduction.figures.panel_grid import (
     draw_median,
     line_handle,
     panel_grid,
-    share_axis,
+    percent_axis,
 )
 from glassbox.reproduction.figures.seed_counts import seed_counts
 from glassbox.reproduction.figures.select_points import (
@@ -45,24 +45,22 @@ DASHES = (0, (2.5, 2))
 def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
     """Draw test accuracy at the end of training over the train fraction, a panel for each task.
 
-    After Figure 3(b) of the harmonic-loss paper, which shows one seed and gives every panel a
-    hidden scale of its own: here all panels go from 0 to 100 %, with the median and the quartile
-    band over seeds. Where inputs are drawn with replacement, some test inputs have been trained on;
-    a gray line tells how many, which is the accuracy of a model that only remembers, and a second
-    row of panels shows the accuracy on the others. Without such a leak there is one row. The legend
-    says of how many seeds the lines are, for each model where that differs.
+    After Figure 3(b) of the harmonic-loss paper, which shows one seed and scales each panel on its
+    own; here all panels go from 0 to 100 %, with median and quartiles over seeds. If inputs are
+    drawn with replacement, some test inputs occur in the training set. A gray line shows their
+    fraction, the accuracy of pure memorization, and a second row of panels the accuracy on the
+    other test inputs. The legend has the number of seeds, per model if it differs.
 
     Args:
         points: With the axes "task", "model" and "train fraction" (numbers as text), in any order,
             and the metrics ``test/accuracy``, ``test/accuracy_clean`` and
-            ``data/leak_fraction``. A fraction without a point is a gap in its line, dashed
-            between its neighbors, and a panel says which lines it lacks wholly; a seed that is nan
-            is left out of the median.
+            ``data/leak_fraction``. A fraction without a point is a gap, dashed between its
+            neighbors; a panel lists models without any point; nan is left out of the median.
         title: Of the figure.
 
     Raises:
-        ValueError: An axis or a metric is missing, a fraction is no number, or several points fall
-            on one place.
+        ValueError: An axis or a metric is missing, a fraction is not a number, or several points
+            have the same labels.
     """
     from matplotlib import rc_context
 
@@ -98,17 +96,17 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
                 _prepare(axes, list(fractions), first=axes is row[0], last=row is panels.axes[-1])
                 of_task = [lines[task, model] for model in models]
                 for model, color, line in zip(models, colors, of_task, strict=True):
-                    found = quartiles(
+                    table = quartiles(
                         columns([None if p is None else numbers_of(p, metric) for p in line])
                     )
                     draw_median(
-                        axes, [*fractions], found, color=color, label=model, marker=3.2, band=0.18
+                        axes, [*fractions], table, color=color, label=model, marker=3.2, band=0.18
                     )
-                    _bridge_gaps(axes, [*fractions], found[1], color)
+                    _bridge_gaps(axes, [*fractions], table[1], color)
                 if row is panels.axes[0]:
                     if leaky:
                         _draw_leak(axes, list(fractions), _pooled(points, task, fractions))
-                    _tell_missing(axes, of_task, colors)
+                    _list_missing(axes, of_task, colors)
             row[0].set_ylabel(label if leaky else "test accuracy")
         for task, axes in zip(tasks, panels.axes[0], strict=True):
             axes.set_title(task, size=LABEL_SIZE, pad=5)
@@ -117,13 +115,13 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
 
 
 def _gaps(known: Sequence[bool]) -> list[tuple[int, int]]:
-    """The places on both sides of every gap."""
+    """Indices on both sides of every gap."""
     places = [place for place, there in enumerate(known) if there]
     return [(left, right) for left, right in pairwise(places) if right > left + 1]
 
 
 def _bridge_gaps(axes: Axes, fractions: list[float], medians: Floats, color: str) -> None:
-    """Join what lies on both sides of fractions that were not run."""
+    """Draw a dashed line across fractions that were not run."""
     for ends in _gaps(np.isfinite(medians).tolist()):
         places, heights = [fractions[i] for i in ends], [float(medians[i]) for i in ends]
         axes.plot(places, heights, color=color, linewidth=1.0, linestyle=DASHES, zorder=2.4)
@@ -132,7 +130,7 @@ def _bridge_gaps(axes: Axes, fractions: list[float], medians: Floats, color: str
 def _handles(
     models: Sequence[str], colors: Sequence[str], band: str, *, leaky: bool, bridged: bool
 ) -> list[Any]:
-    """Entries of the legend: the models, what is remembered, and what line and band are."""
+    """Legend entries: models, memorized inputs, line and band."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -147,22 +145,22 @@ def _handles(
     return handles
 
 
-def _tell_missing(
+def _list_missing(
     axes: Axes, lines: Sequence[Sequence[GridPoint | None]], colors: Sequence[str]
 ) -> None:
-    """Say in the panel which lines it does not have."""
+    """List the models without any point in a legend of the panel."""
     missing = [color for line, color in zip(lines, colors, strict=True) if not any(line)]
     notes = [line_handle(color, "not run") for color in missing]
     if notes:
+        box: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.85}
         legend = axes.legend(
-            handles=notes, loc="lower right", fontsize=NOTE_SIZE - 0.5, frameon=True,
-            facecolor="white", edgecolor="none", framealpha=0.85,
-        )  # fmt: skip
+            handles=notes, loc="lower right", fontsize=NOTE_SIZE - 0.5, frameon=True, **box
+        )
         legend.set_zorder(4)
 
 
 def _pooled(points: Sequence[GridPoint], task: str, fractions: dict[float, str]) -> Floats:
-    """The leak (all seeds of all models, fractions) of a task."""
+    """Leak fraction of a task: (all seeds of all models, train fractions)."""
     pooled: list[Floats | None] = []
     for text in fractions.values():
         here = {"task": task, "train fraction": text}
@@ -172,7 +170,7 @@ def _pooled(points: Sequence[GridPoint], task: str, fractions: dict[float, str])
 
 
 def _prepare(axes: Axes, fractions: list[float], *, first: bool, last: bool) -> None:
-    share_axis(axes, labels=first)
+    percent_axis(axes, labels=first)
     low, high = fractions[0], fractions[-1]
     margin = 0.04 * (high - low) or 0.05
     axes.set_xlim(low - margin, high + margin)

@@ -1,4 +1,4 @@
-"""Accuracy over the share of deleted words, of every point of a study in one figure."""
+"""Accuracy over the percentage of deleted words, for every point of a study in one figure."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def deletion_curves(
     Args:
         points: With arrays ``percents`` (S, K), ``accuracy_highest`` and ``accuracy_lowest``
             (S, K) and ``accuracy_random`` (S, draws, K); one model each, named by its labels. The
-            metric ``test/deletion/swept_texts``, how many texts that is of, joins the title.
+            metric ``test/deletion/swept_texts``, the number of texts, is added to the title.
         title: Of the figure.
-        marked_percent: Share of deleted words at which the key tells the loss of accuracy.
-        score: What ranks the words, for the key.
+        marked_percent: Percentage of deleted words at which the legend has the loss of accuracy.
+        score: What ranks the words, for the legend.
         names: Draw only points whose labels, joined by ", ", are among these.
 
     Raises:
@@ -41,7 +41,7 @@ def deletion_curves(
     if names is not None:
         shown = {name: point for name, point in shown.items() if name in names}
     if not shown:
-        raise ValueError("there is no deletion curve to draw: none of the points has been run.")
+        raise ValueError("there is no deletion curve to draw: none of these points has been run")
     percents = array_of(next(iter(shown.values())), "percents")[0]
     curves = {
         name: DeletionCurve(
@@ -49,7 +49,8 @@ def deletion_curves(
         )
         for name, point in shown.items()
     }
-    counts = {float(n) for point in shown.values() for n in point.metrics.get(TEXTS, [])}
-    if len(counts) == 1:  # fewer than a table's, of a large test set
+    metrics = [point.metric(TEXTS) for point in shown.values()]
+    counts = {float(n) for values in metrics if values is not None for n in values}
+    if len(counts) == 1:
         title = " · ".join(filter(None, [title, f"{counts.pop():,.0f} texts"]))
     return deletion_curve(percents, curves, marked_percent=marked_percent, score=score, title=title)

@@ -1,4 +1,4 @@
-"""Embeddings of every task, model and seed in the plane of their first two components."""
+"""Embeddings of every task, model and seed in their first two principal components."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from glassbox.plots.arrays import finite_rows
 from glassbox.plots.colors import MISSING, GroupKind, group_colors
 from glassbox.plots.embedding_panel import Marks, draw_panel, draw_panel_title
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.style import (
     CHARACTER_WIDTH,
     LABEL_SIZE,
@@ -17,12 +18,11 @@ from glassbox.plots.style import (
     MUTED_COLOR,
     NOTE_SIZE,
     POINTS_PER_INCH,
-    TITLE_SIZE,
     house_style,
     new_figure,
     wrap_title,
 )
-from glassbox.reproduction.figures.panel_grid import HEADING_LINE, MARGIN
+from glassbox.reproduction.figures.panel_grid import MARGIN
 from glassbox.reproduction.figures.select_points import array_of, axis_values, numbers_of, point_at
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -44,52 +44,51 @@ def embeddings_by_model(
     group_kinds: Mapping[str, GroupKind] | None = None,
     group_names: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Draw a square panel for every seed, in rows of one model each, grouped by task.
+    """Draw a square panel for every seed, in a row per model, grouped by task.
 
-    After Figures 2 and 7 of the harmonic-loss paper. Every panel has equal aspect and is scaled to
-    its own points; above it stands how much variance the two components explain, beside the row
-    the median of that over all its seeds, shown or not.
+    After Figures 2 and 7 of the harmonic-loss paper. Every panel has equal aspect and its own
+    scale. Above it is the variance that the two components explain, beside the row the median of
+    that over all seeds, including those not shown.
 
     Args:
         points: With the axes "task" and "model"; rows follow the order in which their values first
             appear. Metric ``val/embedding/explained_variance_2``, array ``coordinates`` (S, P, 2),
             and where they exist ``groups`` (S, P), which color the points, and ``edges``
-            (S, M, 2), pairs of points joined by thin lines. P may differ between tasks. A panel
-            without its run says so, and so does one of a run that diverged.
+            (S, M, 2), pairs of points joined by thin lines. P may differ between tasks. Panels of
+            missing and diverged runs say so.
         title: Of the figure.
-        columns: At most so many seeds are drawn, the smallest first; a note below the panels tells
-            of how many.
-        chance: Where runs have the metric ``val/embedding/coset_silhouette``, panels of seeds
-            below this are gray: colors of the best of many partitions show blocks to the eye even
-            where points know nothing of the group.
-        group_kinds: What the groups of a task are, see :func:`~glassbox.plots.group_colors`;
-            "categorical" for tasks that are not named.
-        group_names: What the colors of a task stand for in words, told below the panels.
+        columns: Largest number of seeds that are drawn, the smallest first.
+        chance: If runs have the metric ``val/embedding/coset_silhouette``, panels of seeds below
+            this are gray: colors of the best of many partitions look like clusters even in random
+            embeddings.
+        group_kinds: Task -> kind of its groups, see :func:`~glassbox.plots.group_colors`;
+            "categorical" by default.
+        group_names: Task -> meaning of its colors, written below the panels.
 
     Raises:
-        ValueError: No points, an axis, metric or array is missing, or several points fall on one
-            row.
+        ValueError: No points, an axis, metric or array is missing, or several points have the same
+            labels.
     """
     from matplotlib import rc_context
 
     tasks, models = axis_values(points, "task"), axis_values(points, "model")
     if columns < 1:
-        raise ValueError(f"columns must be at least 1, not {columns}.")
-    everyone = sorted({seed for point in points for seed in point.seeds})
-    seeds = everyone[:columns]
+        raise ValueError(f"columns is {columns}; it must be at least 1")
+    all_seeds = sorted({seed for point in points for seed in point.seeds})
+    seeds = all_seeds[:columns]
     panel = 1.3 if len(seeds) <= 4 else 1.0 if len(seeds) <= 10 else 0.76
     names = [_lines(model, 1.1, NOTE_SIZE) for model in models]
     medians = [_median_lines(point) for point in points]
     widest = max(len(line) for lines in [*names, *medians] for line in lines)
     left = MARGIN + TASK_ROOM + _text_width(widest, NOTE_SIZE) + 0.1
     width = max(left + len(seeds) * (panel + GAP) - GAP + MARGIN, 4.0)
-    heading = wrap_title(title, width - 2 * MARGIN)
-    shown = f"{len(seeds)} of {len(everyone)} seeds shown." if len(seeds) < len(everyone) else ""
+    heading = layout_title(title, [], width - 2 * MARGIN)
+    shown = f"{len(seeds)} of {len(all_seeds)} seeds shown." if seeds != all_seeds else ""
     gray = chance is not None and any(_has_silhouettes(point) for point in points)
-    told = f"Gray: no coset structure beyond chance (silhouette below {chance:g})." if gray else ""
-    texts = [_color_key(tasks, group_names or {}), told, shown]
+    note = f"Gray: no coset structure beyond chance (silhouette below {chance:g})." if gray else ""
+    texts = [_color_key(tasks, group_names or {}), note, shown]
     key = wrap_title(" ".join(filter(None, texts)), width - 2 * MARGIN, NOTE_SIZE)
-    above = MARGIN + HEADING_LINE * len(heading) + 0.14  # the first row names the seeds as well
+    above = heading.height + 0.14  # the first row also names the seeds
     task_height = len(models) * (CAPTION + panel) + (len(models) - 1) * GAP
     below = MARGIN + (0.1 + 0.14 * len(key) if key else 0.0)
     height = above + len(tasks) * (task_height + TASK_GAP) - TASK_GAP + below
@@ -100,8 +99,7 @@ def embeddings_by_model(
         def write(x: float, y: float, text: str, **style: Any) -> None:
             figure.text(x / width, 1 - y / height, text, **style)
 
-        for number, line in enumerate(heading):
-            write(MARGIN, MARGIN + HEADING_LINE * number, line, size=TITLE_SIZE, va="top")
+        heading.draw(figure, MARGIN)
         for number, line in enumerate(key):
             y = height - below + 0.14 + 0.14 * number
             write(MARGIN, y, line, size=NOTE_SIZE, color=MUTED_COLOR, va="top")
@@ -143,14 +141,14 @@ def _draw_row(
     first: bool,
     chance: float | None,
 ) -> None:
-    """Draw the seeds of one point into its panels of `panel` inches; the first row names them."""
+    """Draw the seeds of one point into panels of `panel` inches; the first row names them."""
     from matplotlib.colors import to_rgba
 
-    held = [] if point is None else list(point.seeds)
+    finished = [] if point is None else list(point.seeds)
     if point is not None:
         coordinates = np.asarray(array_of(point, "coordinates"), dtype=np.float64)  # (S, P, 2)
         explained = numbers_of(point, EXPLAINED)
-        groups, edges = point.arrays.get("groups"), point.arrays.get("edges")
+        groups, edges = point.array("groups"), point.array("edges")
         colors = None if groups is None else group_colors(groups, kind)  # (S, P, 4)
         if colors is not None and chance is not None and _has_silhouettes(point):
             colors[~(numbers_of(point, SILHOUETTE) >= chance)] = to_rgba(MISSING)
@@ -159,14 +157,14 @@ def _draw_row(
         marks = Marks("none", [], dot, side)
     for axes, seed in zip(row, seeds, strict=True):
         name = f"seed {seed}" if first else ""
-        if seed not in held:
+        if seed not in finished:
             _note(axes, "not run")
             axes.axis("off")
             draw_panel_title(axes, name, " ", panel)
             continue
-        index = held.index(seed)
-        share = explained[index]
-        extra = f"EV {100 * share:.0f} %" if np.isfinite(share) else "EV –"
+        index = finished.index(seed)
+        fraction = explained[index]
+        extra = f"EV {100 * fraction:.0f} %" if np.isfinite(fraction) else "EV –"
         draw_panel_title(axes, name, extra, panel)
         if not finite_rows(coordinates[index]).any():
             _note(axes, "diverged")
@@ -183,7 +181,7 @@ def _note(axes: Axes, text: str) -> None:
 
 
 def _name_task(figure: Figure, task: str, top: float, bottom: float) -> None:
-    """The task's name upright beside its rows, with a line along them; places in inches."""
+    """Write a task's name upright beside its rows, with a line along them; lengths in inches."""
     from matplotlib.lines import Line2D
 
     width, height = figure.get_size_inches()
@@ -198,7 +196,7 @@ def _name_task(figure: Figure, task: str, top: float, bottom: float) -> None:
 
 
 def _median_lines(point: GridPoint | None) -> list[str]:
-    """The row's median, and of how many seeds: those whose explained variance is known."""
+    """Median explained variance of a row, and its number of seeds with a value."""
     if point is None:
         return [""]
     explained = numbers_of(point, EXPLAINED)
@@ -210,12 +208,13 @@ def _median_lines(point: GridPoint | None) -> list[str]:
 
 
 def _has_silhouettes(point: GridPoint) -> bool:
-    return SILHOUETTE in point.metrics and bool(np.isfinite(numbers_of(point, SILHOUETTE)).any())
+    values = point.metric(SILHOUETTE)
+    return values is not None and bool(np.isfinite(values).any())
 
 
 def _color_key(tasks: Sequence[str], names: Mapping[str, str]) -> str:
-    told = "; ".join(f"{task}: {names[task]}" for task in tasks if task in names)
-    return f"EV: variance explained by the two components. Colors – {told}." if told else ""
+    colors = "; ".join(f"{task}: {names[task]}" for task in tasks if task in names)
+    return f"EV: variance explained by the two components. Colors – {colors}." if colors else ""
 
 
 def _lines(text: str, width: float, size: float) -> list[str]:
@@ -223,5 +222,5 @@ def _lines(text: str, width: float, size: float) -> list[str]:
 
 
 def _text_width(characters: int, size: float) -> float:
-    """Inches that so many ordinary characters take at most."""
+    """Inches that this number of ordinary characters takes at most."""
     return characters * CHARACTER_WIDTH * size / POINTS_PER_INCH

@@ -1,4 +1,4 @@
-"""Cumulative explained variance of every model, a panel for each task."""
+"""Cumulative explained variance of every model, a panel per task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from glassbox.plots.arrays import Floats
 from glassbox.plots.colors import model_colors
 from glassbox.plots.explained_variance import draw_curve
 from glassbox.plots.style import LABEL_SIZE, LINE, NOTE_SIZE, house_style
-from glassbox.reproduction.figures.panel_grid import BAND, line_handle, panel_grid, share_axis
+from glassbox.reproduction.figures.panel_grid import BAND, line_handle, panel_grid, percent_axis
 from glassbox.reproduction.figures.seed_counts import seed_counts
 from glassbox.reproduction.figures.select_points import axis_values, numbers_of, point_at
 from glassbox.reproduction.grid_point import GridPoint
@@ -30,31 +30,31 @@ def explained_variance_by_model(
     prefix: Mapping[str, str] | None = None,
     components: int = 10,
 ) -> Figure:
-    """Draw how much variance the first 1, 2, … components hold: median and quartiles over seeds.
+    """Draw the variance that the first 1, 2, … components explain: median and quartiles.
 
-    After Figure 3(a) of the harmonic-loss paper, which shows the medians alone and whose y axis is
-    not shared.
+    After Figure 3(a) of the harmonic-loss paper, which shows medians only and does not share the
+    y axis.
 
     Args:
         points: With the axes "task" and "model", and the metrics ``<prefix>1``, ``<prefix>2``, …
-            with the cumulative share of the first k components; a line ends where they end. A seed
-            that is nan is left out, and the panel counts those that remain. The legend says how
-            many seeds each model has, which may differ.
+            with the cumulative fraction of the first k components; a line ends where they end. nan
+            is left out, and the panel has the number of remaining seeds. The legend has the number
+            of seeds of each model.
         title: Of the figure.
         prefix: Of the metrics of a task, where it is not ``val/embedding/explained_variance_``.
-            One that ends in ``all_`` is about the embeddings of all tokens; the panel says so.
-        components: How many components the axes show.
+            One that ends in ``all_`` covers the embeddings of all tokens, which the title says.
+        components: Number of components on the axes.
 
     Raises:
-        ValueError: No points, an axis or the first metric is missing, several points fall on one
-            line, or `components` is below 1.
+        ValueError: No points, an axis or the first metric is missing, several points have the same
+            labels, or `components` is below 1.
     """
     from matplotlib import rc_context
     from matplotlib.patches import Patch
 
     tasks, models = axis_values(points, "task"), axis_values(points, "model")
     if components < 1:
-        raise ValueError(f"components must be at least 1, not {components}.")
+        raise ValueError(f"components is {components}; it must be at least 1")
     colors = model_colors(models)
     most = {m: max(len(p.seeds) for p in points if p.labels["model"] == m) for m in models}
     counts = seed_counts(points, models)
@@ -73,14 +73,14 @@ def explained_variance_by_model(
         row = panels.axes[0]
         for task, axes in zip(tasks, row, strict=True):
             start = (prefix or {}).get(task, PREFIX)
-            share_axis(axes, labels=axes is row[0])
+            percent_axis(axes, labels=axes is row[0])
             axes.set_xlim(0.6, max(components, 2) + 0.4)
             axes.set_xticks(range(1, components + 1))
             axes.set_xlabel("principal components")
             name = f"{task} (all tokens)" if start.endswith("all_") else task
             axes.set_title(name, size=LABEL_SIZE, pad=5)
-            found = [point_at(points, {"task": task, "model": model}) for model in models]
-            curves = [None if p is None else _curves(p, start, components) for p in found]
+            chosen = [point_at(points, {"task": task, "model": model}) for model in models]
+            curves = [None if p is None else _curves(p, start, components) for p in chosen]
             _draw_task(axes, curves, colors, list(most.values()))
         row[0].set_ylabel("explained variance")
         handles = [
@@ -93,7 +93,7 @@ def explained_variance_by_model(
 def _draw_task(
     axes: Axes, curves: Sequence[Floats | None], colors: Sequence[str], most: Sequence[int]
 ) -> None:
-    """Draw the curves (S, K) of each model, and say where it has fewer seeds than its most."""
+    """Draw the curves (S, K) of each model, and note where some of its seeds are missing."""
     notes = []
     for values, color, seeds in zip(curves, colors, most, strict=True):
         if values is None:
@@ -108,10 +108,10 @@ def _draw_task(
 
 
 def _curves(point: GridPoint, prefix: str, components: int) -> Floats:
-    """Cumulative shares (S, K) with K at most `components`, fewer where the metrics end."""
+    """Cumulative fractions (S, K) with K up to `components`, fewer if the metrics end."""
     curves = [numbers_of(point, f"{prefix}1")]
     for k in range(2, components + 1):
-        if f"{prefix}{k}" not in point.metrics:
+        if point.metric(f"{prefix}{k}") is None:
             break
         curves.append(numbers_of(point, f"{prefix}{k}"))
     return np.stack(curves, axis=1)

@@ -1,4 +1,4 @@
-"""What the exponent of the harmonic loss does: accuracy, geometry and speed over a sweep of it."""
+"""Accuracy, geometry and speed over the exponent of the harmonic loss."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from glassbox.plots.colors import POINT, TEST
 from glassbox.plots.style import LABEL_SIZE, MUTED_COLOR, NOTE_SIZE, house_style
 from glassbox.reproduction.figures.metric_axis import MetricAxis, metric_axis
 from glassbox.reproduction.figures.panel_grid import (
-    SPREAD,
+    DOT_REACH,
     draw_median,
     panel_grid,
-    share_axis,
+    percent_axis,
     side_by_side,
 )
 from glassbox.reproduction.figures.seed_counts import seeds_text
@@ -52,33 +52,32 @@ def exponents(
     ),
     reached: str = "generalization/test_epoch",
 ) -> Figure:
-    """Draw metrics over the exponent: a column of panels for each task, a row for each metric.
+    """Draw metrics over the exponent: a column of panels per task, a row per metric.
 
-    Every seed is a faint dot, the line is the median and the band the quartiles, as the legend says
-    with the number of seeds. An epoch that a seed never reaches is not dropped: its dot stands
-    hollow in a strip at the top, and counts as later than any number, so that a median may stand
-    there too.
+    Every seed is a faint dot, the line is the median and the band the quartiles. A missing epoch is
+    a hollow dot in a strip at the top, and counts as later than any number, so that a median may
+    lie there too.
 
     Args:
         points: With the axes "task" and "exponent" (numbers as text, above 0), in any order, and
             the metrics. An exponent without a point leaves a gap in its line.
         title: Of the figure.
-        metrics: Names, one a row. One that ends in ``_epoch`` is drawn on a logarithmic axis, and a
-            seed without a value is one that never got there; of others such a seed is left out.
-        reached: Metric that a seed has once it reaches 90 %; how many do is written below the
-            exponents.
+        metrics: One per row. Those that end in ``_epoch`` have a logarithmic axis with a strip for
+            missing values; of others, seeds without a value are left out.
+        reached: Metric that a seed has once it reaches 90 %; the number of such seeds is written
+            below the exponents.
 
     Raises:
-        ValueError: An axis or a metric is missing, an exponent is no positive number, or several
-            points fall on one place.
+        ValueError: An axis or a metric is missing, an exponent is not a positive number, or several
+            points have the same labels.
     """
     from matplotlib import rc_context
 
     tasks, values = axis_values(points, "task"), numeric_values(points, "exponent")
     if min(values) <= 0:
-        raise ValueError(f"The axis 'exponent' must hold numbers above 0, not {min(values):g}.")
+        raise ValueError(f"axis 'exponent' has {min(values):g}; exponents must be above 0")
     if not metrics:
-        raise ValueError("metrics is empty: name at least one metric to draw over the exponent.")
+        raise ValueError("metrics is empty; name at least one metric")
     handles = _handles(points, metrics)
     with rc_context(house_style()):
         panels = panel_grid(
@@ -94,7 +93,7 @@ def exponents(
         for metric, row in zip(metrics, panels.axes, strict=True):
             everything = np.concatenate([numbers_of(point, metric) for point in points])
             epochs = metric.endswith("_epoch")
-            share = not epochs and ("accuracy" in metric or "explained_variance" in metric)
+            is_fraction = not epochs and ("accuracy" in metric or "explained_variance" in metric)
             place = metric_axis("epochs" if epochs else "number", everything)
             row[0].set_ylabel(NAMES.get(metric, metric))
             for task, axes in zip(tasks, row, strict=True):
@@ -103,8 +102,8 @@ def exponents(
                     for point in points_along(points, {"task": task}, "exponent", values.values())
                 ]
                 _prepare(axes, list(values))
-                if share:
-                    share_axis(axes)
+                if is_fraction:
+                    percent_axis(axes)
                 else:
                     place.prepare(axes)
                 _draw_seeds(axes, list(values), seeds, place)
@@ -124,7 +123,7 @@ def exponents(
 
 
 def _handles(points: Sequence[GridPoint], metrics: Sequence[str]) -> list[Any]:
-    """Entries of the legend: what dots, line and band are, and hollow dots where there are any."""
+    """Legend entries: dots, line and band, and hollow dots if there are any."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -157,27 +156,27 @@ def _prepare(axes: Axes, values: list[float]) -> None:
 
 
 def _step(values: list[float]) -> float:
-    """The smallest step between exponents, in powers of two."""
+    """Smallest step between exponents, in powers of two."""
     return float(np.diff(np.log2(values)).min()) if len(values) > 1 else 1.0
 
 
 def _draw_seeds(
     axes: Axes, values: list[float], seeds: list[Floats | None], place: MetricAxis
 ) -> None:
-    """Every seed around its exponent, then the line of medians."""
-    reach = SPREAD * _step(values)
-    for value, found in zip(values, seeds, strict=True):
-        if found is not None:
-            x = np.exp2(side_by_side(np.log2(value), reach, len(found)))
-            place.draw_seeds(axes, x, found, color=POINT)
+    """Draw every seed around its exponent, then the line of medians."""
+    reach = DOT_REACH * _step(values)
+    for value, of_seeds in zip(values, seeds, strict=True):
+        if of_seeds is not None:
+            x = np.exp2(side_by_side(np.log2(value), reach, len(of_seeds)))
+            place.draw_seeds(axes, x, of_seeds, color=POINT)
     draw_median(axes, values, place.quartiles(seeds), color=POINT, label="median")
 
 
 def _write_reached(
-    axes: Axes, values: list[float], found: list[GridPoint | None], metric: str
+    axes: Axes, values: list[float], points: list[GridPoint | None], metric: str
 ) -> None:
-    """How many seeds have the metric, below the number of each exponent."""
-    for value, point in zip(values, found, strict=True):
+    """Write the number of seeds that have the metric below each exponent."""
+    for value, point in zip(values, points, strict=True):
         if point is not None:
             epochs = numbers_of(point, metric)
             _write(axes, f"{np.isfinite(epochs).sum()}/{len(epochs)}", value)

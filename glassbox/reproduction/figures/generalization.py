@@ -1,4 +1,4 @@
-"""When every model learns its train inputs and when its test inputs, a panel for each task."""
+"""Epochs at which models fit train inputs and generalize to test inputs, a panel per task."""
 
 from __future__ import annotations
 
@@ -34,42 +34,42 @@ if TYPE_CHECKING:
 
 TRAIN, TEST = "generalization/train_epoch", "generalization/test_epoch"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LANE = 0.045  # share of an axis that each model has in the strip of runs that never got there
+LANE = 0.045  # fraction of an axis for each model in the strip of runs that never reach 90 %
 DIAGONAL, HOLLOW = "same epoch", "hollow: never on test inputs"
 FIRST = "first of 20 epochs above 90 %"
 
 
-class Look(NamedTuple):
+class Marker(NamedTuple):
     """How the runs of one model are drawn."""
 
     color: str
-    marker: str
-    lane: float  # its place across the strip, 0 to 1
+    shape: str
+    lane: float  # position across the strip, 0 to 1
 
 
 class Span(NamedTuple):
-    """The epochs of both axes, in all panels: low to high, and a strip from there to the end."""
+    """Range of epochs of both axes, low to high, and a strip from there to the end."""
 
     low: float
     high: float
     end: float
-    right: bool  # whether there is a strip on the right as well as on top
+    right: bool  # whether there is also a strip on the right
 
-    def lane(self, share: float) -> float:
-        """A place across the strip, 0 to 1, as an epoch."""
-        return float(self.high * (self.end / self.high) ** share)
+    def lane(self, fraction: float) -> float:
+        """Epoch at a position across the strip, 0 to 1."""
+        return float(self.high * (self.end / self.high) ** fraction)
 
 
 def generalization_by_model(
     points: Sequence[GridPoint], *, title: str = "", panels: str = "task"
 ) -> Figure:
-    """Draw the epoch at which runs generalize over the one at which they fit their train inputs.
+    """Draw the epoch at which runs generalize over the epoch at which they fit train inputs.
 
-    After Figure 3(c) of the harmonic-loss paper, with its axes named the right way round (the
-    paper's are swapped), logarithmic and whole: the paper clips them and leaves out the runs that
-    never get there. Here those stand hollow in a strip along the top (and the right side, if they
-    never fit their train inputs), a lane for each model, and are counted. Runs on the dashed line
-    generalize as they learn; runs above it grok. The legend says how many seeds each model has.
+    After Figure 3(c) of the harmonic-loss paper, with its swapped axis labels corrected. Axes are
+    logarithmic and not clipped. Runs that never reach 90 % are hollow in a strip along the top (and
+    on the right, if they never fit their train inputs), a lane per model, and are counted. Runs on
+    the dashed line generalize as they learn; runs above it grok. The legend has the number of seeds
+    of each model.
 
     Args:
         points: With the axes "model" and that of the panels, and the metrics
@@ -80,14 +80,15 @@ def generalization_by_model(
         panels: The axis that has a panel for each of its values.
 
     Raises:
-        ValueError: No points, an axis or a metric is missing, or several points fall on one place.
+        ValueError: No points, an axis or a metric is missing, or several points have the same
+            labels.
     """
     from matplotlib import rc_context
     from matplotlib.lines import Line2D
 
     places, models = axis_values(points, panels), axis_values(points, "model")
-    looks = [
-        Look(color, MARKERS[index % len(MARKERS)], (len(models) - index - 0.5) / len(models))
+    markers = [
+        Marker(color, MARKERS[index % len(MARKERS)], (len(models) - index - 0.5) / len(models))
         for index, color in enumerate(model_colors(models))
     ]
     train = np.concatenate([numbers_of(point, TRAIN) for point in points])
@@ -113,9 +114,9 @@ def generalization_by_model(
         )
         row = grid.axes[0]
         for place, axes in zip(places, row, strict=True):
-            found = [point_at(points, {panels: place, "model": model}) for model in models]
-            _draw_panel(axes, found, looks, span)
-            # A task names itself; 0.8 does not.
+            chosen = [point_at(points, {panels: place, "model": model}) for model in models]
+            _draw_panel(axes, chosen, markers, span)
+            # A bare 0.8 needs the name of its axis.
             name = place if panels == "task" else f"{panels} {place}"
             axes.set_title(name, size=LABEL_SIZE, pad=5)
             axes.set(xlabel="", ylabel="")
@@ -123,18 +124,18 @@ def generalization_by_model(
         row[0].set_ylabel(f"{FIRST}\non test inputs (log)")
         height = grid.figure.get_size_inches()[1]
         middle = (row[0].get_position().x0 + row[-1].get_position().x1) / 2
-        space = " " if len(places) > 1 else "\n"  # one panel is narrower than the line
+        space = " " if len(places) > 1 else "\n"  # one panel is narrower than the text
         grid.figure.text(
             middle, 0.1 / height, f"{FIRST}{space}on train inputs (log)",
             ha="center", va="bottom", size=LABEL_SIZE,
         )  # fmt: skip
         handles: list[Any] = [
-            Line2D([], [], linestyle="", markersize=5, color=look.color, marker=look.marker,
+            Line2D([], [], linestyle="", markersize=5, color=marker.color, marker=marker.shape,
                    markeredgecolor="white", markeredgewidth=0.5, label=label)
-            for label, look in zip(counts.labels, looks, strict=True)
+            for label, marker in zip(counts.labels, markers, strict=True)
         ]  # fmt: skip
         if strip:
-            handles.append(_hollow(Look(TEXT_COLOR, "o", 0), HOLLOW))
+            handles.append(_hollow(Marker(TEXT_COLOR, "o", 0), HOLLOW))
         handles.append(Line2D([], [], label=DIAGONAL, **_dashes()))
         handles.append(Line2D([], [], linestyle="", label=mark))
         grid.add_legend(handles)
@@ -142,25 +143,25 @@ def generalization_by_model(
 
 
 def _draw_panel(
-    axes: Axes, points: Sequence[GridPoint | None], looks: Sequence[Look], span: Span
+    axes: Axes, points: Sequence[GridPoint | None], markers: Sequence[Marker], span: Span
 ) -> None:
-    """Draw the runs of one panel, one point a model, and count those that never generalize."""
+    """Draw the runs of one panel, a point per model, and count those that never generalize."""
     prepare_epoch_axes(axes, span.low, span.high, span.end)
     powers = [10.0**k for k in range(12) if span.low <= 10.0**k <= span.high]
-    if len(powers) > 1:  # numbers between them would run into one another in a small panel
+    if len(powers) > 1:  # labels between them would overlap in a small panel
         axes.set(xticks=powers, yticks=powers)
     axes.plot([span.low, span.high], [span.low, span.high], zorder=1, **_dashes())
     counts = []
-    for point, look in zip(points, looks, strict=True):
+    for point, marker in zip(points, markers, strict=True):
         if point is None:
-            counts.append(_hollow(look, "not run"))
+            counts.append(_hollow(marker, "not run"))
             continue
         train, test = numbers_of(point, TRAIN), numbers_of(point, TEST)
-        _draw_runs(axes, train, test, look, span)
+        _draw_runs(axes, train, test, marker, span)
         never = int(np.isnan(test).sum())
         if never:
-            counts.append(_hollow(look, f"{never} of {len(test)} never"))
-    if span.end > span.high:  # the strips are the same in all panels, as the axes are
+            counts.append(_hollow(marker, f"{never} of {len(test)} never"))
+    if span.end > span.high:
         add_never_tick(axes.yaxis, span.lane(0.5), span.high)
         axes.axhspan(span.high, span.end, color=GRID_COLOR, zorder=0, linewidth=0)
     if span.right:
@@ -169,11 +170,11 @@ def _draw_panel(
     else:
         axes.set_xlim(span.low, span.high)
     if counts:
-        share = np.log(span.high / span.low) / np.log(span.end / span.low)  # left of the strip
+        edge = np.log(span.high / span.low) / np.log(span.end / span.low)  # of the strip
         axes.legend(
             handles=counts,
             loc="lower right",
-            bbox_to_anchor=(float(share) if span.right else 1.0, 0.0),
+            bbox_to_anchor=(float(edge) if span.right else 1.0, 0.0),
             fontsize=NOTE_SIZE - 0.5,
             handletextpad=0.1,
             labelspacing=0.25,
@@ -181,19 +182,19 @@ def _draw_panel(
         )
 
 
-def _draw_runs(axes: Axes, train: Floats, test: Floats, look: Look, span: Span) -> None:
-    """Draw runs (S,) of one model, in their lane of a strip where an epoch is nan."""
+def _draw_runs(axes: Axes, train: Floats, test: Floats, marker: Marker, span: Span) -> None:
+    """Draw runs (S,) of one model; nan stands in the model's lane of a strip."""
     fits, generalizes = np.isfinite(train), np.isfinite(test)
     neither = ~fits & ~generalizes
-    x = np.where(fits, np.maximum(train, 1), span.lane(look.lane))
+    x = np.where(fits, np.maximum(train, 1), span.lane(marker.lane))
     x = np.where(neither, spread_over_strip(neither, span.high, span.end), x)
-    y = np.where(generalizes, np.maximum(test, 1), span.lane(look.lane))
+    y = np.where(generalizes, np.maximum(test, 1), span.lane(marker.lane))
     axes.scatter(
         x[generalizes],
         y[generalizes],
         s=16,
-        color=look.color,
-        marker=look.marker,
+        color=marker.color,
+        marker=marker.shape,
         alpha=0.75,
         edgecolors="white",
         linewidths=0.4,
@@ -204,19 +205,21 @@ def _draw_runs(axes: Axes, train: Floats, test: Floats, look: Look, span: Span) 
         y[~generalizes],
         s=13,
         facecolors="none",
-        edgecolors=look.color,
-        marker=look.marker,
+        edgecolors=marker.color,
+        marker=marker.shape,
         linewidths=0.8,
         zorder=3,
     )
 
 
-def _hollow(look: Look, label: str) -> Any:
-    """A legend's entry for runs that never generalize."""
+def _hollow(marker: Marker, label: str) -> Any:
+    """Legend entry for runs that never generalize."""
     from matplotlib.lines import Line2D
 
     style: dict[str, Any] = {"markersize": 3.8, "markerfacecolor": "none", "markeredgewidth": 0.8}
-    return Line2D([], [], linestyle="", color=look.color, marker=look.marker, label=label, **style)
+    return Line2D(
+        [], [], linestyle="", color=marker.color, marker=marker.shape, label=label, **style
+    )
 
 
 def _dashes() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One axis of a panel on which a metric of all seeds is drawn: number, share, log, epoch, delay."""
+"""Axis of a panel for a metric of all seeds: number, share (percent), log, epochs or delays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from glassbox.plots.arrays import Floats, quartiles
 from glassbox.plots.colors import TEST
 from glassbox.plots.style import GRID_COLOR, log_ticks, whole_number
-from glassbox.reproduction.figures.panel_grid import fitting_labels, share_axis
+from glassbox.reproduction.figures.panel_grid import fitting_labels, percent_axis
 from glassbox.reproduction.figures.select_points import censored_quartiles, columns, numbers_of
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 Scale = Literal["number", "share", "log", "epochs", "delays"]
 Side = Literal["x", "y"]
 
-STRIP = 0.13  # share of an axis of epochs that is given to seeds that never got there
-CLOSE = 0.9  # shares that are all above are drawn over their own range, not from 0 to 100 %
+NEVER_STRIP = 0.13  # fraction of an axis of epochs for seeds without a value
+CLOSE = 0.9  # fractions that are all above are drawn over their own range, not from 0 to 100 %
 
 
 @dataclass(frozen=True)
 class MetricAxis:
-    """Where the seeds of a metric stand on an axis, which all panels of the metric share.
+    """Scale and range of the axis that all panels of a metric share.
 
     Attributes:
-        scale: ``number``, ``share`` (0 to 100 %), ``log``, or ``epochs``: a logarithmic axis with a
-            strip at its end for seeds that have no value since they never got there; or ``delays``,
-            likewise, but linear around 0, which delays of epochs may be, or even below it.
-        low: Where the axis begins.
-        high: Where its numbers end.
-        end: Where the axis ends, above `high` only with a strip.
+        scale: ``number``, ``share`` (0 to 100 %), ``log``, or ``epochs``: logarithmic, with a strip
+            at its end for seeds that never reach the threshold; ``delays`` has this strip too, and
+            is linear around 0 (asinh).
+        low: Lower limit.
+        high: Largest number.
+        end: Upper limit, above `high` only with a strip.
         whole: Whether all values are whole numbers.
     """
 
@@ -47,23 +47,23 @@ class MetricAxis:
 
     @property
     def has_never(self) -> bool:
-        """Whether a seed without a value is one that never got there."""
+        """Whether a seed without a value is drawn in the strip."""
         return self.scale in ("epochs", "delays")
 
     @property
     def never(self) -> float:
-        """The middle of the strip."""
+        """Position of the middle of the strip."""
         return float(self.in_strip(np.array(0.5)))
 
-    def in_strip(self, shares: Floats) -> Floats:
-        """Places in the strip, from 0 where numbers end to 1 where the axis does."""
+    def in_strip(self, fractions: Floats) -> Floats:
+        """Positions in the strip, from 0 at its lower to 1 at its upper edge."""
         if self.scale == "delays":
             low, high = np.arcsinh([self.high, self.end])
-            return np.asarray(np.sinh(low + shares * (high - low)))
-        return np.asarray(self.high * (self.end / self.high) ** shares)
+            return np.asarray(np.sinh(low + fractions * (high - low)))
+        return np.asarray(self.high * (self.end / self.high) ** fractions)
 
     def places(self, values: Floats) -> Floats:
-        """Where values stand: an epoch below 1 at 1, never in the strip, others as they are."""
+        """Positions of values: missing epochs in the strip, epochs below 1 at 1."""
         known = np.isfinite(values)
         if not self.has_never:
             return np.where(known, values, np.nan)
@@ -71,17 +71,17 @@ class MetricAxis:
         return np.where(known, np.maximum(values, least), self.never)
 
     def quartiles(self, seeds: Sequence[Floats | None]) -> Floats:
-        """Places of lower quartile, median and upper quartile (3, N) of N points.
+        """Positions of lower quartile, median and upper quartile (3, N) of N points.
 
-        Of epochs and delays, never is later than any number; elsewhere seeds without a value are
-        left out. A point that is None or has no seed is nan.
+        A missing epoch or delay counts as later than any number; of other metrics, missing values
+        are left out. A point that is None or has no seed is nan.
         """
         if not self.has_never:
             return quartiles(columns(seeds))
         table = np.full((3, len(seeds)), np.nan)
-        for place, found in enumerate(seeds):
-            if found is not None and len(found):
-                table[:, place] = self.places(censored_quartiles(found))
+        for index, values in enumerate(seeds):
+            if values is not None and len(values):
+                table[:, index] = self.places(censored_quartiles(values))
         return table
 
     def prepare(self, axes: Axes, side: Side = "y") -> None:
@@ -89,10 +89,10 @@ class MetricAxis:
         from matplotlib.ticker import MaxNLocator
 
         if self.scale == "share" and (self.low, self.end) == (0, 1):
-            share_axis(axes, side=side)
+            percent_axis(axes, side=side)
             return
         log = self.scale in ("log", "epochs", "delays")
-        if self.scale == "delays":  # linear from -1 to 1, and ever more logarithmic beyond
+        if self.scale == "delays":  # linear from -1 to 1, logarithmic far beyond
             (axes.set_xscale if side == "x" else axes.set_yscale)("asinh", linear_width=1.0)
         else:
             axes.set(**{f"{side}scale": "log" if log else "linear"})
@@ -118,14 +118,14 @@ class MetricAxis:
         from matplotlib.ticker import MaxNLocator, NullLocator
 
         if self.scale == "epochs":
-            below = self.high * (self.low / self.high) ** 0.05  # a number there would touch "never"
+            below = self.high * (self.low / self.high) ** 0.05  # a label above would touch "never"
             ticks = [tick for tick in log_ticks(self.low, self.high) if tick < below]
             places, texts = [*ticks, self.never], [*map(whole_number, ticks), "never"]
         elif self.scale == "delays":
             powers = [10.0**power for power in range(12)]
             ticks = [*(-power for power in powers[:0:-1]), 0.0, *powers]
             low, high = np.arcsinh([self.low, self.high])
-            below = np.sinh(high - 0.05 * (high - low))  # likewise
+            below = np.sinh(high - 0.05 * (high - low))
             ticks = [tick for tick in ticks if self.low <= tick < below]
             places = [*ticks, self.never]
             texts = [*(whole_number(tick).replace("-", "−") for tick in ticks), "never"]
@@ -135,15 +135,15 @@ class MetricAxis:
                 wanted = MaxNLocator(3).tick_values(self.low, self.high)
                 places = [tick for tick in wanted if self.low <= tick <= self.high]
             texts = [f"{tick:,.6g}" for tick in places]
-        if side == "x":  # numbers stand side by side: the strip's first, then powers of ten
+        if side == "x":  # labels in one row: the strip's has priority, then powers of ten
             order = sorted(
                 range(len(places)), key=lambda i: (texts[i] != "never", not _power(places[i]))
             )
             scaled = np.arcsinh if self.scale == "delays" else np.log
             low, high = scaled([self.low, self.end])
-            shares = (scaled(places) - low) / (high - low)
+            along = (scaled(places) - low) / (high - low)
             inches = axes.get_window_extent().width / axes.figure.dpi
-            kept = fitting_labels([shares[i] for i in order], [texts[i] for i in order], inches)
+            kept = fitting_labels([along[i] for i in order], [texts[i] for i in order], inches)
             shown = sorted(order[index] for index in kept)
             places, texts = [places[i] for i in shown], [texts[i] for i in shown]
         axis.set_ticks(places, texts)
@@ -153,43 +153,44 @@ class MetricAxis:
         self, axes: Axes, across: Floats, values: Floats, *, color: str, side: Side = "y",
         never_color: str = TEST,
     ) -> None:  # fmt: skip
-        """Draw a faint dot for every seed, and a hollow one for one that never got there.
+        """Draw a faint dot for every seed, and a hollow one in the strip for a missing epoch.
 
         Args:
-            axes: Drawn into.
-            across: Places (S,) on the other side.
+            axes: Axes to draw into.
+            across: Positions (S,) on the other axis.
             values: The metric (S,), nan where a seed has none.
             color: Of the dots.
-            side: On which the metric is.
+            side: Axis of the metric.
             never_color: Of the edges of hollow dots.
         """
-        got, places = np.isfinite(values), self.places(values)
-        if side == "x" and self.end > self.high:  # rows are narrow: never in three columns
-            share = 0.25 + 0.25 * (np.arange(len(values), dtype=np.float64) % 3)
-            places = np.where(got, places, self.in_strip(share))
+        known, places = np.isfinite(values), self.places(values)
+        if side == "x" and self.end > self.high:  # narrow rows: three columns of missing epochs
+            lanes = 0.25 + 0.25 * (np.arange(len(values), dtype=np.float64) % 3)
+            places = np.where(known, places, self.in_strip(lanes))
         x, y = (places, across) if side == "x" else (across, places)
+        style: dict[str, Any] = {"s": 11, "zorder": 2.5}
         axes.scatter(
-            x[got], y[got], s=11, color=color, alpha=0.35, linewidths=0, zorder=2.5, clip_on=False
+            x[known], y[known], color=color, alpha=0.35, linewidths=0, clip_on=False, **style
         )
         if self.has_never:
-            axes.scatter(
-                x[~got], y[~got], s=11, facecolors="none", edgecolors=never_color, linewidths=0.7,
-                zorder=2.5, label="never",
-            )  # fmt: skip
+            style |= {"facecolors": "none", "edgecolors": never_color, "linewidths": 0.7}
+            axes.scatter(x[~known], y[~known], label="never", **style)
 
 
 def metric_axis(scale: Scale, values: Floats) -> MetricAxis:
-    """The axis around all values (V,) of a metric; nan and infinities are no part of its range."""
+    """The axis for all values (V,) of a metric, ignoring nan and infinities."""
     known = values[np.isfinite(values)]
     if scale == "epochs":
         known = np.maximum(known, 1)
         low, high = (known.min() / 1.5, known.max() * 1.5) if len(known) else (1.0, 1000.0)
-        return MetricAxis(scale, low, high, high * (high / low) ** (STRIP / (1 - STRIP)))
+        return MetricAxis(
+            scale, low, high, high * (high / low) ** (NEVER_STRIP / (1 - NEVER_STRIP))
+        )
     if scale == "delays":
         low, high = np.arcsinh([min(known.min(), 0), known.max()] if len(known) else [0, 1000])
         margin = 0.05 * (high - low) or 1.0
         low, high = low - margin, high + margin
-        end = high + (high - low) * STRIP / (1 - STRIP)
+        end = high + (high - low) * NEVER_STRIP / (1 - NEVER_STRIP)
         return MetricAxis(scale, float(np.sinh(low)), float(np.sinh(high)), float(np.sinh(end)))
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if scale == "log":
@@ -206,47 +207,46 @@ def metric_axis(scale: Scale, values: Floats) -> MetricAxis:
 def metric_axes(
     points: Sequence[GridPoint], metrics: Mapping[str, str], scales: Mapping[str, str] | None
 ) -> dict[str, MetricAxis]:
-    """The axis of every metric, in their order.
+    """The axis of every metric.
 
     Args:
-        points: All that are drawn.
+        points: All points that are drawn.
         metrics: Name -> label.
-        scales: Name -> scale of those that are no plain numbers.
+        scales: Name -> scale; ``number`` for the others.
 
     Raises:
-        ValueError: There is no metric, a point lacks one, a scale is none or of another metric, or
-            a logarithmic axis would have to show a number that is not positive.
+        ValueError: No metric; a point lacks one; an unknown scale, or one of a metric that is not
+            drawn; or a value that is not positive on a logarithmic axis.
     """
     labeled = isinstance(metrics, Mapping) and all(isinstance(v, str) for v in metrics.values())
     if not labeled or not metrics:
         raise ValueError(
-            "metrics must name at least one metric with its label, such as "
-            "'test/accuracy: accuracy on the test set'."
+            "metrics must map at least one metric to its label, such as "
+            "'test/accuracy: accuracy on the test set'"
         )
     scales = scales or {}
     for metric, scale in scales.items():
         if metric not in metrics:
             raise ValueError(
-                f"scales names {metric!r}, which metrics does not; it has {', '.join(metrics)}."
+                f"scales names {metric!r}, not in metrics; choose from {', '.join(metrics)}"
             )
         if scale not in get_args(Scale):
             raise ValueError(
-                f"The scale of {metric!r} must be {', '.join(get_args(Scale))}, not {scale!r}."
+                f"scale of {metric!r} is {scale!r}; choose one of {', '.join(get_args(Scale))}"
             )
     axes = {}
     for metric in metrics:
         values = np.concatenate([numbers_of(point, metric) for point in points])
         if scales.get(metric) == "log" and (values <= 0).any():
             raise ValueError(
-                f"{metric!r} holds {np.nanmin(values):g}, which a logarithmic axis cannot show; "
-                f"give it another scale."
+                f"{metric!r} has the value {np.nanmin(values):g}; a log scale needs positive values"
             )
         axes[metric] = metric_axis(cast(Scale, scales.get(metric, "number")), values)
     return axes
 
 
 def _power(tick: float) -> bool:
-    """Whether it is a power of ten, or 0 among them."""
+    """Whether a tick is a power of ten, or 0."""
     if tick <= 0:
         return tick == 0
     return bool(np.isclose(np.log10(tick) % 1, 0) or np.isclose(np.log10(tick) % 1, 1))

@@ -1,4 +1,4 @@
-"""Of how many seeds the lines and points of a study's figure are, which may differ among models."""
+"""Number of seeds behind the lines and points of a figure, which may differ among models."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from glassbox.reproduction.grid_point import GridPoint
 
 
 class SeedCounts(NamedTuple):
-    """What a legend says of the seeds.
+    """Number of seeds as a legend shows it.
 
     Attributes:
-        labels: Of the models, in their order; with their own seeds where these differ.
-        common: The seeds of all models, such as "20 seeds"; empty where these differ.
+        labels: Of the models, with their number of seeds if it differs among models.
+        common: Number of seeds of all models, such as "20 seeds"; empty if it differs.
     """
 
     labels: list[str]
@@ -24,7 +24,7 @@ class SeedCounts(NamedTuple):
 
 
 def seeds_text(counts: Iterable[int]) -> str:
-    """In words how many seeds points have: "1 seed", "20 seeds", "3 to 20 seeds"; empty of none."""
+    """Range of the numbers of seeds: "1 seed", "20 seeds", "3 to 20 seeds"; empty for none."""
     known = sorted(counts)
     if not known:
         return ""
@@ -37,12 +37,12 @@ def seeds_text(counts: Iterable[int]) -> str:
 def seed_counts(
     points: Sequence[GridPoint], models: Sequence[str], metric: str | None = None
 ) -> SeedCounts:
-    """How many seeds each model has, at its point with the fewest and at that with the most.
+    """Number of seeds of each model, from its point with the fewest to that with the most.
 
     Args:
         points: With the axis "model".
         models: Its values.
-        metric: Only seeds that have it count; with None all that are finished.
+        metric: Count only seeds with a value of it; None counts all.
     """
     texts = [
         seeds_text(_count(point, metric) for point in points if point.labels["model"] == model)

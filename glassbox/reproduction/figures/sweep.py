@@ -1,4 +1,4 @@
-"""Metrics over an axis of numbers, such as sparsity: all seeds, medians, a line for each model."""
+"""Metrics over an axis of numbers, such as sparsity: seeds, medians, a line per model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glassbox.plots.colors import POINT, model_colors
 from glassbox.plots.style import MUTED_COLOR, house_style
 from glassbox.reproduction.figures.metric_axis import MetricAxis, metric_axes
 from glassbox.reproduction.figures.panel_grid import (
-    SPREAD,
+    DOT_REACH,
     draw_median,
     fitting_labels,
     panel_captions,
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 PANEL, GAP, RIGHT = (2.75, 1.5), 0.6, 0.45  # inches of a panel, between columns, beside them
 MARGIN = 0.03  # of the axis, on either side of its numbers, at least
-FARTHEST = 0.12  # of the axis, that a dot stands from its number
+MAX_REACH = 0.12  # of the axis: largest distance of a dot from its number
 NOTE = "dot: a seed, line: median, band: quartiles"
 
 
 class _Spacing(NamedTuple):
-    """How far along the axis a number stands, and which numbers have a place."""
+    """Transform of an axis of numbers, and the open interval of numbers that it allows."""
 
     along: Callable[[Floats], Floats]
     low: float
@@ -55,7 +55,7 @@ SPACINGS = {
 
 
 class _Line(NamedTuple):
-    """One line of every panel: its points by rising number, None where there is none."""
+    """A line of every panel: its points by rising number, None where there is none."""
 
     label: str
     color: str
@@ -74,30 +74,29 @@ def sweep(
     label: str = "",
     columns: int = 2,
 ) -> Figure:
-    """Draw metrics over an axis of numbers, a panel for each metric.
+    """Draw metrics over an axis of numbers, a panel per metric.
 
-    Every seed is a faint dot, the line is the median and the band the quartiles. Of several lines
-    each stands a little to its side of the number, so that equal medians do not hide one another.
-    An epoch that a seed never reaches stands hollow in a strip at the top, and counts as later than
-    any number.
+    Every seed is a faint dot, the line is the median and the band the quartiles. Several lines are
+    shifted a little, so that equal medians do not hide one another. A missing epoch is a hollow dot
+    in a strip at the top, and counts as later than any number.
 
     Args:
         points: With the axis `along` (numbers as text), that of `lines`, and the metrics, in any
-            order. A number without a point leaves a gap in its line; a seed without a value is left
-            out, except of epochs.
+            order. A missing point leaves a gap in its line; a seed without a value is left out,
+            except for epochs.
         along: The axis of numbers.
-        metrics: Name -> what the panel is called; panels stand in this order, row by row.
+        metrics: Name -> title of its panel; row by row.
         title: Of the figure.
-        lines: The axis that has a line for each of its values; with None there is one line.
-        scales: Name -> ``share`` (percent), ``log``, ``epochs``, or ``delays`` of epochs, which may
-            be 0, for metrics that are no plain numbers.
+        lines: The axis with a line for each of its values; None for one line.
+        scales: Name -> ``share`` (percent), ``log``, ``epochs``, or ``delays`` (epochs that may be
+            0); others are plain numbers.
         spacing: ``linear``, ``log``, or ``sparsity`` for the logarithm of 1 / (1 - S).
-        label: Of the axis of numbers, its name if empty.
-        columns: Of panels, at most.
+        label: Of the axis of numbers, by default its name.
+        columns: Largest number of columns.
 
     Raises:
-        ValueError: An axis or a metric is missing, a number has no place in this spacing, several
-            points fall on one place, or an option cannot be.
+        ValueError: An axis or a metric is missing, a number is outside the range of `spacing`,
+            several points have the same labels, or an option is invalid.
     """
     from matplotlib import rc_context
 
@@ -106,7 +105,7 @@ def sweep(
     x = _places(list(numbers), along, spacing)
     axes_of = metric_axes(points, metrics, scales)
     if columns < 1:
-        raise ValueError(f"columns must be at least 1, not {columns}.")
+        raise ValueError(f"columns is {columns}; it must be at least 1")
     colors = model_colors(names) if lines is not None else [POINT]
     drawn = [
         _Line(
@@ -149,34 +148,34 @@ def sweep(
 
 
 def _places(numbers: list[float], axis: str, spacing: str) -> Floats:
-    """How far along the axis the numbers (N,) stand, rising."""
+    """Positions (N,) of the numbers along the axis, rising."""
     if spacing not in SPACINGS:
-        raise ValueError(f"spacing must be {', '.join(SPACINGS)}, not {spacing!r}.")
+        raise ValueError(f"spacing is {spacing!r}; choose one of {', '.join(SPACINGS)}")
     chosen = SPACINGS[spacing]
     for number in numbers:
         if not chosen.low < number < chosen.high:
             raise ValueError(
-                f"The axis {axis!r} holds {number:g}, but spacing {spacing!r} is for numbers "
-                f"{chosen.allowed}; choose another."
+                f"axis {axis!r} has {number:g}, but spacing {spacing!r} needs numbers "
+                f"{chosen.allowed}; choose another"
             )
     return chosen.along(np.asarray(numbers))
 
 
 def _reach(x: Floats) -> float:
-    """How far to either side of its number a dot may stand."""
+    """Largest distance of a dot from its number."""
     step = float(np.diff(x).min()) if len(x) > 1 else 1.0
-    return min(SPREAD * step, FARTHEST * float(x[-1] - x[0]) if len(x) > 1 else step)
+    return min(DOT_REACH * step, MAX_REACH * float(x[-1] - x[0]) if len(x) > 1 else step)
 
 
 def _prepare(axes: Axes, x: Floats, texts: list[str]) -> None:
-    """The axis of numbers, with those written that have room: round ones come first."""
+    """Set the axis of numbers, with labels where there is room: round numbers first."""
     margin = max(1.5 * _reach(x), MARGIN * float(x[-1] - x[0]))
     low, high = x[0] - margin, x[-1] + margin
     axes.set_xlim(low, high)
     order = sorted(range(len(x)), key=lambda place: (len(texts[place].strip("0.")), -place))
     inches = axes.get_window_extent().width / axes.figure.dpi
-    shares = [(x[place] - low) / (high - low) for place in order]
-    kept = fitting_labels(shares, [texts[place] for place in order], inches)
+    positions = [(x[place] - low) / (high - low) for place in order]
+    kept = fitting_labels(positions, [texts[place] for place in order], inches)
     shown = sorted(order[index] for index in kept)
     axes.set_xticks([x[place] for place in shown], [texts[place] for place in shown])
     axes.set_xticks(x, minor=True)
@@ -185,15 +184,16 @@ def _prepare(axes: Axes, x: Floats, texts: list[str]) -> None:
 def _draw_line(
     axes: Axes, axis: MetricAxis, metric: str, x: Floats, line: _Line, lane: tuple[int, int]
 ) -> None:
-    """Draw the seeds and medians of one line, which is the i-th of n beside one another."""
+    """Draw seeds and medians of one line, in lane i of n around each number."""
     place, count = lane
     reach = _reach(x)
     centers = x + reach * (2 * place + 1 - count) / count
     seeds = [None if point is None else numbers_of(point, metric) for point in line.points]
-    for center, found in zip(centers, seeds, strict=True):
-        if found is not None:
-            across = side_by_side(center, reach * (0.8 / count if count > 1 else 1), len(found))
-            axis.draw_seeds(axes, across, found, color=line.color, never_color=line.color)
+    width = reach * (0.8 / count if count > 1 else 1)
+    for center, values in zip(centers, seeds, strict=True):
+        if values is not None:
+            across = side_by_side(center, width, len(values))
+            axis.draw_seeds(axes, across, values, color=line.color, never_color=line.color)
     draw_median(
         axes,
         centers.tolist(),
@@ -204,7 +204,7 @@ def _draw_line(
 
 
 def _handles(lines: Sequence[_Line]) -> list[Any]:
-    """Entries of the legend: the lines, and how to read one."""
+    """Legend entries: the lines, and how to read one."""
     from matplotlib.lines import Line2D
 
     colors = [line.color for line in lines] + [MUTED_COLOR if lines else POINT]

@@ -1,4 +1,4 @@
-"""A few points in the plane under several heads: loss, weight norm, and what each head sees."""
+"""A few points in the plane under several heads: loss, weight norm and decision regions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glassbox.plots.arrays import Floats, quartiles
 from glassbox.plots.colors import CATEGORIES, HARMONIC, STANDARD
 from glassbox.plots.decision_map import draw_decision_map, legend_handles
 from glassbox.plots.style import LABEL_SIZE, MUTED_COLOR, NOTE_SIZE, house_style, whole_number
-from glassbox.reproduction.figures.panel_grid import note_above, panel_grid
+from glassbox.reproduction.figures.panel_grid import draw_median, note_above, panel_grid
 from glassbox.reproduction.figures.select_points import array_of, axis_values, describe, point_at
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 PANEL, GAP, ROW_GAP = 1.85, 0.52, 0.76  # inches: panels are square
 CURVES = (("loss", "loss, nats"), ("weight_norm", "ℓ2 norm of the weight"))
 OTHERS = (STANDARD, CATEGORIES[2], CATEGORIES[7], CATEGORIES[9])  # heads that are not harmonic
-# Heads that agree would hide one another: the second is drawn in dashes.
+# Equal curves would hide one another, so that the second is dashed.
 DASHES: tuple[Any, ...] = ("-", (0, (3, 2.5)), "-", (0, (1, 2)))
 
 
 def toy_points(points: Sequence[GridPoint], *, title: str = "", seed: int = 0) -> Figure:
-    """Draw loss and weight norm over the optimizer steps, and a decision map for each head.
+    """Draw loss and weight norm over optimizer steps, and a decision map for each head.
 
-    After Figure 1(b) and (c) of the harmonic-loss paper, a row for each set of points: on the left
-    the paper's two panels, as medians over seeds in the band of their quartiles, on the right the
-    regions that one seed ends with. Crosses are class centers; lines from the origin are weights
-    of heads that do not compare by distance.
+    After Figure 1(b) and (c) of the harmonic-loss paper, a row per set of points: on the left the
+    paper's two panels as medians and quartiles over seeds, on the right the final regions of one
+    seed. Crosses are class centers; lines from the origin are weights of heads that are not
+    distance-based.
 
     Args:
         points: With the axes "head" and "points", and the arrays of the probe DecisionMap.
         title: Of the figure.
-        seed: Whose maps are drawn; where it has not been run, the first.
+        seed: The seed whose maps are drawn; the first if it has not been run.
 
     Raises:
-        ValueError: An axis or an array is missing, several points fall on one place, or the seeds
-            of one were measured at different steps.
+        ValueError: An axis or an array is missing, several points have the same labels, or the
+            seeds of one were measured at different steps.
     """
     from matplotlib import rc_context
     from matplotlib.lines import Line2D
@@ -69,15 +69,15 @@ def toy_points(points: Sequence[GridPoint], *, title: str = "", seed: int = 0) -
             title=title,
         )
         for name, row in zip(sets, panels.axes, strict=True):
-            found = {head: point_at(points, {"head": head, "points": name}) for head in heads}
+            chosen = {head: point_at(points, {"head": head, "points": name}) for head in heads}
             for axes, (array, label) in zip(row, CURVES, strict=False):
-                for head, point in found.items():
+                for head, point in chosen.items():
                     if point is not None:
                         _draw_curve(axes, point, array, colors[head], dashes[head])
                 _finish_curves(axes, array, label)
             row[0].set_title(f"{name} points", size=LABEL_SIZE, loc="left", pad=8)
             for axes, head in zip(row[len(CURVES) :], heads, strict=True):
-                _draw_map(axes, found[head], head, seed)
+                _draw_map(axes, chosen[head], head, seed)
         panels.add_legend(handles)
     return panels.figure
 
@@ -87,12 +87,11 @@ def _draw_curve(axes: Axes, point: GridPoint, array: str, color: str, dashes: An
     steps = table[0]
     if (table != steps).any():
         raise ValueError(
-            f"The seeds of {describe(point.labels)} were measured at different steps; train all of "
-            f"them with the same steps_per_epoch and max_epochs."
+            f"the seeds of {describe(point.labels)} were measured at different steps; use the same "
+            f"steps_per_epoch and max_epochs"
         )
-    lower, median, upper = quartiles(array_of(point, array).astype(np.float64))
-    axes.fill_between(steps, lower, upper, color=color, alpha=0.18, linewidth=0, zorder=2)
-    axes.plot(steps, median, color=color, linestyle=dashes, linewidth=1.4, zorder=3)
+    table = quartiles(array_of(point, array).astype(np.float64))
+    draw_median(axes, steps.tolist(), table, color=color, marker=0, band=0.18, linestyle=dashes)
     axes.set_xlim(0, max(float(steps[-1]), axes.get_xlim()[1] if axes.lines[1:] else 0.0, 1.0))
 
 

@@ -1,4 +1,4 @@
-"""Weights on the pixels under each loss, as images beneath the class means they may resemble."""
+"""Weights on the pixels under each loss, as images below the class means."""
 
 from __future__ import annotations
 
@@ -21,28 +21,27 @@ from glassbox.reproduction.grid_point import GridPoint
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ACCURACY, LIKENESS = "test/accuracy", "val/weight_images/correlation"
+ACCURACY, CORRELATION = "test/accuracy", "val/weight_images/correlation"
 BORDER = "val/weight_images/near_zero_border"
 
 
 def weight_images_by_head(
     points: Sequence[GridPoint], *, title: str = "", network: str | None = None
 ) -> Figure:
-    """Draw the weights of one seed under each head, below the classes' mean images.
+    """Draw the weights of one seed under each head, below the mean images of the classes.
 
-    After Figure 5 of the harmonic-loss paper: for each head the weights themselves, and which of
-    them lie within 0.01 of zero, which the paper shows alone (there without the absolute value, so
-    that large negative ones are yellow too). It is the seed of the median test accuracy; beside
-    the images stand medians over all seeds.
+    After Figure 5 of the harmonic-loss paper: for each head the weights, and which of them lie
+    within 0.01 of zero (the paper omits the absolute value, so that large negative ones count too).
+    The seed is that of the median test accuracy; beside the images are medians over all seeds.
 
     Args:
         points: With the axes "network" and "head", the arrays of the probe ``WeightImages``
             (``weight_images``, ``class_means``, ``image_shape``, and ``image_units`` of a hidden
             layer), the metrics ``test/accuracy`` and ``val/weight_images/near_zero_border``, and
-            where the head sits on the pixels ``val/weight_images/correlation``.
+            ``val/weight_images/correlation`` for heads on the pixels.
         title: Of the figure.
-        network: The value of "network" that is drawn; the first by default, and where no run of
-            this one is finished.
+        network: The value of "network" that is drawn; by default, or if it has no finished run,
+            the first.
 
     Raises:
         ValueError: An axis, an array or a metric is missing, or several points have the same
@@ -55,13 +54,14 @@ def weight_images_by_head(
     drawn = [point for point in points if point.labels["network"] == chosen]
     for head in axis_values(drawn, "head"):
         point = point_at(drawn, {"head": head})
-        assert point is not None  # the axis' values are those of the points
+        assert point is not None  # values are those of the points
         row = median_seed(numbers_of(point, ACCURACY))
         shape = _shape(point)
         captions: list[str] = []
-        if "image_units" in point.arrays:
+        units = point.array("image_units")
+        if units is not None:
             of_units = True
-            captions = [f"unit {unit:.0f}" for unit in point.arrays["image_units"][row]]
+            captions = [f"unit {unit:.0f}" for unit in units[row]]
         elif not rows:
             rows.append(class_means_row(array_of(point, "class_means")[row], shape))
         images = as_images(array_of(point, "weight_images")[row], shape, "weight_images")
@@ -80,7 +80,7 @@ def weight_images_by_head(
 
 
 def median_seed(values: Floats) -> int:
-    """Row of the seed nearest to the median (the lower of two); the first where none is known."""
+    """Row of the seed nearest to the median (the lower of two); the first if all are nan."""
     known = np.flatnonzero(np.isfinite(values))
     if len(known) == 0:
         return 0
@@ -94,10 +94,10 @@ def _shape(point: GridPoint) -> tuple[int, int]:
 
 
 def _facts(point: GridPoint, row: int) -> str:
-    """Lines beside the images: accuracy, likeness to the class means, and whose they are."""
+    """Lines beside the images: seed, accuracy, and correlation with the class means."""
     lines = [f"seed {point.seeds[row]}", f"test {_median(point, ACCURACY, 100):.2f} %"]
-    if LIKENESS in point.metrics:
-        lines.append(f"like means: r = {_median(point, LIKENESS):.2f}")
+    if point.metric(CORRELATION) is not None:
+        lines.append(f"like means: r = {_median(point, CORRELATION):.2f}")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ NOW = {"glassbox": "0.1.0", "torch": "2.13.0", "lightning": "2.6.6", "numpy": "2
 BEFORE = {**NOW, "torch": "2.12.1"}
 
 
-def test_one_version_needs_no_line_nor_do_packages_that_train_nothing():
+def test_equal_versions_and_other_packages_need_no_remark():
     assert mixed_versions([]) is None
     assert mixed_versions([NOW, {**NOW, "torchmetrics": "1", "numpy": "1.26"}]) is None
 
@@ -32,7 +32,7 @@ def test_one_version_needs_no_line_nor_do_packages_that_train_nothing():
         ),
     ],
 )
-def test_a_line_counts_the_networks_of_each_version_by_what_differs(networks, told):
+def test_networks_are_counted_by_differing_versions(networks, told):
     line = mixed_versions(networks)
     assert line is not None and line.endswith(f": {told}") and "\n" not in line
     assert mixed_versions(reversed(networks)) == line

@@ -21,6 +21,7 @@ from glassbox.reproduction.claims import (
 from glassbox.reproduction.grid_point import GridPoint
 from glassbox.reproduction.rank_test import least_p, rank_difference_p
 from glassbox.reproduction.report_markdown import claims_tally
+from glassbox.reproduction.schema import Claim, read_entry
 from glassbox.reproduction.study import Study
 
 TASKS = ("x", "y", "z")
@@ -34,13 +35,22 @@ STUDY = Study(
     axes={"task": {task: {} for task in TASKS}, "model": {"old": {}, "new": {}}},
     protocols={"authors": {}, "careful": {}},
 )
-CLAIM = {
-    "says": "new is greater",
-    "metric": "m",
-    "greater": {"model": "new"},
-    "than": {"model": "old"},
-    "for_each": "task",
-}
+
+
+def claim(**changes) -> Claim:
+    """Claim that model new has greater values than model old, for each task."""
+    entry = {
+        "statement": "new is greater",
+        "metric": "m",
+        "greater": {"model": "new"},
+        "than": {"model": "old"},
+        "for_each": "task",
+        **changes,
+    }
+    return read_entry(Claim, entry, "claim")
+
+
+OF_X = {"where": {"task": "x"}}
 LOW = [0.1, 0.12, 0.2, 0.22, 0.3, 0.32]
 MIDDLE = [value + 0.01 for value in LOW]
 HIGH = [value + 0.6 for value in LOW]
@@ -131,84 +141,67 @@ def test_p_of_large_groups_is_the_normal_one_without_a_step():
     assert rank_difference_p([1.0] * 80, [1.0] * 80) == 1.0
 
 
-def test_a_p_just_below_the_limit_is_not_written_as_the_limit():
-    claim = {"metric": "m", "greater": {}}
+def test_a_p_just_below_the_limit_is_not_rounded_to_it():
     finding = compare_groups(HIGH, LOW, True)
-    for p, words in ((0.0496, "p = 0.0496"), (0.0504, "p = 0.05,"), (0.031, "p = 0.031")):
-        assert words in finding_text(replace(finding, p=p), claim, 6).replace(":", ",")
+    for p, words in ((0.0496, "p = 0.0496:"), (0.0504, "p = 0.05:"), (0.031, "p = 0.031:")):
+        assert words in finding_text(replace(finding, p=p), claim(), 6)
 
 
-def test_groups_of_which_most_seeds_have_no_value_are_not_judged():
-    claim = {**CLAIM, "where": {"task": "x"}}  # "m" of model new greater than of model old
+def test_groups_whose_seeds_mostly_have_no_value_are_not_judged():
     for num_known, outcome, left_out in (
         (6, "holds", 0),
         (4, "holds", 2),
         (2, "too few seeds to tell", 4),
         (0, "too few seeds to tell", 6),
     ):
-        new = np.array([*HIGH[:num_known], *[math.nan] * (6 - num_known)], dtype=float)
-        points = [
-            GridPoint({"task": "x", "model": model}, [*range(6)], {"m": values}, {})
-            for model, values in (("new", new), ("old", np.array(LOW, dtype=float)))
-        ]
-        (case,) = judge_claim(claim, STUDY, {"careful": points}).cases
+        new = [*HIGH[:num_known], *[None] * (6 - num_known)]
+        (case,) = judge_claim(claim(**OF_X), STUDY, {"careful": points(x=(LOW, new))}).cases
         assert (case.careful.outcome, case.careful.left_out) == (outcome, left_out)
 
 
-def test_a_claim_among_fewer_than_half_of_the_seeds_is_not_judged():
-    def results(num_fitted):
+def test_a_claim_given_a_metric_that_few_seeds_have_is_not_judged():
+    conditional = claim(given_metric="train", than=1, share=0.9, **OF_X)
+    for num_fitted, outcome in ((4, "too few seeds to tell"), (10, "holds"), (20, "holds")):
         fitted = np.array([10.0] * num_fitted + [math.nan] * (20 - num_fitted))
         metrics = {"train": fitted, "m": np.full(20, 5.0)}
-        return {"careful": [GridPoint({"task": "x", "model": "new"}, [*range(20)], metrics, {})]}
-
-    claim = {**CLAIM, "among": "train", "than": 1, "where": {"task": "x"}, "share": 0.9}
-    for num_fitted, outcome in ((4, "too few seeds to tell"), (10, "holds"), (20, "holds")):
-        (case,) = judge_claim(claim, STUDY, results(num_fitted)).cases
+        results = {"careful": [GridPoint({"task": "x", "model": "new"}, [*range(20)], metrics, {})]}
+        (case,) = judge_claim(conditional, STUDY, results).cases
         assert (case.careful.outcome, case.careful.left_out) == (outcome, 20 - num_fitted)
-        told = finding_text(case.careful, claim, 20)
-        assert ("seeds left out" in told) == (num_fitted < 20)
+        text = finding_text(case.careful, conditional, 20)
+        assert ("seeds left out" in text) == (num_fitted < 20)
 
 
-def test_a_claim_of_which_no_seed_is_left_was_run_all_the_same():
+def test_a_claim_without_any_seed_left_is_not_the_same_as_one_not_run():
     def point(model, fitted):
         metrics = {"train": np.array(fitted), "m": np.full(len(fitted), 5.0)}
         return GridPoint({"task": "x", "model": model}, [*range(len(fitted))], metrics, {})
 
-    none, all_of_them = [math.nan] * 5, [1.0] * 5
-    claim = {**CLAIM, "among": "train", "where": {"task": "x"}}
-    ours, theirs = point("new", none), point("old", all_of_them)
-    for points_, than in (([ours, theirs], {"model": "old"}), ([ours], 1)):
-        results = {"authors": points_, "careful": points_}
-        (case,) = judge_claim({**claim, "than": than}, STUDY, results).cases
+    ours, theirs = point("new", [math.nan] * 5), point("old", [1.0] * 5)
+    for of_protocol, than in (([ours, theirs], {"model": "old"}), ([ours], 1)):
+        conditional = claim(given_metric="train", than=than, **OF_X)
+        results = {"authors": of_protocol, "careful": of_protocol}
+        (case,) = judge_claim(conditional, STUDY, results).cases
         assert case.careful is not None and case.careful.first is None
         assert case.verdict == "too few seeds to tell"
-        told = finding_text(case.careful, {**claim, "than": than}, 5)
-        assert told == "no seed is left to compare (5 seeds left out): too few seeds to tell"
-    # Of models that were not run there is still nothing to say.
-    (case,) = judge_claim({**claim, "than": {"model": "old"}}, STUDY, {"careful": [ours]}).cases
+        assert "5 seeds left out" in finding_text(case.careful, conditional, 5)
+    (case,) = judge_claim(claim(given_metric="train", **OF_X), STUDY, {"careful": [ours]}).cases
     assert case.careful is None
 
 
-def test_only_seeds_with_a_value_of_another_metric_can_be_asked():
-    epochs = {"train": [10, None, 12], "m": [None, None, 600]}
-
-    def point(model, shift):
-        metrics = {
-            name: np.array([math.nan if v is None else v + shift for v in values])
-            for name, values in epochs.items()
-        }
-        return GridPoint({"task": "x", "model": model}, [0, 1, 2], metrics, {})
-
-    claim = {**CLAIM, "unit": "epochs", "than": 500, "where": {"task": "x"}, "share": 1.0}
-    results = {"authors": [point("new", 0), point("old", 0)]}
-    (case,) = judge_claim(claim, STUDY, results).cases
+def test_given_metric_leaves_out_seeds_without_it_and_keeps_those_that_never_generalize():
+    metrics = {
+        "train": np.array([10, math.nan, 12]),
+        "m": np.array([math.nan, math.nan, 600]),
+    }
+    results = {"authors": [GridPoint({"task": "x", "model": "new"}, [0, 1, 2], metrics, {})]}
+    options = {"unit": "epochs", "than": 500, "share": 1.0, **OF_X}
+    (case,) = judge_claim(claim(**options), STUDY, results).cases
     assert (case.authors.first.num_seeds, case.authors.outcome) == (3, "holds")
-    (case,) = judge_claim({**claim, "among": "train"}, STUDY, results).cases
-    # The seed that never fits its training set is left out, the one that never generalizes stays.
+    (case,) = judge_claim(claim(given_metric="train", **options), STUDY, results).cases
     assert (case.authors.first.num_seeds, case.authors.first.num_missing) == (2, 1)
 
 
-def test_superiority_is_the_share_of_pairs_in_the_claimed_order():
+def test_superiority_agrees_with_mann_and_whitney():
     generator = np.random.default_rng(0)
     first, second = generator.integers(0, 6, 20), generator.integers(1, 7, 15)
     # The Mann-Whitney U of the first sample counts the pairs it wins, ties by a half.
@@ -241,32 +234,24 @@ def test_superiority_takes_never_for_greater_than_any_number_and_equal_to_never(
 def test_against_a_number_enough_seeds_must_be_beyond_it(values, greater, share, outcome, beyond):
     finding = compare_number(values, 0.99, greater, share)
     assert finding.outcome == outcome
-    assert finding.share == pytest.approx(beyond)
+    assert finding.fraction == pytest.approx(beyond)
 
 
 def test_both_protocols_are_put_together_case_by_case():
     authors = points(x=(LOW, HIGH), y=(LOW, HIGH), z=(HIGH, LOW))
     careful = points(x=(LOW, HIGH), y=(HIGH, LOW), z=(LOW, HIGH))
-    judged = judge_claim(CLAIM, STUDY, {"authors": authors, "careful": careful})
-    assert [(case.labels["task"], case.verdict) for case in judged.cases] == [
-        ("x", "holds"),
-        (
-            "y",
-            "depends on the protocol (holds under the authors', the reverse under the careful one)",
-        ),
-        ("z", "holds under the careful protocol only, the reverse under the authors'"),
-    ]
+    judged = judge_claim(claim(), STUDY, {"authors": authors, "careful": careful})
+    verdicts = {
+        "x": "holds",
+        "y": "depends on the protocol "
+        "(holds under the authors', the reverse under the careful one)",
+        "z": "holds under the careful protocol only, the reverse under the authors'",
+    }
+    assert {case.labels["task"]: case.verdict for case in judged.cases} == verdicts
     assert judged.count("authors") == (2, 3)
-    assert judged.verdict == (
-        "holds: 1 of 3; depends on the protocol (holds under the authors', the reverse under the "
-        "careful one): 1 of 3; holds under the careful protocol only, the reverse under the "
-        "authors': 1 of 3"
-    )
-    assert claims_tally([judged]) == (
-        "Claims: 1, in 3 cases; holds: 1; depends on the protocol (holds under the authors', the "
-        "reverse under the careful one): 1; holds under the careful protocol only, the reverse "
-        "under the authors': 1."
-    )
+    assert judged.verdict == "; ".join(f"{verdict}: 1 of 3" for verdict in verdicts.values())
+    counts = "; ".join(f"{verdict}: 1" for verdict in verdicts.values())
+    assert claims_tally([judged]) == f"Claims: 1, in 3 cases; {counts}."
 
 
 @pytest.mark.parametrize(
@@ -282,91 +267,74 @@ def test_both_protocols_are_put_together_case_by_case():
 )
 def test_outcomes_of_both_protocols_give_one_verdict(authors, careful, verdict):
     results = {"authors": points(x=authors), "careful": points(x=careful)}
-    assert judge_claim({**CLAIM, "where": {"task": "x"}}, STUDY, results).verdict == verdict
+    assert judge_claim(claim(**OF_X), STUDY, results).verdict == verdict
 
 
-def test_a_share_that_is_just_missed_under_one_protocol_does_not_depend_on_it():
-    claim = {**CLAIM, "than": 0.5, "share": 0.9, "where": {"task": "x"}}
+def test_a_fraction_that_one_protocol_just_misses_does_not_depend_on_it():
     results = {
         "authors": points(x=(LOW, [0.9] * 20)),
         "careful": points(x=(LOW, [0.9] * 17 + [0.1] * 3)),
     }
-    verdict = judge_claim(claim, STUDY, results).verdict
+    verdict = judge_claim(claim(than=0.5, share=0.9, **OF_X), STUDY, results).verdict
     assert verdict == "holds (just missed under the careful protocol)"
 
 
-def test_cases_that_agree_give_one_verdict():
-    all_low = points(x=(HIGH, LOW), y=(HIGH, LOW), z=(HIGH, LOW))
-    judged = judge_claim(CLAIM, STUDY, {"authors": all_low, "careful": all_low})
-    assert judged.verdict == "the reverse holds"
+def test_less_is_the_reverse_of_greater():
+    less = claim(less={"model": "new"}, greater=None, **OF_X)
+    for values, expected in (((LOW, HIGH), "holds"), ((HIGH, LOW), "the reverse holds")):
+        results = {"authors": points(x=values), "careful": points(x=values)}
+        assert judge_claim(claim(**OF_X), STUDY, results).verdict == expected
+        assert judge_claim(less, STUDY, results).verdict != expected
 
 
-def test_the_verdict_turns_when_the_numbers_do():
-    before = {"authors": points(x=(LOW, HIGH)), "careful": points(x=(LOW, HIGH))}
-    after = {"authors": points(x=(HIGH, LOW)), "careful": points(x=(HIGH, LOW))}
-    claim = {**CLAIM, "where": {"task": ["x"]}}
-    assert judge_claim(claim, STUDY, before).verdict == "holds"
-    assert judge_claim(claim, STUDY, after).verdict == "the reverse holds"
-    less = {**claim, "less": claim["greater"]}
-    del less["greater"]
-    assert judge_claim(less, STUDY, before).verdict == "the reverse holds"
-    assert judge_claim(less, STUDY, after).verdict == "holds"
-
-
-def test_what_was_not_run_is_said_and_not_judged():
+def test_points_that_were_not_run_are_not_judged():
     only_new = [point for point in points(x=(LOW, HIGH)) if point.labels["model"] == "new"]
-    judged = judge_claim(CLAIM, STUDY, {"authors": only_new, "careful": []})
+    judged = judge_claim(claim(), STUDY, {"authors": only_new, "careful": []})
     assert judged.verdict == "–"
-    one_protocol = {"authors": points(x=(LOW, HIGH), y=(LOW, HIGH))}
-    judged = judge_claim(CLAIM, STUDY, one_protocol)
+    judged = judge_claim(claim(), STUDY, {"authors": points(x=(LOW, HIGH), y=(LOW, HIGH))})
     assert judged.verdict == "holds (careful protocol not run): 2 of 3; not run: 1 of 3"
     assert judged.cases[2].authors is None
 
 
 def test_where_restricts_cases_and_without_for_each_all_seeds_are_pooled():
     results = {"authors": points(x=(LOW, HIGH), y=(LOW, HIGH), z=(HIGH, LOW))}
-    claim = {**CLAIM, "where": {"task": ["x", "z"]}}
-    judged = judge_claim(claim, STUDY, results)
+    where = {"where": {"task": ["x", "z"]}}
+    judged = judge_claim(claim(**where), STUDY, results)
     assert [case.labels["task"] for case in judged.cases] == ["x", "z"]
-    pooled = {key: value for key, value in claim.items() if key != "for_each"}
-    (case,) = judge_claim(pooled, STUDY, results).cases
+    (case,) = judge_claim(claim(for_each=None, **where), STUDY, results).cases
     assert case.labels == {}
     # Twelve seeds each: LOW and HIGH on either side, so that neither is greater.
     assert case.authors.first.num_seeds == case.authors.second.num_seeds == 12
     assert case.authors.outcome == "no difference seen"
-    assert case.authors.share == 0.5
+    assert case.authors.fraction == 0.5
 
 
 def test_for_each_takes_several_axes():
-    claim = {**CLAIM, "for_each": ["task", "model"], "greater": {}, "than": 0.5}
-    judged = judge_claim(claim, STUDY, {"authors": points(x=(LOW, HIGH))})
+    several = claim(for_each=["task", "model"], greater={}, than=0.5)
+    judged = judge_claim(several, STUDY, {"authors": points(x=(LOW, HIGH))})
     assert len(judged.cases) == 6
-    assert [case.authors and case.authors.outcome for case in judged.cases[:3]] == [
-        "does not hold",
-        "holds",
-        None,
-    ]
+    outcomes = [case.authors and case.authors.outcome for case in judged.cases[:3]]
+    assert outcomes == ["does not hold", "holds", None]
 
 
-def test_findings_are_told_with_their_numbers():
+def test_findings_are_written_with_their_numbers():
     results = {"authors": points(EPOCH, x=([100, 2000, None], [1000, 1200, 1400]))}
-    claim = {**CLAIM, "metric": EPOCH, "less": {"model": "new"}}
-    del claim["greater"]
-    (case, *_) = judge_claim(claim, STUDY, results).cases
+    options = {"metric": EPOCH, "less": {"model": "new"}, "greater": None}
+    (case, *_) = judge_claim(claim(**options), STUDY, results).cases
     # Of nine pairs new is earlier in six: all against 2,000 and never, none against 100.
-    assert finding_text(case.authors, claim, expected_seeds=3) == (
+    assert finding_text(case.authors, claim(**options), expected_seeds=3) == (
         "1,200 [1,100, 1,300] against 2,000 [1,050, never], 1 of 3 never, P = 0.67, p = 0.7: "
         "too few seeds to tell"
     )
-    number = {**claim, "than": 1300}
+    number = claim(than=1300, **options)
     (case, *_) = judge_claim(number, STUDY, results).cases
     assert finding_text(case.authors, number, 3) == "2 of 3 below 1,300: just missed"
-    assert finding_text(None, claim, 3) == "–"
+    assert finding_text(None, number, 3) == "–"
 
 
 def test_a_seed_without_a_value_is_not_beyond_a_number():
     values = [None] * 9 + [12.0]
     assert compare_number(values, 30.0, False, 0.9, never_counts=False).outcome == "does not hold"
-    assert compare_number(values, 5.0, True, 0.9, never_counts=False).share == pytest.approx(0.1)
-    assert compare_number([None] * 3, 5.0, True, 0.9, never_counts=False).share == 0
+    assert compare_number(values, 5.0, True, 0.9, never_counts=False).fraction == pytest.approx(0.1)
+    assert compare_number([None] * 3, 5.0, True, 0.9, never_counts=False).fraction == 0
     assert compare_number(values, 30.0, True, 0.9).outcome == "holds"  # never is late

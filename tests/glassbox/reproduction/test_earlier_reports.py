@@ -14,12 +14,15 @@ import pytest
 
 from glassbox.reproduction.earlier_reports import ReportedStudy, read_reported, with_reported
 from glassbox.reproduction.grid_point import GridPoint
-from glassbox.reproduction.report_manifest import write_origin
-from glassbox.reproduction.run_store import Finished, identity_hash
-from glassbox.reproduction.seeds_csv import PartialMetrics, write_seeds
+from glassbox.reproduction.identity import identity_hash
+from glassbox.reproduction.report_manifest import manifest
+from glassbox.reproduction.run_store import PointResults
+from glassbox.reproduction.schema import Claim, FigureSpec, Rule, Table
+from glassbox.reproduction.seeds_csv import write_seeds
 from glassbox.reproduction.study import Study
 
 VARIANCE, EPOCH, COSET, DRAWN = "val/variance", "val/own_epochs", "val/best_coset", "val/drawn"
+RULE = Rule("ratio", 2, 3)
 STUDY = Study(
     name="paper/figure_9",
     title="A figure",
@@ -28,9 +31,9 @@ STUDY = Study(
     seeds=[0, 1, 2, 5],
     axes={"task": {"lattice": {}, 'a, "b"': {}}},
     protocols={"authors": {}, "careful": {}},
-    tables=[{"name": "v", "metric": VARIANCE}, {"name": "e", "metric": EPOCH, "unit": "epochs"}],
-    claims=[{"says": "cosets", "metric": COSET}],
-    figures=[{"name": "figure_9", "draw": "f", "metrics": [DRAWN]}],
+    tables=[Table("v", VARIANCE, RULE, None), Table("e", EPOCH, RULE, None, unit="epochs")],
+    claims=[Claim("cosets", COSET, than=1)],
+    figures=[FigureSpec("figure_9", "f", metrics=[DRAWN])],
 )
 LABELS = {json.dumps([*point.values()]): point for point in STUDY.points()}
 IDENTITIES = {labels: {"model": place} for place, labels in enumerate(LABELS)}
@@ -42,20 +45,17 @@ NEVER = np.full(4, math.nan)
 COSETS = np.array(["A4, left = right", "", 'V4, "normal"', "none"])
 
 
-def grid_point(labels, metrics, seeds=STUDY.seeds) -> GridPoint:
-    return GridPoint({"task": LABELS[labels]["task"]}, seeds, metrics, {})
+def grid_point(labels, metrics, known_metrics=None) -> GridPoint:
+    return GridPoint({"task": LABELS[labels]["task"]}, STUDY.seeds, metrics, {}, known_metrics)
 
 
 def write(folder: Path, *points: GridPoint) -> Path:
     """A report of these points under the authors' protocol."""
     folder.mkdir(parents=True, exist_ok=True)
     write_seeds(folder / "seeds.csv", STUDY, {"authors": points})
-    write_origin(
-        folder,
-        {"file": STUDY.name},
-        {STUDY.name: IDENTITIES},
-        sum(len(point.seeds) for point in points),
-    )
+    networks = sum(len(point.seeds) for point in points)
+    content = manifest({"file": STUDY.name}, {STUDY.name: IDENTITIES}, networks)
+    (folder / "study.json").write_text(json.dumps(content))
     return folder
 
 
@@ -68,22 +68,22 @@ def report(tmp_path) -> Path:
 
 
 def read(report: Path, study: Study = STUDY, identities=IDENTITIES) -> ReportedStudy:
-    found = read_reported(report.parents[1], study.name, [study], {study.name: identities})
-    return found[study.name]
+    reported = read_reported(report.parents[1], study.name, [study], {study.name: identities})
+    return reported[study.name]
 
 
 def name_of(labels: str) -> str:
     return identity_hash(IDENTITIES[labels])
 
 
-def test_every_bit_of_what_was_measured_comes_back(report):
-    found = read(report)
+def test_numbers_are_read_back_bit_for_bit(report):
+    reported = read(report)
     # The careful protocol is not reported.
-    assert set(found.points) == {name_of(LATTICE), name_of(OTHER)}
-    assert found.told[name_of(LATTICE)] == {VARIANCE, EPOCH, COSET, DRAWN}
-    lattice = found.points[name_of(LATTICE)]
-    assert lattice.seeds == STUDY.seeds == found.seeds_of(name_of(LATTICE))
-    assert found.seeds_of("another point") == []
+    assert set(reported.points) == {name_of(LATTICE), name_of(OTHER)}
+    assert reported.known_metrics[name_of(LATTICE)] == {VARIANCE, EPOCH, COSET, DRAWN}
+    lattice = reported.points[name_of(LATTICE)]
+    assert lattice.seeds == STUDY.seeds == reported.seeds_of(name_of(LATTICE))
+    assert reported.seeds_of("another point") == []
     assert lattice.metrics[VARIANCE].tobytes() == VALUES.tobytes()
     assert lattice.metrics[EPOCH].tobytes() == EPOCHS.tobytes()
     assert lattice.metrics[COSET].tolist() == COSETS.tolist()
@@ -91,7 +91,7 @@ def test_every_bit_of_what_was_measured_comes_back(report):
     assert lattice.arrays == {} and lattice.seconds == 0
 
 
-def test_what_was_not_measured_is_told_from_what_has_no_value(report):
+def test_not_measured_differs_from_no_value(report):
     other = read(report).points[name_of(OTHER)]
     assert set(other.metrics) == {VARIANCE, EPOCH}
     assert np.isnan(other.metrics[EPOCH]).all()
@@ -111,7 +111,7 @@ def rewritten(report: Path, change: Callable[[list[list[str]]], object]) -> Path
     return report
 
 
-def test_reports_of_the_first_format_left_cells_empty(report):
+def test_format_1_left_cells_empty(report):
     def emptied(lines: list[list[str]]) -> None:
         lines[:] = [["" if cell == "no value" else cell for cell in line] for line in lines]
 
@@ -119,13 +119,13 @@ def test_reports_of_the_first_format_left_cells_empty(report):
     origin = json.loads((report / "study.json").read_text())
     assert origin.pop("seeds_csv") == 2
     (report / "study.json").write_text(json.dumps(origin))
-    found = read(report).points
-    assert found[name_of(LATTICE)].metrics[VARIANCE].tobytes() == VALUES.tobytes()
-    assert np.isnan(found[name_of(OTHER)].metrics[EPOCH]).all()  # an epoch: it never got there
-    assert DRAWN not in found[name_of(LATTICE)].metrics  # of others there is no telling
+    reported = read(report).points
+    assert reported[name_of(LATTICE)].metrics[VARIANCE].tobytes() == VALUES.tobytes()
+    assert np.isnan(reported[name_of(OTHER)].metrics[EPOCH]).all()  # an epoch: it never got there
+    assert DRAWN not in reported[name_of(LATTICE)].metrics  # of others there is no telling
 
 
-def test_what_a_report_does_not_tell_stays_untold_in_the_next_one(report):
+def test_a_metric_that_a_report_does_not_cover_stays_unknown_in_the_next(report):
     """Of a metric that figures ask for, in a column that an older report lacks."""
 
     def without_drawn(lines: list[list[str]]) -> None:
@@ -133,22 +133,25 @@ def test_what_a_report_does_not_tell_stays_untold_in_the_next_one(report):
 
     older = read(rewritten(report, without_drawn))
     name = name_of(LATTICE)
-    assert older.told[name] == {VARIANCE, EPOCH, COSET} and DRAWN not in older.points[name].metrics
-    taken = grid_point(LATTICE, PartialMetrics(older.points[name].metrics, older.told[name]))
+    assert (
+        older.known_metrics[name] == {VARIANCE, EPOCH, COSET}
+        and DRAWN not in older.points[name].metrics
+    )
+    taken = grid_point(LATTICE, older.points[name].metrics, older.known_metrics[name])
     own = grid_point(OTHER, {VARIANCE: VALUES, EPOCH: EPOCHS, DRAWN: VALUES})
-    found = read(write(report, taken, own))
-    assert found.told[name] == {VARIANCE, EPOCH, COSET}
-    assert found.points[name].metrics[VARIANCE].tobytes() == VALUES.tobytes()
-    assert found.points[name_of(OTHER)].metrics[DRAWN].tobytes() == VALUES.tobytes()
+    reported = read(write(report, taken, own))
+    assert reported.known_metrics[name] == {VARIANCE, EPOCH, COSET}
+    assert reported.points[name].metrics[VARIANCE].tobytes() == VALUES.tobytes()
+    assert reported.points[name_of(OTHER)].metrics[DRAWN].tobytes() == VALUES.tobytes()
 
 
 def test_only_seeds_of_the_study_are_taken(report):
-    found = read(report, replace(STUDY, seeds=[5, 0, 9])).points[name_of(LATTICE)]
-    assert found.seeds == [0, 5]
-    assert found.metrics[VARIANCE].tolist() == [VALUES[0], VALUES[3]]
+    reported = read(report, replace(STUDY, seeds=[5, 0, 9])).points[name_of(LATTICE)]
+    assert reported.seeds == [0, 5]
+    assert reported.metrics[VARIANCE].tolist() == [VALUES[0], VALUES[3]]
 
 
-def test_a_study_is_found_in_its_own_report_and_in_that_of_a_collection(report, tmp_path):
+def test_a_study_is_read_from_its_own_report_and_a_collection(report, tmp_path):
     collection = tmp_path / "paper" / "figures"
     write(collection, grid_point(LATTICE, {VARIANCE: 1 + VALUES, EPOCH: EPOCHS}))
     (collection / "seeds.csv").rename(collection / "figure_9_seeds.csv")
@@ -162,12 +165,12 @@ def test_a_study_is_found_in_its_own_report_and_in_that_of_a_collection(report, 
 
     both = read_reported(tmp_path, "paper/figures", [other, STUDY], of)
     assert set(both) == {STUDY.name}  # the collection was without the other one
-    found = both[STUDY.name]
-    assert set(found.points) == {name_of(LATTICE), name_of(OTHER)}
-    assert found.points[name_of(LATTICE)].metrics[VARIANCE].tobytes() == VALUES.tobytes()
-    assert found.figure(STUDY, "figure_9") == report / "figure_9"
-    assert found.figure(STUDY, "figure_9_more") == collection / "figure_9_more"
-    assert found.figure(STUDY, "half") is None
+    reported = both[STUDY.name]
+    assert set(reported.points) == {name_of(LATTICE), name_of(OTHER)}
+    assert reported.points[name_of(LATTICE)].metrics[VARIANCE].tobytes() == VALUES.tobytes()
+    assert reported.figure(STUDY, "figure_9") == report / "figure_9"
+    assert reported.figure(STUDY, "figure_9_more") == collection / "figure_9_more"
+    assert reported.figure(STUDY, "half") is None
 
     (report / "study.json").unlink()
     alone = read_reported(tmp_path, "paper/figures", [STUDY], of)[STUDY.name]
@@ -176,8 +179,8 @@ def test_a_study_is_found_in_its_own_report_and_in_that_of_a_collection(report, 
     assert read_reported(tmp_path, "paper/figure_9", [STUDY], of) == {}
 
 
-def finished(seeds, metrics, arrays=None, seconds=10.0) -> Finished:
-    return Finished(seeds, metrics, arrays or {}, seconds, [{"torch": "2"} for _ in seeds])
+def finished(seeds, metrics, arrays=None, seconds=10.0) -> PointResults:
+    return PointResults(seeds, metrics, arrays or {}, seconds, [{"torch": "2"} for _ in seeds])
 
 
 def test_runs_come_before_reported_numbers_and_keep_their_order():
@@ -200,64 +203,55 @@ def test_a_name_that_no_run_has_stays_empty_beside_names():
     assert both is not None and both.metrics[COSET].tolist() == ["", "A4", "V4"]
 
 
-def test_a_figure_may_only_ask_for_what_reports_tell():
-    told = PartialMetrics({"a": VALUES}, frozenset({"a", "not measured"}))
-    assert told["a"] is VALUES and told.get("a") is VALUES and "a" in told
-    assert "not measured" not in told and told.get("not measured", 3) == 3
-    with pytest.raises(KeyError):
-        told["not measured"]
-    for ask in (lambda: "b" in told, lambda: told["b"], lambda: told.get("b")):
-        with pytest.raises(ValueError, match="do not tell b"):
-            ask()
+def test_a_point_of_an_earlier_report_raises_for_what_the_report_does_not_cover():
+    point = grid_point(LATTICE, {"a": VALUES}, frozenset({"a", "not measured"}))
+    assert point.metric("a") is VALUES and point.metric("not measured") is None
+    with pytest.raises(ValueError, match="metric b"):
+        point.metric("b")
+    with pytest.raises(ValueError, match="array embedding"):
+        point.array("embedding")
 
 
-def test_a_report_that_cannot_be_trusted_is_refused_in_one_sentence(report):
-    def refused(study=STUDY, identities=IDENTITIES) -> str:
-        with pytest.raises(ValueError) as error:
+def test_a_damaged_or_foreign_report_raises_one_line(report):
+    def error(study=STUDY, identities=IDENTITIES) -> str:
+        with pytest.raises(ValueError) as caught:
             read(report, study, identities)
-        assert "\n" not in str(error.value)
-        return str(error.value)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
 
     other = {**IDENTITIES, LATTICE: {"model": "other settings"}}
-    assert "another version of this study (lattice, authors was run" in refused(identities=other)
-    asked = [*STUDY.tables, {"name": "new", "metric": "val/new"}]
-    assert "has no column 'val/new'" in refused(replace(STUDY, tables=asked))
-    table = report / "seeds.csv"
-    whole = table.read_text()
+    assert "lattice, authors" in error(identities=other)
+    assert "'val/new'" in error(
+        replace(STUDY, tables=[*STUDY.tables, Table("new", "val/new", RULE, None)])
+    )
+    table, manifest_file = report / "seeds.csv", report / "study.json"
+    whole, origin = table.read_text(), manifest_file.read_text()
     table.write_text(whole[:-5])  # within the last number
-    assert "is cut short" in refused()
+    assert "truncated" in error()
     table.write_text("".join(whole.splitlines(keepends=True)[:-1]))
-    assert f"has lines of {len(whole.splitlines()) - 2} networks, and" in refused()
+    assert f"{len(whole.splitlines()) - 2} networks" in error()
     table.write_text(whole.replace("lattice", "latice"))
-    assert "has a line of latice, authors, of which" in refused()
+    assert "latice, authors" in error()
     table.write_text(whole)
-    origin = (report / "study.json").read_text()
-    (report / "study.json").write_text(origin.replace('"seeds_csv": 2', '"seeds_csv": 3'))
-    assert "of a newer version" in refused()
-    (report / "study.json").write_text(origin)
+    manifest_file.write_text(origin.replace('"seeds_csv": 2', '"seeds_csv": 3'))
+    assert "newer version" in error()
+    manifest_file.write_text(origin)
     rewritten(report, lambda lines: lines.append(lines[1]))
-    assert "has seed 0 of a point twice, in line 10" in refused()
+    assert "line 10" in error()
     rewritten(report, lambda lines: lines[2].pop())
-    assert "is damaged in line 3" in refused()
-    (report / "seeds.csv").write_bytes(b"task\xff")
-    assert "cannot be read" in refused()
-    (report / "seeds.csv").unlink()
-    assert "cannot be read" in refused()
-    (report / "study.json").write_text('{"points": {"paper/figure_8": {}}}')
-    assert "of another study than paper/figure_9" in refused()
-    (report / "study.json").write_text("{")
-    assert "is damaged" in refused()
+    assert "line 3" in error()
+    table.write_bytes(b"task\xff")
+    assert "unreadable" in error()
+    table.unlink()
+    assert "unreadable" in error()
+    for content in ('{"points": {"paper/figure_8": {}}}', "{"):
+        manifest_file.write_text(content)
+        assert str(manifest_file) in error()
 
 
-def test_a_number_that_is_none_is_refused_with_its_place(report):
+def test_text_among_numbers_raises(report):
     def change(lines) -> None:
         lines[3][lines[0].index(VARIANCE)] = "0.3x"
 
-    with pytest.raises(ValueError, match=r"seeds\.csv: val/variance of one seed is '0\.3x'"):
+    with pytest.raises(ValueError, match=r"val/variance is '0\.3x'"):
         read(rewritten(report, change))
-
-
-def test_a_table_saved_by_a_spreadsheet_is_read_too(report):
-    text = (report / "seeds.csv").read_text()
-    (report / "seeds.csv").write_text(text, encoding="utf-8-sig", newline="\r\n")
-    assert read(report).points[name_of(LATTICE)].metrics[VARIANCE].tobytes() == VALUES.tobytes()

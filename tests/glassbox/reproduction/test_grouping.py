@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from glassbox.reproduction.grouping import config_of_run, group, identity_of
-from glassbox.reproduction.run_store import identity_hash
+from glassbox.reproduction.grouping import MAX_MEMBERS, config_of_run, group
+from glassbox.reproduction.identity import identity_hash, identity_of
 
 CONFIG: dict[str, Any] = {
     "config": ["/somewhere/lattice.yaml"],
@@ -118,11 +118,6 @@ def test_how_often_a_probe_measures_and_draws_makes_the_same_point():
     assert identity_of(changed) != identity_of(CONFIG)
 
 
-def test_one_epoch_is_not_as_many_as_lightning_likes():
-    one, open_end = config(**{"trainer.max_epochs": 1}), config(**{"trainer.max_epochs": None})
-    assert identity_of(one) != identity_of(open_end)
-
-
 # ---- which together ------------------------------------------------------------------------------
 
 
@@ -134,17 +129,17 @@ def test_points_that_differ_in_fraction_sampling_and_exponent_are_one_run():
         for exponent in (2.0, 8.0)
     ]
     (run,) = group((point, [0, 5]) for point in points)
-    assert run.members == 16 and len(run.parts) == 8
+    assert run.members == 16 and len(run.points) == 8
     made, members = config_of_run(run)
     seeds = made["model"]["init_args"]["seeds"]
     assert seeds == [seed for _, seed in members] == [0, 5] * 8
     # Every member has the settings of its own point, whatever their order.
     fractions, samplings = at(made, MERGED[0]), at(made, MERGED[1])
     exponents = made["model"]["init_args"]["head_settings"]["exponent"]
-    for row, (part, seed) in enumerate(members):
-        assert seed in part.seeds
+    for row, (point, seed) in enumerate(members):
+        assert seed in point.seeds
         settings = [fractions[row], samplings[row], exponents[row]]
-        assert settings == [at(part.identity, key) for key in MERGED]
+        assert settings == [at(point.identity, key) for key in MERGED]
     assert fractions == sorted(fractions)  # so that members with as many steps are neighbors
 
 
@@ -156,7 +151,7 @@ def test_points_that_differ_in_anything_else_are_two_runs(key):
 
 def test_an_exponent_of_root_width_is_a_run_of_its_own():
     runs = group((config(**{MERGED[2]: value}), [0]) for value in (2.0, None, 4.0))
-    assert sorted(len(run.parts) for run in runs) == [1, 2]
+    assert sorted(len(run.points) for run in runs) == [1, 2]
 
 
 def test_settings_that_all_members_share_stay_as_they_were():
@@ -168,30 +163,30 @@ def test_settings_that_all_members_share_stay_as_they_were():
     assert config_of_run(single)[0]["model"]["init_args"]["head_settings"] is None
 
 
-def test_the_same_point_is_trained_once_with_the_seeds_of_all_who_want_it():
+def test_equal_points_are_trained_once_with_the_seeds_of_all():
     (run,) = group([(CONFIG, [0, 1]), (config(seed_everything=9), [1, 2]), (CONFIG, [0])])
-    assert [part.seeds for part in run.parts] == [(0, 1, 2)]
+    assert [point.seeds for point in run.points] == [(0, 1, 2)]
 
 
-def test_a_run_has_at_most_two_hundred_members():
+def test_a_run_has_at_most_max_members():
     points = [(config(**{MERGED[0]: 0.1 + 0.01 * i}), range(30)) for i in range(10)]
     runs = group(points)
     assert sum(run.members for run in runs) == 300
-    assert max(run.members for run in runs) <= 200 and len(runs) == 2
+    assert max(run.members for run in runs) <= MAX_MEMBERS and len(runs) == 2
     many = group([(CONFIG, range(500))])
     assert [run.members for run in many] == [200, 200, 100]
-    assert sorted(s for run in many for part in run.parts for s in part.seeds) == [*range(500)]
+    assert sorted(s for run in many for point in run.points for s in point.seeds) == [*range(500)]
 
 
 def test_seeds_that_are_done_are_dropped():
     other = config(**{MERGED[0]: 0.1})
     (run,) = group([(CONFIG, [0, 1, 2]), (other, [0, 1, 2])])
     first, second = (identity_hash(identity_of(c)) for c in (CONFIG, other))
-    assert [p.seeds for p in run.without({first: [1], second: []}).parts] == [(0, 2), (0, 1, 2)]
+    assert [p.seeds for p in run.without({first: [1], second: []}).points] == [(0, 2), (0, 1, 2)]
     left = run.without({first: [0, 1, 2, 3], second: [2]})
-    assert [p.identity for p in left.parts] == [identity_of(other)]
+    assert [p.identity for p in left.points] == [identity_of(other)]
     assert left.members == 2
-    assert not run.without({first: range(9), second: range(9)}).parts
+    assert not run.without({first: range(9), second: range(9)}).points
 
 
 def test_a_model_that_trains_one_seed_at_a_time_has_a_run_for_each():
@@ -237,12 +232,12 @@ OWN = {"class_path": "mine.Shrink", "init_args": {"every_n_epochs": 3}}
         {"data.class_path": "mine.Data"},
     ],
 )
-def test_what_is_not_known_to_train_members_that_differ_is_trained_point_by_point(change):
+def test_other_classes_are_trained_point_by_point(change):
     points = [(config(**change, **leaves), [0, 1]) for leaves in ({}, {f"{HEAD}.exponent": 4.0})]
     assert [run.members for run in group(points)] == [2, 2]
 
 
-def test_stride_of_a_callback_of_ones_own_is_kept_and_tells_points_apart():
+def test_the_stride_of_other_callbacks_is_part_of_the_identity():
     often = config(**{"trainer.callbacks": [OWN]})
     seldom = config(**{"trainer.callbacks": [{**OWN, "init_args": {"every_n_epochs": 9}}]})
     assert identity_of(often) != identity_of(seldom)
@@ -251,6 +246,22 @@ def test_stride_of_a_callback_of_ones_own_is_kept_and_tells_points_apart():
 
 
 @pytest.mark.parametrize("change", [{"trainer.fast_dev_run": True}, {"ckpt_path": "last.ckpt"}])
-def test_runs_that_are_no_whole_ones_are_refused(change):
-    with pytest.raises(ValueError, match="a study cannot have"):
+def test_trial_and_resumed_runs_raise(change):
+    with pytest.raises(ValueError, match=r"fast_dev_run|ckpt_path"):
         identity_of(config(**change))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "work"),
+    [
+        ({"max_epochs": 7}, 14),
+        ({"max_epochs": None, "max_steps": 400}, 8),
+        ({"max_epochs": -1, "max_steps": 400}, 8),
+        ({"max_epochs": 2, "max_steps": 400}, 4),
+        ({"max_epochs": None, "max_steps": -1}, 2),
+    ],
+)
+def test_work_counts_epochs_or_steps_whichever_end_the_run(trainer, work):
+    changes = {f"trainer.{key}": value for key, value in trainer.items()}
+    (run,) = group([(config(**changes), [0, 1])])
+    assert run.work == work

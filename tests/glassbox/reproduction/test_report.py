@@ -1,4 +1,4 @@
-"""Reports: what stands in them, which files there are, and that none is half-written."""
+"""Content of reports, their files, and that all are replaced together."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from glassbox.plots.style import new_figure
-from glassbox.reproduction.files import write_csv, write_figure, write_text
+from glassbox.reproduction.files import replacing, replacing_together, write_figure
 from glassbox.reproduction.grid_point import GridPoint
 from glassbox.reproduction.report import Section, write_report
+from glassbox.reproduction.schema import Claim, Quick, Rule, Setting, Table
 from glassbox.reproduction.study import Study
 
 EV, EPOCH = "val/embedding/explained_variance_2", "generalization/test_epoch"
@@ -26,39 +27,36 @@ STUDY = Study(
     axes={"task": {"lattice": {}, "a|b": {}}, "model": {"old": {}, "new": {}}},
     protocols={"authors": {"data.sampling": "with_replacement"}, "careful": {}},
     settings=[
-        {"when": {"model": "old", "protocol": "authors"}, "set": {"model.head.bias": True}},
-        {"when": {"task": "lattice"}, "set": {"trainer.max_epochs": 9}},
+        Setting({"model": ["old"], "protocol": ["authors"]}, {"model.head.bias": True}),
+        Setting({"task": ["lattice"]}, {"trainer.max_epochs": 9}),
     ],
     tables=[
-        {
-            "name": "explained variance",
-            "metric": EV,
-            "verdict": {"absolute": [0.05, 0.2]},
-            "published": {
-                "lattice": {"old": [0.455, 0.35, 0.63], "new": 1.0},
-                "a|b": {"old": 0.5, "new": None},
-            },
-            "published_in": "Figure 3(a)",
-        },
-        {
-            "name": "first epoch above 90 %",
-            "metric": EPOCH,
-            "unit": "epochs",
-            "where": {"task": "lattice"},
-            "verdict": {"ratio": [1.5, 3]},
-            "published": {"lattice": {"old": 1032, "new": "never"}},
-        },
+        Table(
+            "explained variance",
+            EV,
+            Rule("absolute", 0.05, 0.2),
+            {"lattice": {"old": [0.455, 0.35, 0.63], "new": 1.0}, "a|b": {"old": 0.5, "new": None}},
+            published_in="Figure 3(a)",
+        ),
+        Table(
+            "first epoch above 90 %",
+            EPOCH,
+            Rule("ratio", 1.5, 3),
+            {"lattice": {"old": 1032, "new": "never"}},
+            unit="epochs",
+            where={"task": ["lattice"]},
+        ),
     ],
     claims=[
-        {
-            "says": "new is more compact",
-            "metric": EV,
-            "greater": {"model": "new"},
-            "than": {"model": "old"},
-            "where": {"task": "lattice"},
-        },
+        Claim(
+            "new is more compact",
+            EV,
+            greater={"model": ["new"]},
+            than={"model": ["old"]},
+            where={"task": ["lattice"]},
+        )
     ],
-    quick={"seeds": 2, "set": {"trainer.max_epochs": 1400}},
+    quick=Quick(2, {"trainer.max_epochs": 1400}),
 )
 
 
@@ -94,7 +92,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_every_row_shows_published_both_protocols_and_the_verdict(tmp_path):
+def test_every_row_has_the_published_number_both_protocols_and_the_verdict(tmp_path):
     lines = report_of(tmp_path, Section(STUDY, results())).splitlines()
     assert "| lattice | old | 0.455 (0.35–0.63) | 0.45 [0.425, 0.475] | 0.95 [0.925, 0.955] | reproduced | too few seeds to tell |" in lines  # fmt: skip  # noqa: E501
     assert "| lattice | new | 1.00 | 0.90 [0.90, 0.90] | – | differs by −0.10 | – |" in lines
@@ -109,76 +107,52 @@ def test_every_row_shows_published_both_protocols_and_the_verdict(tmp_path):
     assert not any(line.startswith(r"| a\|b | old | 1") for line in lines)  # the table's `where`
 
 
-def test_a_report_says_what_was_run_and_by_which_command(tmp_path):
+def test_a_report_lists_settings_command_notes_and_tallies(tmp_path):
     text = report_of(tmp_path, Section(STUDY, results()), notes=["3 networks are not run"])
-    assert text.startswith("# Embeddings of all models\n\nSource: A paper, Figure 3. 3 seeds, 0 to")
-    assert "```bash\nlightning reproduce x\n```" in text
-    assert "- 3 networks are not run" in text
-    assert "`data.sampling: with_replacement`; `model.head.bias: true` (old)." in text
-    assert "- Careful protocol: nothing more.\n- Both: `trainer.max_epochs: 9` (lattice)." in text
-    assert "- Model: " in text  # what each value of an axis sets
-    assert "Published: Figure 3(a)." in text
-    assert "compared: 5; reproduced: 3; differing: 1; not reproduced: 1" in text
-    assert "| 1 | new is more compact | too few seeds to tell | – |" in text
+    for part in (
+        "# Embeddings of all models\n\nSource: A paper, Figure 3. 3 seeds, 0 to 2.",
+        "```bash\nlightning reproduce x\n```",
+        "- 3 networks are not run",
+        "`data.sampling: with_replacement`; `model.head.bias: true` (old).",
+        "- Careful protocol: nothing more.\n- Both: `trainer.max_epochs: 9` (lattice).",
+        "Published: Figure 3(a).",
+        "compared: 5; reproduced: 3; differing: 1; not reproduced: 1",
+        "| 1 | new is more compact | too few seeds to tell | – |",
+    ):
+        assert part in text
     assert "Quick" not in text
 
 
-def test_a_verdict_turns_when_the_numbers_do(tmp_path):
-    changed = results()
-    changed["authors"][1] = point("lattice", "new", [0.3, 0.3, 0.3], [10, 10, None])
-    text = report_of(tmp_path, Section(STUDY, changed))
-    assert "| lattice | new | 1.00 | 0.30 [0.30, 0.30] | – | not reproduced | – |" in text
-    assert "| lattice | new | never | 10 [10, never], 1 of 3 never | – | not reproduced | – |" in (
-        text
-    )
-    assert "| 1 | new is more compact | too few seeds to tell | – |" in text
-    for better, outcome in ((0.9, "holds"), (0.3, "the reverse holds")):
-        changed["authors"][0] = point("lattice", "old", [0.4, 0.45, 0.5] * 3, [10] * 9)
-        changed["authors"][1] = point("lattice", "new", [better] * 9, [10] * 9)
-        text = report_of(tmp_path, Section(STUDY, changed))
-        assert f"| 1 | new is more compact | {outcome} | – |" in text
-
-
-def test_a_quick_version_says_so_before_anything_else(tmp_path):
+def test_a_quick_version_starts_with_a_warning_and_has_no_summary(tmp_path):
     text = report_of(tmp_path, Section(STUDY.quickened(), results()))
-    first = text.split("\n\n")[1]
-    assert first.startswith("**Quick version: 2 seeds, 1,400 epochs.") and first.endswith("**")
-    assert "In short" not in text  # a summary of such numbers would be read as a result
-
-
-def test_settings_of_points_that_are_not_in_the_study_are_left_out(tmp_path):
-    text = report_of(tmp_path, Section(STUDY.restricted({"model": ["new"]}), {}))
-    assert "model.head.bias" not in text and "trainer.max_epochs: 9" in text
+    assert text.split("\n\n")[1].startswith("**Quick version: 2 seeds, 1,400 epochs.")
+    assert "In short" not in text
 
 
 def test_claims_name_the_axis_of_a_number(tmp_path):
-    study = replace(
-        STUDY,
-        axes={"exponent": {"1": {}, "4": {}}},
-        settings=[],
-        tables=[],
-        claims=[
-            {"says": "4 is better", "metric": EV, "greater": {"exponent": "4"}, "than": 0.9},
-            {**STUDY.claims[0], "greater": {"exponent": "4"}, "than": {"exponent": "1"}},
-        ],
-    )
-    study.claims[1].pop("where")
+    groups = {"greater": {"exponent": ["4"]}, "where": {}}
+    claims = [
+        replace(STUDY.claims[0], than=0.9, **groups),
+        replace(STUDY.claims[0], than={"exponent": ["1"]}, **groups),
+    ]
+    axes = {"exponent": {"1": {}, "4": {}}}
+    study = replace(STUDY, axes=axes, settings=[], tables=[], claims=claims)
     text = report_of(tmp_path, Section(study, {}))
     assert f"`{EV}` of exponent 4 greater than 0.90, in at least 75 % of the seeds." in text
     assert f"`{EV}` of exponent 4 greater than of exponent 1." in text
 
 
-def test_a_metric_that_no_run_has_is_told_rather_than_shown_as_not_run(tmp_path):
-    misspelt = replace(STUDY, tables=[{**STUDY.tables[0], "metric": "val/explained"}], claims=[])
-    assert "**No run has the metric `val/explained`**" in report_of(
-        tmp_path, Section(misspelt, results())
-    )
-    assert "No run has" not in report_of(tmp_path, Section(misspelt, {}))  # nothing was run
-    # Nor where it is asked of points that a part or a quick version leaves out.
-    elsewhere = {**misspelt.tables[0], "where": {"task": "elsewhere"}}
-    for entry in (misspelt.tables[0], elsewhere):
-        said = report_of(tmp_path, Section(replace(misspelt, tables=[entry]), results()))
-        assert ("No run has" in said) == (entry is not elsewhere)
+def test_a_metric_that_no_run_has_is_reported_as_likely_misspelled(tmp_path):
+    table = replace(STUDY.tables[0], metric="val/explained")
+    elsewhere = replace(table, where={"task": ["elsewhere"]})  # points that a part leaves out
+    for tables, found, warns in (
+        ([table], results(), True),
+        ([table], {}, False),
+        ([elsewhere], results(), False),
+    ):
+        study = replace(STUDY, tables=tables, claims=[])
+        text = report_of(tmp_path, Section(study, found))
+        assert ("No run has the metric `val/explained`" in text) == warns
 
 
 def test_figures_are_linked_and_written_as_png_and_pdf(tmp_path):
@@ -186,15 +160,6 @@ def test_figures_are_linked_and_written_as_png_and_pdf(tmp_path):
     assert "![curves](curves.png)" in text and "(curves.pdf)" in text
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
-
-
-def test_the_same_results_give_the_same_bytes(tmp_path):
-    for name in ("one", "two"):
-        report_of(tmp_path / name, Section(STUDY, results(), {"curves": figure()}))
-    files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert len(files) == 6
-    for name in files:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_summary_has_a_line_per_row_and_protocol(tmp_path):
@@ -215,7 +180,7 @@ def test_summary_has_a_line_per_row_and_protocol(tmp_path):
     assert rows[-1]["value"] == rows[-1]["seeds"] == ""  # careful protocol, not run
 
 
-def test_seeds_have_a_line_each_with_every_metric_and_say_where_there_is_no_value(tmp_path):
+def test_seeds_csv_has_a_line_per_seed_with_every_metric(tmp_path):
     report_of(tmp_path, Section(STUDY, results()))
     rows = rows_of(tmp_path / "seeds.csv")
     assert len(rows) == 3 + 3 + 2 + 3
@@ -231,7 +196,7 @@ def test_seeds_have_a_line_each_with_every_metric_and_say_where_there_is_no_valu
     assert {row["protocol"] for row in rows} == {"authors", "careful"}
 
 
-def test_numbers_behind_claims_are_kept(tmp_path):
+def test_claims_csv_has_the_numbers_behind_claims(tmp_path):
     report_of(tmp_path, Section(STUDY, results()))
     authors, careful = rows_of(tmp_path / "claims.csv")
     assert (authors["outcome"], authors["share"]) == ("too few seeds to tell", "1")
@@ -240,7 +205,7 @@ def test_numbers_behind_claims_are_kept(tmp_path):
     assert careful["outcome"] == ""
 
 
-def test_several_studies_make_one_report_and_keep_their_files_apart(tmp_path):
+def test_several_studies_make_one_report_with_separate_files(tmp_path):
     other = replace(STUDY, name="paper/figure_3b", title="Second part")
     text = report_of(
         tmp_path,
@@ -258,28 +223,37 @@ def test_several_studies_make_one_report_and_keep_their_files_apart(tmp_path):
     assert rows_of(tmp_path / "figure_3b_seeds.csv") == []
 
 
-def test_a_file_is_whole_or_the_one_before(tmp_path, monkeypatch):
-    write_text(tmp_path / "report.md", "before")
-    with pytest.raises(ValueError, match="fields not in fieldnames"):
-        write_csv(tmp_path / "report.md", ["a"], [{"b": 1}])
+def test_files_are_replaced_only_when_all_are_written(tmp_path):
+    (tmp_path / "report.md").write_text("before")
+    with pytest.raises(OSError, match="disk full"), replacing(tmp_path / "report.md") as partial:
+        partial.write_text("half")
+        raise OSError("disk full")
+    with pytest.raises(OSError, match="disk full"), replacing_together(tmp_path) as scratch:
+        (scratch / "report.md").write_text("after")
+        (scratch / "study.json").write_text("half")
+        raise OSError("disk full")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"report.md": "before"}
 
-    broken = figure()
-    monkeypatch.setattr(broken, "savefig", _write_half_and_fail)
-    (tmp_path / "curves.png").write_text("before")
+
+def test_report_and_manifest_are_replaced_together(tmp_path, monkeypatch):
+    report_of(tmp_path, Section(STUDY, results()), manifest={"networks": 1})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr("glassbox.reproduction.report.json.dumps", _fail)
     with pytest.raises(OSError, match="disk full"):
-        write_figure(tmp_path, "curves", broken)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        "report.md": "before",
-        "curves.png": "before",
-    }
+        report_of(tmp_path, Section(STUDY, {}), manifest={"networks": 0})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_large_picture_is_written_with_fewer_colors(tmp_path):
+def _fail(*arguments, **options):
+    raise OSError("disk full")
+
+
+def test_a_large_png_is_written_with_fewer_colors(tmp_path):
     from matplotlib.figure import Figure
     from PIL import Image
 
-    large = Figure(figsize=(6, 6))
-    large.figimage(np.random.default_rng(0).random((900, 900, 3)))
+    large = Figure(figsize=(4, 4))
+    large.figimage(np.random.default_rng(0).random((600, 600, 3)))
     large.savefig(tmp_path / "full.png", dpi=150)
     write_figure(tmp_path, "noise", large)
     write_figure(tmp_path, "curves", figure())
@@ -295,15 +269,10 @@ def test_a_large_picture_is_written_with_fewer_colors(tmp_path):
     assert sizes[0] < sizes[1] / 2
 
 
-def _write_half_and_fail(path, **_options):
-    Path(path).write_text("half")
-    raise OSError("disk full")
-
-
 def test_a_study_of_one_protocol_has_one_column_of_what_was_measured(tmp_path):
     alone = replace(STUDY, protocols={"careful": {}}, settings=[], one_protocol=True)
-    found = {"authors": [], "careful": results()["authors"]}
-    text = report_of(tmp_path, Section(alone, found))
+    careful = {"authors": [], "careful": results()["authors"]}
+    text = report_of(tmp_path, Section(alone, careful))
     assert "| task | model | published | measured | verdict |" in text
     assert "| lattice | old | 0.455 (0.35–0.63) | 0.45 [0.425, 0.475] | reproduced |" in text
     assert "|  | claim | verdict |" in text
@@ -317,7 +286,7 @@ def test_a_study_of_one_protocol_has_one_column_of_what_was_measured(tmp_path):
 
 
 def test_a_table_without_published_numbers_has_neither_their_column_nor_verdicts(tmp_path):
-    ours = [{**STUDY.tables[0], "published": None, "published_in": None}]
+    ours = [replace(STUDY.tables[0], published=None, published_in=None)]
     alone = replace(STUDY, tables=ours, protocols={"careful": {}}, settings=[], one_protocol=True)
     text = report_of(tmp_path, Section(alone, {"authors": [], "careful": results()["authors"]}))
     assert "| task | model | measured |\n" in text

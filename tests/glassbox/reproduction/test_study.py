@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from glassbox.reproduction.study import Study, find_studies, load_studies, matches, study_title
+from glassbox.reproduction.grid_labels import as_selection, matches
+from glassbox.reproduction.study import Study, find_studies, load_studies, study_title
 
 NOWHERE = Path("/nowhere")
 
@@ -44,7 +45,7 @@ def test_the_grid_is_every_combination_with_the_protocol_last(study):
     assert study.seeds == [3, 1, 4]
 
 
-def test_a_point_sets_its_values_keys_then_its_protocol_s_then_the_settings_that_match(study):
+def test_keys_of_values_then_protocol_then_settings_override_one_another(study):
     keys = [study.keys_of(point) for point in study.points()]
     leak, epochs = {"data.sampling": "with_replacement"}, {"trainer.max_epochs": 9}
     assert keys[0] == {"data.train_fraction": 0.15, **leak, "model.head": "A", **epochs}
@@ -64,7 +65,7 @@ def test_the_quick_version_has_fewer_seeds_and_values_and_its_keys_win(study):
     assert quick.keys_of(quick.points()[0])["trainer.max_epochs"] == 1
 
 
-def test_a_restricted_study_has_these_values_only_and_protocol_counts_as_an_axis(study):
+def test_a_restricted_study_keeps_these_values_and_protocol_is_an_axis(study):
     only = study.restricted({"fraction": ["0.5"], "protocol": "careful"})
     assert [tuple(point.values()) for point in only.points()] == [
         ("lattice", "0.5", "careful"), ("addition", "0.5", "careful"),
@@ -75,24 +76,20 @@ def test_a_restricted_study_has_these_values_only_and_protocol_counts_as_an_axis
 
 
 @pytest.mark.parametrize(
-    ("only", "sentence"),
-    [
-        ({"tsak": ["lattice"]}, "small: only: there is no axis 'tsak'; axes are task, fraction, p"),
-        ({"task": ["latice"]}, "the axis 'task' has no value 'latice'; it has lattice, addition"),
-        ({"task": []}, "only leaves no value of the axis 'task'"),
-    ],
+    ("only", "axis"),
+    [({"tsak": ["lattice"]}, "tsak"), ({"task": ["latice"]}, "task"), ({"task": []}, "task")],
 )
-def test_a_restriction_to_what_is_not_there_is_refused(study, only, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_an_unknown_or_empty_restriction_raises(study, only, axis):
+    with pytest.raises(ValueError, match=f"only.*'{axis}'"):
         study.restricted(only)
 
 
 def test_points_match_labels_of_one_or_several_values():
     point = {"task": "lattice", "fraction": "0.1"}
     assert matches(point, {})
-    assert matches(point, {"task": ["addition", "lattice"], "fraction": 0.1})
-    assert not matches(point, {"task": "addition"})
-    assert not matches(point, {"protocol": "authors"})
+    assert matches(point, as_selection({"task": ["addition", "lattice"], "fraction": 0.1}))
+    assert not matches(point, {"task": ["addition"]})
+    assert not matches(point, {"protocol": ["authors"]})
 
 
 def test_without_protocols_both_are_the_base_config(small_study):
@@ -106,7 +103,7 @@ def test_without_protocols_both_are_the_base_config(small_study):
 BORROWS = {"config": None, "grid": None, "seeds": None, "protocols": None, "settings": None}
 
 
-def test_runs_of_takes_another_study_s_runs_and_has_tables_of_its_own(small_study):
+def test_runs_of_shares_another_study_s_runs_with_own_tables(small_study):
     whole = small_study("whole", minutes=7)
     part = small_study(
         "part", **BORROWS, quick=None, runs_of="whole", only={"task": "addition"}, claims=[]
@@ -129,26 +126,26 @@ def test_a_collection_is_its_studies_in_order(small_study, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "named"),
     [
-        ("studies: [gone]", "there is no study file .*gone.yaml"),
-        ("studies: []", "studies must name at least one, and each only once"),
-        ("studies: [a, a]", "studies must name at least one, and each only once"),
-        ("studies: [both]", "both names other studies itself"),
-        ("studies: [a]\ngrid: {}", "studies names other studies; remove grid"),
-        ("runs_of: gone", "there is no study file .*gone.yaml"),
-        ("runs_of: a\nseeds: 2", "runs_of takes another study's runs; remove seeds"),
-        ("title: nothing else", "the key 'config' is missing"),
-        ("", "it must hold keys such as"),
-        ("- a list", "it must hold keys such as"),
-        ("seeds: [1, 2", "is no YAML"),
+        ("studies: [gone]", "gone.yaml"),
+        ("studies: []", "studies"),
+        ("studies: [a, a]", "studies"),
+        ("studies: [both]", "both"),
+        ("studies: [a]\ngrid: {b: {}}", "grid"),
+        ("runs_of: gone", "gone.yaml"),
+        ("runs_of: a\nseeds: 2", "seeds"),
+        ("title: nothing else", "config"),
+        ("", "both.yaml"),
+        ("- a list", "both.yaml"),
+        ("seeds: [1, 2", "YAML"),
     ],
 )
-def test_a_file_that_is_no_study_is_refused(small_study, tmp_path, text, sentence):
+def test_a_file_that_is_not_a_study_raises(small_study, tmp_path, text, named):
     small_study("a")
     path = tmp_path / "both.yaml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=named):
         load_studies(path, NOWHERE)
 
 
@@ -164,7 +161,7 @@ def test_studies_are_found_by_name_folder_and_file(tmp_path, monkeypatch):
     assert find_studies("deep/table.yaml", tmp_path) == [Path("deep/table.yaml")]
     for unknown in ("paper/figure_3", "paper/figure_1.yml", "nothing", "empty.yaml"):
         (tmp_path / "nothing").mkdir(exist_ok=True)
-        with pytest.raises(ValueError, match=f"there is no study '{unknown}'"):
+        with pytest.raises(ValueError, match=f"'{unknown}'"):
             find_studies(unknown, tmp_path)
-    with pytest.raises(ValueError, match=r"did you mean paper/figure_1\?"):
+    with pytest.raises(ValueError, match="paper/figure_1"):
         find_studies("paper/figur_1", tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +12,15 @@ import pytest
 from glassbox.reproduction.format import difference_text, number_text, statistic_text
 from glassbox.reproduction.grid_point import GridPoint
 from glassbox.reproduction.report_markdown import published_text, tally
+from glassbox.reproduction.schema import Rule, Table
 from glassbox.reproduction.seed_statistics import statistic_of
 from glassbox.reproduction.study import Study
-from glassbox.reproduction.verdicts import Published, agreement_text, rule_text, table_rows
+from glassbox.reproduction.verdicts import Published, agreement_text, table_rows
 
 NEVER = math.nan
-MEDIAN = {"name": "t", "metric": "m", "verdict": {"absolute": [0.05, 0.2]}}
-EPOCHS = {"name": "t", "metric": "generalization/test_epoch", "verdict": {"ratio": [1.5, 3]}}
-COUNT = {
-    "name": "t",
-    "metric": "m",
-    "statistic": "count_above",
-    "threshold": 0.99,
-    "verdict": {"absolute": [2, 5]},
-}
+MEDIAN = Table("t", "m", Rule("absolute", 0.05, 0.2), None)
+EPOCHS = Table("t", "generalization/test_epoch", Rule("ratio", 1.5, 3), None)
+COUNT = Table("t", "m", Rule("absolute", 2, 5), None, "count_above", threshold=0.99)
 
 
 def point(values, metric="m", **labels):
@@ -45,38 +41,40 @@ def one_row(table, published, authors=None, careful=None):
         protocols={"authors": {}, "careful": {}},
     )
     results = {
-        protocol: [] if values is None else [point(values, table["metric"])]
+        protocol: [] if values is None else [point(values, table.metric)]
         for protocol, values in (("authors", authors), ("careful", careful))
     }
-    (row,) = table_rows({**table, "published": {"a": published}}, study, results)
+    (row,) = table_rows(replace(table, published={"a": published}), study, results)
     return row
 
 
 def test_median_and_quartiles_interpolate_between_seeds_as_numpy_does():
     values = [0.3, 0.1, 0.9, 0.4, 0.8, 0.2]
-    found = statistic_of(MEDIAN, point(values))
+    statistic = statistic_of(MEDIAN, point(values))
     expected = np.quantile(values, [0.25, 0.5, 0.75])
-    np.testing.assert_allclose([found.low, found.value, found.high], expected)
-    assert (found.num_seeds, found.num_missing) == (6, 0)
+    np.testing.assert_allclose([statistic.low, statistic.value, statistic.high], expected)
+    assert (statistic.num_seeds, statistic.num_missing) == (6, 0)
 
 
-def test_a_seed_that_never_gets_there_is_later_than_all_others():
-    found = statistic_of(EPOCHS, point([NEVER, 10, 30, 20, NEVER], EPOCHS["metric"]))
-    assert (found.low, found.value, found.high) == (20, 30, math.inf)
-    assert found.num_missing == 2
+def test_a_missing_epoch_is_later_than_all_others():
+    statistic = statistic_of(EPOCHS, point([NEVER, 10, 30, 20, NEVER], EPOCHS.metric))
+    assert (statistic.low, statistic.value, statistic.high) == (20, 30, math.inf)
+    assert statistic.num_missing == 2
 
 
 def test_counting_takes_seeds_at_the_threshold_and_leaves_out_those_without_a_value():
     at_threshold = float(np.float32(0.7))  # 0.699999988: a metric that was kept in float32
-    found = statistic_of({**COUNT, "threshold": 0.7}, point([at_threshold, 0.69, 0.8, NEVER]))
-    assert (found.value, found.num_seeds, found.num_missing) == (2, 4, 1)
-    reached = statistic_of({**COUNT, "statistic": "count_reached"}, point([0.1, NEVER, NEVER]))
+    statistic = statistic_of(replace(COUNT, threshold=0.7), point([at_threshold, 0.69, 0.8, NEVER]))
+    assert (statistic.value, statistic.num_seeds, statistic.num_missing) == (2, 4, 1)
+    reached = statistic_of(
+        replace(COUNT, statistic="count_reached", threshold=None), point([0.1, NEVER, NEVER])
+    )
     assert (reached.value, reached.num_seeds) == (1, 3)
 
 
-def test_a_metric_of_names_is_refused_in_one_sentence():
+def test_a_metric_of_names_raises():
     names = GridPoint({"model": "a"}, [0], {"m": np.array(["V4"])}, {})
-    with pytest.raises(ValueError, match="metric m holds names, not numbers"):
+    with pytest.raises(ValueError, match="metric m"):
         statistic_of(MEDIAN, names)
 
 
@@ -114,7 +112,7 @@ def test_ratio_rule_judges_by_the_factor_and_never_equals_never_alone(ours, publ
     assert one_row(EPOCHS, published, authors=[ours]).verdict == verdict
 
 
-def test_a_published_number_between_our_quartiles_is_reproduced_and_told_apart():
+def test_a_published_number_between_our_quartiles_is_reproduced():
     # Median 0.75, quartiles 0.4 and 0.95; published 0.9 is 0.15 away.
     assert one_row(MEDIAN, 0.9, authors=[0.2, 0.4, 0.75, 0.95, 0.99]).verdict == (
         "reproduced (within quartiles)"
@@ -125,7 +123,7 @@ def test_a_published_number_between_our_quartiles_is_reproduced_and_told_apart()
     assert one_row(MEDIAN, 0.4, authors=[0.2, 0.3, 0.75, 0.85, 0.99]).verdict == "not reproduced"
 
 
-def test_quartiles_decide_nothing_where_the_median_seed_or_the_paper_never_gets_there():
+def test_quartiles_decide_nothing_where_the_median_or_the_published_value_is_never():
     # First quartile 20, third never: 400 lies between, but our median is never.
     assert one_row(EPOCHS, 400, authors=[10, 20, NEVER, NEVER, NEVER]).verdict == "not reproduced"
     # Median 30, third quartile never: "never" is no number between them.
@@ -154,12 +152,8 @@ def test_counts_are_compared_as_shares_in_seeds_of_the_paper(
     above, seeds, published_seeds, verdict
 ):
     values = [1.0] * above + [0.5] * (seeds - above)
-    table = {**COUNT, "published_seeds": published_seeds}
+    table = replace(COUNT, published_seeds=published_seeds)
     assert one_row(table, 14, authors=values).verdict == verdict
-
-
-def test_counts_know_no_quartiles():
-    assert one_row(COUNT, 14, authors=[1.0, 0.5] * 10).verdict == "differs by −4 of 20 seeds"
 
 
 def test_the_careful_protocol_is_compared_with_the_authors_by_rule_or_chance():
@@ -177,21 +171,21 @@ def test_the_careful_protocol_is_compared_with_the_authors_by_rule_or_chance():
     assert one_row(COUNT, None, [1, 0] * 10, [1] * 19 + [0]).protocols == "depends on the protocol"
 
 
-def test_median_of_those_that_get_there_leaves_the_others_out_and_counts_them():
-    table = {**EPOCHS, "statistic": "median_reached"}
-    found = statistic_of(table, point([10, 30, NEVER, NEVER, 20], EPOCHS["metric"]))
-    assert (found.value, found.num_seeds, found.num_missing) == (20, 5, 2)
+def test_median_reached_leaves_out_missing_values_and_counts_them():
+    table = replace(EPOCHS, statistic="median_reached")
+    statistic = statistic_of(table, point([10, 30, NEVER, NEVER, 20], EPOCHS.metric))
+    assert (statistic.value, statistic.num_seeds, statistic.num_missing) == (20, 5, 2)
     assert one_row(table, 20, authors=[10, 30, NEVER, NEVER, 20]).verdict == "reproduced"
     assert one_row(table, 20, authors=[NEVER] * 3).verdict == "not reproduced"
     assert one_row(table, None, [20] * 5, [NEVER] * 5).protocols == "depends on the protocol"
 
 
-def test_nothing_is_said_where_nothing_was_published_or_run():
+def test_there_is_no_verdict_without_published_number_or_run():
     assert one_row(MEDIAN, None, authors=[0.5]).verdict == "–"
     assert one_row(MEDIAN, 0.5).verdict == "–"
     assert one_row(MEDIAN, 0.5, careful=[0.5]).verdict == "–"  # that is not the authors' protocol
     assert one_row(MEDIAN, 0.5, careful=[0.5]).protocols == "–"
-    without_metric = {**MEDIAN, "metric": "other"}
+    without_metric = replace(MEDIAN, metric="other")
     assert statistic_of(without_metric, point([0.5])) is None
 
 
@@ -205,11 +199,11 @@ def test_rows_follow_the_grid_and_where_and_published_is_found_by_the_order_of_a
         axes={"task": {"x": {}, "y": {}}, "model": {"a": {}, "b": {}, "c": {}}},
         protocols={"authors": {}, "careful": {}},
     )
-    table = {
-        **MEDIAN,
-        "where": {"model": ["a", "b"]},
-        "published": {"x": {"a": 0.1, "b": [0.2, 0.1, 0.3]}, "y": {"a": None, "b": "never"}},
-    }
+    table = replace(
+        MEDIAN,
+        where={"model": ["a", "b"]},
+        published={"x": {"a": 0.1, "b": [0.2, 0.1, 0.3]}, "y": {"a": None, "b": "never"}},
+    )
     # Handed over in another order, and the labels too.
     points = [
         GridPoint({"model": "b", "task": "x"}, [0], {"m": np.array([0.2])}, {}),
@@ -255,8 +249,8 @@ def test_numbers_are_written_for_readers():
 
 def test_cells_tell_quartiles_missing_values_and_seeds_that_are_too_few():
     epochs = [1000.0, 2000.0, 3000.0, NEVER, NEVER]
-    found = statistic_of(EPOCHS, point(epochs, EPOCHS["metric"]))
-    assert statistic_text(found, True, 5) == "3,000 [2,000, never], 2 of 5 never"
+    statistic = statistic_of(EPOCHS, point(epochs, EPOCHS.metric))
+    assert statistic_text(statistic, True, 5) == "3,000 [2,000, never], 2 of 5 never"
     few = statistic_of(MEDIAN, point([0.5, 0.5]))
     assert statistic_text(few, False, 20) == "0.50 [0.50, 0.50] (2 seeds)"
     assert statistic_text(statistic_of(MEDIAN, point([0.5])), False, 1) == "0.50"
@@ -267,18 +261,10 @@ def test_cells_tell_quartiles_missing_values_and_seeds_that_are_too_few():
     assert published_text(COUNT, Published(14)) == "14 of 20"
 
 
-def test_rules_are_told_in_their_own_unit():
-    assert "within 0.05 of the published value; differs: within 0.20" in rule_text(MEDIAN)
-    assert "within a factor of 1.5; differs: within a factor of 3" in rule_text(EPOCHS)
-    assert "within 2 of 20 seeds of the published value; differs: within 5" in rule_text(COUNT)
-
-
-def test_where_nothing_is_published_the_rule_speaks_of_the_protocols() -> None:
+def test_without_published_numbers_the_rule_compares_the_protocols() -> None:
     assert "protocols agree: within 0.05 of each other" in agreement_text(MEDIAN)
     assert "protocols agree: within a factor of 1.5 of each other" in agreement_text(EPOCHS)
     assert "protocols agree: within 2 of 20 seeds of each other" in agreement_text(COUNT)
-    for table in (MEDIAN, EPOCHS, COUNT):
-        assert "ublished" not in agreement_text(table) and "eproduced" not in agreement_text(table)
 
 
 def test_seeds_are_counted_by_the_names_that_their_metric_holds():
@@ -286,7 +272,7 @@ def test_seeds_are_counted_by_the_names_that_their_metric_holds():
         ["V4 normal, left = right", "S3 (fixes 2), left", "none", "S3 (fixes 0), left"]
     )
     of = GridPoint({"task": "permutation"}, [0, 1, 2, 3], {"coset": names}, {})
-    table = {"metric": "coset", "statistic": "count_named", "starts_with": "S3"}
-    found = statistic_of(table, of)
-    assert (found.value, found.num_seeds, found.num_missing) == (2, 4, 1)
-    assert statistic_of({**table, "starts_with": "V4"}, of).value == 1
+    table = replace(MEDIAN, metric="coset", statistic="count_named", starts_with="S3")
+    statistic = statistic_of(table, of)
+    assert (statistic.value, statistic.num_seeds, statistic.num_missing) == (2, 4, 1)
+    assert statistic_of(replace(table, starts_with="V4"), of).value == 1

@@ -1,11 +1,9 @@
-import itertools
 import statistics
 
 import numpy as np
 import pytest
 
-from glassbox.plots.colors import HARMONIC, POINT, STANDARD
-from glassbox.plots.style import MUTED_COLOR
+from glassbox.plots.colors import HARMONIC, STANDARD
 from glassbox.reproduction.figures import by_category
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -49,18 +47,6 @@ def dots(axes, *, never: bool = False) -> list[np.ndarray]:
     return [np.asarray(one.get_offsets()) for one in kept]
 
 
-def test_names_stand_on_the_left_in_the_order_of_the_study_and_metrics_above():
-    figure = draw([point(head) for head in HEADS])
-    first, *others = figure.axes
-    figure.canvas.draw()
-    assert [label.get_text() for label in first.get_yticklabels()] == list(HEADS)
-    low, high = first.get_ylim()
-    assert low > high  # the first is on top
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(METRICS.values())
-    for axes in others:
-        assert not any(label.get_visible() for label in axes.get_yticklabels())
-
-
 def test_medians_and_dots_are_those_of_the_seeds():
     points = [point(head) for head in HEADS]
     for axes, metric in zip(draw(points).axes, METRICS, strict=True):
@@ -71,7 +57,7 @@ def test_medians_and_dots_are_those_of_the_seeds():
             assert {row_of(axes, y) for y in drawn[:, 1]} == {row}
 
 
-def test_seeds_that_never_get_there_stand_hollow_in_the_strip_and_are_counted():
+def test_missing_epochs_are_hollow_in_the_strip_and_counted():
     points = [point(head, seeds=3) for head in HEADS]
     epochs = ([np.nan, np.nan, 300], [np.nan, 200, 400], [100, 200, 300], [np.nan] * 3)
     for one, found in zip(points, epochs, strict=True):
@@ -94,29 +80,7 @@ def test_seeds_that_never_get_there_stand_hollow_in_the_strip_and_are_counted():
     assert written == {"1/3": 0, "2/3": 1, "0/3": 3}
 
 
-def test_a_metric_that_a_row_does_not_have_is_told_and_the_others_are_drawn():
-    points = [point("cross-entropy"), point("harmonic")]
-    points[1].metrics[ACCURACY][:] = np.nan
-    figure = draw(points)
-    assert set(medians(figure.axes[0])) == {0}
-    assert [text.get_text() for text in figure.axes[0].texts] == ["0/7"]
-    assert figure.axes[1].texts[:] == [] and len(medians(figure.axes[1])) == 2
-    assert "seeds with a value" in figure.legends[0].get_texts()[-1].get_text()
-
-
-def test_where_nothing_is_missing_the_legend_does_not_tell_of_it():
-    (text,) = draw([point("harmonic")]).legends[0].get_texts()
-    assert text.get_text() == "dot: a seed, bar: median"
-
-
-def test_a_point_that_is_missing_has_no_row():
-    figure = draw([point("cross-entropy"), point("focal")])
-    figure.canvas.draw()
-    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert names == ["cross-entropy", "focal"]
-
-
-def test_points_of_one_value_of_another_axis_are_drawn_alone_and_the_title_tells_it():
+def test_where_selects_points_and_is_added_to_the_title():
     of_scale = [
         GridPoint({**point(head).labels, "scale": scale}, range(7), point(head + scale).metrics, {})
         for head in HEADS
@@ -143,52 +107,8 @@ def test_groups_color_the_rows_by_the_first_part_that_their_name_contains():
     assert [item.get_color() for item in figure.legends[0].get_lines()][:2] == [STANDARD, HARMONIC]
 
 
-def test_rows_of_no_group_are_gray_and_without_groups_all_are_alike():
-    points = [point("cross-entropy"), point("harmonic")]
-    figure = draw(points, groups={"harmonic": "harmonic readout"})
-    assert [line.get_color() for line in figure.axes[0].lines] == [MUTED_COLOR, HARMONIC]
-    assert [line.get_color() for line in draw(points).axes[0].lines] == [POINT, POINT]
-
-
-def test_no_text_runs_into_another_or_out_of_the_figure_with_long_names_and_labels():
-    heads = [f"soft nearest neighbor loss, harmonic readout {number}" for number in range(13)]
-    labels = {
-        ACCURACY: "accuracy on the test set of all of the digits",
-        NORM: "norm " * 9,
-        EPOCH: "e",
-    }
-    figure = draw([point(head) for head in heads], metrics=labels, title="title " * 40)
-    figure.canvas.draw()
-    edge = figure.get_window_extent()
-    titles = [axes._left_title.get_window_extent() for axes in figure.axes]
-    names = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
-    boxes = [*titles, *names, *(text.get_window_extent() for text in figure.texts)]
-    for box in boxes:
-        assert edge.x0 <= box.x0 and box.x1 <= edge.x1 and edge.y0 <= box.y0 and box.y1 <= edge.y1
-    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(titles))
-    legend = figure.legends[0].get_window_extent()
-    assert all(title.y1 < legend.y0 for title in titles)
-
-
-@pytest.mark.parametrize(
-    ("points", "options", "sentence"),
-    [
-        ([], {}, "no points to draw"),
-        ([point("focal")], {"rows": "model"}, "needs an axis 'model', but the points have 'head'"),
-        ([point("focal"), point("focal")], {}, "2 points have head = focal"),
-        ([point("focal")], {"metrics": {}}, "metrics must name at least one metric"),
-        ([point("focal")], {"metrics": {"test/acc": "a"}, "scales": {}}, "no metric 'test/acc'; n"),
-        ([point("focal")], {"scales": {NORM: "ln"}}, "'val/norm' must be number, share, log, epoc"),
-    ],
-)
-def test_what_cannot_be_drawn_is_told_in_one_sentence(points, options, sentence):
-    with pytest.raises(ValueError, match=sentence) as caught:
-        draw(points, **options)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_log_axis_of_a_number_that_is_not_positive_is_refused():
     one = point("focal")
     one.metrics[NORM][2] = 0.0
-    with pytest.raises(ValueError, match="'val/norm' holds 0, which a logarithmic axis cannot sho"):
+    with pytest.raises(ValueError, match="'val/norm'"):
         draw([one])

@@ -39,15 +39,15 @@ def test_each_point_has_the_median_of_its_seeds():
     assert "old" in texts_of(figure) and "new" in texts_of(figure)
 
 
-def test_the_title_tells_of_how_many_texts_the_curves_are():
+def test_the_title_has_the_number_of_texts():
     found = deletion_curves([point("old", [[0.9, 0.5, 0.3]], texts=2016)], title="IMDB")
     assert "IMDB · 2,016 texts" in texts_of(found)
     mixed = [point("old", [[0.9, 0.5, 0.3]], 2016), point("new", [[0.9, 0.5, 0.3]], 25000)]
     assert "texts" not in texts_of(deletion_curves(mixed, title="IMDB"))
 
 
-def test_points_that_are_named_alone_are_drawn():
+def test_only_named_points_are_drawn():
     points = [point("old", [[0.9, 0.5, 0.3]]), point("new", [[0.9, 0.2, 0.1]])]
     assert "new" not in texts_of(deletion_curves(points, names=["old"]))
-    with pytest.raises(ValueError, match="none of the points"):
+    with pytest.raises(ValueError, match="none of these"):
         deletion_curves(points, names=["newer"])

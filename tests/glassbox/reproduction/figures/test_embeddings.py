@@ -1,4 +1,3 @@
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
@@ -62,45 +61,10 @@ def test_rows_are_tasks_then_models_as_they_first_appear_and_columns_are_seeds()
     assert [dots(panel(figure, 2, seed))[0, 1] for seed in range(3)] == [0, 1, 2]
 
 
-def test_every_panel_is_square_with_equal_aspect_and_holds_its_points():
-    figure = embeddings_by_model(grid())
-    width, height = figure.get_size_inches()
-    for axes in figure.axes:
-        box = axes.get_position()
-        assert box.width * width == pytest.approx(box.height * height)
-        assert axes.get_aspect() == 1
-        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-        assert right - left == pytest.approx(high - low)
-        x, y = dots(axes).T
-        assert left < x.min() and x.max() < right and low < y.min() and y.max() < high
-
-
-def test_seeds_stand_above_the_first_row_and_explained_variance_above_all():
-    figure = embeddings_by_model(grid())
-    assert texts(panel(figure, 0, 2)) == ["seed 2", "EV 30 %"]
-    for row in (1, 2, 3):
-        assert texts(panel(figure, row, 1)) == ["EV 20 %"]
-
-
-def test_seeds_stand_in_rising_order_and_the_smallest_are_drawn():
-    figure = embeddings_by_model([point("lattice", "MLP", seeds=(11, 2, 5))], columns=2)
-    assert [texts(axes)[0] for axes in figure.axes] == ["seed 2", "seed 5"]
-    assert [dots(axes)[0, 1] for axes in figure.axes] == [2, 5]
-
-
 def test_median_explained_variance_is_that_of_all_seeds_also_of_those_not_drawn():
     figure = embeddings_by_model([point("lattice", "MLP", seeds=range(7))], columns=2)
     assert len(figure.axes) == 2
     assert "median EV of\n7 seeds: 40 %" in written(figure)  # of 10, 20, ... 70 %
-
-
-def test_a_note_tells_how_many_of_the_seeds_are_shown_where_not_all_are():
-    assert "2 of 7 seeds shown." in written(
-        embeddings_by_model([point("lattice", "MLP", seeds=range(7))], columns=2)
-    )
-    all_of_them = embeddings_by_model([point("lattice", "MLP", seeds=range(7))], columns=7)
-    assert not any("shown" in text for text in written(all_of_them))
-    assert len(all_of_them.axes) == 7
 
 
 def test_points_carry_the_colors_of_their_groups_and_edges_join_them():
@@ -122,7 +86,7 @@ def test_points_without_groups_and_edges_can_be_drawn():
     assert len(dots(figure.axes[0])) == 4
 
 
-def test_missing_seeds_and_points_leave_their_panels_empty_and_say_so():
+def test_panels_of_missing_seeds_and_points_are_empty():
     points = grid()
     points[1] = point("lattice", "harmonic MLP", seeds=(0, 2))
     figure = embeddings_by_model(points[:3])
@@ -155,44 +119,3 @@ def test_panels_of_seeds_without_structure_beyond_chance_are_gray_and_a_note_say
         assert color[0, :3] == pytest.approx(np.array(to_rgb(MISSING)))
     (note,) = [text for text in written(figure) if "Gray" in text]
     assert note == "Gray: no coset structure beyond chance (silhouette below 0.133)."
-
-
-def test_without_a_level_of_chance_or_without_silhouettes_nothing_is_gray():
-    cosets = point("permutation", "MLP")
-    for options in ({"chance": 0.9}, {}):
-        figure = embeddings_by_model([cosets], **options)
-        assert not any("Gray" in text for text in written(figure))
-        for axes in figure.axes:
-            assert len(np.unique(axes.collections[-1].get_facecolors(), axis=0)) == 2
-        cosets.metrics["val/embedding/coset_silhouette"] = np.array([0.5, 0.1, 0.2])
-
-
-def test_a_key_says_what_the_colors_of_the_drawn_tasks_stand_for():
-    names = {"lattice": "row", "circle": "number"}
-    line = written(embeddings_by_model(grid(), group_names=names))[0]
-    assert line.endswith("Colors – lattice: row.")
-    assert not any("Colors" in text for text in written(embeddings_by_model(grid())))
-
-
-def test_no_figure_stays_in_memory_and_text_stays_inside():
-    long = [point("lattice", "a cross-entropy transformer of many layers", seeds=[0])]
-    figure = embeddings_by_model(long, title="Embeddings of all models and seeds, careful protocol")
-    figure.canvas.draw()
-    for text in figure.texts:
-        box = text.get_window_extent()
-        assert box.x0 >= 0 and box.x1 <= figure.bbox.width, text.get_text()
-    assert plt.get_fignums() == []
-
-
-def test_what_cannot_be_drawn_is_refused_in_a_sentence():
-    with pytest.raises(ValueError, match="no points to draw"):
-        embeddings_by_model([])
-    with pytest.raises(ValueError, match="columns must be at least 1, not 0"):
-        embeddings_by_model(grid(), columns=0)
-    with pytest.raises(ValueError, match=r"needs an axis 'model'"):
-        embeddings_by_model([GridPoint({"task": "lattice"}, [0], {}, {})])
-    with pytest.raises(ValueError, match="2 points have task = lattice, model = MLP"):
-        embeddings_by_model([point("lattice", "MLP"), point("lattice", "MLP")])
-    empty = GridPoint({"task": "lattice", "model": "MLP"}, [0], {EV: np.ones(1)}, {})
-    with pytest.raises(ValueError, match="no array 'coordinates'"):
-        embeddings_by_model([empty])

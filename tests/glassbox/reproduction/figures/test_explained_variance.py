@@ -60,11 +60,6 @@ def test_a_task_may_have_metrics_of_its_own_and_says_that_they_are_about_all_tok
     assert heights(figure.axes[1]) == [pytest.approx([0.15, 0.2, 0.4])]
 
 
-def test_shows_at_most_the_asked_number_of_components():
-    figure = explained_variance_by_model([point("lattice", "MLP")], components=2)
-    assert heights(figure.axes[0]) == [pytest.approx([0.3, 0.4])]
-
-
 def test_missing_points_and_seeds_are_told_in_their_panel():
     diverged = np.vstack([CURVES, [[np.nan] * 3]])
     points = [
@@ -79,25 +74,7 @@ def test_missing_points_and_seeds_are_told_in_their_panel():
     assert len(figure.axes[1].lines) == 1
 
 
-def test_the_legend_says_how_many_seeds_each_model_has():
-    few = point("lattice", MODELS[1], CURVES[:1])
-    texts = legend_of(explained_variance_by_model([point("lattice", MODELS[0]), few]).legends[0])
-    assert texts == ["standard MLP (3 seeds)", "harmonic MLP (1 seed)", BAND]
-    figure = explained_variance_by_model([point("lattice", model) for model in MODELS])
-    assert legend_of(figure.legends[0])[-1] == f"{BAND} of 3 seeds"
-    assert figure.axes[0].get_legend() is None
-
-
 def test_runs_that_all_diverged_can_be_drawn():
     figure = explained_variance_by_model([point("lattice", "MLP", np.full((3, 3), np.nan))])
     figure.canvas.draw()
     assert legend_of(figure.axes[0].get_legend()) == ["0 of 3 seeds"]
-
-
-def test_what_cannot_be_drawn_is_refused_in_a_sentence():
-    with pytest.raises(ValueError, match="no points to draw"):
-        explained_variance_by_model([])
-    with pytest.raises(ValueError, match="components must be at least 1, not 0"):
-        explained_variance_by_model([point("lattice", "MLP")], components=0)
-    with pytest.raises(ValueError, match="have no metric 'test/1'"):
-        explained_variance_by_model([point("lattice", "MLP")], prefix={"lattice": "test/"})

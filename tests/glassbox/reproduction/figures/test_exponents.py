@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from glassbox.reproduction.figures import exponents
 from glassbox.reproduction.grid_point import GridPoint
@@ -41,14 +40,7 @@ def never_place(axes) -> float:
     return float(*(tick for tick, label in ticks if label.get_text() == "never"))
 
 
-def test_a_column_for_every_task_a_row_for_every_metric():
-    figure = exponents(sweep("lattice", "circle"))
-    assert len(figure.axes) == 6
-    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["lattice", "circle"]
-    assert [axes.get_ylabel() != "" for axes in figure.axes] == [True, False] * 3
-
-
-def test_medians_stand_over_the_exponents_on_a_log_axis_in_any_order_of_points():
+def test_lines_are_medians_over_the_exponent_in_any_order_of_points():
     for points in (sweep("lattice"), sweep("lattice")[::-1]):
         top, middle, _ = exponents(points).axes
         assert top.get_xscale() == "log"
@@ -56,16 +48,6 @@ def test_medians_stand_over_the_exponents_on_a_log_axis_in_any_order_of_points()
         assert x.tolist() == [1, 2, 4, 16]
         assert y == pytest.approx([0.31, 0.32, 0.34, 0.46])
         assert median(middle)[1] == pytest.approx([0.21, 0.22, 0.24, 0.36])
-
-
-def test_every_seed_is_a_dot_near_its_exponent():
-    top = exponents(sweep("lattice")).axes[0]
-    dots = np.concatenate(
-        [np.asarray(i.get_offsets()) for i in top.collections if len(i.get_sizes())]
-    )
-    assert len(dots) == 12
-    near = np.exp2(np.round(np.log2(dots[:, 0])))
-    assert sorted(near) == sorted([1, 2, 4, 16] * 3)
 
 
 def test_never_counts_as_later_than_any_epoch():
@@ -81,85 +63,9 @@ def test_never_counts_as_later_than_any_epoch():
     assert never(axes) == 3
 
 
-def test_without_any_never_no_dot_stands_in_the_strip():
-    assert never(exponents(sweep("lattice")).axes[2]) == 0
-
-
 def test_seeds_that_reach_90_percent_are_counted_below_their_exponent():
     points = [point("lattice", "1", (np.nan, np.nan, 300.0)), point("lattice", "2")]
     axes = exponents(points).axes[2]
     written = {text.get_text(): text.xy[0] for text in axes.texts}
     assert (written["1/3"], written["3/3"]) == (1, 2)
     assert "reach 90 %:" in written
-
-
-def test_the_legend_says_what_line_band_and_dots_are_and_of_how_many_seeds():
-    points = [point("lattice", "1", (100.0, np.nan)), point("lattice", "2")]
-    for drawn, last in ((points, ["one that never got there"]), (points[1:], [])):
-        figure = exponents(drawn)
-        texts = [text.get_text() for text in figure.legends[0].get_texts()]
-        seeds = "one of 2 to 3 seeds" if last else "one of 3 seeds"
-        assert texts == ["median", "quartiles", seeds, *last]
-    (hollow,) = (i for i in exponents(points).axes[2].collections if i.get_label() == "never" and
-                 len(i.get_offsets()))  # fmt: skip
-    shown = exponents(points).legends[0].get_lines()[-1]
-    assert to_hex(hollow.get_edgecolor()[0]) == to_hex(shown.get_markeredgecolor())
-
-
-def test_missing_point_leaves_a_gap_in_every_row():
-    points = [
-        p for p in sweep("lattice", "circle") if p.labels != {"task": "circle", "exponent": "4"}
-    ]
-    figure = exponents(points)
-    figure.canvas.draw()
-    for axes in figure.axes[1::2]:
-        assert np.isnan(median(axes)[1]).tolist() == [False, False, True, False]
-    for axes in figure.axes[::2]:
-        assert np.isfinite(median(axes)[1]).all()
-
-
-def test_nan_is_left_out_of_metrics_that_are_no_epochs():
-    diverged = point("lattice", "1")
-    diverged.metrics[EV][2] = np.nan
-    assert median(exponents([diverged]).axes[0])[1] == pytest.approx([0.26])
-
-
-def test_all_tasks_share_the_axis_of_epochs():
-    points = [point("lattice", "1", (2.0, 3.0)), point("circle", "1", (5000.0, np.nan))]
-    left, right = exponents(points, metrics=[EPOCH]).axes
-    assert left.get_ylim() == right.get_ylim()
-    assert left.get_ylim()[0] < 2 and left.get_ylim()[1] > 5000
-
-
-def test_other_metrics_can_be_chosen():
-    points = sweep("lattice")
-    for one in points:
-        one.metrics["val/embedding/circularity"] = np.array([3.0, 5.0, 9.0])
-    top, below = exponents(points, metrics=["val/embedding/circularity", ACCURACY]).axes
-    assert top.get_ylabel() == "val/embedding/circularity"
-    assert median(top)[1] == pytest.approx([5.0] * 4)
-    assert top.get_ylim()[1] > 9
-    assert below.get_ylabel() == "test accuracy"
-
-
-def test_a_sweep_that_never_gets_anywhere_can_be_drawn():
-    axes = exponents([point("lattice", "1", (np.nan, np.nan))]).axes[2]
-    assert median(axes)[1] == pytest.approx([never_place(axes)])
-    assert "0/2" in {text.get_text() for text in axes.texts}
-
-
-@pytest.mark.parametrize(
-    ("points", "options", "sentence"),
-    [
-        ([], {}, "no points to draw"),
-        ([point("a", "0")], {}, "'exponent' must hold numbers above 0, not 0"),
-        ([point("a", "1"), point("a", "1")], {}, "2 points have task = a, exponent = 1"),
-        ([point("a", "1")], {"metrics": []}, "metrics is empty: name at least one"),
-        ([point("a", "1")], {"metrics": ["test/acc"]}, "no metric 'test/acc'; nearest are test/ac"),
-        ([point("a", "1")], {"reached": "test_epoch"}, "no metric 'test_epoch'; nearest are gen"),
-        ([GridPoint({"task": "a"}, [0], {}, {})], {}, "needs an axis 'exponent'"),
-    ],
-)
-def test_wrong_input_is_refused(points, options, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        exponents(points, **options)

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 
-from glassbox.plots.style import LABEL_SIZE, POINTS_PER_INCH, house_style
-from glassbox.plots.word_labels import text_width
+from glassbox.plots.style import house_style
 from glassbox.reproduction.figures.metric_axis import metric_axis
 from glassbox.reproduction.figures.panel_grid import (
     fitting_labels,
-    panel_captions,
     panel_grid,
     side_by_side,
 )
@@ -32,12 +30,6 @@ def labels(axes, side="x") -> list[str]:
     return [text.get_text() for tick, text in ticks if low <= tick <= high]
 
 
-def test_shares_go_from_0_to_100_percent():
-    axes = panel("share", [0.4, 0.95])
-    assert axes.get_xlim() == (-0.03, 1.04)
-    assert labels(axes) == ["0", "25 %", "50 %", "75 %", "100 %"]
-
-
 @pytest.mark.parametrize("values", [[0.962, 0.983], [0.991, 1.0], [1.0, 1.0]])
 def test_shares_above_90_percent_are_drawn_over_their_own_range(values):
     axes = panel("share", values)
@@ -52,12 +44,6 @@ def test_shares_below_0_are_on_the_axis():
     axes = panel("share", [-0.4, 0.3, np.nan])
     assert axes.get_xlim()[0] < -0.4
     assert "0" in labels(axes)
-
-
-@pytest.mark.parametrize("values", [[5, 6, 7], [90, 90], [9, 10], [0, 88]])
-def test_whole_numbers_have_whole_ticks(values):
-    written = labels(panel("number", values))
-    assert written and all(float(text).is_integer() for text in written)
 
 
 @pytest.mark.parametrize("values", [[0.02, 30], [3.1, 3.4], [1e-5, 2e-3], [7, 7]])
@@ -82,12 +68,6 @@ def test_epochs_have_a_strip_for_never_behind_all_numbers(values):
     assert axis.places(np.array([np.nan, 0.0, 12.0])) == pytest.approx([axis.never, 1, 12])
 
 
-def test_a_metric_that_no_seed_has_can_be_drawn():
-    for scale in ("number", "share", "log", "epochs"):
-        axes = panel(scale, [np.nan, np.nan])
-        assert np.isfinite(axes.get_xlim()).all()
-
-
 def test_quartiles_of_points_of_different_seeds_and_of_none():
     axis = metric_axis("number", np.array([1.0, 9.0]))
     table = axis.quartiles([np.array([1.0, 3.0, 9.0]), None, np.array([5.0, np.nan])])
@@ -96,35 +76,19 @@ def test_quartiles_of_points_of_different_seeds_and_of_none():
     assert table[:, 2] == pytest.approx([5, 5, 5])
 
 
-def test_infinity_is_no_place():
-    axis = metric_axis("log", np.array([1.0, 10.0, np.inf]))
-    assert axis.high < 20
-    assert np.isnan(axis.places(np.array([np.inf]))).all()
-
-
-def test_labels_that_would_touch_an_earlier_one_are_left_out():
+def test_labels_that_would_overlap_are_left_out():
     assert fitting_labels([0.0, 0.02, 0.5, 1.0], ["1", "2", "3", "4"], 2.0) == [0, 2, 3]
     assert fitting_labels([0.02, 0.0, 0.5, 1.0], ["1", "2", "3", "4"], 2.0) == [0, 2, 3]
     assert fitting_labels([0.0, 0.02], ["1", "2"], 20.0) == [0, 1]
     assert fitting_labels([0.0, 0.1], ["1,000,000", "2,000,000"], 2.0) == [0]
 
 
-def test_seeds_stand_side_by_side_around_their_center_and_one_on_it():
+def test_dots_are_spread_around_their_center():
     assert side_by_side(3.0, 0.5, 3) == pytest.approx([2.5, 3.0, 3.5])
     assert side_by_side(3.0, 0.5, 1) == pytest.approx([3.0])
 
 
-def test_captions_are_wrapped_to_their_width_without_a_word_left_alone():
-    text = "total curvature of the ring where a flat circle has one"
-    ((lines,), height) = (panel_captions([text], 2.4).texts, panel_captions([text], 2.4).height)
-    rows = lines.split("\n")
-    assert " ".join(rows) == text and len(rows) == 2
-    assert all(text_width(row, LABEL_SIZE) <= 2.4 * POINTS_PER_INCH for row in rows)
-    assert len(rows[1].split()) > 2
-    assert height > panel_captions(["short"], 2.4).height
-
-
-def test_delays_may_be_0_or_below_and_have_a_strip_for_never_behind_all_numbers():
+def test_delays_may_be_0_or_negative_and_have_a_strip_for_never():
     values = np.array([0.0, -12.0, 80.0, 2714.0, np.nan])
     axes = panel("delays", values)
     written = labels(axes)
@@ -141,10 +105,3 @@ def test_delays_may_be_0_or_below_and_have_a_strip_for_never_behind_all_numbers(
     assert lengths[3] == pytest.approx(lengths[4], rel=1e-3)
     median = axis.quartiles([np.array([3.0, np.nan, np.nan]), np.array([-2.0, 0.0, np.nan])])[1]
     assert median == pytest.approx([axis.never, 0.0])
-
-
-@pytest.mark.parametrize("values", [[np.nan, np.nan], [0, 0], [1, 5, 3], [np.nan, 193]])
-def test_few_delays_can_be_drawn(values):
-    for side in ("x", "y"):
-        written = labels(panel("delays", values, side), side)
-        assert written[-1] == "never" and "0" in written

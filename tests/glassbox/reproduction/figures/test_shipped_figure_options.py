@@ -31,7 +31,7 @@ def test_a_study_draws_metrics_of_its_tables_over_its_grid(path):
         )
         for labels in itertools.product(*values)
     ]
-    package, name = entry["draw"].rsplit(".", 1)
+    package, name = entry["function"].rsplit(".", 1)
     assert package == studies.__name__
     figure = getattr(studies, name)(points, title=study["title"], **entry["options"])
     titles = [axes.get_title(loc="left").replace("\n", " ") for axes in figure.axes]

@@ -4,7 +4,6 @@ import statistics
 import numpy as np
 import pytest
 
-from glassbox.plots import model_colors
 from glassbox.reproduction.figures import sweep
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -54,11 +53,6 @@ def never_place(axes) -> float:
     return float(*(tick for tick, label in ticks if label.get_text() == "never"))
 
 
-def test_a_panel_for_every_metric_with_its_label_and_no_empty_panel():
-    figure = draw(grid())
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(METRICS.values())
-
-
 def test_lines_are_medians_by_rising_number_in_any_order_of_points():
     for points in (grid(), grid()[::-1]):
         figure = draw(points)
@@ -82,15 +76,6 @@ def test_every_seed_is_a_dot_at_its_value():
         assert sorted(dots(axes)[:, 1]) == pytest.approx(values)
 
 
-def test_band_spans_the_quartiles():
-    one = point("ReLU", "0.5")
-    one.metrics[SHARE][:] = [0.1, 0.2, 0.4, 0.5, 0.8]
-    axes = draw([one], metrics={SHARE: "share"}, scales={SHARE: "share"}).axes[0]
-    (band,) = [c for c in axes.collections if not len(c.get_sizes())]  # dots have sizes
-    heights = band.get_paths()[0].vertices[:, 1]
-    assert (heights.min(), heights.max()) == pytest.approx((0.2, 0.5))
-
-
 @pytest.mark.parametrize(
     ("spacing", "expected"),
     [
@@ -99,7 +84,7 @@ def test_band_spans_the_quartiles():
         ("sparsity", [math.log10(1 / 0.8), math.log10(1 / 0.5), math.log10(1 / 0.1)]),
     ],
 )
-def test_numbers_stand_where_their_spacing_has_them(spacing, expected):
+def test_numbers_are_placed_by_their_spacing(spacing, expected):
     points = [point("ReLU", sparsity) for sparsity in ("0.2", "0.5", "0.9")]
     axes = draw(points, lines=None, spacing=spacing).axes[0]
     assert line(axes, "median")[0] == pytest.approx(expected)
@@ -109,22 +94,12 @@ def test_numbers_stand_where_their_spacing_has_them(spacing, expected):
     assert [shown[text] for text in ("0.2", "0.5", "0.9")] == pytest.approx(expected)
 
 
-def test_lines_stand_beside_one_another_around_their_number():
+def test_lines_are_shifted_to_either_side_of_their_number():
     axes = draw(grid(), spacing="sparsity").axes[0]
     (left, _), (right, _) = line(axes, "linear"), line(axes, "ReLU")
     true = [math.log10(1 / (1 - s)) for s in (0, 0.5, 0.9, 0.99)]
     assert (left + right) / 2 == pytest.approx(true, abs=1e-9)
     assert (left < right).all() and (right[:-1] < left[1:]).all()
-
-
-def test_numbers_too_close_to_be_written_have_a_tick_and_round_ones_are_written():
-    numbers = ("1", "0.8", "0.1", "0.09", "0.02")
-    points = [point("ReLU", number) for number in numbers]
-    axes = draw(points, lines=None, spacing="log").axes[0]
-    written = [text.get_text() for text in axes.get_xticklabels()]
-    assert "0.1" in written and "0.02" in written and "0.09" not in written
-    ticks = {*axes.get_xticks(), *axes.get_xticks(minor=True)}
-    assert sorted(ticks) == pytest.approx(sorted(math.log10(float(number)) for number in numbers))
 
 
 def test_missing_point_leaves_a_gap_in_its_line_alone():
@@ -134,15 +109,7 @@ def test_missing_point_leaves_a_gap_in_its_line_alone():
         assert np.isfinite(line(axes, "linear")[1]).all()
 
 
-def test_a_seed_without_a_value_is_left_out_of_metrics_that_are_no_epochs():
-    one = point("ReLU", "0.5", seeds=3)
-    one.metrics[COUNT][:] = [4, np.nan, 10]
-    axes = draw([one]).axes[0]
-    assert line(axes, "ReLU")[1] == pytest.approx([7])
-    assert len(dots(axes)) == 2
-
-
-def test_seeds_that_never_get_there_stand_hollow_above_and_count_as_latest():
+def test_missing_epochs_are_hollow_above_all_numbers_and_count_as_latest():
     points = [point("ReLU", sparsity, seeds=3) for sparsity in ("0", "0.5", "0.9")]
     for one, epochs in zip(
         points, ([np.nan, np.nan, 300], [np.nan, 200, 400], [100, 200, 300]), strict=True
@@ -154,54 +121,3 @@ def test_seeds_that_never_get_there_stand_hollow_above_and_count_as_latest():
     assert line(axes, "ReLU")[1] == pytest.approx([place, 400, 200])
     assert hollow(axes)[:, 1] == pytest.approx([place] * 3)
     assert len(dots(axes)) == 6
-
-
-def test_lines_have_the_colors_of_every_figure_and_the_legend_tells_them():
-    figure = draw(grid())
-    (legend,) = figure.legends
-    texts = [text.get_text() for text in legend.get_texts()]
-    assert texts == [*MODELS, "dot: a seed, line: median, band: quartiles"]
-    assert [item.get_color() for item in legend.get_lines()][:2] == model_colors(MODELS)
-
-
-def test_axis_is_named_below_the_lowest_panel_of_each_column():
-    figure = draw(grid(), label="sparsity S")
-    assert [axes.get_xlabel() for axes in figure.axes] == ["", "sparsity S", "sparsity S"]
-    assert draw(grid(), columns=1).axes[2].get_xlabel() == "sparsity"
-
-
-def test_nothing_that_is_written_leaves_the_figure():
-    long = {COUNT: "clusters of features at 5 % of the mean norm, over all features and scales"}
-    figure = draw(grid(), metrics={**METRICS, **long}, title="Clusters " * 20, columns=3)
-    figure.canvas.draw()
-    edge = figure.get_window_extent()
-    texts = [axes.title for axes in figure.axes] + [axes._left_title for axes in figure.axes]
-    for text in [*texts, *figure.texts, *(axes.xaxis.label for axes in figure.axes)]:
-        box = text.get_window_extent()
-        assert edge.x0 <= box.x0 and box.x1 <= edge.x1 and edge.y0 <= box.y0 and box.y1 <= edge.y1
-
-
-@pytest.mark.parametrize(
-    ("points", "options", "sentence"),
-    [
-        ([], {}, "no points to draw"),
-        (grid(), {"along": "scale"}, "needs an axis 'scale', but the points have 'model', 'spars"),
-        (grid(), {"lines": "optimizer"}, "needs an axis 'optimizer', but the points have 'model'"),
-        (grid(), {"along": "model", "lines": None}, "'model' must hold numbers .* not 'linear'"),
-        (grid(), {"lines": None}, "2 points have sparsity = 0: .* no place for the axis 'model'"),
-        (grid(), {"metrics": {}}, "metrics must name at least one metric with its label"),
-        (grid(), {"metrics": [COUNT]}, "metrics must name at least one metric with its label"),
-        (grid(), {"metrics": {COUNT: None}, "scales": {}}, "metrics must name at least one metric"),
-        (grid(), {"metrics": {"val/represent": "n"}, "scales": {}}, "no metric 'val/represent'; n"),
-        (grid(), {"scales": {"val/loss": "log"}}, "scales names 'val/loss', which metrics does no"),
-        (grid(), {"scales": {SHARE: "percent"}}, "number, share, log, epochs, delays, not 'percen"),
-        (grid(), {"spacing": "log"}, "'sparsity' holds 0, but spacing 'log' is for numbers above "),
-        ([*grid(), point("ReLU", "1")], {"spacing": "sparsity"}, "holds 1, .* below 1; choose ano"),
-        (grid(), {"spacing": "even"}, "spacing must be linear, log, sparsity, not 'even'"),
-        (grid(), {"columns": 0}, "columns must be at least 1, not 0"),
-    ],
-)
-def test_what_cannot_be_drawn_is_told_in_one_sentence(points, options, sentence):
-    with pytest.raises(ValueError, match=sentence) as caught:
-        draw(points, **options)
-    assert "\n" not in str(caught.value)
