@@ -50,7 +50,7 @@ def rms(values: Tensor) -> float:
      (CrossEntropyHead, "matched", 1.0), (CrossEntropyHead, "gpt2", 1.0)],
 )  # fmt: skip
 def test_features_start_at_the_scale_of_the_centers_where_distances_count(head, start, scale, tie):
-    model = make_model(head=head, start=start, tie_embedding=tie)
+    model = make_model(head=head, feature_scale_init=start, tie_embedding=tie)
     features = model.network(torch.randint(257, (8, BLOCK)))
     assert rms(features) == pytest.approx(scale, rel=0.05)
     if scale != 1.0:
@@ -79,7 +79,7 @@ def test_padding_of_the_vocabulary_gets_no_probability():
         ({"betas": (0.9, 1.0)}, "betas are (0.9, 1.0)"),
         ({"clip_norm": 0.0}, "clip_norm is 0.0"),
         ({"clip_norm": math.nan}, "clip_norm is nan"),
-        ({"start": "cold"}, "start is 'cold'"),
+        ({"feature_scale_init": "cold"}, "feature_scale_init is 'cold'"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(options, part):
