@@ -87,12 +87,11 @@ class LossHead(nn.Module, ABC):
             self.fused = False
 
     def uses_fused_loss(self) -> bool:
-        """Whether ``loss`` never forms the logits: as ``fused`` says, or above 4,096 classes.
+        """Whether ``loss`` never forms the logits: ``fused``, or if it is None above 4,096 classes.
 
-        Not inside ``torch.func`` (many seeds at once), which cannot see into a fused operator.
+        ``torch.func`` cannot differentiate a fused operator; an ``Ensemble`` sets ``fused`` to
+        False on its members.
         """
-        if _inside_torch_func():
-            return False
         return self.num_classes > _FUSED_ABOVE if self.fused is None else self.fused
 
     @abstractmethod
@@ -207,9 +206,3 @@ def masked_mean(losses: Tensor, counted: Tensor) -> Tensor:
     """Mean of ``losses`` (...) where ``counted`` (...) is true; 0 when nothing is counted."""
     total = torch.where(counted, losses, 0.0).sum()
     return total / counted.sum().clamp_min(1)
-
-
-@torch.compiler.assume_constant_result
-def _inside_torch_func() -> bool:
-    """Whether this runs under ``torch.func``; known at compile time, where Dynamo cannot look."""
-    return torch._C._functorch.peek_interpreter_stack() is not None

@@ -58,7 +58,7 @@ def test_a_loss_that_is_nan_stops_the_run_and_keeps_the_last_good_checkpoint(
 def test_an_infinite_loss_counts_as_one_that_is_nan(token_folder, monkeypatch):
     model = make_model()
     loss = model._head_loss
-    model._head_loss = lambda x, y: loss(x, y) + (math.inf if model.global_step == 2 else 0.0)
+    model._head_loss = lambda *arguments: loss(*arguments) + (math.inf if model.global_step == 2 else 0.0)
     with pytest.raises(ValueError, match="at optimizer step 3;"):
         make_trainer(5).fit(model, make_data(token_folder()))
 

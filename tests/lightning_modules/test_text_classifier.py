@@ -27,7 +27,7 @@ def classifier(**options: Any) -> TextClassifier:
 def in_world(model: TextClassifier, world: int) -> TextClassifier:
     trainer = SimpleNamespace(world_size=world, strategy=None, global_step=0, current_epoch=0)
     model._trainer = trainer  # type: ignore[assignment]
-    model.divergence.start(torch.device("cpu"))
+    model.nonfinite.start(torch.device("cpu"))
     return model
 
 

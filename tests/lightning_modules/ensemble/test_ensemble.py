@@ -145,7 +145,7 @@ def test_ensemble_trains_on_with_a_warning_where_the_compiler_fails(monkeypatch)
     monkeypatch.setattr(torch, "compile", broken)
     ensemble = Ensemble(build_one, SEEDS)
     ensemble.compile()
-    with pytest.warns(UserWarning, match="goes on uncompiled: no C\\+\\+ compiler$"):
+    with pytest.warns(UserWarning, match="continues uncompiled: no C\\+\\+ compiler$"):
         losses = train_together(ensemble, 30)
     torch.testing.assert_close(losses, expected, atol=0, rtol=0)
 

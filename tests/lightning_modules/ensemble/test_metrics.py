@@ -75,7 +75,7 @@ def test_scores_are_means_over_each_member_s_own_examples(num_members):
     data = examples(num_members)
     scores = EnsembleMetrics(num_members)
     scores.update(*data)
-    assert_same(scores.named(), scores_by_loop(*data))
+    assert_same(scores.as_dict(), scores_by_loop(*data))
 
 
 def test_several_updates_are_one_update_with_everything():
@@ -83,27 +83,27 @@ def test_several_updates_are_one_update_with_everything():
     scores = EnsembleMetrics(3)
     for part in zip(*(values.split([1, 25, 14], dim=1) for values in data), strict=True):
         scores.update(*part)
-    assert_same(scores.named(), scores_by_loop(*data))
+    assert_same(scores.as_dict(), scores_by_loop(*data))
 
 
 def test_computing_in_between_does_not_disturb():
     first, second = examples(seed=1), examples(seed=2)
     scores = EnsembleMetrics(3)
     scores.update(*first)
-    assert_same(scores.named(), scores_by_loop(*first))
+    assert_same(scores.as_dict(), scores_by_loop(*first))
     scores.update(*second)
     both = [torch.cat(pair, dim=1) for pair in zip(first, second, strict=True)]
-    assert_same(scores.named(), scores_by_loop(*both))
+    assert_same(scores.as_dict(), scores_by_loop(*both))
 
 
 def test_reset_forgets():
     data = examples(seed=3)
     scores = EnsembleMetrics(3)
     scores.update(*examples(seed=4))
-    scores.named()
+    scores.as_dict()
     scores.reset()
     scores.update(*data)
-    assert_same(scores.named(), scores_by_loop(*data))
+    assert_same(scores.as_dict(), scores_by_loop(*data))
 
 
 def test_where_nothing_was_scored_there_is_no_number():
@@ -113,7 +113,7 @@ def test_where_nothing_was_scored_there_is_no_number():
     data = losses, correct, targets, is_test, leaked, mirrored
     scores = EnsembleMetrics(3)
     scores.update(*data)
-    got = scores.named()
+    got = scores.as_dict()
     assert_same(got, scores_by_loop(*data))
     assert got["test/accuracy"][0].isnan() and got["test/accuracy_leaked"][1].isnan()
     assert got["train/loss"][1].isnan()
@@ -125,7 +125,7 @@ def test_a_diverged_member_leaves_the_others_alone():
     data = losses, correct, targets, is_test, leaked, mirrored
     scores = EnsembleMetrics(3)
     scores.update(*data)
-    got, expected = scores.named(), scores_by_loop(*data)
+    got, expected = scores.as_dict(), scores_by_loop(*data)
     for key in KEYS:
         torch.testing.assert_close(got[key][[0, 2]], expected[key][[0, 2]])
     assert got["train/loss"][1].isnan()
@@ -145,4 +145,4 @@ def test_states_are_sums_so_that_ranks_can_be_added():
 
 def test_before_anything_is_scored_there_are_no_scores_and_no_warning():
     scores = EnsembleMetrics(3)
-    assert all(values.shape == (3,) and values.isnan().all() for values in scores.named().values())
+    assert all(values.shape == (3,) and values.isnan().all() for values in scores.as_dict().values())

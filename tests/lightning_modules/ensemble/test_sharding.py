@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_modules import MLP, Ensemble, HarmonicHead, NetworkWithHead, ToyTransformer
-from lightning_modules.ensemble.sharding import EnsembleShard, member_range, rank_optimizer_state
+from lightning_modules.ensemble.sharding import EnsembleShard, member_range, shard_optimizer_state
 
 
 def build(network=MLP) -> NetworkWithHead:
@@ -36,7 +36,7 @@ def test_a_part_trains_the_members_of_the_whole_and_no_others(network):
     whole = Ensemble(lambda: build(network), [3, 4, 5, 6])
     before = {name: p.detach().clone() for name, p in whole.stacked.named_parameters()}
     first = whole.stacked.network.embedding_matrix().detach().clone()
-    part = whole.part(1, 3)
+    part = whole.slice(1, 3)
     assert part.seeds == [4, 5]
     rng = torch.Generator().manual_seed(0)
     inputs = torch.randint(7, (4, 8, 2), generator=rng)
@@ -61,7 +61,7 @@ def test_an_optimizer_state_is_cut_to_the_members_of_a_rank():
     ensemble.compute_gradients(torch.zeros(3, 4, 2, dtype=torch.long), torch.zeros(3, 4).long(), 0)
     optimizer.step()
     state = optimizer.state_dict()
-    part = rank_optimizer_state(state, 1, 3)
+    part = shard_optimizer_state(state, 1, 3)
     for index, entry in state["state"].items():
         assert torch.equal(part["state"][index]["exp_avg"], entry["exp_avg"][1:3])
         assert torch.equal(part["state"][index]["step"], entry["step"])
@@ -72,4 +72,4 @@ def test_one_rank_takes_everything():
     share = EnsembleShard(ensemble)
     batch = {"inputs": torch.arange(2 * 3).view(2, 3)}
     assert share.ensemble is ensemble
-    assert torch.equal(share.take(batch, dim=0)["inputs"], batch["inputs"])
+    assert torch.equal(share.shard_batch(batch, dim=0)["inputs"], batch["inputs"])
