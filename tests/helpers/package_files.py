@@ -17,7 +17,7 @@ from types import ModuleType
 from tests.helpers.paths import ROOT
 
 # Its classes are transformers' classes and importing it takes seconds; the user alone imports it.
-NOT_IMPORTED = {"lightning_modules.gpt2.transformers_model"}
+NOT_IMPORTED = {"lightning_modules.gpt2.transformers_model", "lightning_modules.harmonic_gpt2"}
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:

@@ -1,0 +1,3 @@
+"""Earlier name of ``lightning_modules.gpt2.transformers_model``, for exports that mention it."""
+
+from lightning_modules.gpt2.transformers_model import *
