@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_modules.ensemble.ensemble import Ensemble
 from lightning_modules.ensemble.module import EnsembleModule
-from lightning_modules.ensemble.sharding import member_range
 from lightning_modules.networks.toy_autoencoder import Activation, ToyAutoencoder
-from lightning_modules.training.specs import check_data_matches_model
+from lightning_modules.training.lightning_counters import count_steps, last_step
+from lightning_modules.training.optim import AdamWSettings, CompileMode, check_choice
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "linear", "cosine")
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "linear", "cosine"]
 
 
 class FeatureAutoencoder(EnsembleModule):
-    """Autoencoders of drawn features: every seed of every swept value, trained at once.
+    """Autoencoders of random features: every seed of every swept value, trained at once.
 
-    Members are the data's values times the seeds, value by value. One ``training_step`` is an epoch
-    of optimizer steps on fresh draws (``datamodules/drawn_features.py``).
+    There is a member for every pair of a value and a seed, sorted by value. One ``training_step``
+    is an epoch of optimizer steps on freshly drawn features.
 
     Args:
-        num_features: N (filled in from the data on the command line).
-        num_values: Values that the data sweep (likewise).
+        num_features: N (taken from the data on the command line).
+        num_values: Number of values that the data sweep (taken from the data on the command line).
         hidden_dim: H, fewer than the features.
-        activation: 'none', 'output' (a ReLU behind the output), or 'hidden_and_output' (at the hidden layer too).
-        initial_scale: Standard deviation of the initial weights; null takes Xavier's.
+        activation: 'none', 'output' (a ReLU after the output layer), or 'hidden_and_output' (one
+            after the hidden layer as well).
+        initial_scale: Standard deviation of the initial weights; null means Xavier's.
         num_seeds: Train this many seeds of each value, 0 to num_seeds - 1.
         seeds: Train these seeds instead.
         optimizer: 'adam', 'adamw', or 'sgd' with momentum.
-        learning_rate: Its peak.
-        momentum: Of SGD.
-        weight_decay: Of AdamW (torch's default is 0.01) and SGD.
-        schedule: 'constant', or a fall to 0 at the run's end, 'linear' or 'cosine'.
-        compile: Compile the training step: 'auto' does so when the run is long enough.
+        learning_rate: Peak of the learning rate.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of AdamW (torch's default is 0.01) or SGD.
+        schedule: 'constant', or a decrease to 0 at the end of the run, 'linear' or 'cosine'.
+        compile: Compile the training step; 'auto' does so if the run is long enough to pay for it.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: An option is out of range.
     """
 
     summary_metrics = ("val/loss", "val/explained_fraction")
@@ -55,111 +56,92 @@ class FeatureAutoencoder(EnsembleModule):
         initial_scale: float | None = None,
         num_seeds: int = 1,
         seeds: list[int] | None = None,
-        optimizer: Literal["adam", "adamw", "sgd"] = "adam",
+        optimizer: Optimizer = "adam",
         learning_rate: float = 1e-3,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
-        schedule: Literal["constant", "linear", "cosine"] = "constant",
-        compile: Literal["auto", "always", "never"] = "auto",
+        schedule: Schedule = "constant",
+        compile: CompileMode = "auto",
     ) -> None:
         super().__init__()
-        for name, choice, choices in (
-            ("optimizer", optimizer, OPTIMIZERS),
-            ("schedule", schedule, SCHEDULES),
-            ("compile", compile, ("auto", "always", "never")),
-        ):
-            if choice not in choices:
-                raise ValueError(f"{name} is {choice!r}; choose one of {', '.join(choices)}")
-        if not 0 < learning_rate < math.inf or not 0 <= momentum < 1 or not weight_decay >= 0:
-            raise ValueError(
-                f"learning_rate is {learning_rate}, momentum {momentum} and weight_decay "
-                f"{weight_decay}; the first must be positive, the second from 0 to below 1, the "
-                f"third not negative"
-            )
-        of_value = list(range(num_seeds)) if seeds is None else list(seeds)
-        if not of_value or len(set(of_value)) < len(of_value):
-            raise ValueError(f"seeds are {of_value}; give at least one, and each only once")
+        check_choice("optimizer", optimizer, get_args(Optimizer))
+        check_choice("schedule", schedule, get_args(Schedule))
+        check_choice("compile", compile, get_args(CompileMode))
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is {momentum}; it must be at least 0 and below 1")
+        value_seeds = list(range(num_seeds)) if seeds is None else list(seeds)
+        if not value_seeds or len(set(value_seeds)) < len(value_seeds):
+            raise ValueError(f"seeds are {value_seeds}; give at least one, and each only once")
         self.save_hyperparameters(logger=False)
-        self.hparams["seeds"] = of_value
+        self.hparams["seeds"] = value_seeds
         self.sizes = {"num_features": num_features, "num_values": num_values}
-        self.seeds = of_value * num_values
-        self.optimizer_name, self.schedule_name = optimizer, schedule
-        self.learning_rate, self.momentum = learning_rate, momentum
-        self.weight_decay, self.compile_mode = weight_decay, compile
-        build: Any = partial(ToyAutoencoder, num_features, hidden_dim, activation, initial_scale)
-        self.ensemble = Ensemble(build, self.seeds)
+        self.seeds = value_seeds * num_values
+        self.optimizer_settings = AdamWSettings(learning_rate, weight_decay)
+        self.optimizer_name, self.momentum = optimizer, momentum
+        self.schedule, self.compile_mode = schedule, compile
+        build = partial(ToyAutoencoder, num_features, hidden_dim, activation, initial_scale)
+        self.ensemble: Ensemble[ToyAutoencoder] = Ensemble(build, self.seeds)
         self._sums: dict[str, Tensor] = {}
         self._scores: dict[str, Tensor] = {}
 
     # ---- training ------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        trainer: Any = self.trainer
-        check_data_matches_model(self, self.sizes, trainer.datamodule)
-        if len(self.seeds) > 1 or trainer.world_size == 1:
-            member_range(len(self.seeds), trainer.global_rank, trainer.world_size)  # or refuse
-        else:
+        super().setup(stage)
+        devices = self.trainer.world_size
+        if len(self.seeds) == 1 and devices > 1:
             raise ValueError(
-                f"one autoencoder cannot be spread over {trainer.world_size} devices; set "
+                f"one autoencoder cannot be distributed over {devices} devices; set "
                 f"trainer.devices to 1, or train several seeds"
             )
-        self._share = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters = list(self.share().ensemble.parameters())
-        decay = self.weight_decay
-        if self.optimizer_name == "sgd":
-            return torch.optim.SGD(
-                parameters, self.learning_rate, self.momentum, weight_decay=decay, fused=True
-            )
-        adam = torch.optim.AdamW if self.optimizer_name == "adamw" else torch.optim.Adam
-        return adam(parameters, self.learning_rate, weight_decay=decay, fused=True)
+        parameters, settings = self.shard().ensemble.parameters(), self.optimizer_settings
+        if self.optimizer_name == "adamw":
+            return settings.optimizer(parameters)
+        rate, decay = settings.learning_rate, settings.weight_decay
+        if self.optimizer_name == "adam":
+            return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=True)
+        return torch.optim.SGD(parameters, rate, self.momentum, weight_decay=decay, fused=True)
 
     def on_fit_start(self) -> None:
-        steps = self._planned_steps()
-        if self.compile_mode == "always" or (self.compile_mode == "auto" and steps >= 2_000):
-            torch.compiler.reset()  # Dynamo keeps few variants of a function in one process
-            self.share().ensemble.compile()
-
-    def _planned_steps(self) -> int:
-        """Optimizer steps of the whole run; 0 where it has no end."""
-        trainer: Any = self.trainer
-        ends = []
-        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-            ends.append(int(trainer.max_epochs) * int(trainer.datamodule.steps_per_epoch))
-        if trainer.max_steps is not None and trainer.max_steps >= 0:
-            ends.append(int(trainer.max_steps))
-        if not ends and self.schedule_name != "constant":
+        super().on_fit_start()
+        steps = last_step(self.trainer)
+        if steps is None and self.schedule != "constant":
             raise ValueError(
-                f"schedule is {self.schedule_name!r}, which needs an end: set trainer.max_epochs"
+                f"schedule is {self.schedule!r}, which needs the run's last step; set "
+                f"trainer.max_epochs"
             )
-        return min(ends, default=0)
+        if self.compile_mode == "always" or (self.compile_mode == "auto" and (steps or 0) >= 2_000):
+            self.compile_ensemble()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """One epoch: ``inputs`` of (steps, M, B, N) drawn step by step, ``importance`` (M, N)."""
-        optimizer = self.plain_optimizer()
-        share = self.share()
-        inputs = share.take({"inputs": batch["inputs"]}, dim=1)["inputs"]
-        importance = batch["importance"][share.first : share.last]
-        first, planned = batch["inputs"].first_step, self._planned_steps()
-        losses = torch.zeros(len(share.ensemble.seeds), device=self.device)
-        for i in range(len(inputs)):
+        """One epoch: ``inputs`` (steps, M, B, N), drawn step by step, and ``importance`` (M, N)."""
+        optimizer, shard = self.plain_optimizer(), self.shard()
+        inputs = shard.shard_batch({"inputs": batch["inputs"]}, dim=1)["inputs"]
+        importance = batch["importance"][shard.first : shard.last]
+        first_step, last = batch["inputs"].first_step, last_step(self.trainer)
+        num_steps = len(inputs)
+        if self.trainer.max_steps >= 0:
+            num_steps = min(num_steps, self.trainer.max_steps - self.global_step)
+        losses = torch.zeros(len(shard.ensemble.seeds), device=self.device)
+        for step in range(first_step, first_step + num_steps):
             for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * self._rate_fraction(first + i, planned)
-            losses += share.ensemble.compute_gradients(inputs[i], importance, first + i)
+                group["lr"] = self.optimizer_settings.learning_rate * self._rate_at(step, last)
+            losses += shard.ensemble.compute_gradients(inputs[step - first_step], importance, step)
             optimizer.step()
-        share.publish()
-        self.count_steps(len(inputs))
-        losses = share.gather(losses)
-        self._scores["train/loss"] = losses / len(inputs)
-        self._report_divergence(losses)
+        shard.all_gather_parameters()
+        count_steps(self.trainer, num_steps)
+        losses = shard.all_gather(losses)
+        self._scores["train/loss"] = losses / num_steps
+        self._check_losses(losses)
 
-    def _rate_fraction(self, step: int, planned: int) -> float:
-        """Share of the peak learning rate at a step of a run of so many."""
-        if self.schedule_name == "constant":
+    def _rate_at(self, step: int, last: int | None) -> float:
+        """Fraction of the peak learning rate at a step of a run that ends at ``last``."""
+        if self.schedule == "constant" or last is None:
             return 1.0
-        progress = step / max(1, planned)
-        if self.schedule_name == "linear":
+        progress = min(1.0, step / max(1, last))
+        if self.schedule == "linear":
             return 1.0 - progress
         return 0.5 * (1.0 + math.cos(math.pi * progress))
 
@@ -169,28 +151,29 @@ class FeatureAutoencoder(EnsembleModule):
         self._sums = {}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        share = self.share()
-        inputs = share.take({"inputs": batch["inputs"]}, dim=1)["inputs"]
-        importance = batch["importance"][share.first : share.last].unsqueeze(1)  # (M, 1, N)
+        shard = self.shard()
+        inputs = shard.shard_batch({"inputs": batch["inputs"]}, dim=1)["inputs"]
+        importance = batch["importance"][shard.first : shard.last].unsqueeze(1)  # (M, 1, N)
         for i in range(len(inputs)):
             x = inputs[i]  # (M, B, N)
-            error = (x - share.ensemble(x)).square()
-            found = {
+            error = (x - shard.ensemble(x)).square()
+            step_means = {
                 "loss": (importance * error).mean(dim=(1, 2)),
                 "error": error.mean(dim=(1, 2)),
                 "power": x.square().mean(dim=(1, 2)),
                 "count": torch.ones(len(x), device=x.device),
             }
-            self._sums = {name: self._sums.get(name, 0.0) + value for name, value in found.items()}
+            for name, value in step_means.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
 
     def on_validation_epoch_end(self) -> None:
-        share, sums = self.share(), self._sums
-        found = {
+        shard, sums = self.shard(), self._sums
+        scores = {
             "val/loss": sums["loss"] / sums["count"],
-            # Of the features' second moment: 1 is a perfect reconstruction, 0 none.
+            # Of the features' second moment; 1 is perfect reconstruction.
             "val/explained_fraction": 1.0 - sums["error"] / sums["power"],
         }
-        self._scores.update({name: share.gather(value) for name, value in found.items()})
+        self._scores.update({name: shard.all_gather(value) for name, value in scores.items()})
         if not self.trainer.sanity_checking:
             self._log_quartiles(self._scores)
 
@@ -210,20 +193,17 @@ class FeatureAutoencoder(EnsembleModule):
     # ---- what probes read ----------------------------------------------------------------------
 
     def scores(self) -> dict[str, Tensor]:
-        """Losses and explained share of every member, (M,) each."""
+        """Losses and explained fraction of every member, (M,) each."""
         return self._scores
 
     def feature_weights(self) -> Tensor:
-        """W of every member, (M, N, H): one row a feature."""
-        return self._stacked("weight")
+        """W of every member, (M, N, H): one row per feature."""
+        return self.ensemble.stacked.weight.detach()
 
     def feature_biases(self) -> Tensor:
         """The output's biases of every member, (M, N)."""
-        return self._stacked("bias")
-
-    def _stacked(self, name: str) -> Tensor:
-        return self.ensemble.stacked.get_parameter(name).detach()
+        return self.ensemble.stacked.bias.detach()
 
     def member(self, index: int) -> ToyAutoencoder:
         """One member as an ordinary module (index into ``seeds``)."""
-        return self.ensemble.member(index)  # type: ignore[return-value]
+        return self.ensemble.member(index)

@@ -17,6 +17,7 @@ from callbacks.run.exact_resume import KEY
 from lightning_modules.gpt2.hub_load import GPT2_VOCABULARY, open_pretrained
 from lightning_modules.gpt2.hub_tokenizer import TRIALS
 from lightning_modules.language_model import LanguageModel
+from lightning_modules.training.renamed import rename_hyper_parameters
 
 # Settings that decide what the stored weights mean, though not always their shapes.
 _DECISIVE = ("network", "head", "seeds", "head_settings", "tie_embedding")
@@ -119,6 +120,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         raise ValueError(_DAMAGED.format(path=path, part=f"{damaged} has changed"))
     if not isinstance(content, dict) or not {"state_dict", "global_step"} <= content.keys():
         raise ValueError(_DAMAGED.format(path=path, part="there are no weights in it"))
+    if "hyper_parameters" in content:
+        content["hyper_parameters"] = rename_hyper_parameters(content["hyper_parameters"])
     return content
 
 

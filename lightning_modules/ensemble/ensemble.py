@@ -4,44 +4,55 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from lightning_modules.ensemble.member import NetworkWithHead
+from lightning_modules.heads.base import LossHead
 from lightning_modules.networks.seeded_dropout import SeededDropout, hash32
 
-Build = Callable[[], NetworkWithHead]
+Member = TypeVar("Member", bound=nn.Module)
+Tensors = dict[str, Tensor]
 
-# Members of one computation. Sixty at a time take longer than three times twenty: what a step of
-# these small networks touches no longer stays in a core's cache (docs/performance.md).
+# Members of one computation. Sixty at once take longer than three times twenty: the tensors of a
+# step no longer fit into a core's cache (docs/performance.md).
 _AT_A_TIME = 24
-# Dynamo compiles a function for this many sizes, 8 unless told, and runs further ones uncompiled.
+# Dynamo compiles a function for this many shapes (8 by default) and runs further ones uncompiled.
 _COMPILED_SIZES = 64
+_DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 
 
 class UncompiledWarning(UserWarning):
-    """What was to be compiled could not be, and runs several times slower."""
+    """``torch.compile`` failed; the function runs uncompiled, several times slower."""
 
 
-class Ensemble(nn.Module):
-    """S members of one architecture with stacked parameters, each a seed of its own.
+class Ensemble(nn.Module, Generic[Member]):
+    """S members of one architecture with stacked parameters, one seed each.
 
-    The member is an ordinary module that knows nothing of this. Its parameters are stacked to
-    (S, ...), and ``torch.func.vmap`` runs all members at once: twenty networks of 5,000 parameters
-    cost one about as much as one does, since at this size the time goes into Python and kernel
-    launches. Losses are per member and optimizers that work element by element (Adam, AdamW, SGD)
-    keep members independent, so that member s trains as a run of seed s alone would.
+    A member is an ordinary module, written without the ensemble in mind: called with (inputs,
+    targets) it returns its training loss, with inputs alone its outputs. The members' parameters
+    are stacked to (S, ...), and ``torch.func.vmap`` runs all members at once: at 5,000 parameters,
+    Python and kernel launches dominate, so twenty networks cost about as much as one. Losses are
+    per member and elementwise optimizers (Adam, AdamW, SGD) keep members independent, so member s
+    trains as a run of seed s alone would.
 
     Args:
         build: Returns a freshly initialized member. Called once per seed, with torch's global
-            generator seeded to it. Or one such function per member, whose modules may differ in the
+            generator seeded to it. Or one such function per member; their modules may differ in the
             values of their buffers.
-        seeds: One seed per member; members of one seed start alike.
+        seeds: One seed per member; members with equal seeds start equal.
 
     Attributes:
         stacked: The member's module tree with every parameter (S, ...): checkpoint keys are the
@@ -49,40 +60,48 @@ class Ensemble(nn.Module):
 
     Raises:
         ValueError: No seed, or a member with ``nn.Dropout``, whose masks come from one generator
-            for all (use ``SeededDropout``).
+            for all members (use ``SeededDropout``).
     """
 
     seed_values: Tensor
 
-    def __init__(self, build: Build | Sequence[Build], seeds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        build: Callable[[], Member] | Sequence[Callable[[], Member]],
+        seeds: Sequence[int],
+    ) -> None:
         super().__init__()
         if not seeds:
-            raise ValueError(f"seeds are {list(seeds)}; give at least one")
+            raise ValueError("seeds are empty; give at least one")
         self.seeds = [int(seed) for seed in seeds]
         builds = [build] * len(self.seeds) if callable(build) else build
-        members = [
-            _build_seeded(build, seed) for build, seed in zip(builds, self.seeds, strict=True)
-        ]
+        members = [_build_seeded(one, seed) for one, seed in zip(builds, self.seeds, strict=True)]
         for name, child in members[0].named_modules():
-            if isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
+            if isinstance(child, _DROPOUTS) and child.p > 0:
                 raise ValueError(
-                    f"{name} is an nn.{type(child).__name__}, which cannot draw apart for each "
-                    f"seed; use lightning_modules.SeededDropout({child.p})"
+                    f"{name} is an nn.{type(child).__name__}, which cannot draw a mask per seed; "
+                    f"use lightning_modules.SeededDropout({child.p})"
                 )
+        # A fused loss is one operator that torch.func cannot differentiate.
+        self._fused = [head.fused for head in _heads(members[0])]
         for member in members:
+            for head in _heads(member):
+                head.fused = False
             for dropout in _dropouts(member):
                 dropout.key = torch.zeros((), dtype=torch.int64)
         parameters, buffers = stack_module_state(members)
-        # In a list, so that it is no submodule: functional_call needs its structure only.
-        self._skeleton = [members[0].requires_grad_(False)]
-        self._hold(parameters, buffers)
+        # In a list, so that it is not a submodule: functional_call needs its structure only.
+        self._base_module = [members[0].requires_grad_(False)]
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._is_lone = len(self.seeds) == 1
+        self._set_state(parameters, buffers)
 
-    def _hold(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
-        """Make these stacked tensors (S, ...) the members' state."""
-        self.stacked = _with_state(copy.deepcopy(self._skeleton[0]), parameters, buffers)
+    def _set_state(self, parameters: Tensors, buffers: Tensors) -> None:
+        """Use these stacked tensors (S, ...) as the members' state."""
+        self.stacked = _with_state(copy.deepcopy(self._base_module[0]), parameters, buffers)
         # Walking the module tree at every step would cost as much as a step of one seed. The
         # parameters stay the same objects when they are moved or loaded.
-        self._parameters_by_name = dict(self.stacked.named_parameters())
+        self._parameters_by_name: Mapping[str, Tensor] = dict(self.stacked.named_parameters())
         self._key_names = [
             f"{name}.key"
             for name, child in self.stacked.named_modules()
@@ -92,66 +111,72 @@ class Ensemble(nn.Module):
         device = next(iter(parameters.values())).device
         seed_values = torch.tensor(self.seeds, device=device)
         self.register_buffer("seed_values", seed_values, persistent=False)
-        # Equal chunks, as far as they can be: every size is compiled for itself.
+        # Chunks of about equal size: each size is compiled separately.
         count = -(-len(seed_values) // _AT_A_TIME)
         bounds = [len(seed_values) * i // count for i in range(count + 1)]
         self._chunks = [slice(a, b) for a, b in pairwise(bounds)]
-        self._functions: dict[str, Callable[..., Any]] = {
-            "gradients": self._lone_gradients
-            if len(self.seeds) == 1
-            else vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0)),
-            "evaluation": vmap(self._member_evaluation, in_dims=(0, 0, 0, 0)),
-            "logits": vmap(self._member_logits, in_dims=(0, 0, 0)),
-        }
 
-    def part(self, first: int, last: int) -> Ensemble:
-        """Members ``first`` to ``last - 1`` as an ensemble that trains the same memory.
+    def __getstate__(self) -> dict[str, Any]:
+        # Functions are bound to this ensemble's base module; a copy makes its own, uncompiled.
+        return {**self.__dict__, "_functions": {}}
 
-        It sees every change of these members' parameters and makes them itself; moving either of
-        the two to another device parts them.
+    def slice(self, first: int, last: int) -> Ensemble[Member]:
+        """Members ``first`` to ``last - 1`` as an ensemble on the same memory.
+
+        Training either of the two changes the other. They separate when one of them is moved to
+        another device.
         """
         part = Ensemble.__new__(Ensemble)
         nn.Module.__init__(part)
         part.seeds = self.seeds[first:last]
-        part._skeleton = self._skeleton
-        state = (
+        part._base_module, part._fused = self._base_module, self._fused
+        # So that slices of one size are compiled once, and compute the same bits as the whole.
+        part._functions, part._is_lone = self._functions, self._is_lone
+        parameters, buffers = (
             {name: value.detach()[first:last] for name, value in named}
             for named in (self.stacked.named_parameters(), self.stacked.named_buffers())
         )
-        part._hold(*state)
-        part._functions = self._functions  # so that parts of one size are compiled once
+        part._set_state(parameters, buffers)
         return part
 
     def compile(self) -> None:
-        """Compile the gradient and evaluation functions, which takes 8 to 30 s at their first call.
+        """Compile the gradient and evaluation functions, which takes 8 to 30 s at the first call.
 
-        Where no compiler works (none installed, say), they stay as they are, with a warning.
+        If the compiler fails, they run uncompiled, with a warning.
         """
-        # The compiler gains most from torch.func, of one member as well.
+        # One member is vmapped too: compiled, that is faster than autograd.
         gradients = vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0))
-        for name, function in (
-            ("gradients", gradients),
-            ("evaluation", self._functions["evaluation"]),
-        ):
-            self._functions[name] = compile_with_fallback(function)
+        evaluation = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
+        self._functions["compiled gradients"] = compile_with_fallback(gradients)
+        self._functions["evaluation"] = compile_with_fallback(evaluation)
+
+    def _gradient_function(self) -> Callable[..., Any]:
+        functions = self._functions
+        if "compiled gradients" in functions:
+            return functions["compiled gradients"]
+        if self._is_lone:
+            return self._lone_gradients
+        if "gradients" not in functions:
+            functions["gradients"] = vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0))
+        return functions["gradients"]
 
     def compute_gradients(self, inputs: Tensor, targets: Tensor, step: int | Tensor) -> Tensor:
-        """Set every parameter's ``.grad`` to its member's own gradient.
+        """Compute each member's gradients and store them in ``.grad``.
 
         Args:
             inputs: (S, B, ...), one batch per member.
             targets: (S, B).
-            step: Number of the optimizer step; with a member's seed it decides its dropout masks.
+            step: Number of the optimizer step; it determines the dropout masks, with the seed.
 
         Returns:
             Each member's loss, (S,).
         """
-        self._mode(training=True)
-        parameters = self._parameters_by_name
-        with torch.no_grad():  # vmap(grad) makes the gradients itself; autograd need not record
+        self._set_mode(training=True)
+        parameters, function = self._parameters_by_name, self._gradient_function()
+        with torch.no_grad():  # vmap(grad) computes the gradients; autograd need not record
             buffers = self._buffers_at(step)
             parts = [
-                self._functions["gradients"](
+                function(
                     {name: value[members] for name, value in parameters.items()},
                     {name: value[members] for name, value in buffers.items()},
                     inputs[members],
@@ -160,67 +185,67 @@ class Ensemble(nn.Module):
                 for members in self._chunks
             ]
             for name, parameter in parameters.items():
-                parameter.grad = _joined([gradients[name] for gradients, _ in parts])
-        return _joined([losses for _, losses in parts])
+                parameter.grad = _concatenate([gradients[name] for gradients, _ in parts])
+        return _concatenate([losses for _, losses in parts])
 
     @torch.no_grad()
     def evaluate(
         self, inputs: Tensor, targets: Tensor, step: int | Tensor = 0
     ) -> tuple[Tensor, Tensor]:
         """Loss and correctness of every example, each (S, N), in evaluation mode."""
-        self._mode(training=False)
-        parameters = self._parameters_by_name
+        self._set_mode(training=False)
+        if "evaluation" not in self._functions:
+            self._functions["evaluation"] = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
         return self._functions["evaluation"](
-            parameters, self._buffers_at(step, -1), inputs, targets
+            self._parameters_by_name, self._buffers_at(step, -1), inputs, targets
         )
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, step: int | Tensor = 0) -> Tensor:
-        """Logits (S, N, classes) of inputs (S, N, ...), in evaluation mode."""
-        self._mode(training=False)
-        parameters = self._parameters_by_name
-        return self._functions["logits"](parameters, self._buffers_at(step, -1), inputs)
+        """Outputs (S, N, ...), such as logits, of inputs (S, N, ...), in evaluation mode."""
+        self._set_mode(training=False)
+        outputs = vmap(self._member_outputs, in_dims=(0, 0, 0))
+        return outputs(dict(self._parameters_by_name), self._buffers_at(step, -1), inputs)
 
     @torch.no_grad()
     def features(self, inputs: Tensor, step: int | Tensor = 0) -> Tensor:
-        """What the heads see: features (S, N, E) of inputs (S, N, ...), in evaluation mode."""
-        self._mode(training=False)
-        parameters = dict(self.stacked.network.named_parameters())
-        buffers = {
-            name.removeprefix("network."): buffer
-            for name, buffer in self._buffers_at(step, -1).items()
-            if name.startswith("network.")
-        }
-        network = self._skeleton[0].network
+        """The heads' input features (S, N, E) of inputs (S, N, ...), in evaluation mode."""
+        self._set_mode(training=False)
+        network = cast(NetworkWithHead, self._base_module[0]).network
+        state: Tensors = dict(cast(NetworkWithHead, self.stacked).network.named_parameters())
+        for name, buffer in self._buffers_at(step, -1).items():
+            if name.startswith("network."):
+                state[name.removeprefix("network.")] = buffer
 
-        def member_features(state: dict[str, Tensor], member_inputs: Tensor) -> Tensor:
+        def member_features(state: Tensors, member_inputs: Tensor) -> Tensor:
             return functional_call(network, state, (member_inputs,))
 
-        return vmap(member_features)({**parameters, **buffers}, inputs)
+        return vmap(member_features)(state, inputs)
 
-    def member(self, index: int) -> NetworkWithHead:
+    def member(self, index: int) -> Member:
         """One member as an ordinary, trainable module of its own.
 
         Raises:
-            IndexError: There is no such member.
+            IndexError: The index is out of range.
         """
         if not -len(self.seeds) <= index < len(self.seeds):
             raise IndexError(f"member {index} of {len(self.seeds)}; members count from 0")
-        member = copy.deepcopy(self._skeleton[0])
-        stacked = dict(self.stacked.named_parameters())
+        member = copy.deepcopy(self._base_module[0])
+        stacked = {**self._parameters_by_name, **dict(self.stacked.named_buffers())}
         with torch.no_grad():
-            for name, parameter in member.named_parameters():
-                parameter.copy_(stacked[name][index])
-            stacked_buffers = dict(self.stacked.named_buffers())
-            for name, buffer in member.named_buffers():
-                buffer.copy_(stacked_buffers[name][index])
+            for name, value in (*member.named_parameters(), *member.named_buffers()):
+                value.copy_(stacked[name][index])
         for dropout in _dropouts(member):
             dropout.key = None
+        for head, fused in zip(_heads(member), self._fused, strict=True):
+            head.fused = fused
         device = self.seed_values.device
         return member.to(device).requires_grad_(True).train(self.training)
 
-    def _lone_gradients(self, parameters, buffers, inputs, targets):
-        """Gradients and loss of a single member, (1, ...) each: autograd's own are the quicker."""
+    def _lone_gradients(
+        self, parameters: Tensors, buffers: Tensors, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensors, Tensor]:
+        """Gradients and loss of a single member, (1, ...) each, by autograd, which is faster."""
         with torch.enable_grad():
             leaves = {name: value[0].requires_grad_() for name, value in parameters.items()}
             own = {name: value[0] for name, value in buffers.items()}
@@ -229,24 +254,28 @@ class Ensemble(nn.Module):
         named = zip(leaves, gradients, strict=True)
         return {name: gradient[None] for name, gradient in named}, loss.detach()[None]
 
-    def _member_loss(self, parameters, buffers, inputs, targets):
-        return functional_call(self._skeleton[0], (parameters, buffers), (inputs, targets))
+    def _member_loss(
+        self, parameters: Tensors, buffers: Tensors, inputs: Tensor, targets: Tensor
+    ) -> Tensor:
+        return functional_call(self._base_module[0], (parameters, buffers), (inputs, targets))
 
-    def _member_logits(self, parameters, buffers, inputs):
-        return functional_call(self._skeleton[0], (parameters, buffers), (inputs,))
+    def _member_outputs(self, parameters: Tensors, buffers: Tensors, inputs: Tensor) -> Tensor:
+        return functional_call(self._base_module[0], (parameters, buffers), (inputs,))
 
-    def _member_evaluation(self, parameters, buffers, inputs, targets):
-        logits = self._member_logits(parameters, buffers, inputs)
-        return self._skeleton[0].score(logits, targets)
+    def _member_evaluation(
+        self, parameters: Tensors, buffers: Tensors, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits = self._member_outputs(parameters, buffers, inputs)
+        return cast(NetworkWithHead, self._base_module[0]).score(logits, targets)
 
-    def _mode(self, training: bool) -> None:
-        if self._skeleton[0].training != training:
-            self._skeleton[0].train(training)
+    def _set_mode(self, training: bool) -> None:
+        if self._base_module[0].training != training:
+            self._base_module[0].train(training)
 
-    def _buffers_at(self, step: int | Tensor, stream: int = 1) -> dict[str, Tensor]:
-        """The stacked buffers, with every dropout's key set for this step: (S,) each.
+    def _buffers_at(self, step: int | Tensor, stream: int = 1) -> Tensors:
+        """The stacked buffers, with the key (S,) of every dropout layer set for this step.
 
-        ``stream`` sets the masks of training (1) apart from those of evaluation (-1).
+        ``stream`` separates the masks of training (1) from those of evaluation (-1).
         """
         if not self._has_buffers:
             return {}
@@ -264,7 +293,7 @@ def compile_with_fallback(function: Callable[..., Any]) -> Callable[..., Any]:
     """``torch.compile(function)`` that falls back to ``function`` if its first call fails.
 
     Warns:
-        UncompiledWarning: It does.
+        UncompiledWarning: The first call has failed.
     """
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, _COMPILED_SIZES)
@@ -279,10 +308,10 @@ def compile_with_fallback(function: Callable[..., Any]) -> Callable[..., Any]:
             result = compiled(*arguments)
             chosen = compiled
         except Exception as error:  # compilers fail in many ways
-            result = function(*arguments)  # an error of the function's own is raised again here
+            result = function(*arguments)  # raises the function's own errors again
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
             warnings.warn(
-                f"torch.compile failed, training goes on uncompiled: {reason}",
+                f"torch.compile failed, training continues uncompiled: {reason}",
                 UncompiledWarning,
                 stacklevel=2,
             )
@@ -292,29 +321,30 @@ def compile_with_fallback(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _concatenate(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _build_seeded(build: Build, seed: int) -> NetworkWithHead:
+def _build_seeded(build: Callable[[], Member], seed: int) -> Member:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
-def _dropouts(module: nn.Module) -> Iterable[SeededDropout]:
+def _heads(module: nn.Module) -> Iterator[LossHead]:
+    return (child for child in module.modules() if isinstance(child, LossHead))
+
+
+def _dropouts(module: nn.Module) -> Iterator[SeededDropout]:
     return (child for child in module.modules() if isinstance(child, SeededDropout))
 
 
-def _with_state(
-    module: NetworkWithHead, parameters: dict[str, Tensor], buffers: dict[str, Tensor]
-) -> NetworkWithHead:
+def _with_state(module: Member, parameters: Tensors, buffers: Tensors) -> Member:
     """``module`` with its parameters and buffers replaced; tied parameters stay tied."""
     new = {id(old): nn.Parameter(parameters[name]) for name, old in module.named_parameters()}
     for child in module.modules():
-        for name, old in child._parameters.items():
-            if old is not None:
-                child._parameters[name] = new[id(old)]
+        for name, old in list(child.named_parameters(recurse=False, remove_duplicate=False)):
+            setattr(child, name, new[id(old)])
     for name, buffer in buffers.items():
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, buffer)

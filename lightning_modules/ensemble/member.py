@@ -1,4 +1,4 @@
-"""A network and its loss head as one plain module: the thing that a seed trains."""
+"""A network and its loss head as one plain module: what one seed trains."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class NetworkWithHead(nn.Module):
     Args:
         network: Plain module from inputs to features (..., out_features).
         head: Loss head on these features.
-        tie_embedding: Let the head's unembedding be the network's token embedding.
-        embedding_penalty: Strength of the authors' embedding regularizer, added to the training
-            loss: the mean over the embedding's columns of each column's root mean square. (Their
-            paper calls it L2; in their MLPs it is computed without a gradient and does nothing.)
+        tie_embedding: Use the network's token embedding as the head's unembedding.
+        embedding_penalty: Weight of the harmonic-loss authors' embedding regularizer in the
+            training loss: the mean over the embedding's columns of the column's root mean square.
+            (The paper calls it L2; the authors' MLPs compute it without a gradient.)
 
     Raises:
-        ValueError: Tying or a penalty is asked for and the network has no token embedding.
+        ValueError: The embedding is tied or penalized, and the network has no token embedding.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class NetworkWithHead(nn.Module):
         if tie_embedding:
             head.tie(network.token_embedding().weight)  # type: ignore[arg-type]
         if embedding_penalty:
-            network.token_embedding()  # refuse now rather than at the first step
+            network.token_embedding()  # raises here rather than at the first step
 
     def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Logits (..., classes); with ``targets`` (...) the scalar training loss instead."""

@@ -1,4 +1,4 @@
-"""Loss and accuracy per seed, as a torchmetrics metric: exact sums, reduced once."""
+"""Loss and accuracy per seed, as a torchmetrics metric that reduces exact sums once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-# The parts of an evaluation batch that are scored apart.
+# Subsets of an evaluation batch that are scored separately.
 SUBSETS = ("train", "test", "test_leaked", "test_clean")
 SCORES = (
     "train/loss",
@@ -23,8 +23,8 @@ SCORES = (
 class EnsembleMetrics(Metric):
     """Mean loss and accuracy of S members on four subsets of their examples.
 
-    ``test_leaked`` are the test inputs that were also trained on, ``test_clean`` the others: under
-    the authors' sampling the accuracy of all together says little.
+    ``test_leaked`` are the test inputs that were also trained on, ``test_clean`` all others. Under
+    sampling with replacement the accuracy on both together measures memorization as well.
 
     Args:
         num_members: S.
@@ -53,30 +53,36 @@ class EnsembleMetrics(Metric):
         mirrored: Tensor,
         first: int = 0,
     ) -> None:
-        """Add examples: every argument is (S, N); targets of -100 do not count.
+        """Add examples of the members from ``first`` on; a rank may score only some members.
 
-        ``leaked`` test inputs are in the training set, of ``mirrored`` ones the input itself or its
-        mirror image under the task's symmetry. With fewer rows than members these are the members
-        from ``first`` on, as where ranks score some each.
+        Args:
+            losses: (S', N).
+            correct: (S', N).
+            targets: (S', N); -100 does not count.
+            is_test: (S', N).
+            leaked: (S', N), test inputs that are in the training set.
+            mirrored: (S', N), test inputs of which the input itself, or its mirror image under the
+                task's symmetry, is in the training set.
+            first: Index of the first member.
         """
-        counted = targets != -100
-        test = counted & is_test
-        subsets = torch.stack([counted & ~is_test, test, test & leaked, test & ~leaked])
+        valid = targets != -100
+        test = valid & is_test
+        subsets = torch.stack([valid & ~is_test, test, test & leaked, test & ~leaked])
         members = slice(first, first + len(losses))
         self.mirrored[members] += (test & mirrored).sum(-1)
         self.counts[:, members] += subsets.sum(-1)  # (subset, S)
         self.correct[:, members] += (subsets & correct).sum(-1)
-        # where, not a product: an infinite loss must stay in its own subset (0 · inf is nan).
+        # where, not a product: an infinite loss must not enter other subsets (0 · inf is NaN).
         self.losses[:, members] += torch.where(subsets, losses, 0.0).sum(-1)
 
     def compute(self) -> Tensor:
-        """Every score of ``SCORES`` for every member, (scores, S); nan where nothing was scored."""
+        """Every score of ``SCORES`` for every member, (scores, S); NaN if a subset is empty."""
         loss, accuracy = self.losses / self.counts, self.correct / self.counts  # (subset, S)
         leak, mirrored = self.counts[2] / self.counts[1], self.mirrored / self.counts[1]
         return torch.stack([loss[0], accuracy[0], loss[1], *accuracy[1:], leak, mirrored])
 
-    def named(self) -> dict[str, Tensor]:
-        """The scores by name, (S,) each; nan before anything was scored."""
+    def as_dict(self) -> dict[str, Tensor]:
+        """The scores by name, (S,) each; NaN before the first update."""
         if not self.update_called:
             return {name: torch.full_like(self.mirrored, torch.nan) for name in SCORES}
         return dict(zip(SCORES, self.compute().unbind(), strict=True))

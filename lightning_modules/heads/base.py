@@ -89,12 +89,11 @@ class LossHead(nn.Module, ABC):
             self.fused = False
 
     def uses_fused_loss(self) -> bool:
-        """Whether ``loss`` avoids storing the logits: ``fused``, or by default above 4,096 classes.
+        """Whether ``loss`` never forms the logits: ``fused``, or if it is None above 4,096 classes.
 
-        False inside ``torch.func`` (an ensemble), which cannot differentiate the fused operators.
+        ``torch.func`` cannot differentiate a fused operator; an ``Ensemble`` sets ``fused`` to
+        False on its members.
         """
-        if _inside_torch_func():
-            return False
         return self.num_classes > _FUSED_ABOVE if self.fused is None else self.fused
 
     @abstractmethod
@@ -247,9 +246,3 @@ def masked_mean(losses: Tensor, valid: Tensor) -> Tensor:
     """Mean of ``losses`` (...) where ``valid`` (...) is true; 0 where it never is."""
     total = torch.where(valid, losses, 0.0).sum()
     return total / valid.sum().clamp_min(1)
-
-
-@torch.compiler.assume_constant_result
-def _inside_torch_func() -> bool:
-    """Whether this runs under ``torch.func``; a constant while Dynamo traces."""
-    return torch._C._functorch.peek_interpreter_stack() is not None

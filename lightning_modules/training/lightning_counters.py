@@ -1,47 +1,59 @@
-"""Runs that are counted in optimizer steps, so that they go on in the middle of an epoch."""
+"""Lightning's progress counters: the only file of this package that reads or writes them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
+from glassbox.protocols import StepData
 
-def last_step(trainer: Any) -> int | None:
-    """Number of optimizer steps of the whole run; None where nothing limits it."""
+
+def steps_per_epoch(trainer: L.Trainer) -> int | None:
+    """Optimizer steps of one epoch; None if the data module does not know."""
+    data = getattr(trainer, "datamodule", None)
+    return data.steps_per_epoch if isinstance(data, StepData) else None
+
+
+def last_step(trainer: L.Trainer) -> int | None:
+    """Number of optimizer steps of the whole run; None if it is unlimited or unknown."""
     limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
-    steps_per_epoch = getattr(trainer.datamodule, "steps_per_epoch", None)
-    if steps_per_epoch and trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        limit = trainer.limit_train_batches  # a number of batches, or a share of them
-        most = limit if isinstance(limit, int) else int(limit * steps_per_epoch)
-        limits.append(trainer.max_epochs * min(steps_per_epoch, most))
+    per_epoch = steps_per_epoch(trainer)
+    if per_epoch and trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        if trainer.lightning_module.automatic_optimization:
+            limit = trainer.limit_train_batches  # a number of batches, or a fraction of them
+            per_epoch = min(per_epoch, limit if isinstance(limit, int) else int(limit * per_epoch))
+        limits.append(trainer.max_epochs * per_epoch)
     return min(limits, default=None)
 
 
-def limit_by_steps(trainer: Any) -> None:
-    """Let a run of so many epochs end at its last step, when ``fit`` starts.
+def limit_by_steps(trainer: L.Trainer) -> None:
+    """Replace ``max_epochs`` by the equal number of steps, when ``fit`` starts.
 
-    Lightning counts an epoch that was interrupted as a whole one, so that a resumed run would lack
-    the rest of it; steps are counted right.
+    Lightning counts an interrupted epoch as a whole one, so that a resumed run would lack the rest
+    of it; optimizer steps are counted correctly.
     """
-    known = getattr(trainer.datamodule, "steps_per_epoch", None)
-    if known and trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        trainer.fit_loop.epoch_loop.max_steps = last_step(trainer)
+    if steps_per_epoch(trainer) and trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        steps = last_step(trainer)
+        assert steps is not None
+        trainer.fit_loop.epoch_loop.max_steps = steps
         trainer.fit_loop.max_epochs = -1
 
 
-def rescale_batch_progress(trainer: Any, checkpoint: dict[str, Any]) -> None:
-    """Tell Lightning, which counts micro-batches, where a checkpoint's step is among this run's.
+def rescale_batch_progress(trainer: L.Trainer | None, checkpoint: dict[str, Any]) -> None:
+    """Set a checkpoint's micro-batch counters to this run's number of micro-batches per step.
 
-    They are others than those of the run that wrote the checkpoint where the devices or the size of
-    a micro-batch are others.
+    They differ from the saved run's if the device count or the micro-batch size changed.
 
     Args:
-        trainer: The run's; None in a notebook that only loads weights.
-        checkpoint: Lightning's, changed in place.
+        trainer: The run's trainer; None when only weights are loaded.
+        checkpoint: Lightning's checkpoint, changed in place.
     """
-    per_epoch = getattr(getattr(trainer, "datamodule", None), "steps_per_epoch", None)
-    if trainer is None or trainer.state.fn != TrainerFn.FITTING or not per_epoch:
+    if trainer is None or trainer.state.fn != TrainerFn.FITTING:
+        return
+    per_epoch = steps_per_epoch(trainer)
+    if not per_epoch:
         return
     step, times = checkpoint["global_step"], trainer.accumulate_grad_batches
     progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
@@ -51,3 +63,15 @@ def rescale_batch_progress(trainer: Any, checkpoint: dict[str, Any]) -> None:
         count = progress[name]
         count["ready"] = count["started"] = count["processed"] = steps * times
         count["completed"] = steps * times - open_batches
+
+
+def count_steps(trainer: L.Trainer, number: int) -> None:
+    """Count optimizer steps that bypassed Lightning's optimizer wrapper."""
+    epoch_loop = trainer.fit_loop.epoch_loop
+    progress = epoch_loop.manual_optimization.optim_step_progress
+    for count in (progress.total, progress.current):
+        count.ready += number
+        count.completed += number
+    # Loggers number their rows by this counter of batches; make it one of optimizer steps, as in
+    # figures and checkpoints. Lightning adds the 1 of this batch itself.
+    epoch_loop._batches_that_stepped = trainer.global_step - 1

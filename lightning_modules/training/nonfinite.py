@@ -1,4 +1,4 @@
-"""Noticing that a loss became NaN, without waiting for the device at every step."""
+"""Detect a NaN or infinite loss without waiting for the device at every step."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class NonFiniteMonitor:
-    """Keeps on the device which optimizer step was the first without a finite loss or gradient.
+    """Remembers, on the device, the first optimizer step with a non-finite loss or gradient.
 
     Args:
-        hint: What the user may do, the end of the error's sentence.
+        hint: What the user can do; the end of the error message.
     """
 
     def __init__(self, hint: str) -> None:
@@ -21,31 +21,31 @@ class NonFiniteMonitor:
         self._first_bad_step: Tensor | None = None
 
     def start(self, device: torch.device) -> None:
-        """Begin anew."""
+        """Forget everything that was observed."""
         self._first_bad_step = torch.full((), math.inf, device=device)
 
-    def note(self, value: Tensor, step: int) -> None:
-        """Look at a loss or the norm of a gradient of an optimizer step, counted from 1."""
+    def observe(self, value: Tensor, step: int) -> None:
+        """Check the loss or gradient norm of an optimizer step, counted from 1."""
         assert self._first_bad_step is not None
         bad = torch.where(value.detach().isfinite(), math.inf, float(step))
         self._first_bad_step = torch.minimum(self._first_bad_step, bad)
 
-    def stop_if_diverged(self, module: L.LightningModule) -> None:
-        """Refuse to go on after a value that was NaN or infinite, on any rank.
+    def raise_if_diverged(self, module: L.LightningModule) -> None:
+        """Raise if any rank observed a non-finite value; waits for the device.
 
         Args:
-            module: That is trained; its trainer knows the other ranks.
+            module: The module that is trained.
 
         Raises:
-            ValueError: Names the step.
+            ValueError: With the number of the first such step.
         """
         if self._first_bad_step is None:
             return
-        # One rank's loss spoils the weights of all of them.
+        # One rank's gradients spoil the weights of all ranks.
         reduce = module.trainer.strategy.reduce
         step = float(reduce(self._first_bad_step.clone(), reduce_op="min"))
         if math.isfinite(step):
             raise ValueError(
-                f"the training loss became NaN or infinite at optimizer step {int(step)}; a "
-                f"checkpoint from before it is kept; {self.hint}"
+                f"the training loss is NaN or infinite at optimizer step {int(step)}; checkpoints "
+                f"from before that step are kept; {self.hint}"
             )

@@ -1,26 +1,76 @@
-"""How a large model is optimized: which parameters decay, and the learning rate at each step."""
+"""AdamW's settings, its parameter groups, learning-rate schedules, and settings after a resume."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+CompileMode = Literal["auto", "always", "never"]
+# Options of a parameter group that configs set. "initial_lr" is the rate before any schedule.
+_CONFIGURED = ("initial_lr", "weight_decay", "betas", "momentum")
+
+
+@dataclass(frozen=True)
+class AdamWSettings:
+    """Hyper-parameters of AdamW.
+
+    Attributes:
+        learning_rate: Peak of the schedule, or the constant rate.
+        weight_decay: Decoupled weight decay.
+        betas: Decay rates of the two moments.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be positive")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay is {self.weight_decay}; it must not be negative")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {self.betas}; both must be at least 0 and below 1")
+
+    def optimizer(self, parameters: Iterable[Any], fused: bool = True) -> torch.optim.AdamW:
+        """AdamW on these parameters or parameter groups."""
+        beta1, beta2 = self.betas
+        return torch.optim.AdamW(
+            parameters,
+            lr=self.learning_rate,
+            betas=(beta1, beta2),
+            weight_decay=self.weight_decay,
+            fused=fused,
+        )
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise if an option is not one of its choices.
+
+    Raises:
+        ValueError: With the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups for AdamW: matrices, which decay, and vectors (biases, gains), which do not.
+    """Two parameter groups: matrices, which decay, and vectors (biases, gains), which do not.
 
-    A decaying gain would pull a layer norm towards silence. A tied matrix counts once.
+    Decay of a gain would only shrink the layer norm's output. A tied matrix counts once.
 
     Args:
         module: Its trainable parameters are grouped.
-        weight_decay: Of the first group.
+        weight_decay: Weight decay of the matrices.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return [
@@ -30,13 +80,13 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, floor: float) -> float:
-    """Share of the peak learning rate at a step: linear from 0 to 1, then a cosine to ``floor``.
+    """Fraction of the peak learning rate at a step: linear from 0 to 1, then a cosine to ``floor``.
 
     Args:
-        step: Optimizer steps done before; the first step already has a rate above 0.
-        warmup_steps: Steps of the rise.
-        decay_steps: Step at which the floor is reached; it stays there.
-        floor: Share of the peak at the end, 0 to 1.
+        step: Number of optimizer steps done before. The first step already has a rate above 0.
+        warmup_steps: Steps of the linear rise.
+        decay_steps: Step at which ``floor`` is reached; the rate stays there.
+        floor: Fraction of the peak at the end, 0 to 1.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -44,91 +94,57 @@ def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, floor: float) 
     return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def clip_gradients(module: nn.Module, max_norm: float) -> torch.Tensor:
-    """Scale all gradients so that their joint norm is at most ``max_norm``.
+def configured_hyperparameters(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """The options of each parameter group that configs set, before a checkpoint is restored.
 
-    Returns:
-        The norm before, a scalar on the device; not read here, which would wait for the device.
+    Also stores each group's learning rate as its "initial_lr", as schedules do, so that a
+    checkpoint of a run whose rate was moved contains the rate of its config.
     """
-    return torch.nn.utils.clip_grad_norm_(module.parameters(), max_norm)
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    return [
+        {name: group[name] for name in _CONFIGURED if name in group}
+        for group in optimizer.param_groups
+    ]
 
 
 def override_restored_hyperparameters(
-    module: L.LightningModule,
-    learning_rate: float,
-    weight_decays: Sequence[float],
-    betas: tuple[float, float],
-) -> None:
-    """Let a module's settings act where a checkpoint's optimizer brought its own, and say so.
-
-    To be called when training starts: behind the restore of optimizer and schedule, and before the
-    first step. A run that begins anew has its settings already.
-
-    Args:
-        module: Its optimizer and schedule are those of the trainer.
-        learning_rate: Peak of the schedule, or the constant.
-        weight_decays: AdamW's, one a group.
-        betas: AdamW's decay rates of its two moments.
-    """
-    optimizer: Any = module.optimizers(use_pl_optimizer=False)
-    if not isinstance(optimizer, torch.optim.AdamW):
-        return  # a subclass's own
-    if not module.trainer.ckpt_path:
-        for group in optimizer.param_groups:  # for the resume of a run whose rate is moved
-            group.setdefault("initial_lr", learning_rate)
-        return
-    schedule: Any = module.lr_schedulers()
-    changes = update_param_groups(optimizer, schedule, learning_rate, weight_decays, betas)
-    if changes:
-        rank_zero_info(f"going on with other settings than the checkpoint's: {', '.join(changes)}")
-
-
-def update_param_groups(
-    optimizer: torch.optim.AdamW,
-    schedule: Any,
-    learning_rate: float,
-    weight_decays: Sequence[float],
-    betas: tuple[float, float],
+    optimizer: torch.optim.Optimizer,
+    configured: Sequence[Mapping[str, Any]],
+    learning_rate: bool = True,
 ) -> list[str]:
-    """Give an optimizer and its schedule other settings; equal ones stay as they are, to the bit.
+    """Override optimizer hyper-parameters restored from a checkpoint with the config's.
 
-    The learning rate is that of this step under the schedule. Under any but a ``LambdaLR`` it is
-    left alone, and so is all of an optimizer with another number of groups.
+    Equal values stay the same bits, and so does a learning rate that a callback has moved. Of the
+    learning rate only the initial value is set; see ``rebuild_schedule``.
 
     Args:
-        optimizer: Its moments stay.
-        schedule: Its schedule; None for a constant learning rate.
-        learning_rate: Peak of the schedule, or the constant.
-        weight_decays: One a group.
-        betas: AdamW's decay rates of its two moments.
+        optimizer: The restored optimizer; its moments stay.
+        configured: What ``configured_hyperparameters`` returned.
+        learning_rate: Whether to override the learning rate as well.
 
     Returns:
-        What has changed: "learning_rate from 0.002 to 0.001".
+        What has changed, such as "learning_rate from 0.002 to 0.001".
     """
-    groups = optimizer.param_groups
-    if len(groups) != len(weight_decays):
-        return []
     changes: dict[str, str] = {}
-    for group, weight_decay in zip(groups, weight_decays, strict=True):
-        if group["weight_decay"] != weight_decay:
-            changes["weight_decay"] = f"from {group['weight_decay']} to {weight_decay}"
-            group["weight_decay"] = weight_decay
-        if tuple(group["betas"]) != tuple(betas):
-            changes["betas"] = f"from {tuple(group['betas'])} to {tuple(betas)}"
-            group["betas"] = tuple(betas)
-        # The setting is the initial rate; a schedule or a callback may have moved it since.
-        before = group.setdefault("initial_lr", group["lr"])
-        if before != learning_rate and (schedule is None or isinstance(schedule, LambdaLR)):
-            changes["learning_rate"] = f"from {before} to {learning_rate}"
-            group["initial_lr"] = group["lr"] = learning_rate
-    if isinstance(schedule, LambdaLR):
-        schedule.base_lrs = [group["initial_lr"] for group in groups]
-        shares = [share(schedule.last_epoch) for share in schedule.lr_lambdas]
-        rates = [base * share for base, share in zip(schedule.base_lrs, shares, strict=True)]
-        before = schedule.get_last_lr()
-        if before != rates and "learning_rate" not in changes:
-            changes["the schedule"] = f"from {before[0]:.3g} to {rates[0]:.3g} at this step"
-        schedule._last_lr = rates
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
+    for group, options in zip(optimizer.param_groups, configured, strict=True):
+        group.setdefault("initial_lr", group["lr"])  # absent in old checkpoints
+        for name, value in options.items():
+            before = group.get(name)
+            if before == value or (name == "initial_lr" and not learning_rate):
+                continue
+            group[name] = value
+            if name == "initial_lr":
+                name, group["lr"] = "learning_rate", value
+            changes.setdefault(name, f"from {before} to {value}")
     return [f"{name} {change}" for name, change in changes.items()]
+
+
+def rebuild_schedule(optimizer: torch.optim.Optimizer, schedule: LambdaLR) -> LambdaLR:
+    """The same schedule at the same step, from the optimizer's present "initial_lr".
+
+    Args:
+        optimizer: Its learning rates are set to those of the schedule's step.
+        schedule: A restored schedule, whose initial rates are the checkpoint's.
+    """
+    return LambdaLR(optimizer, schedule.lr_lambdas, last_epoch=schedule.last_epoch - 1)

@@ -1,8 +1,12 @@
-"""Names of earlier versions, so that their checkpoints load and their options are answered."""
+"""Names that earlier versions wrote into checkpoints, and what they are called now."""
 
 from __future__ import annotations
 
-# Classes by their short names.
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+# Classes, by short name.
 CLASSES = {
     "PixelMLP": "VectorMLP",
     "Pixels": "Identity",
@@ -15,7 +19,7 @@ MODEL_OPTIONS = {
     "LanguageModel": {"num_tokens": "context_length", "start": "feature_scale_init"},
     "TextClassifier": {"num_tokens": "context_length"},
 }
-# Values of the options above that have new names, by the new option.
+# Values of options, by the option's new name.
 VALUES = {
     "activation": {"linear": "none", "relu": "output", "relu_hidden": "hidden_and_output"},
 }
@@ -30,3 +34,63 @@ PARAMETERS = [
     (r"\b(layers\.\d+)\.feedforward1\.", r"\1.fc_in."),
     (r"\b(layers\.\d+)\.feedforward2\.", r"\1.fc_out."),
 ]
+
+
+def rename_hyper_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's ``hyper_parameters`` with today's option names, values and class paths.
+
+    Args:
+        stored: Hyper-parameters of any of the four LightningModules, of any version.
+    """
+    options = MODEL_OPTIONS[_model_of(stored)]
+    renamed = {options.get(name, name): value for name, value in stored.items()}
+    for name, value in renamed.items():
+        if name in VALUES and isinstance(value, str):
+            renamed[name] = VALUES[name].get(value, value)
+        elif _is_spec(value):
+            renamed[name] = _rename_spec(value)
+    return renamed
+
+
+def rename_class_path(path: str) -> str:
+    """Today's path of a class; this package's classes are addressed at its top level."""
+    package, _, name = path.rpartition(".")
+    if package.split(".")[0] != "lightning_modules":
+        return path
+    return f"lightning_modules.{CLASSES.get(name, name)}"
+
+
+def rename_parameters(state: dict[str, Any], names: Collection[str]) -> None:
+    """Rename the keys of a stored state dict to those of the model, in place.
+
+    Args:
+        state: The stored state dict.
+        names: Keys of the model's own state dict; no other key is introduced.
+    """
+    for old in [key for key in state if key not in names]:
+        new = old
+        for pattern, replacement in PARAMETERS:
+            new = re.sub(pattern, replacement, new)
+        if new in names:
+            state[new] = state.pop(old)
+
+
+def _model_of(stored: Mapping[str, Any]) -> str:
+    """The LightningModule that wrote these hyper-parameters; its class name is not stored."""
+    if "num_values" in stored:
+        return "FeatureAutoencoder"
+    if "num_seeds" in stored:
+        return "Classifier"
+    return "TextClassifier" if "num_classes" in stored else "LanguageModel"
+
+
+def _is_spec(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("class_path"), str)
+
+
+def _rename_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    options = {
+        name: _rename_spec(value) if _is_spec(value) else value
+        for name, value in (spec.get("init_args") or {}).items()
+    }
+    return {**spec, "class_path": rename_class_path(spec["class_path"]), "init_args": options}

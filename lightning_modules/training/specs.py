@@ -1,4 +1,4 @@
-"""Classes with settings as plain data, so that a checkpoint can say how to build its model."""
+"""Networks and heads as plain data, so that a checkpoint can describe the model it belongs to."""
 
 from __future__ import annotations
 
@@ -8,36 +8,19 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from torch import nn
 
-def check_data_matches_model(model: object, sizes: Mapping[str, int], data: object) -> None:
-    """Refuse data whose vocabulary, length or classes are not those of the model.
-
-    Args:
-        model: The model; its class is named.
-        sizes: Its sizes, such as ``{"vocab_size": 31}``.
-        data: The data module, with attributes of these names as far as it knows them.
-
-    Raises:
-        ValueError: Names the first that differs, and what to build.
-    """
-    for name, size in sizes.items():
-        of_data = getattr(data, name, size)
-        if of_data != size:
-            raise ValueError(
-                f"the model's {name} is {size} and the data's is {of_data}; build the "
-                f"{type(model).__name__} with {name}={of_data}"
-            )
+from lightning_modules.training.renamed import rename_class_path
 
 
 def to_spec(factory: Callable[..., Any]) -> dict[str, Any]:
-    """A class, or a ``partial`` of one with plain keywords, as class path and all its options.
+    """A class, or a ``partial`` of one with plain keywords, as a class path and all its options.
 
-    An option may be such a class or ``partial`` itself, as a head's geometry is; it is written down
-    in the same way.
+    An option may itself be a class or ``partial``, such as the geometry of a head.
 
     Returns:
-        ``{"class_path": ..., "init_args": {...}}``; class path None for any other function, or one
-        among the options, which cannot be written down.
+        ``{"class_path": ..., "init_args": {...}}``. The class path is None for factories that have
+        no such description: other functions, and options that are neither plain nor classes.
     """
     cls = factory.func if isinstance(factory, partial) else factory
     keywords = factory.keywords if isinstance(factory, partial) else {}
@@ -53,33 +36,68 @@ def to_spec(factory: Callable[..., Any]) -> dict[str, Any]:
         for name, parameter in inspect.signature(cls).parameters.items()
         if parameter.default is not inspect.Parameter.empty
     } | keywords
-    written = {
+    init_args = {
         name: to_spec(value) if callable(value) else value for name, value in options.items()
     }
-    if any(_is_spec(value) and value["class_path"] is None for value in written.values()):
+    if any(_is_spec(value) and value["class_path"] is None for value in init_args.values()):
         return {"class_path": None}
-    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": written}
+    path = rename_class_path(f"{cls.__module__}.{cls.__qualname__}")
+    return {"class_path": path, "init_args": init_args}
 
 
-def build_from_spec(factory: Callable[..., Any] | dict[str, Any], name: str) -> Callable[..., Any]:
+def build_from_spec(
+    factory: Callable[..., Any] | dict[str, Any], name: str, kind: type = nn.Module
+) -> Callable[..., Any]:
     """The factory that a spec describes; a factory is returned as it is.
 
+    Args:
+        factory: A factory, or the result of ``to_spec``.
+        name: The option it belongs to, for messages.
+        kind: Base class of the classes that are allowed.
+
     Raises:
-        ValueError: The spec names no class.
+        ValueError: The spec has no class path, or one of anything but a ``kind``.
     """
     if not isinstance(factory, dict):
         return factory
     if factory.get("class_path") is None:
         raise ValueError(
-            f"the checkpoint does not say which {name} it holds, since it was built by a function; "
-            f"pass {name}=... to load_from_checkpoint"
+            f"the checkpoint does not describe its {name}, which was built by a function; pass "
+            f"{name}=... to load_from_checkpoint"
         )
-    module, _, cls = factory["class_path"].rpartition(".")
+    path = rename_class_path(factory["class_path"])
+    module, _, cls_name = path.rpartition(".")
+    cls = getattr(importlib.import_module(module), cls_name, None)
+    if not (isinstance(cls, type) and issubclass(cls, kind)):
+        raise ValueError(
+            f"the checkpoint's {name} is {path}, which is not a {kind.__name__}; pass {name}=... "
+            f"to load_from_checkpoint"
+        )
     options = {
         key: build_from_spec(value, f"{name}.{key}") if _is_spec(value) else value
         for key, value in factory.get("init_args", {}).items()
     }
-    return partial(getattr(importlib.import_module(module), cls), **options)
+    return partial(cls, **options)
+
+
+def check_data_matches_model(model: object, sizes: Mapping[str, int], data: object) -> None:
+    """Raise if the data's vocabulary, length or number of classes differs from the model's.
+
+    Args:
+        model: The model, for messages.
+        sizes: The model's sizes, such as ``{"vocab_size": 31}``.
+        data: The data module; sizes that it has no attribute for are not compared.
+
+    Raises:
+        ValueError: A size differs.
+    """
+    for name, size in sizes.items():
+        data_size = getattr(data, name, size)
+        if data_size != size:
+            raise ValueError(
+                f"{name} is {size} in the model and {data_size} in the data; build the "
+                f"{type(model).__name__} with {name}={data_size}"
+            )
 
 
 def _is_spec(value: Any) -> bool:

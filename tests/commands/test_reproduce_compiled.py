@@ -35,7 +35,7 @@ def test_tells_of_a_run_that_trains_uncompiled(small_study, tmp_path, monkeypatc
     for line in told:
         # With the run's name, and without the study's options.
         assert "_latticecompletion-" in line.lower()
-        assert "goes on uncompiled: no compiler for ['lightning']" in line
+        assert "continues uncompiled: no compiler for ['lightning']" in line
     assert sys.argv == arguments
     assert not list(Path("runs/reproduce/logs").glob("*.log"))
 

@@ -100,7 +100,7 @@ def classifier(
         "rows": history.rows,
         "scores": scores,
         "embedding": model.embedding_matrix().tolist(),
-        "trained": model.share().ensemble.seeds,
+        "trained": model.shard().ensemble.seeds,
     }
 
 

@@ -13,13 +13,15 @@ from datamodules import CircularFeatures, SparseFeatures
 from lightning_modules import FeatureAutoencoder, ToyAutoencoder
 
 
-def trained(model: FeatureAutoencoder, data: L.LightningDataModule, epochs: int) -> L.Trainer:
+def trained(
+    model: FeatureAutoencoder, data: L.LightningDataModule, epochs: int, ckpt_path=None, **options
+) -> L.Trainer:
     trainer = L.Trainer(
         max_epochs=epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-        log_every_n_steps=1_000,
+        log_every_n_steps=1_000, **options,
     )  # fmt: skip
-    trainer.fit(model, datamodule=data)
+    trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     return trainer
 
 
@@ -46,47 +48,80 @@ def test_reconstruction_and_loss_are_the_papers(activation):
     assert float(model(x, importance).detach()) == pytest.approx(total / (5 * 4))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
-def test_each_member_trains_as_a_bare_loop_on_its_own_draws_does(optimizer, schedule):
-    options = {"optimizer": optimizer, "schedule": schedule, "learning_rate": 0.02}
+OPTIMIZERS = {
+    "adam": lambda p: torch.optim.Adam(p, 0.02, weight_decay=0.1),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.02, weight_decay=0.1),
+    "sgd": lambda p: torch.optim.SGD(p, 0.02, momentum=0.9, weight_decay=0.1),
+}
+SCHEDULES = {
+    "constant": lambda progress: 1.0,
+    "linear": lambda progress: 1 - progress,
+    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+}
+
+
+@pytest.mark.parametrize("max_steps", [-1, 12])  # the last epoch of five steps is cut short
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [("adam", "constant"), ("adam", "cosine"), ("adamw", "linear"), ("sgd", "linear"),
+     ("sgd", "cosine")],
+)  # fmt: skip
+def test_each_member_trains_as_a_bare_loop_on_its_own_draws(optimizer, schedule, max_steps):
     model = FeatureAutoencoder(
-        6, num_values=2, hidden_dim=2, seeds=[3, 7], weight_decay=0.1, compile="never", **options
-    )
+        6, num_values=2, hidden_dim=2, seeds=[3, 7], weight_decay=0.1, compile="never",
+        optimizer=optimizer, schedule=schedule, learning_rate=0.02,
+    )  # fmt: skip
     data = sparse()
-    trained(model, data, epochs=3)
-    draws = [next(iter(data.train_dataloader()))["inputs"]]  # of the epoch that would come next
-    assert draws[0].first_step == 15
+    trainer = trained(model, data, epochs=3, max_steps=max_steps)
+    steps = 15 if max_steps < 0 else max_steps
+    assert trainer.global_step == steps
+    draws = next(iter(data.train_dataloader()))["inputs"]
     member = 2  # seed 3 at sparsity 0.9
     torch.manual_seed(3)
     alone = ToyAutoencoder(6, 2)
-    kinds = {
-        "adam": lambda p: torch.optim.Adam(p, 0.02, weight_decay=0.1),
-        "adamw": lambda p: torch.optim.AdamW(p, 0.02, weight_decay=0.1),
-        "sgd": lambda p: torch.optim.SGD(p, 0.02, momentum=0.9, weight_decay=0.1),
-    }
-    stepper = kinds[optimizer](list(alone.parameters()))
+    stepper = OPTIMIZERS[optimizer](list(alone.parameters()))
     importance = torch.tensor([0.8**i for i in range(6)])
-    for epoch in range(3):
-        draws[0].first_step = 5 * epoch
-        for i in range(5):
-            done = (5 * epoch + i) / 15
-            share = {
-                "constant": 1.0,
-                "linear": 1 - done,
-                "cosine": 0.5 * (1 + math.cos(math.pi * done)),
-            }[schedule]
-            for group in stepper.param_groups:
-                group["lr"] = 0.02 * share
-            stepper.zero_grad()
-            x = draws[0][i][member]
-            (importance * (x - alone(x)).square()).mean().backward()
-            stepper.step()
+    for step in range(steps):
+        draws.first_step = step
+        for group in stepper.param_groups:
+            group["lr"] = 0.02 * SCHEDULES[schedule](step / steps)
+        stepper.zero_grad()
+        x = draws[0][member]
+        (importance * (x - alone(x)).square()).mean().backward()
+        stepper.step()
     assert torch.allclose(model.feature_weights()[member], alone.weight, atol=1e-5)
     assert torch.allclose(model.feature_biases()[member], alone.bias, atol=1e-5)
 
 
-def test_scores_of_validation_are_those_of_the_held_out_draws():
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_learning_rate_never_rises_or_becomes_negative_after_the_last_step(schedule):
+    model = FeatureAutoencoder(6, schedule=schedule)
+    rates = [model._rate_at(step, 10) for step in range(15)]
+    assert rates == sorted(rates, reverse=True) and rates[10:] == [0.0] * 5
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_resumed_run_has_the_same_bits_and_the_optimizer_settings_of_its_config(
+    optimizer, tmp_path
+):
+    def build(**options):
+        settings = {"weight_decay": 0.1, "optimizer": optimizer, "learning_rate": 0.02, **options}
+        return FeatureAutoencoder(6, num_values=2, hidden_dim=2, compile="never", **settings)
+
+    half = trained(build(), sparse(), epochs=2)
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    whole, same = build(), build()
+    trained(whole, sparse(), epochs=4)
+    trained(same, sparse(), 4, tmp_path / "half.ckpt")
+    assert torch.equal(whole.feature_weights(), same.feature_weights())
+    other = build(weight_decay=0.3, learning_rate=0.01, momentum=0.5)
+    (group,) = trained(other, sparse(), 4, tmp_path / "half.ckpt").optimizers[0].param_groups
+    assert group["weight_decay"] == 0.3 and group["lr"] == 0.01
+    assert group.get("momentum", 0.5) == 0.5
+    assert not torch.equal(whole.feature_weights(), other.feature_weights())
+
+
+def test_validation_scores_the_held_out_draws():
     model = FeatureAutoencoder(6, num_values=2, hidden_dim=2, num_seeds=2, compile="never")
     data = sparse()
     trainer = trained(model, data, epochs=1)
@@ -95,12 +130,12 @@ def test_scores_of_validation_are_those_of_the_held_out_draws():
     error = (x - torch.stack([model(part) for part in x])).square()
     expected = (batch["importance"][:, None] * error).mean(dim=(0, 2, 3))
     assert torch.allclose(model.scores()["val/loss"], expected, rtol=1e-5)
-    share = 1 - error.mean(dim=(0, 2, 3)) / x.square().mean(dim=(0, 2, 3))
-    assert torch.allclose(model.scores()["val/explained_fraction"], share, atol=1e-5)
+    fraction = 1 - error.mean(dim=(0, 2, 3)) / x.square().mean(dim=(0, 2, 3))
+    assert torch.allclose(model.scores()["val/explained_fraction"], fraction, atol=1e-5)
     assert trainer.global_step == 5
 
 
-def test_a_linear_model_with_room_for_every_feature_reconstructs_them():
+def test_a_linear_model_with_a_hidden_unit_per_feature_reconstructs_them():
     model = FeatureAutoencoder(
         4, hidden_dim=4, activation="none", learning_rate=0.02, compile="never", initial_scale=0.3
     )
@@ -123,30 +158,25 @@ def test_members_of_circular_features_are_scales_times_seeds():
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "name"),
     [
-        (
-            {"activation": "gelu"},
-            "activation is 'gelu'; choose one of none, output, hidden_and_output",
-        ),
-        ({"hidden_dim": 0}, "hidden_dim 0"),
-        ({"initial_scale": 0.0}, "initial_scale is 0.0"),
-        ({"optimizer": "lion"}, "optimizer is 'lion'; choose one of adam, adamw, sgd"),
-        ({"schedule": "step"}, "schedule is 'step'"),
-        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
-        ({"seeds": [1, 1]}, "each only once"),
+        ({"activation": "gelu"}, "activation"),
+        ({"hidden_dim": 0}, "hidden_dim"),
+        ({"initial_scale": 0.0}, "initial_scale"),
+        ({"optimizer": "lion"}, "optimizer"),
+        ({"schedule": "step"}, "schedule"),
+        ({"compile": "sometimes"}, "compile"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"seeds": [1, 1]}, "seeds"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_a_value_out_of_range_is_refused(options, name):
+    with pytest.raises(ValueError, match=name):
         FeatureAutoencoder(4, **options)
 
 
-def test_a_schedule_needs_an_end():
+def test_a_schedule_needs_a_last_step():
     model = FeatureAutoencoder(6, num_values=2, schedule="linear", compile="never")
-    trainer = L.Trainer(
-        max_steps=-1, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
-    with pytest.raises(ValueError, match="needs an end: set trainer"):
-        trainer.fit(model, datamodule=sparse())
+    with pytest.raises(ValueError, match="schedule"):
+        trained(model, sparse(), epochs=-1)

@@ -1,4 +1,4 @@
-"""Checkpoints of LanguageModel: at which moments, which are the best, and what they say."""
+"""Checkpoints of LanguageModel: at which steps, which are the best, and what they contain."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = expected_warnings
 
 
 def test_a_resumed_run_writes_no_checkpoint_between_micro_batches(token_folder, tmp_path):
-    # Where the step that it resumed from, a multiple of `every`, would seem to be due again. Who
-    # resumed from such a checkpoint would not end with the same bits.
+    # The step that it resumed from is a multiple of `every`, so that a checkpoint seems due again;
+    # a run resumed from that one would not end with the same bits.
     folder, written = token_folder(train=22), []
     make_trainer(6, checkpoints(tmp_path / "first", 6)).fit(make_model(), make_data(folder, 1))
 
@@ -43,7 +43,7 @@ def test_a_resumed_run_writes_no_checkpoint_between_micro_batches(token_folder, 
 
 @pytest.mark.parametrize("micro", [4, 2])
 def test_the_best_checkpoints_are_chosen_by_their_own_validation(token_folder, tmp_path, micro):
-    """Not by that of the validation before, which is what is known when the step ends."""
+    """Not by that of the previous validation, which is the last known when the step ends."""
 
     class Scores(L.Callback):
         def __init__(self) -> None:
@@ -68,9 +68,10 @@ def test_the_best_checkpoints_are_chosen_by_their_own_validation(token_folder, t
     assert float(checkpoint.best_model_score) == pytest.approx(scores.of_step[best])
 
 
-@pytest.mark.parametrize("head", [HarmonicHead, partial(CrossEntropyHead, bias=True)])
-@pytest.mark.parametrize("tie", [True, False])
-def test_checkpoint_says_how_to_build_its_model(token_folder, tmp_path, head, tie):
+@pytest.mark.parametrize(
+    ("head", "tie"), [(HarmonicHead, True), (partial(CrossEntropyHead, bias=True), False)]
+)
+def test_a_checkpoint_describes_its_model(token_folder, tmp_path, head, tie):
     model = make_model(head=head, tie_embedding=tie)
     trainer = make_trainer(2, checkpoints(tmp_path / "kept"))
     trainer.fit(model, make_data(token_folder()))

@@ -1,4 +1,4 @@
-"""What LanguageModel reports: losses of held-out tokens, and what is logged at which step."""
+"""What LanguageModel reports: held-out losses, and what is logged at which step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_validation_loss_is_the_mean_over_all_held_out_tokens(token_folder, micr
     assert scores["val/perplexity"] == pytest.approx(math.exp(scores["val/loss"]), rel=1e-5)
 
 
-def test_targets_that_do_not_count_have_no_weight():
+def test_ignored_targets_have_no_weight_in_the_validation_loss():
     model = make_model().eval()
     ids = torch.randint(257, (2, BLOCK + 1))
     batches = [{"inputs": row[None, :-1], "targets": row[None, 1:].clone()} for row in ids]
@@ -59,20 +59,13 @@ def test_targets_that_do_not_count_have_no_weight():
     assert scores["val/loss"] == pytest.approx(float(expected.detach()), abs=1e-5)
 
 
-def test_test_reports_under_its_own_name(token_folder):
-    trainer = make_trainer()
-    (scores,) = trainer.test(make_model(), make_data(token_folder()), verbose=False)
-    assert {"test/loss", "test/perplexity"} <= set(scores)
-
-
-def test_dropout_is_off_in_validation(token_folder):
-    folder = token_folder()
-    model = make_model(network=partial(TINY, dropout=0.5))
+def test_dropout_is_off_and_a_test_reports_under_its_own_name(token_folder):
+    folder, model = token_folder(), make_model(network=partial(TINY, dropout=0.5))
     first, again = (
-        make_trainer(limit_val_batches=1.0).validate(model, make_data(folder), verbose=False)[0]
+        make_trainer(limit_test_batches=1.0).test(model, make_data(folder), verbose=False)[0]
         for _ in range(2)
     )
-    assert first["val/loss"] == again["val/loss"]
+    assert first["test/loss"] == again["test/loss"] and "test/perplexity" in first
 
 
 def test_a_sanity_check_leaves_no_score_behind(token_folder, tmp_path):
@@ -89,7 +82,7 @@ def test_a_sanity_check_leaves_no_score_behind(token_folder, tmp_path):
 
 
 @pytest.mark.parametrize("micro", [4, 2, 1])
-def test_rows_stand_at_optimizer_steps_and_average_all_since_the_last(
+def test_rows_are_numbered_by_optimizer_steps_and_average_all_since_the_last_row(
     token_folder, tmp_path, micro
 ):
     logger, losses = CSVLogger(tmp_path, "run"), Losses()
@@ -129,11 +122,10 @@ def test_scores_hold_the_last_losses_one_value_each(token_folder):
         assert float(value) == float(trainer.callback_metrics[name])
 
 
-def test_logging_can_be_switched_off(token_folder):
-    make_trainer(2, log_every_n_steps=0).fit(make_model(), make_data(token_folder()))
-
-
-def test_a_fast_dev_run_goes_through(token_folder):
-    make_trainer(2, fast_dev_run=2, limit_val_batches=1.0).fit(
-        make_model(), make_data(token_folder(), micro=2)
-    )
+@pytest.mark.parametrize(
+    "options", [{"log_every_n_steps": 0}, {"fast_dev_run": 2, "limit_val_batches": 1.0}]
+)
+def test_a_run_without_logging_and_a_fast_dev_run_end_at_their_last_step(token_folder, options):
+    trainer = make_trainer(2, **options)
+    trainer.fit(make_model(), make_data(token_folder(), micro=2))
+    assert trainer.global_step == 2

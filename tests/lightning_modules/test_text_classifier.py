@@ -1,23 +1,27 @@
-"""The SAFR classifier's loss, term by term, and how ranks share a batch."""
+"""The TextClassifier's loss, term by term and over ranks, its resume and its options."""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
 
+from callbacks.run.exact_resume import ExactResume
 from lightning_modules import CrossEntropyHead, HarmonicHead, TextClassifier, TextTransformer
 from lightning_modules.regularizers import importance, interaction
+from tests.helpers.language_model_runs import expected_warnings, rows_of
 
 SMALL = partial(TextTransformer, width=16, num_heads=2, feedforward_dim=32, mask_dim=8, dropout=0.0)
 
 
 def classifier(**options: Any) -> TextClassifier:
-    """A small one that computes without drawing: the mask as in evaluation."""
+    """A small one in evaluation mode, so that the word mask draws no random numbers."""
     torch.manual_seed(0)
     model = TextClassifier(**{"network": SMALL, "vocab_size": 30, "context_length": 8, **options})
     model.eval()
@@ -27,7 +31,7 @@ def classifier(**options: Any) -> TextClassifier:
 def in_world(model: TextClassifier, world: int) -> TextClassifier:
     trainer = SimpleNamespace(world_size=world, strategy=None, global_step=0, current_epoch=0)
     model._trainer = trainer  # type: ignore[assignment]
-    model.divergence.start(torch.device("cpu"))
+    model.nonfinite.start(torch.device("cpu"))
     return model
 
 
@@ -112,22 +116,93 @@ def test_class_centers_of_a_harmonic_head_begin_at_the_scale_of_the_features():
     assert float(left.head.weight.detach().abs().max()) <= 16**-0.5
 
 
-def test_representations_hold_the_logits_that_classify_gives():
+def test_representations_contain_the_logits_of_classify():
     model, given = classifier(), batch()
-    found = model.representations(given)
-    torch.testing.assert_close(found["logits"], model.classify(given))
+    result = model.representations(given)
+    torch.testing.assert_close(result["logits"], model.classify(given))
+
+
+def test_a_head_that_replaces_the_models_is_the_one_that_trains():
+    model, given = in_world(classifier(), 1), batch()
+    model.head = HarmonicHead(16, 2)
+    loss = F.cross_entropy(model(given["tokens"], given["mask"]), given["labels"])
+    torch.testing.assert_close(model.training_step(given, 0), loss)
+
+
+class Batches(L.LightningDataModule):
+    """Six batches an epoch, the same ones in every epoch, that continue at the global step."""
+
+    steps_per_epoch, pad_to, repeats = 6, "batch", {"val_in_train": 3}
+
+    def train_dataloader(self) -> Any:
+        return self
+
+    def __len__(self) -> int:
+        return 6
+
+    def __iter__(self) -> Any:
+        first = self.trainer.global_step % 6 if self.trainer else 0
+        rows = torch.Generator().manual_seed(0)
+        for number in range(6):
+            tokens = torch.randint(1, 30, (4, 8), generator=rows)
+            whole = {"tokens": tokens, "mask": tokens > 0, "labels": tokens[:, 0] % 2}
+            if number >= first:
+                yield {**whole, "global_size": torch.tensor([4, 32])}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
+def fit(folder: Path, ckpt_path: Path | None = None, **options: Any) -> L.Trainer:
+    """Twelve steps of a classifier with a loss per term, logged every five steps."""
+    logger = L.pytorch.loggers.CSVLogger(folder, "run")
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, logger=logger, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=5,
+        limit_val_batches=0, callbacks=[ExactResume()], **{"max_epochs": 2, **options},
+    )  # fmt: skip
+    model = classifier(lambda_importance=0.3, learning_rate=1e-2).train()
+    trainer.fit(model, datamodule=Batches(), ckpt_path=ckpt_path, weights_only=True)
+    return trainer
+
+
+@expected_warnings
+def test_a_resumed_run_logs_the_averages_of_one_that_was_not_interrupted(tmp_path):
+    whole = fit(tmp_path)
+    half = fit(tmp_path, max_steps=8)
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    resumed = fit(tmp_path, tmp_path / "half.ckpt")
+    for one, two in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+    (row,) = rows_of(resumed.logger)  # steps 6 to 10, three of them before the interruption
+    assert row == rows_of(whole.logger)[1]
+    assert row["step"] == 10 and {"train/loss", "train/head_loss", "train/importance"} <= set(row)
+    assert float(resumed.lightning_module.scores()["data/val_in_train"]) == 3
+
+
+def test_clipping_by_value_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="gradient_clip_algorithm"):
+        fit(tmp_path, gradient_clip_val=0.5, gradient_clip_algorithm="value")
+
+
+@pytest.mark.parametrize("form", ["importance_form", "interaction_form"])
+def test_a_form_that_counts_padding_needs_a_fixed_length(form):
+    model = classifier(lambda_importance=0.3, lambda_interaction=0.7, **{form: "code"})
+    model._check_padding("max_length")
+    with pytest.raises(ValueError, match="pad_to"):
+        model._check_padding("batch")
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "name"),
     [
-        ({"lambda_importance": -1.0}, "lambda_importance is -1.0; it must be 0 or positive"),
-        ({"lambda_interaction": float("nan")}, "lambda_interaction is nan"),
-        ({"importance_form": "mask"}, "importance_form is 'mask'; choose one of masked, paper"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-        ({"clip_norm": 0.0}, "clip_norm is 0.0"),
+        ({"lambda_importance": -1.0}, "lambda_importance"),
+        ({"lambda_interaction": float("nan")}, "lambda_interaction"),
+        ({"importance_form": "mask"}, "importance_form"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"clip_norm": 0.0}, "clip_norm"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_a_value_out_of_range_is_refused(options, name):
+    with pytest.raises(ValueError, match=name):
         classifier(**options)

@@ -1,5 +1,7 @@
 """A member of an ensemble trains as an ordinary module of its seed would, alone."""
 
+import copy
+import io
 from functools import partial
 
 import pytest
@@ -72,7 +74,7 @@ def train_together(ensemble, steps, batch_size=32):
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(
     ("network", "steps"),
-    [(MLP, 300), (partial(ToyTransformer, dropout=0.0), 100)],
+    [(MLP, 100), (partial(ToyTransformer, dropout=0.0), 30)],
     ids=["mlp", "transformer"],
 )
 def test_member_trains_as_its_seed_alone(network, head, tied, steps):
@@ -117,7 +119,7 @@ def test_features_give_the_logits_even_where_dropout_stays_on_in_evaluation():
 def test_dropout_of_a_member_does_not_depend_on_its_neighbors():
     build_one = partial(build, partial(ToyTransformer, dropout=0.3), HARMONIC)
     alone, together = Ensemble(build_one, [52]), Ensemble(build_one, [3, 52, 7])
-    losses = [train_together(ensemble, 60) for ensemble in (alone, together)]
+    losses = [train_together(ensemble, 20) for ensemble in (alone, together)]
     torch.testing.assert_close(losses[0][:, 0], losses[1][:, 1], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(losses[1][:, 0], losses[1][:, 1])
 
@@ -145,7 +147,7 @@ def test_ensemble_trains_on_with_a_warning_where_the_compiler_fails(monkeypatch)
     monkeypatch.setattr(torch, "compile", broken)
     ensemble = Ensemble(build_one, SEEDS)
     ensemble.compile()
-    with pytest.warns(UserWarning, match="goes on uncompiled: no C\\+\\+ compiler$"):
+    with pytest.warns(UserWarning, match="continues uncompiled: no C\\+\\+ compiler$"):
         losses = train_together(ensemble, 30)
     torch.testing.assert_close(losses, expected, atol=0, rtol=0)
 
@@ -172,8 +174,48 @@ def test_member_can_be_saved_and_loaded_as_an_ordinary_module(tmp_path):
     assert loaded.head.weight is loaded.network.embedding.weight
 
 
-def test_seeds_must_be_some():
-    with pytest.raises(ValueError, match="seeds are"):
+def pickled(ensemble):
+    buffer = io.BytesIO()
+    torch.save(ensemble, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled])
+def test_a_copy_is_independent_of_the_original(duplicate):
+    ensemble = Ensemble(partial(build, partial(ToyTransformer, dropout=0.5), HARMONIC), SEEDS)
+    inputs, targets = torch.randint(31, (3, 8, 2)), torch.randint(31, (3, 8))
+    train_together(ensemble, 2)  # in training mode from now on
+    twin = duplicate(ensemble)
+    logits = twin(inputs)
+    losses = ensemble.compute_gradients(inputs, targets, 0)  # between two calls of the twin
+    torch.testing.assert_close(twin(inputs), logits, rtol=0, atol=0)
+    torch.testing.assert_close(twin.evaluate(inputs, targets), ensemble.evaluate(inputs, targets))
+    torch.testing.assert_close(twin.compute_gradients(inputs, targets, 0), losses)
+    before = ensemble(inputs)
+    train_together(twin, 3)
+    torch.testing.assert_close(ensemble(inputs), before, rtol=0, atol=0)
+    assert not torch.allclose(twin(inputs), before)
+    with torch.no_grad():
+        ensemble.member(0)  # leaves the twin's mode alone
+    torch.testing.assert_close(twin.slice(1, 2)(inputs[1:2]), twin(inputs)[1:2])
+
+
+@pytest.mark.parametrize("head", [HarmonicHead, CrossEntropyHead])
+def test_a_fused_loss_is_not_fused_in_an_ensemble_and_fused_in_a_member_taken_from_it(head):
+    ensembles = [
+        Ensemble(partial(build, MLP, partial(head, fused=fused)), SEEDS) for fused in (True, False)
+    ]
+    inputs, targets = torch.randint(31, (3, 8, 2)), torch.randint(31, (3, 8))
+    losses = [ensemble.compute_gradients(inputs, targets, 0) for ensemble in ensembles]
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
+    member = ensembles[0].member(1)
+    assert member.head.uses_fused_loss()
+    torch.testing.assert_close(member(inputs[1], targets[1]), losses[0][1])
+
+
+def test_an_ensemble_needs_a_seed():
+    with pytest.raises(ValueError, match="seeds"):
         Ensemble(partial(build, MLP, HARMONIC), [])
 
 
@@ -196,13 +238,16 @@ def test_member_has_its_own_buffers_and_a_buffer_may_have_any_name():
     inputs = torch.randint(31, (3, 10, 2))
     for index, logits in enumerate(ensemble(inputs)):
         torch.testing.assert_close(ensemble.member(index)(inputs[index]), logits)
+    with pytest.raises(IndexError):
+        ensemble.member(3)
 
 
-def test_ordinary_dropout_is_refused_by_name():
+@pytest.mark.parametrize("dropout", [torch.nn.Dropout, torch.nn.FeatureAlphaDropout])
+def test_ordinary_dropout_is_refused_by_name(dropout):
     class Dropping(MLP):
         def __init__(self, vocab_size, num_inputs):
             super().__init__(vocab_size, num_inputs)
-            self.drop = torch.nn.Dropout(0.2)
+            self.drop = dropout(0.2)
 
-    with pytest.raises(ValueError, match=r"network.drop is an nn.Dropout.*SeededDropout\(0.2\)"):
+    with pytest.raises(ValueError, match=r"network.drop .*SeededDropout\(0.2\)"):
         Ensemble(partial(build, Dropping, CrossEntropyHead), SEEDS)

@@ -5,18 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_modules.ensemble.metrics import EnsembleMetrics
-
-KEYS = {
-    "train/loss",
-    "train/accuracy",
-    "test/loss",
-    "test/accuracy",
-    "test/accuracy_leaked",
-    "test/accuracy_clean",
-    "data/leak_fraction",
-    "data/test_inputs_or_mirrors_in_train",
-}
+from lightning_modules.ensemble.metrics import SCORES, EnsembleMetrics
 
 
 def examples(num_members=3, num_examples=40, seed=0):
@@ -38,111 +27,81 @@ def scores_by_loop(losses, correct, targets, is_test, leaked, mirrored):
     def mean(values):
         return math.fsum(values) / len(values) if values else math.nan
 
-    result = {key: [] for key in KEYS}
+    rows = []
     for s in range(len(targets)):
-        train, test, of_leaked, of_clean, of_mirrored = [], [], [], [], []
-        for i in range(targets.shape[1]):
-            if targets[s, i] == -100:
-                continue
-            example = (losses[s, i].item(), float(correct[s, i]))
-            if not is_test[s, i]:
-                train.append(example)
-                continue
-            test.append(example)
-            (of_leaked if leaked[s, i] else of_clean).append(example)
-            if mirrored[s, i]:
-                of_mirrored.append(example)
-        result["train/loss"].append(mean([loss for loss, _ in train]))
-        result["train/accuracy"].append(mean([right for _, right in train]))
-        result["test/loss"].append(mean([loss for loss, _ in test]))
-        result["test/accuracy"].append(mean([right for _, right in test]))
-        result["test/accuracy_leaked"].append(mean([right for _, right in of_leaked]))
-        result["test/accuracy_clean"].append(mean([right for _, right in of_clean]))
-        for name, found in (("inputs", of_leaked), ("inputs_or_mirrors", of_mirrored)):
-            share = len(found) / len(test) if test else math.nan
-            result[f"data/test_{name}_in_train"].append(share)
-    return {key: torch.tensor(values) for key, values in result.items()}
+        members = [i for i in range(targets.shape[1]) if targets[s, i] != -100]
+        train = [i for i in members if not is_test[s, i]]
+        test = [i for i in members if is_test[s, i]]
+        rows.append(
+            [
+                mean([losses[s, i].item() for i in train]),
+                mean([float(correct[s, i]) for i in train]),
+                mean([losses[s, i].item() for i in test]),
+                mean([float(correct[s, i]) for i in test]),
+                mean([float(correct[s, i]) for i in test if leaked[s, i]]),
+                mean([float(correct[s, i]) for i in test if not leaked[s, i]]),
+                mean([float(leaked[s, i]) for i in test]),
+                mean([float(mirrored[s, i]) for i in test]),
+            ]
+        )
+    return dict(zip(SCORES, torch.tensor(rows).unbind(1), strict=True))
 
 
-def assert_same(got, expected):
-    assert set(got) == set(expected) == KEYS
-    for key, values in expected.items():
-        torch.testing.assert_close(got[key], values, equal_nan=True, msg=lambda m, k=key: k + m)
+def assert_same(scores, expected):
+    torch.testing.assert_close(scores, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("num_members", [1, 3])
-def test_scores_are_means_over_each_member_s_own_examples(num_members):
+def test_scores_are_means_over_each_members_own_examples(num_members):
     data = examples(num_members)
-    scores = EnsembleMetrics(num_members)
-    scores.update(*data)
-    assert_same(scores.named(), scores_by_loop(*data))
+    metrics = EnsembleMetrics(num_members)
+    metrics.update(*data)
+    assert_same(metrics.as_dict(), scores_by_loop(*data))
 
 
-def test_several_updates_are_one_update_with_everything():
-    data = examples()
-    scores = EnsembleMetrics(3)
-    for part in zip(*(values.split([1, 25, 14], dim=1) for values in data), strict=True):
-        scores.update(*part)
-    assert_same(scores.named(), scores_by_loop(*data))
-
-
-def test_computing_in_between_does_not_disturb():
+def test_updates_accumulate_and_reset_starts_again():
     first, second = examples(seed=1), examples(seed=2)
-    scores = EnsembleMetrics(3)
-    scores.update(*first)
-    assert_same(scores.named(), scores_by_loop(*first))
-    scores.update(*second)
+    metrics = EnsembleMetrics(3)
+    assert all(value.isnan().all() for value in metrics.as_dict().values())  # without a warning
+    for part in zip(*(values.split([1, 25, 14], dim=1) for values in first), strict=True):
+        metrics.update(*part)
+    assert_same(metrics.as_dict(), scores_by_loop(*first))
+    metrics.update(*second)
     both = [torch.cat(pair, dim=1) for pair in zip(first, second, strict=True)]
-    assert_same(scores.named(), scores_by_loop(*both))
+    assert_same(metrics.as_dict(), scores_by_loop(*both))
+    metrics.reset()
+    metrics.update(*second)
+    assert_same(metrics.as_dict(), scores_by_loop(*second))
 
 
-def test_reset_forgets():
-    data = examples(seed=3)
-    scores = EnsembleMetrics(3)
-    scores.update(*examples(seed=4))
-    scores.named()
-    scores.reset()
-    scores.update(*data)
-    assert_same(scores.named(), scores_by_loop(*data))
-
-
-def test_where_nothing_was_scored_there_is_no_number():
+def test_an_empty_subset_has_no_score():
     losses, correct, targets, is_test, leaked, mirrored = examples()
     is_test[0], leaked[0], mirrored[0] = False, False, False  # nothing to test on
     is_test[1], leaked[1] = True, False  # nothing leaked, nothing trained on
     data = losses, correct, targets, is_test, leaked, mirrored
-    scores = EnsembleMetrics(3)
-    scores.update(*data)
-    got = scores.named()
-    assert_same(got, scores_by_loop(*data))
-    assert got["test/accuracy"][0].isnan() and got["test/accuracy_leaked"][1].isnan()
-    assert got["train/loss"][1].isnan()
+    metrics = EnsembleMetrics(3)
+    metrics.update(*data)
+    scores = metrics.as_dict()
+    assert_same(scores, scores_by_loop(*data))
+    assert scores["test/accuracy"][0].isnan() and scores["test/accuracy_leaked"][1].isnan()
+    assert scores["train/loss"][1].isnan()
 
 
-def test_a_diverged_member_leaves_the_others_alone():
-    losses, correct, targets, is_test, leaked, mirrored = examples()
-    losses[1] = math.nan
-    data = losses, correct, targets, is_test, leaked, mirrored
-    scores = EnsembleMetrics(3)
-    scores.update(*data)
-    got, expected = scores.named(), scores_by_loop(*data)
-    for key in KEYS:
-        torch.testing.assert_close(got[key][[0, 2]], expected[key][[0, 2]])
-    assert got["train/loss"][1].isnan()
-    torch.testing.assert_close(got["train/accuracy"], expected["train/accuracy"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_diverged_member_leaves_the_other_members_and_subsets_alone(value):
+    losses, *data = examples()
+    losses[1] = torch.where(data[2][1], losses[1], value)  # of the training examples
+    metrics = EnsembleMetrics(3)
+    metrics.update(losses, *data)
+    assert_same(metrics.as_dict(), scores_by_loop(losses, *data))
+    assert not metrics.as_dict()["train/loss"][1].isfinite()
 
 
-def test_states_are_sums_so_that_ranks_can_be_added():
+def test_members_of_two_ranks_add_up_to_the_whole():
     data = examples()
     whole, left, right = EnsembleMetrics(3), EnsembleMetrics(3), EnsembleMetrics(3)
     whole.update(*data)
-    left.update(*(values[:, :15] for values in data))
-    right.update(*(values[:, 15:] for values in data))
-    for name in ("counts", "correct", "losses"):
+    left.update(*(values[:1] for values in data))
+    right.update(*(values[1:] for values in data), first=1)
+    for name in ("counts", "correct", "losses", "mirrored"):
         torch.testing.assert_close(getattr(left, name) + getattr(right, name), getattr(whole, name))
-        assert whole._reductions[name] is not None
-
-
-def test_before_anything_is_scored_there_are_no_scores_and_no_warning():
-    scores = EnsembleMetrics(3)
-    assert all(values.shape == (3,) and values.isnan().all() for values in scores.named().values())

@@ -64,22 +64,3 @@ def test_fused_selects_the_implementation(cls, monkeypatch):
     assert not called
     cls(WIDTH, CLASSES, fused=True).loss(x, targets)
     assert called
-
-
-@each_head
-def test_inside_torch_func_the_loss_is_not_fused(cls):
-    head = cls(WIDTH, CLASSES, fused=True)
-    x, _, targets = cloud()
-    seen = []
-
-    def loss(x):
-        seen.append(head.uses_fused_loss())
-        return head.loss(x, targets)
-
-    several = torch.stack([x, 2 * x])
-    losses = torch.func.vmap(loss)(several)
-    torch.func.grad(loss)(x)
-    assert seen == [False, False]
-    for value, features in zip(losses, several, strict=True):
-        torch.testing.assert_close(value, head.loss(features, targets), rtol=1e-5, atol=0)
-    assert head.uses_fused_loss()

@@ -87,7 +87,11 @@ def test_weights_begin_normal_and_the_projections_into_the_residual_stream_small
             assert parameter.std().item() == pytest.approx(expected, rel=error), name
             assert abs(parameter.mean()) < 4 * expected / math.sqrt(parameter.numel())
             assert parameter.abs().max() > 2.5 * expected  # not uniform
-    projections = [name for name, _ in model.named_parameters() if name.endswith((".out.weight", ".fc_out.weight"))]
+    projections = [
+        name
+        for name, _ in model.named_parameters()
+        if name.endswith((".out.weight", ".fc_out.weight"))
+    ]
     assert len(projections) == 2 * num_layers
 
 

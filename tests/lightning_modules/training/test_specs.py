@@ -1,7 +1,8 @@
-"""Factories as plain data and back, one in another included."""
+"""Networks and heads as plain data and back, also nested ones."""
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from lightning_modules import (
     CrossEntropyHead,
     FocalHead,
     HarmonicHead,
+    LossHead,
     SoftNearestNeighborHead,
     SphericalSoftmaxHead,
 )
-from lightning_modules.training.specs import build_from_spec, to_spec
+from lightning_modules.training.specs import build_from_spec, check_data_matches_model, to_spec
 
 FACTORIES = [
     CrossEntropyHead,
@@ -27,7 +29,7 @@ FACTORIES = [
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
-def test_what_a_spec_builds_is_what_the_factory_builds(factory):
+def test_a_spec_builds_what_the_factory_builds(factory):
     written = json.loads(json.dumps(to_spec(factory)))  # plain names and numbers
     torch.manual_seed(0)
     expected = factory(4, 3)
@@ -38,10 +40,10 @@ def test_what_a_spec_builds_is_what_the_factory_builds(factory):
     assert torch.equal(built(x), expected(x))
 
 
-def test_defaults_are_written_down_too():
+def test_a_spec_contains_defaults():
     options = to_spec(FocalHead)["init_args"]
     assert options["gamma"] == 2.0
-    assert options["geometry"]["class_path"].endswith(".CrossEntropyHead")
+    assert options["geometry"]["class_path"] == "lightning_modules.CrossEntropyHead"
     assert options["geometry"]["init_args"] == {"bias": False, "fused": None}
 
 
@@ -54,11 +56,28 @@ def test_defaults_are_written_down_too():
         partial(HarmonicHead, exponent=torch.tensor(2.0)),
     ],
 )
-def test_what_cannot_be_written_down_has_no_class_path(factory):
+def test_other_functions_and_options_have_no_spec(factory):
     assert to_spec(factory) == {"class_path": None}
-    with pytest.raises(ValueError, match="pass head="):
+    with pytest.raises(ValueError, match="head"):
         build_from_spec(to_spec(factory), "head")
 
 
 def test_a_factory_is_its_own_spec():
     assert build_from_spec(HarmonicHead, "head") is HarmonicHead
+
+
+@pytest.mark.parametrize(
+    "path", ["os.system", "torch.nn.Linear", "lightning_modules.MLP", "lightning_modules.Nothing"]
+)
+def test_a_class_of_another_kind_is_refused(path):
+    with pytest.raises(ValueError, match="head"):
+        build_from_spec({"class_path": path, "init_args": {}}, "head", LossHead)
+
+
+@pytest.mark.parametrize("size", ["vocab_size", "num_classes"])
+def test_sizes_must_be_those_of_the_data(size):
+    sizes = {"vocab_size": 31, "num_classes": 31}
+    check_data_matches_model(CrossEntropyHead(2, 2), sizes, None)  # a plain loader has no sizes
+    check_data_matches_model(CrossEntropyHead(2, 2), sizes, SimpleNamespace(**sizes))
+    with pytest.raises(ValueError, match=size):
+        check_data_matches_model(CrossEntropyHead(2, 2), sizes, SimpleNamespace(**{size: 24}))
