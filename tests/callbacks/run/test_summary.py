@@ -14,10 +14,11 @@ import yaml
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from callbacks import EmbeddingGeometry, Generalization, RunSummary
-from callbacks.run import summary as run_summary
-from callbacks.run.summary import as_list, flatten, versions, write_json
+from glassbox import versions as versions_module
+from callbacks.run.summary import as_list, flatten, write_json
 from datamodules import AlgorithmicData, LatticeCompletion
 from glassbox.metrics.quantiles import censored_quantile, quartiles
+from glassbox.versions import package_versions
 from lightning_modules import Classifier
 
 
@@ -102,9 +103,9 @@ def test_flatten_names_settings_as_the_command_line_does():
 
 
 def test_versions_are_those_installed_and_leave_out_what_is_not(monkeypatch):
-    assert set(versions()) >= {"torch", "lightning", "numpy"}
-    monkeypatch.setattr(run_summary, "_PACKAGES", ("numpy", "no-such-package-anywhere"))
-    assert versions() == {"numpy": metadata.version("numpy")}
+    assert set(package_versions()) >= {"torch", "lightning", "numpy"}
+    monkeypatch.setattr(versions_module, "_PACKAGES", ("numpy", "no-such-package-anywhere"))
+    assert package_versions() == {"numpy": metadata.version("numpy")}
 
 
 def test_write_json_replaces_the_file_as_a_whole(tmp_path):
@@ -184,7 +185,7 @@ def test_results_hold_scores_probes_config_and_versions(tmp_path, capsys):
     results = read(tmp_path)
     assert results["name"] == "run" and results["seeds"] == [5, 8]
     assert results["config"] == CONFIG
-    assert results["versions"] == versions()
+    assert results["versions"] == package_versions()
     assert results["metrics"]["toy/value"] == [None, 2.0]
     assert results["metrics"]["toy/name"] == ["round", "flat"]
     assert results["metrics"]["toy/hidden"] == [1.0, 1.0]
