@@ -9,8 +9,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.probes.probe import Probe, is_fitting
+from callbacks.probes.probe import Probe
 from callbacks.probes.titles import loss_label
+from callbacks.trainer_state import is_fitting
 from glassbox.metrics import center_distance, weight_norm
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.probes.probe import Probe, task_of, when
+from callbacks.probes.probe import Probe, task_of
 from callbacks.probes.titles import loss_label
+from callbacks.trainer_state import progress_text
 from glassbox.metrics import (
     best_coset,
     circular_order,
@@ -128,7 +129,7 @@ class EmbeddingGeometry(Probe):
             titles, groups, kind = best, coset_colors(points), "categorical"
         labels = [task.token_labels[i] for i in task.embedding_tokens.tolist()]
         seeds = getattr(module, "seeds", None)
-        heading = f"{describe(module, task)}{when(trainer)}"
+        heading = f"{describe(module, task)}{progress_text(trainer)}"
         return {
             "embedding": embedding_grid(
                 project(points, 2).cpu().numpy(),

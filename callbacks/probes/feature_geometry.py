@@ -19,8 +19,9 @@ from callbacks.probes.feature_figures import (
     ring_figures,
     value_name,
 )
-from callbacks.probes.probe import Probe, when
+from callbacks.probes.probe import Probe
 from callbacks.sweep import differing_settings
+from callbacks.trainer_state import progress_text
 from glassbox.metrics import (
     basis_alignment,
     basis_sparsity,
@@ -261,7 +262,7 @@ class FeatureGeometry(Probe):
             sweep=sweep,
             hidden_relu=module.hparams.get("activation") == "hidden_and_output",
             pairs=pairs,
-            title=f"{size} features in {hidden} dimensions{paired}{when(trainer)}",
+            title=f"{size} features in {hidden} dimensions{paired}{progress_text(trainer)}",
             chosen=which,
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
-from callbacks.run.folder import run_folder
+from callbacks.trainer_state import run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

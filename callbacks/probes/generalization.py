@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from callbacks.probes.embedding_geometry import describe
-from callbacks.probes.probe import Probe, is_fitting
+from callbacks.probes.probe import Probe
+from callbacks.trainer_state import is_fitting
 from glassbox.metrics import first_sustained_epoch
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from callbacks.probes.probe import is_fitting, when
 from callbacks.probes.representations import check_layers, dummy_activations
 from callbacks.probes.text_probe import Batch, TextProbe
 from callbacks.probes.word_pair_probe import check_numbers
 from callbacks.probes.word_scores import PROBABILITY
+from callbacks.trainer_state import is_fitting, progress_text
 from glassbox.metrics import (
     capacity,
     check_percent,
@@ -191,7 +191,7 @@ class NeuronAllocation(TextProbe):
             chosen = typical_texts(lengths, test.labels, self.num_sentences)
             self._sentences = [Sentence(test.texts[i], test.labels[i]) for i in chosen]
         # Afterwards the weights may be those of another epoch (ModelSelection).
-        moment = when(trainer) if trainer.validating else ""
+        moment = progress_text(trainer) if trainer.validating else ""
         found = {}
         for number, sentence in enumerate(self._sentences, 1):
             for kind, figure in self._figures_of(sentence, data, module, moment).items():

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import lightning as L
 from torch import Tensor
 
-from callbacks.probes.probe import when
 from callbacks.probes.titles import loss_label
 from callbacks.probes.word_pair_probe import WordPairProbe, check_numbers, over_tasks
 from callbacks.probes.word_pairs import WordPairs, choose_figure_task, part_labels
+from callbacks.trainer_state import progress_text
 from glassbox.metrics import (
     Projection,
     draw_quadruples,
@@ -137,7 +137,7 @@ class Parallelograms(WordPairProbe):
         space, all_losses, _ = self._last
         model = loss_label(module)
         first = {task: losses[0].cpu().numpy() for task, losses in all_losses.items()}
-        heading = f"{describe_space(model, space, self.components)}{when(trainer)}"
+        heading = f"{describe_space(model, space, self.components)}{progress_text(trainer)}"
         figures = {
             "parallelogram_losses": parallelogram_distributions(
                 {model: first}, title=heading, squared=self.squared

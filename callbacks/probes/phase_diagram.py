@@ -9,7 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.probes.probe import Probe, when
+from callbacks.probes.probe import Probe
+from callbacks.trainer_state import progress_text
 from glassbox.metrics import phase_diagram, trained_phase, two_feature_loss, widest_gap
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class PhaseDiagram(Probe):
                 arrays["closed_form_losses"],
                 importance=arrays["importance"],
                 activity=arrays["activity"],
-                title=f"Two features in one dimension{when(trainer)}",
+                title=f"Two features in one dimension{progress_text(trainer)}",
             )
         }
 

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from torch import Tensor
 
 from callbacks.probes.figure_output import save_animation, show_figure
-from callbacks.run.folder import run_folder
+from callbacks.trainer_state import (
+    is_fitting,
+    is_last_validation,
+    run_folder,
+    validation_number,
+)
 from glassbox.metrics.quantiles import quartiles
 
 if TYPE_CHECKING:
@@ -112,7 +116,7 @@ class Probe(L.Callback):
                 pl_module.log_dict(quartiles(name, value), batch_size=1)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        stride, epoch = self.figures_every_n_epochs, _count(trainer)
+        stride, epoch = self.figures_every_n_epochs, validation_number(trainer)
         in_between = stride is not None and epoch % stride == 0
         alone = not is_fitting(trainer)  # `lightning validate`
         if not trainer.sanity_checking and (in_between or alone):
@@ -128,9 +132,8 @@ class Probe(L.Callback):
                 save_animation(trainer, name, pictures)
 
     def _is_due(self, trainer: L.Trainer, stride: int) -> bool:
-        epoch = _count(trainer)
-        last = epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
-        return not is_fitting(trainer) or epoch % stride == 0 or last
+        epoch = validation_number(trainer)
+        return not is_fitting(trainer) or epoch % stride == 0 or is_last_validation(trainer)
 
     def _measure(
         self, trainer: L.Trainer, module: L.LightningModule
@@ -150,34 +153,6 @@ class Probe(L.Callback):
             return
         for name, figure in self.figures(trainer, module).items():
             show_figure(trainer, name, figure)
-
-
-def is_fitting(trainer: L.Trainer) -> bool:
-    """Whether this is `fit`, its validation included (where ``trainer.training`` is false)."""
-    return trainer.state.fn == TrainerFn.FITTING
-
-
-def _count(trainer: L.Trainer) -> int:
-    """Number of this validation: its epoch, or where validation is counted in steps, how many."""
-    if _counts_steps(trainer):
-        batches = trainer.global_step * trainer.accumulate_grad_batches
-        return max(1, batches // int(trainer.val_check_interval))
-    return trainer.current_epoch + 1
-
-
-def _counts_steps(trainer: L.Trainer) -> bool:
-    counted = isinstance(trainer.val_check_interval, int)
-    return trainer.check_val_every_n_epoch is None and counted
-
-
-def when(trainer: L.Trainer) -> str:
-    """How far training has come, for the heading of a figure; empty outside `fit`."""
-    if not is_fitting(trainer):
-        return ""
-    if _counts_steps(trainer):
-        return f" · step {trainer.global_step:,}"
-    # Within an epoch's validation the counter still points at that epoch.
-    return f" · epoch {trainer.current_epoch + trainer.validating:,}"
 
 
 def task_of(trainer: L.Trainer, probe: Probe) -> object:

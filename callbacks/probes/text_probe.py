@@ -9,7 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.probes.probe import Probe, is_fitting
+from callbacks.probes.probe import Probe
+from callbacks.trainer_state import is_fitting
 from glassbox.metrics.quantiles import quartiles
 
 Batch = dict[str, Tensor]

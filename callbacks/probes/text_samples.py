@@ -9,8 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from callbacks.probes.probe import is_fitting
-from callbacks.run.folder import run_folder
+from callbacks.trainer_state import is_fitting, run_folder
 
 
 class TextSamples(L.Callback):

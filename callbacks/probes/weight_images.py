@@ -9,8 +9,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.probes.probe import Probe, when
+from callbacks.probes.probe import Probe
 from callbacks.probes.titles import loss_label
+from callbacks.trainer_state import progress_text
 from glassbox.metrics import (
     border_pixels,
     mean_correlations,
@@ -146,7 +147,7 @@ class WeightImages(Probe):
             (rows, columns),
             means=arrays["class_means"] if units is None else None,
             captions=None if units is None else [f"unit {unit}" for unit in units.tolist()],
-            title=f"{loss_label(member)}: {what}, seed {seed}{when(trainer)}",
+            title=f"{loss_label(member)}: {what}, seed {seed}{progress_text(trainer)}",
         )
         return {self.name: figure}
 

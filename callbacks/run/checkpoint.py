@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from callbacks.run.checkpoint_io import LAST, AtomicCheckpointIO, remove_abandoned
-from callbacks.run.folder import run_folder
 from callbacks.run.lightning_internals import validation_is_due
+from callbacks.trainer_state import run_folder
 
 
 class RunCheckpoint(Checkpoint):

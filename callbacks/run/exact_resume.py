@@ -12,8 +12,8 @@ import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks.probes.probe import is_fitting
 from callbacks.run.lightning_internals import set_logged_steps
+from callbacks.trainer_state import gathered, is_fitting
 
 KEY = "ExactResume"  # in a checkpoint
 
@@ -118,15 +118,6 @@ class ExactResume(L.Callback):
 def run_seed() -> int:
     """The run's ``seed_everything``; in a notebook without one, the seed of torch's generator."""
     return int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))
-
-
-def gathered(value: Any, trainer: L.Trainer) -> list[Any]:
-    """A value of every rank, in their order."""
-    if trainer.world_size == 1:
-        return [value]
-    values: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(values, value)
-    return values
 
 
 def reseed(*entropy: int) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
-import lightning as L
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -43,16 +41,3 @@ def run_folder_loggers(root: str, name: str) -> list[Logger]:
         TensorBoardLogger(root, name, version, default_hp_metric=False),
         CSVLogger(root, name, version),
     ]
-
-
-def run_folder(trainer: L.Trainer) -> Path | None:
-    """The folder that a run writes to, its first logger's; None without a logger.
-
-    Not ``trainer.log_dir``, which is the working directory where there is no logger, and which all
-    ranks must ask for together.
-    """
-    for logger in trainer.loggers:
-        folder = logger.log_dir or logger.save_dir
-        if folder is not None:
-            return Path(folder)
-    return None

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from callbacks.probes.probe import is_fitting
 from callbacks.probes.text_probe import TextProbe
+from callbacks.trainer_state import is_fitting
 
 
 class ModelSelection(L.Callback):

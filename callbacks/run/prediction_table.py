@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks.run.exact_resume import gathered
-from callbacks.run.folder import run_folder
 from callbacks.sweep import differing_settings
+from callbacks.trainer_state import gathered, run_folder
 
 _OF_CLASSIFIER = ("inputs", "targets", "predictions", "is_test")
 _OF_TEXTS = ("numbers", "labels", "probabilities")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
+
+from callbacks.trainer_state import total_steps
 
 _DEFAULT_METRICS = ("train/accuracy", "test/accuracy")
 
@@ -48,9 +49,9 @@ class RunProgress(ProgressBar):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._shown_at = 0.0
         self._by_step = getattr(pl_module, "progress_unit", "epoch") == "step"
-        total = _total_steps(trainer) if self._by_step else _max_epochs(trainer)
+        epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
         self._bar = tqdm(
-            total=None if math.isinf(total) else total,
+            total=total_steps(trainer) if self._by_step else epochs,
             initial=trainer.global_step if self._by_step else trainer.current_epoch,
             desc="training",
             unit="step" if self._by_step else "epoch",
@@ -125,18 +126,6 @@ class RunProgress(ProgressBar):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def _max_epochs(trainer: L.Trainer) -> float:
-    limit = trainer.max_epochs
-    return math.inf if limit is None or limit < 0 else limit
-
-
-def _total_steps(trainer: Any) -> float:
-    """Optimizer steps of the whole run; infinity if unknown."""
-    per_epoch = getattr(trainer.datamodule, "steps_per_epoch", None)
-    by_epochs = math.inf if per_epoch is None else per_epoch * _max_epochs(trainer)
-    return by_epochs if trainer.max_steps < 0 else min(trainer.max_steps, by_epochs)
 
 
 def _label(name: str) -> str:

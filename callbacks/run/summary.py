@@ -12,11 +12,10 @@ import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from callbacks.probes.probe import is_fitting
 from callbacks.run.checkpoint_io import write_json
-from callbacks.run.folder import run_folder
 from callbacks.run.summary_table import summary_table
 from callbacks.sweep import differing_settings
+from callbacks.trainer_state import is_fitting, run_folder
 from glassbox.metrics.quantiles import censored_quantile
 from glassbox.versions import package_versions
 

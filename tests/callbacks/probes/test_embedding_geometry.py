@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from callbacks import EmbeddingGeometry, metrics
+from callbacks import EmbeddingGeometry
 from datamodules import (
     AlgorithmicData,
     EquivalenceClasses,
@@ -21,6 +21,7 @@ from datamodules import (
     ModularAddition,
     PermutationComposition,
 )
+from glassbox import metrics
 from lightning_modules import Classifier
 from tests.helpers.loggers import Unseen
 
