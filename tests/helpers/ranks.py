@@ -1,4 +1,4 @@
-"""What a process of several does in a test, and how it leaves the others."""
+"""The entry point of a process in a test of several ranks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import torch.distributed as dist
 
 
-def run_and_part(rank: int, function: Callable[..., None], *arguments: Any) -> None:
+def run_rank(rank: int, function: Callable[..., None], *arguments: Any) -> None:
     """Run ``function(rank, *arguments)``, then leave the process group together.
 
-    A process that ends while gloo's threads are still connected is now and then aborted.
+    A process that ends while gloo's threads are still connected sometimes aborts.
     """
     function(rank, *arguments)
     if dist.is_initialized():
