@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -211,19 +210,16 @@ def finished() -> Callable[[Path], dict[tuple[str, int], Any]]:
 
 @pytest.fixture(scope="session")
 def spawn_ranks() -> Callable[..., None]:
-    """Run ``function(rank, *arguments, port)`` in so many processes, and wait until all have ended.
+    """Run ``function(rank, *arguments, port)`` in several processes and wait until all have ended.
 
-    The port is for the function to meet the others on.
+    The port is for the processes to meet on.
     """
     from torch import multiprocessing
 
-    from tests.helpers.ranks import run_rank
+    from tests.helpers.ranks import free_port, run_rank
 
     def spawn(function: Callable[..., None], ranks: int, *arguments: Any) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        what = (function, *arguments, port)
+        what = (function, *arguments, free_port())
         spawned = multiprocessing.spawn(run_rank, what, ranks, join=False)
         end = time.monotonic() + 400
         while not spawned.join(timeout=5):
