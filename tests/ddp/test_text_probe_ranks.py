@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 
 from callbacks import ModelSelection, WordCapacity, WordDeletion
 from tests.helpers.planted_words import planted_data, small_classifier, text_trainer
-from tests.helpers.ranks import set_rank
 
 pytestmark = pytest.mark.ddp
 
@@ -53,7 +53,12 @@ def measured(folder: Path, world: int) -> dict[str, dict[str, list[float]]]:
 
 
 def on_rank(rank: int, world: int, folder: str, port: int) -> None:
-    set_rank(rank, world, port)
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
+        GROUP_RANK="0", TORCHELASTIC_RUN_ID="test", MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port), OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    torch.set_num_threads(1)
     found = measured(Path(folder), world)
     (Path(folder) / f"world_{world}_rank_{rank}.json").write_text(json.dumps(found))
 
