@@ -1,4 +1,4 @@
-"""Callbacks that measure interpretability while a model trains, by their short names."""
+"""Lightning callbacks: probes of representations, and callbacks that keep a run."""
 
 from callbacks.probes.analogies import Analogies
 from callbacks.probes.decision_map import DecisionMap

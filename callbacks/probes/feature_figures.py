@@ -1,4 +1,4 @@
-"""The figures of FeatureGeometry: which of the plots a run's features get, and of which members."""
+"""The figures of FeatureGeometry: which plots a run gets, and which members they show."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 Numbers = NDArray[np.floating]
 
-PAPER_SCALE = 0.8  # of the feature-geometry paper's Figure 4
-PAPER_TRAINING = 0.05  # of the lower half of its Figure 7
-
+# Scales of circular features in the feature-geometry paper.
+FIGURE_4_SCALE = 0.8
+FIGURE_7_SCALE = 0.05  # lower half
 
 PAIRS = {
     "none": "",
@@ -38,15 +38,11 @@ class MemberHistory:
 
 
 def value_name(label: str) -> str:
-    """A value of a sweep as figures call it; of a circle's scale with the symbol of the paper.
-
-    Args:
-        label: As loggers have it, such as ``scale=0.02`` or ``sparsity=0.9,importance=0.7``.
-    """
+    """A logger's label such as ``scale=0.02`` or ``sparsity=0.9,importance=0.7`` for a figure."""
     return label.replace(",", ", ").replace("scale=", "scale ℓ = ")
 
 
-def feature_figures(
+def sparse_figures(
     weights: Numbers,
     biases: Numbers,
     names: list[str],
@@ -56,22 +52,22 @@ def feature_figures(
     hidden_relu: bool,
     pairs: str,
     title: str,
-    chosen: str,
+    which_seed: str,
 ) -> dict[str, Figure]:
     """Figures of sparse features, by file name.
 
     Args:
-        weights: (V, N, H), one member of each value.
+        weights: (V, N, H), one member per value of the sweep.
         biases: (V, N).
         names: Of the values.
         threshold: Norm above which a feature counts as represented.
-        sweep: Weights (M, N, H) of all members and how often their features are active (M,), if
-            that is swept.
-        hidden_relu: Whether a ReLU follows the hidden layer, so that its neurons stand out, and
-            WᵀW is not what the outputs hear.
-        pairs: The kind of pairs that features 2k and 2k + 1 are, ``none`` of independent ones.
+        sweep: Weights (M, N, H) of all members and the activity of their features (M,), if the
+            activity is swept.
+        hidden_relu: Whether a ReLU follows the hidden layer: its neurons are then a privileged
+            basis, and WᵀW is not what the outputs receive.
+        pairs: The kind of pairs that features 2k and 2k + 1 are; ``none`` if independent.
         title: Of the figures.
-        chosen: For the titles of figures of one member of each value: which one that is.
+        which_seed: Added to the title of figures of one member per value.
     """
     from glassbox.plots import (
         dimensionality_plot,
@@ -80,21 +76,21 @@ def feature_figures(
         superposition_sheet,
     )
 
-    of_one = f"{title}{chosen}"
+    of_one = f"{title}{which_seed}"
     options: dict[str, Any] = {"names": names, "threshold": threshold, "title": of_one}
-    found = {"superposition": superposition_sheet(weights, **options)}
+    figures = {"superposition": superposition_sheet(weights, **options)}
     if hidden_relu:
-        found["neuron_directions"] = neuron_directions(weights, **options)
+        figures["neuron_directions"] = neuron_directions(weights, **options)
     else:
-        found["gram_matrix"] = gram_matrix(
+        figures["gram_matrix"] = gram_matrix(
             weights, biases, names=names, pairs=PAIRS[pairs], title=of_one
         )
     if sweep is not None:
         seeds = len(sweep[0]) // len(weights)
-        found["dimensionality"] = dimensionality_plot(
+        figures["dimensionality"] = dimensionality_plot(
             *sweep, threshold=threshold, title=title + f" · all {seeds} seeds" * (seeds > 1)
         )
-    return found
+    return figures
 
 
 def ring_figures(
@@ -109,14 +105,16 @@ def ring_figures(
 ) -> dict[str, Figure]:
     """Figures of features on a circle, by file name.
 
+    The first features are those of the scale that is nearest to the paper's. Training is shown for
+    the last scale, and for the one of the paper's Figure 7 if there is one within a quarter of it.
+
     Args:
-        weights: (V, N, H), one member of each value.
+        weights: (V, N, H), one member per scale.
         biases: (V, N).
-        names: Of the values.
+        names: Of the scales.
         captions: Below the rings.
-        scales: (V,); the first features are shown of the value that is closest to the paper's.
-        histories: Of these members, from the last of which the training is shown, and from that of
-            the other scale of the paper's Figure 7 if there is one near; empty before there is any.
+        scales: (V,).
+        histories: (V,) of the members; empty before there is any.
         title: Of the figures.
     """
     from glassbox.plots import (
@@ -126,36 +124,39 @@ def ring_figures(
         weights_over_time,
     )
 
-    rings = feature_vectors(weights, circular=True, names=names, captions=captions, title=title)
-    # Of two that are equally close the larger, whose ring is the smoother.
+    # Of two scales that are equally near the larger one, whose ring is smoother.
     nearest = min(
-        range(len(scales)), key=lambda i: (round(abs(scales[i] - PAPER_SCALE), 6), -scales[i])
+        range(len(scales)), key=lambda i: (round(abs(scales[i] - FIGURE_4_SCALE), 6), -scales[i])
     )
-    found = {
-        "rings": rings,
+    figures = {
+        "rings": feature_vectors(
+            weights, circular=True, names=names, captions=captions, title=title
+        ),
         "norms_and_biases": norms_and_biases(weights, biases, names=names, title=title),
         "first_features": first_features(
             weights[nearest], title=f"{title}, {value_name(f'scale={scales[nearest]:g}')}"
         ),
     }
-    shown = {"weights_over_time": len(scales) - 1} if histories else {}
-    near = min(range(len(scales)), key=lambda i: abs(math.log(scales[i] / PAPER_TRAINING)))
-    if histories and near != len(scales) - 1 and 0.8 < scales[near] / PAPER_TRAINING < 1.25:
+    if not histories:
+        return figures
+    shown = {"weights_over_time": len(scales) - 1}
+    near = min(range(len(scales)), key=lambda i: abs(math.log(scales[i] / FIGURE_7_SCALE)))
+    if near != len(scales) - 1 and 0.8 < scales[near] / FIGURE_7_SCALE < 1.25:
         shown[f"weights_over_time_{scales[near]:g}"] = near
     for name, index in shown.items():
         history = histories[index]
-        found[name] = weights_over_time(
+        figures[name] = weights_over_time(
             history.weights,
             history.steps,
             losses=history.losses,
             loss_steps=history.loss_steps,
             title=history.title,
         )
-    return found
+    return figures
 
 
 def ring_animation(history: MemberHistory) -> list[NDArray[np.uint8]]:
-    """The pictures of one member's training, at most 60."""
+    """The frames of one member's training."""
     from glassbox.plots import weight_frames
 
     return weight_frames(

@@ -1,4 +1,4 @@
-"""Where figures go: to TensorBoard, and as PNG, or GIF if they move, into the run's folder."""
+"""Show figures in TensorBoard, and save them as PNG or GIF in the run's folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from callbacks.trainer_state import run_folder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SECONDS = 6.0  # of an animation
+LAST_FRAME_SECONDS = 1.5
+
 
 def show_figure(trainer: L.Trainer, name: str, figure: Figure) -> None:
-    """Show a figure at the current step in every logger that can, and keep its last state as PNG.
+    """Show a figure at the current step in TensorBoard, and save it as PNG.
 
     Args:
-        trainer: Its loggers say where; without one the figure goes nowhere.
-        name: File name without ending.
-        figure: A figure made without pyplot (pyplot would keep it in memory for ever).
+        trainer: Its loggers decide where; without one nothing is written.
+        name: File name without ending; an earlier figure of this name is replaced.
+        figure: Made without pyplot, which would keep it in memory.
     """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
@@ -35,50 +38,42 @@ def show_figure(trainer: L.Trainer, name: str, figure: Figure) -> None:
         figure.savefig(folder / "figures" / f"{name}.png", dpi=150)
 
 
-def save_animation(
-    trainer: L.Trainer,
-    name: str,
-    pictures: Sequence[NDArray[np.uint8]],
-    seconds: float = 6.0,
-    rest: float = 1.5,
-) -> None:
-    """Keep an animation as a GIF that repeats for ever in the run's folder.
+def save_animation(trainer: L.Trainer, name: str, frames: Sequence[NDArray[np.uint8]]) -> None:
+    """Save an endless GIF of six seconds, whose last frame stays for a second and a half.
 
     Args:
-        trainer: Without a logger the animation goes nowhere.
+        trainer: Without a logger nothing is written.
         name: File name without ending.
-        pictures: (height, width, 3), red, green and blue from 0 to 255, all of one size.
-        seconds: That all pictures take together.
-        rest: Seconds for which the last one stands before the first comes again.
+        frames: (height, width, 3) RGB, all of one size.
     """
     from PIL import Image
 
     folder = run_folder(trainer)
-    if folder is None or not pictures:
+    if folder is None or not frames:
         return
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    # One palette for all, of three of them: with one each, colors flicker and files are larger.
-    some = [pictures[0], pictures[len(pictures) // 2], pictures[-1]]
+    # One palette for all frames, made from three of them: with one palette each, colors flicker and
+    # files are larger.
+    some = [frames[0], frames[len(frames) // 2], frames[-1]]
     palette = Image.fromarray(np.concatenate(some)).quantize(dither=Image.Dither.NONE)
-    # Pillow's nearest color is a near one; the background, a corner's color, is to be exact.
-    corner = pictures[0][0, 0]
-    entries, white = palette.getpalette() or [], palette.getpixel((0, 0))
-    assert isinstance(white, int)  # an index into the palette
-    entries[3 * white : 3 * white + 3] = corner.tolist()
+    # Pillow maps colors only approximately; the background, the color of a corner, must be exact.
+    corner = frames[0][0, 0]
+    entries, background = palette.getpalette() or [], palette.getpixel((0, 0))
+    assert isinstance(background, int)  # an index into the palette
+    entries[3 * background : 3 * background + 3] = corner.tolist()
     palette.putpalette(entries)
-    frames = []
-    for picture in pictures:
-        frame = Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
-        background = (picture == corner).all(axis=-1)
-        frame.paste(white, mask=Image.fromarray(255 * background.astype(np.uint8)))
-        frames.append(frame)
-    first, *others = frames
-    durations = [round(1000 * seconds / len(pictures))] * len(pictures)
-    durations[-1] = max(durations[-1], round(1000 * rest))
-    first.save(
+    images = []
+    for frame in frames:
+        image = Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+        is_background = (frame == corner).all(axis=-1)
+        image.paste(background, mask=Image.fromarray(255 * is_background.astype(np.uint8)))
+        images.append(image)
+    durations = [round(1000 * SECONDS / len(frames))] * len(frames)  # milliseconds
+    durations[-1] = max(durations[-1], round(1000 * LAST_FRAME_SECONDS))
+    images[0].save(
         folder / "figures" / f"{name}.gif",
         save_all=True,
-        append_images=others,
-        duration=durations if others else durations[0],
+        append_images=images[1:],
+        duration=durations if len(images) > 1 else durations[0],
         loop=0,
     )

@@ -1,4 +1,4 @@
-"""TextSamples: what a language model writes while it is trained."""
+"""TextSamples: texts that a language model generates while it trains."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from callbacks.probes.checks import datamodule_of, incompatible
 from callbacks.trainer_state import is_fitting, run_folder
+from glassbox.protocols import EncodesWords, GeneratesTokens
 
 
 class TextSamples(L.Callback):
-    """Continues prompts at validation, into TensorBoard and ``samples.txt`` in the run's folder.
+    """Continues prompts at validation, in TensorBoard and in ``samples.txt`` of the run's folder.
 
-    The first rank writes, after the last validation hook that ranks share. Draws have a seed of
-    their own, the same every time, so that training is not changed by them and what changes from
-    one step to the next is the model. The module must have ``generate`` and the data module
-    ``encode``, ``decode`` and, for an empty prompt, ``end_of_text``.
+    Only rank 0 generates, after the last validation hook that ranks share. Sampling has a seed of
+    its own, the same every time: it does not affect training, and differences between steps are
+    those of the model. The module must have ``generate`` and the data module ``encode``, ``decode``
+    and, for an empty prompt, ``end_of_text``.
 
     Args:
         prompts: Texts to continue; an empty one begins a new text.
-        every_n_validations: Do so at every so many validations, and when training ends.
+        every_n_validations: Generate at every n-th validation, and when training ends.
         num_samples: Continuations of each prompt.
         num_generated: Tokens of each.
-        temperature: Below 1 likely tokens become likelier, 0 always takes the likeliest.
-        top_k: Draw each token among so many of the likeliest; null draws among all.
-        seed: Of the draws.
+        temperature: Divides the logits; 0 always takes the likeliest token.
+        top_k: Sample among the k likeliest tokens; null samples among all.
+        seed: Of the sampling.
 
     Raises:
         ValueError: A number is out of range, or there is no prompt.
@@ -52,11 +54,9 @@ class TextSamples(L.Callback):
         for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"TextSamples: {name} is {value}; it must be at least 1")
-        if not 0 <= temperature < float("inf") or seed < 0:
-            raise ValueError(
-                f"TextSamples: temperature is {temperature} and seed is {seed}; the first must be "
-                f"0 (the likeliest token) or a positive number, the second not negative"
-            )
+        for name, number in (("temperature", temperature), ("seed", seed)):
+            if not 0 <= number < float("inf"):
+                raise ValueError(f"TextSamples: {name} is {number}; it must be at least 0")
         if isinstance(prompts, str) or not prompts:
             raise ValueError(f"TextSamples: prompts is {prompts!r}; give a list of texts")
         self.prompts = list(prompts)
@@ -69,29 +69,28 @@ class TextSamples(L.Callback):
 
     @property
     def state_key(self) -> str:
-        # A run may hold several, with other prompts say.
+        # A run may have several, with different prompts.
         return self._generate_state_key(
             prompts=self.prompts, num_samples=self.num_samples, tokens=self.num_generated
         )
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        owners = ((pl_module, ["generate"]), (data, ["encode", "decode"]))
-        for owner, names in owners:
-            if missing := [name for name in names if not hasattr(owner, name)]:
-                raise ValueError(
-                    f"TextSamples needs a language model and text: {type(owner).__name__} has no "
-                    f"{' and no '.join(missing)}; remove it from trainer.callbacks"
-                )
-        # Now, so that a tokenizer without its files is not missed only after an hour.
+        if not isinstance(pl_module, GeneratesTokens):
+            raise incompatible(self, "a module with generate", pl_module, "a LanguageModel")
+        data = datamodule_of(trainer)
+        if not isinstance(data, EncodesWords):
+            raise incompatible(
+                self, "a data module with encode and decode of words", data, "OpenWebText"
+            )
+        # Encode now: a missing tokenizer file should not be noticed after an hour.
         encoded = data.encode(self.prompts)
         end = getattr(data, "end_of_text", None)
         if end is None and not all(encoded):
             raise ValueError(
-                f"TextSamples: an empty prompt begins with the end-of-text token, and "
-                f"{type(data).__name__} has no end_of_text; remove it from prompts"
+                f"TextSamples: prompts has an empty text, which begins with the end-of-text token, "
+                f"and {type(data).__name__} has no end_of_text; remove it from prompts"
             )
-        self._ids = [ids or [end] for ids in encoded]
+        self._ids = [ids or [end] for ids in encoded]  # type: ignore[list-item]
         self._written_at = None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -106,8 +105,7 @@ class TextSamples(L.Callback):
             self._write(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many validations there were, so that a resumed run keeps the stride."""
-        return {"validations": self._validations}
+        return {"validations": self._validations}  # so that a resumed run keeps the stride
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._validations = state_dict["validations"]
@@ -121,8 +119,8 @@ class TextSamples(L.Callback):
             try:
                 samples[prompt] = self._continuations(trainer, module, prompt, ids)
             except ValueError as error:
-                # A model that diverged. It says so itself, on all ranks; to stop on this one alone
-                # would leave the others waiting.
+                # The model diverged. It raises on all ranks by itself; raising here, on rank 0
+                # alone, would leave the other ranks waiting.
                 samples[prompt] = [f"({error})"]
         folder = run_folder(trainer)
         if folder is not None:
@@ -138,9 +136,10 @@ class TextSamples(L.Callback):
                     logger.experiment.add_text(f"samples/{i}", page, trainer.global_step)
 
     def _continuations(
-        self, trainer: L.Trainer, module: Any, prompt: str, ids: list[int]
+        self, trainer: L.Trainer, module: GeneratesTokens, prompt: str, ids: list[int]
     ) -> list[str]:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = datamodule_of(trainer)
+        assert isinstance(data, EncodesWords)
         end = getattr(data, "end_of_text", None)
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             tokens = module.generate(
@@ -159,7 +158,7 @@ class TextSamples(L.Callback):
 
 
 def _page(heading: str, samples: dict[str, list[str]]) -> str:
-    """The samples of one step, as they are appended to the file."""
+    """The samples of one step, as appended to the file."""
     parts = [f"=== {heading} ==="]
     for prompt, texts in samples.items():
         parts += [f"--- prompt {prompt!r}\n{text}" for text in texts]

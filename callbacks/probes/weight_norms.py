@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import lightning as L
 from torch import Tensor
 
+from callbacks.probes.checks import incompatible, validation_examples
 from callbacks.probes.probe import Probe
 from glassbox.metrics import center_alignment, center_distance, weight_norm
+from glassbox.protocols import HasClassCenters, HasEmbedding
 
 
-class WeightNorms(Probe):
-    """Norm of embedding and unembedding, and how the features lie to their class's weight.
+class WeightNorms(Probe[HasClassCenters]):
+    """Norms of embedding and unembedding, and the distance of features to their class's weight.
 
-    Cross-entropy drives the norm up without bound, harmonic loss lets it settle (harmonic-loss
+    Cross-entropy increases the norm without bound, under harmonic loss it converges (harmonic-loss
     paper §3). ``center_alignment`` is the cosine between a class's mean feature and its weight, 1
-    when they agree in direction; ``center_distance`` is the distance of features to their own
-    weight over that between weights, 0 when weights are class centers.
+    if they have one direction. ``center_distance`` is the distance of features to their class's
+    weight over that between weights, 0 if weights are class centers.
 
     Args:
-        every_n_epochs: Measure after every so many epochs, and after the last.
+        every_n_epochs: Measure every n epochs, and after the last.
     """
 
     name = "weights"
@@ -31,26 +30,18 @@ class WeightNorms(Probe):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if not hasattr(pl_module, "hidden_states"):
-            raise ValueError(
-                f"WeightNorms reads the features of inputs, which a {type(pl_module).__name__} "
-                f"does not give; remove the probe from trainer.callbacks, or use a Classifier"
-            )
+        if not isinstance(pl_module, HasClassCenters):
+            raise incompatible(self, "a module with hidden states", pl_module, "a Classifier")
 
-    def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
-        loader: Any = trainer.val_dataloaders
-        if loader is None:  # validation is switched off
-            loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        batch = next(iter(loader))
-        centers = module.class_centers()  # type: ignore[operator]
-        inputs, targets = (batch[key].to(centers.device) for key in ("inputs", "targets"))
-        full = (targets != -100).all(dim=0)  # without the columns that fill up shorter members
-        inputs, targets = inputs[:, full], targets[:, full]
-        features = module.hidden_states(inputs)  # type: ignore[operator]
-        found = {}
-        if getattr(module, "sizes", {}).get("vocab_size", 1):  # pixels have no embedding
-            found["embedding_norm"] = weight_norm(module.embedding_matrix())  # type: ignore[operator]
-        return found | {
+    def measure(self, trainer: L.Trainer, module: HasClassCenters) -> dict[str, Tensor]:
+        centers = module.class_centers()
+        inputs, targets = validation_examples(trainer, centers.device)
+        features = module.hidden_states(inputs)
+        values = {}
+        reads_tokens = getattr(module, "sizes", {}).get("vocab_size", 1) > 0
+        if reads_tokens and isinstance(module, HasEmbedding):
+            values["embedding_norm"] = weight_norm(module.embedding_matrix())
+        return values | {
             "unembedding_norm": weight_norm(centers),
             "center_alignment": center_alignment(features, targets, centers),
             "center_distance": center_distance(features, targets, centers),

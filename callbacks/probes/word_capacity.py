@@ -1,39 +1,38 @@
-"""WordCapacity: how much of a layer the important words have, and how much the others."""
+"""WordCapacity: the capacity of important words and of other words at a layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import lightning as L
-from torch import Tensor
 
-from callbacks.probes.representations import capacity_at, check_layers, dummy_activations
+from callbacks.probes.checks import check_layers
+from callbacks.probes.probe import Results
+from callbacks.probes.representations import capacity_at, example_activations
 from callbacks.probes.text_metrics import MeanCapacity
 from callbacks.probes.text_probe import Batch, TextProbe
 from callbacks.probes.word_scores import PROBABILITY
 from glassbox.metrics import check_percent, important_words
+from glassbox.protocols import HasRepresentations
 
 GROUPS = ("all", "important", "other")
 
 
 class WordCapacity(TextProbe):
-    """Mean capacity of all words, of the important ones and of the others (SAFR paper, Table 3).
+    """Mean capacity of all words, of important words and of other words (SAFR paper, Table 3).
 
-    Important are the ``percent`` % words of each text (at least one) that VMASK lets through with
-    the highest probability. Every word counts the same, however long its text. Keys are
-    ``<layer>_all``, ``<layer>_important``, ``<layer>_other`` and ``<layer>_contrast``, the ratio of
-    the last two; without a word mask there is only the first. It is undecided which side of FFN1's
-    ReLU the paper measures, hence both.
+    Important are the ``percent`` % of the words of a text (at least one) with the highest VMASK
+    probability. Every word has the same weight, however long its text. Keys are ``<layer>_all``,
+    ``<layer>_important``, ``<layer>_other`` and ``<layer>_contrast``, the ratio of the last two;
+    without a word mask only the first. The paper does not state whether FFN1 is measured before or
+    after its ReLU, so both are.
 
     Args:
-        layers: Layers of the network whose ``representations`` are measured; null takes FFN1 after
-            and before its ReLU. The first one is in the closing table.
-        percent: Share of the words that counts as important, in percent.
-        every_n_epochs: Measure on the validation set after every so many epochs.
+        layers: Layers of the network's ``representations``; null takes FFN1 after and before its
+            ReLU. The first one is in the closing table.
+        percent: Percentage of the words that counts as important.
+        every_n_epochs: Measure on the validation set every n epochs.
 
     Raises:
-        ValueError: ``percent`` is outside [0, 100), or no layer is named.
+        ValueError: ``percent`` is outside [0, 100), or ``layers`` is empty.
     """
 
     name = "capacity"
@@ -44,7 +43,7 @@ class WordCapacity(TextProbe):
         super().__init__(every_n_epochs=every_n_epochs)
         check_percent(percent, "WordCapacity: percent")
         if layers is not None and not layers:
-            raise ValueError("WordCapacity: layers is empty; name one, such as ffn1")
+            raise ValueError("WordCapacity: layers is empty; give one, such as ffn1")
         self.layers = ["ffn1", "ffn1_before_relu"] if layers is None else list(layers)
         self.percent = percent
         self._means: dict[str, MeanCapacity] = {}
@@ -52,32 +51,34 @@ class WordCapacity(TextProbe):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        activations = dummy_activations(trainer, pl_module, "WordCapacity")
+        activations = example_activations(trainer, pl_module, self)
         check_layers("WordCapacity", "layers", self.layers, activations)
         self._has_mask = PROBABILITY in activations
 
-    def begin(self, trainer: L.Trainer, module: Any) -> None:
+    def reset(self, trainer: L.Trainer, module: HasRepresentations) -> None:
         # Sums are in float64, which Apple's GPUs lack.
         device = "cpu" if module.device.type == "mps" else module.device
         self._means = {layer: MeanCapacity().to(device) for layer in self.layers}
 
-    def update(self, trainer: L.Trainer, module: Any, batch: Batch, found: Batch) -> None:
+    def update(
+        self, trainer: L.Trainer, module: HasRepresentations, batch: Batch, activations: Batch
+    ) -> None:
         mask = batch["mask"]
-        # Without a word mask no word counts as important; only the mean over all is kept.
-        important = ~mask
         if self._has_mask:
-            important = important_words(found[PROBABILITY], mask, self.percent)
+            important = important_words(activations[PROBABILITY], mask, self.percent)
+        else:  # of no effect: only the mean over all is reported
+            important = ~mask
         for layer, mean in self._means.items():
-            mean.update(capacity_at(layer, found, mask), important, mask, batch["labels"])
+            mean.update(capacity_at(layer, activations, mask), important, mask, batch["labels"])
 
-    def finish(self, trainer: L.Trainer, module: Any) -> Mapping[str, Tensor | list[str]]:
+    def compute(self, trainer: L.Trainer, module: HasRepresentations) -> Results:
         groups = GROUPS if self._has_mask else GROUPS[:1]
         values = {}
-        for layer, mean in self._means.items():
-            found = mean.compute()
-            values.update({f"{layer}_{group}": found[group].reshape(1) for group in groups})
+        for layer, metric in self._means.items():
+            means = metric.compute()
+            values.update({f"{layer}_{group}": means[group].reshape(1) for group in groups})
             if self._has_mask:
-                values[f"{layer}_contrast"] = (found["important"] / found["other"]).reshape(1)
+                values[f"{layer}_contrast"] = (means["important"] / means["other"]).reshape(1)
         self.summary_metrics = [
             f"{self.stage}/{self.name}/{self.layers[0]}_{group}" for group in groups
         ]

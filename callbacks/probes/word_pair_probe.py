@@ -1,33 +1,34 @@
-"""WordPairProbe: what the probes have in common that read word pairs."""
+"""WordPairProbe: the base of probes that measure pairs of words in one relation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
+from callbacks.probes.checks import check_numbers, datamodule_of, incompatible
 from callbacks.probes.probe import Probe
 from callbacks.probes.word_pairs import WordPairs, encode_word_pairs, load_word_pairs
 from glassbox.metrics import draw_quadruples, draw_unrelated
+from glassbox.protocols import EncodesTexts, EncodesWords, HasEmbedding
 
 
-class WordPairProbe(Probe):
-    """Reads word pairs when a run begins, and draws quadruples of them, always the same ones.
+class WordPairProbe(Probe[HasEmbedding]):
+    """Base class: reads word pairs when a run begins, and draws the same quadruples each time.
 
     Args:
-        every_n_epochs: As of ``Probe``.
-        figures_every_n_epochs: As of ``Probe``.
+        every_n_epochs: As in ``Probe``.
+        figures_every_n_epochs: As in ``Probe``.
         words: Folder of JSON files; null takes the built-in ones.
         tasks: Names of the files; null takes all.
-        num_quadruples: Drawn for each task.
+        num_quadruples: Drawn per task.
         leading_space: Encode " word" instead of "word".
-        seed: Of the draw.
+        seed: Of the quadruples.
 
     Raises:
-        ValueError: A number is out of range, or the word pairs cannot be read.
+        ValueError: A number is out of range, or the word pairs are not readable.
     """
 
     def __init__(
@@ -48,42 +49,26 @@ class WordPairProbe(Probe):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        data: Any = getattr(trainer, "datamodule", None)
-        # That of labeled texts encodes them as a batch, and takes most words for unknown ones.
-        if not hasattr(data, "encode") or hasattr(data, "unknown_token"):
-            raise ValueError(
-                f"{type(self).__name__} needs a data module that turns words into tokens of a "
-                f"language model, such as OpenWebText; remove the probe from "
-                f"trainer.callbacks, or use one"
-            )
-        vocab_size = pl_module.embedding_matrix().shape[1]  # type: ignore[operator]
+        if not isinstance(pl_module, HasEmbedding):
+            raise incompatible(self, "a module with an embedding", pl_module, "a LanguageModel")
+        data = datamodule_of(trainer)
+        # Not labeled texts: their encode returns a batch, and most words are unknown to them.
+        if not isinstance(data, EncodesWords) or isinstance(data, EncodesTexts):
+            needs = "a data module that encodes words as a language model's tokens"
+            raise incompatible(self, needs, data, "OpenWebText")
+        vocab_size = pl_module.embedding_matrix().shape[1]
         self.pairs = encode_word_pairs(self.words, data.encode, vocab_size, self.leading_space)
 
     def quadruples(self, task: str) -> Tensor:
-        """Which two pairs of the task each quadruple is made of, (Q, 2)."""
+        """Indices of the two pairs of each quadruple of a task, (Q, 2)."""
         return draw_quadruples(len(self.pairs[task].words), self.num_quadruples, self.seed)
 
     def unrelated(self, task: str) -> Tensor:
-        """Other pairs of the task, whose second words stand in for unrelated ones, (Q, 2)."""
+        """Other pairs of the task, whose second words serve as unrelated ones, (Q, 2)."""
         return draw_unrelated(self.quadruples(task), len(self.pairs[task].words), self.seed)
 
 
-def check_numbers(owner: str, seed: int = 0, **numbers: int | None) -> None:
-    """Refuse numbers below 1 or above a million, and a seed that torch does not take.
-
-    (Above 2^24 torch computes no quantiles; None passes.)
-
-    Raises:
-        ValueError: Names the first of them.
-    """
-    for name, value in numbers.items():
-        if value is not None and not 1 <= value <= 1_000_000:
-            raise ValueError(f"{owner}: {name} is {value}; it must be from 1 to 1,000,000")
-    if not 0 <= seed < 2**62:
-        raise ValueError(f"{owner}: seed is {seed}; it must be at least 0 and below 2^62")
-
-
-def over_tasks(values: Mapping[str, Tensor], key: str) -> Tensor:
-    """Median over the tasks of what is named ``<task>/<key>``, (S,); tasks without one left out."""
-    found = [value for name, value in values.items() if name.rpartition("/")[2] == key]
-    return torch.stack(found).nanquantile(0.5, dim=0)
+def median_over_tasks(values: Mapping[str, Tensor], key: str) -> Tensor:
+    """Median of the values named ``<task>/<key>``, (S,), without tasks whose value is nan."""
+    of_tasks = [value for name, value in values.items() if name.rpartition("/")[2] == key]
+    return torch.stack(of_tasks).nanquantile(0.5, dim=0)

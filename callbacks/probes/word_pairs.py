@@ -25,59 +25,59 @@ class WordPairs(NamedTuple):
 def load_word_pairs(
     folder: str | None = None, tasks: Sequence[str] | None = None
 ) -> dict[str, list[tuple[str, str]]]:
-    """Word pairs by task, as the function-vector data sets hold them (Todd et al. 2023).
+    """Word pairs by task, in the file format of the function-vector data sets (Todd et al. 2023).
 
     Args:
-        folder: Of JSON files, one a task, each a list of ``{"input": ..., "output": ...}``; None
-            takes Glassbox's own: present to past, singular to plural, country to capital.
-        tasks: File names without ending, in the order that is wanted; None takes all.
+        folder: Of JSON files, one per task, each a list of ``{"input": ..., "output": ...}``; None
+            takes the built-in ones: present to past, singular to plural, country to capital.
+        tasks: File names without ending, in the wanted order; None takes all.
 
     Raises:
-        ValueError: There is no such folder or task, or a file is not such a list of two or more.
+        ValueError: A folder or task does not exist, or a file is not a list of two or more pairs.
     """
-    place = BUILT_IN if folder is None else Path(folder).expanduser()
-    if not place.is_dir():
+    path = BUILT_IN if folder is None else Path(folder).expanduser()
+    if not path.is_dir():
         raise ValueError(
-            f"there is no folder {folder} of word pairs; name one with a JSON file for each task, "
-            f"or leave words out for the built-in ones"
+            f"words is {folder}, which is not a folder; use one with a JSON file per task, or null "
+            f"for the built-in ones"
         )
-    files = {path.stem: path for path in sorted(place.glob("*.json"))}
+    files = {file.stem: file for file in sorted(path.glob("*.json"))}
     if not files:
         raise ValueError(
-            f"the folder {folder} holds no .json file; put one there for each task, a list of "
+            f"words is {folder}, a folder without .json files; add one per task, a list of "
             f'{{"input": ..., "output": ...}}'
         )
     for task in tasks or ():
         if task not in files:
             near = difflib.get_close_matches(task, files, n=1)
             raise ValueError(
-                f"there is no task {task!r} among the word pairs"
+                f"tasks contains {task!r}, which is not a task of word pairs"
                 f"{f'; did you mean {near[0]!r}?' if near else ''}; choose from {', '.join(files)}"
             )
     return {task: _read(files[task]) for task in tasks or files}
 
 
 def _read(path: Path) -> list[tuple[str, str]]:
-    shape = 'a list of {"input": ..., "output": ...} with two words each'
+    expected = 'a list of {"input": ..., "output": ...} with two words each'
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); it must be {shape}") from None
+        raise ValueError(f"{path} is not valid JSON ({error}); expected {expected}") from None
     if not isinstance(content, list):
-        raise ValueError(f"{path} holds a {type(content).__name__}; it must be {shape}")
+        raise ValueError(f"{path} contains a {type(content).__name__}; expected {expected}")
     pairs: list[tuple[str, str]] = []
     for number, entry in enumerate(content, start=1):
         words = [entry.get(key) for key in ("input", "output")] if isinstance(entry, dict) else []
         given = [word for word in words if isinstance(word, str) and word.strip()]
         if len(given) < 2:
-            raise ValueError(f"entry {number} of {path} is {_brief(entry)}; it must be {shape}")
+            raise ValueError(f"entry {number} of {path} is {_short(entry)}; expected {expected}")
         pairs.append((given[0], given[1]))
     if len(pairs) < 2:
-        raise ValueError(f"{path} has {len(pairs)} word pairs; a parallelogram needs two")
+        raise ValueError(f"{path} has {len(pairs)} word pairs; add more, at least two are needed")
     return pairs
 
 
-def _brief(entry: Any) -> str:
+def _short(entry: Any) -> str:
     text = json.dumps(entry, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -91,9 +91,9 @@ def encode_word_pairs(
     """The last token of every word, as in the harmonic-loss paper (§6).
 
     Args:
-        pairs: Of :func:`load_word_pairs`.
+        pairs: From :func:`load_word_pairs`.
         encode: Texts to token ids.
-        vocab_size: Number of tokens that the model knows.
+        vocab_size: Tokens of the model.
         leading_space: Encode " word", as words within a text are, instead of "word".
 
     Raises:
@@ -105,8 +105,8 @@ def encode_word_pairs(
         last = torch.tensor([int(ids[-1]) for ids in encode(texts)]).view(-1, 2)
         if int(last.max()) >= vocab_size:
             raise ValueError(
-                f"the tokenizer gives the token {int(last.max())} for a word of the task {task}, "
-                f"and the model has {vocab_size} tokens; name the tokenizer that it was trained on"
+                f"tokenizer: it encodes a word of the task {task} as {int(last.max())}, and the "
+                f"model has {vocab_size} tokens; use the tokenizer that the model was trained with"
             )
         encoded[task] = WordPairs(list(words), last)
     return encoded
@@ -122,8 +122,8 @@ def part_labels(words: Sequence[str], tails: Sequence[str]) -> list[str]:
     labels = []
     for word, tail in zip(words, tails, strict=True):
         tail = tail.strip()
-        split = word.endswith(tail) and 0 < len(tail) < len(word)
-        labels.append(f"{word[: -len(tail)]}·{tail}" if split else word)
+        is_split = word.endswith(tail) and 0 < len(tail) < len(word)
+        labels.append(f"{word[: -len(tail)]}·{tail}" if is_split else word)
     return labels
 
 
@@ -131,9 +131,9 @@ def choose_figure_task(tasks: Sequence[str], wanted: str | None = None) -> str:
     """The task whose parallelograms are drawn: the wanted one, or present to past, or the first.
 
     Raises:
-        ValueError: The wanted one is not measured.
+        ValueError: The wanted one is not among the tasks.
     """
     if wanted is not None and wanted not in tasks:
         raise ValueError(f"figure_task is {wanted!r}; choose from {', '.join(tasks)}")
-    usual = [task for task in tasks if task.replace("-", "_") == "present_past"]
-    return wanted or (usual or list(tasks))[0]
+    default = [task for task in tasks if task.replace("-", "_") == "present_past"]
+    return wanted or (default or list(tasks))[0]

@@ -1,26 +1,26 @@
-"""Scores that say how much each word of a text matters, by name."""
+"""Scores of how much each word of a text matters, by name."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from callbacks.probes.representations import capacity_at, layers_of
+from callbacks.probes.checks import layers_of
+from callbacks.probes.representations import capacity_at
 from glassbox.metrics import received_attention, word_scores
+from glassbox.protocols import HasRepresentations
 
 Batch = dict[str, Tensor]
 
 PROBABILITY, ATTENTION = "vmask_probability", "received_attention"
 GRADIENT, RANDOM = "gradient_x_input", "random"
-NEED_MASK = ("vmask", PROBABILITY)  # without a mask the first is the embedding once more
+NEED_MASK = ("vmask", PROBABILITY)  # without a mask the layer vmask equals the embedding
 _MASK_32 = 0xFFFFFFFF
-_MULTIPLIER = 0x45D9F3B  # odd and below 2^27: a 32-bit number times this stays within int64
+_MULTIPLIER = 0x45D9F3B  # odd and below 2^27: a 32-bit number times this fits int64
 
 
 def score_names(activations: Batch) -> list[str]:
-    """The scores that a network with these ``representations`` can give."""
+    """The scores that a network with these ``representations`` has."""
     names = layers_of(activations)
     names += [PROBABILITY] if PROBABILITY in activations else []
     names += [ATTENTION] if "attention_weights" in activations else []
@@ -29,48 +29,53 @@ def score_names(activations: Batch) -> list[str]:
 
 
 def check_score(owner: str, option: str, name: str, activations: Batch) -> None:
-    """Refuse a score that the network cannot give.
+    """Check that the network has a score.
 
     Args:
         owner: Name of the probe.
-        option: Of the probe, whose value it is.
+        option: The probe's option whose value it is.
         name: The score.
         activations: The network's ``representations`` of any text.
 
     Raises:
-        ValueError: There is no such score, or it needs a word mask that the network lacks.
+        ValueError: It has not, or the score needs a word mask that the network lacks.
     """
     known = score_names(activations)
     if name in known:
         return
     if name == PROBABILITY:
         raise ValueError(
-            f"{owner}: {option} is {name!r}, and the network has no word mask; choose another "
+            f"{owner}: {option} is {name!r} and the network has no word mask; choose another "
             f"score, or set model.network.vmask to true"
         )
     raise ValueError(f"{owner}: {option} is {name!r}; choose one of {', '.join(known)}")
 
 
 def score_words(
-    name: str, batch: Batch, found: Batch, module: Any, seed: int = 0, draw: int = 0
+    name: str,
+    batch: Batch,
+    activations: Batch,
+    module: HasRepresentations,
+    seed: int = 0,
+    draw: int = 0,
 ) -> Tensor:
-    """How much each word matters; a word of several tokens has the mean of theirs.
+    """How much each word matters; a word of several tokens has the mean of their scores.
 
     - A layer's name, such as ``ffn1``: the word's capacity there (SAFR paper, equation 3).
-    - ``vmask_probability``: VMASK's probability that the word is let through.
-    - ``received_attention``: what all words of the text attend to it (of the last layer).
+    - ``vmask_probability``: VMASK's probability that the word is kept.
+    - ``received_attention``: the attention of all words of the text to it, in the last layer.
     - ``gradient_x_input``: |Σ_e x_e · ∂(logit of the predicted class)/∂x_e| over the entries of the
-      word's embedding x; the sign is of the sum, so that entries may cancel, and is then dropped.
-    - ``random``: a number that depends on the text, the word's place, ``seed`` and ``draw`` alone,
-      not on batches or ranks.
+      word's embedding x. Entries may cancel, since the absolute value is that of the sum.
+    - ``random``: depends on the text, the word's position, ``seed`` and ``draw`` only, and not on
+      batches or ranks.
 
     Args:
         name: Of the score.
-        batch: Texts, ``tokens`` (B, T), ``mask`` and ``words``.
-        found: The module's ``representations`` of them, in evaluation mode.
+        batch: Texts: ``tokens``, ``mask`` and ``words`` (B, T).
+        activations: The module's ``representations`` of them.
         module: The text classifier, in evaluation mode.
         seed: Of random scores.
-        draw: Which random scores of several.
+        draw: Index of the random draw.
 
     Returns:
         (B, W), W being the number of words of the longest text; -inf where a text has no such word.
@@ -81,33 +86,33 @@ def score_words(
     if name == RANDOM:
         return _random_scores(batch, seed, draw)
     mask, words = batch["mask"], batch["words"]
-    if name in layers_of(found):
-        return word_scores(capacity_at(name, found, mask), words)
-    check_score("score_words", "name", name, found)
+    if name in layers_of(activations):
+        return word_scores(capacity_at(name, activations, mask), words)
+    check_score("score_words", "name", name, activations)
     if name == PROBABILITY:
-        return word_scores(found[PROBABILITY], words)
+        return word_scores(activations[PROBABILITY], words)
     if name == ATTENTION:
-        return word_scores(received_attention(found["attention_weights"], mask), words)
+        return word_scores(received_attention(activations["attention_weights"], mask), words)
     return word_scores(_gradient_x_input(batch, module), words)
 
 
-def _gradient_x_input(batch: Batch, module: Any) -> Tensor:
-    """(B, T); a second forward pass, since evaluation keeps nothing to differentiate."""
+def _gradient_x_input(batch: Batch, module: HasRepresentations) -> Tensor:
+    """(B, T), by a second forward pass: the evaluation's own has no autograd graph."""
     with torch.inference_mode(False), torch.enable_grad():
-        # `lightning test` runs in inference mode, whose tensors autograd refuses; copies are not.
-        found = module.representations({key: value.clone() for key, value in batch.items()})
-        logits, embedding = found["logits"], found["embedding"]
-        # Texts do not touch each other: one backward pass serves all.
-        chosen = logits.amax(dim=-1).sum()
-        (gradient,) = torch.autograd.grad(chosen, embedding)
+        # Copies: autograd does not accept the inference tensors of `lightning test`.
+        activations = module.representations({key: value.clone() for key, value in batch.items()})
+        logits, embedding = activations["logits"], activations["embedding"]
+        # One backward pass for all texts, since they do not affect one another.
+        predicted = logits.amax(dim=-1).sum()
+        (gradient,) = torch.autograd.grad(predicted, embedding)
     return (embedding.detach().float() * gradient.float()).sum(dim=-1).abs()
 
 
 def _random_scores(batch: Batch, seed: int, draw: int) -> Tensor:
     tokens, mask, words = batch["tokens"], batch["mask"], batch["words"]
-    places = torch.arange(tokens.shape[1], device=tokens.device)
-    # A sum, to which padding adds nothing.
-    text = (_hash(tokens + _hash(places)) * mask).sum(dim=1, keepdim=True)  # (B, 1)
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    # A sum over tokens, so that padding has no effect.
+    text = (_hash(tokens + _hash(positions)) * mask).sum(dim=1, keepdim=True)  # (B, 1)
     number = torch.arange(max(1, int(words.max()) + 1), device=words.device)  # (W,)
     for key in (seed, seed >> 32, draw):
         text = _hash(text + key)

@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from callbacks import ModelSelection, WordCapacity, WordDeletion
-from tests.helpers.planted_words import planted_data, small_classifier, text_trainer
+from tests.helpers.planted_words import (
+    planted_data,
+    small_classifier,
+    text_trainer,
+    trained_classifier,
+)
 
 pytestmark = pytest.mark.ddp
 
@@ -24,13 +29,13 @@ def probes() -> list[Any]:
 
 
 def numbers(callbacks: list[Any]) -> dict[str, list[float]]:
-    found = {name: value for callback in callbacks for name, value in callback.results.items()}
-    found.update({f"curve/{name}": value for name, value in callbacks[0].arrays.items()})
-    return {name: torch.as_tensor(value).flatten().tolist() for name, value in found.items()}
+    values = {name: value for callback in callbacks for name, value in callback.results.items()}
+    values.update({f"curve/{name}": value for name, value in callbacks[0].arrays.items()})
+    return {name: torch.as_tensor(value).flatten().tolist() for name, value in values.items()}
 
 
 def measured(folder: Path, world: int) -> dict[str, dict[str, list[float]]]:
-    """Trained weights in `validate` and `test`, and a short `fit`, in which nothing is drawn."""
+    """Trained weights in `validate` and `test`, and a short `fit` without dropout."""
     # 73 and 61 texts in batches of 12: the last batch is padding for a rank.
     data = planted_data(folder, batch_size=12)
     strategy = {"devices": world, "strategy": "ddp" if world > 1 else "auto"}
@@ -39,7 +44,7 @@ def measured(folder: Path, world: int) -> dict[str, dict[str, list[float]]]:
     callbacks = probes()
     text_trainer(*callbacks, **strategy).validate(model, datamodule=data, verbose=False)
     text_trainer(*callbacks, **strategy).test(model, datamodule=data, verbose=False)
-    found = {"trained": numbers(callbacks)}
+    runs = {"trained": numbers(callbacks)}
     model = small_classifier(data, vmask=False, dropout=0.0, lambda_interaction=0.1)
     callbacks = [
         WordDeletion(num_random_draws=2, deletion_percents=[]),
@@ -48,8 +53,8 @@ def measured(folder: Path, world: int) -> dict[str, dict[str, list[float]]]:
     ]
     trainer = text_trainer(*callbacks, max_epochs=3, **strategy)
     trainer.fit(model, datamodule=data)
-    found["fitted"] = {**numbers(callbacks), "test": model.scores()["test/accuracy"].tolist()}
-    return found
+    runs["fitted"] = {**numbers(callbacks), "test": model.scores()["test/accuracy"].tolist()}
+    return runs
 
 
 def on_rank(rank: int, world: int, folder: str, port: int) -> None:
@@ -59,12 +64,13 @@ def on_rank(rank: int, world: int, folder: str, port: int) -> None:
         MASTER_PORT=str(port), OMP_NUM_THREADS="1",
     )  # fmt: skip
     torch.set_num_threads(1)
-    found = measured(Path(folder), world)
-    (Path(folder) / f"world_{world}_rank_{rank}.json").write_text(json.dumps(found))
+    runs = measured(Path(folder), world)
+    (Path(folder) / f"world_{world}_rank_{rank}.json").write_text(json.dumps(runs))
 
 
 @pytest.fixture(scope="module")
-def folder(trained) -> Path:
+def folder(tmp_path_factory) -> Path:
+    trained = trained_classifier(tmp_path_factory.mktemp("planted"))
     torch.save(trained.model.state_dict(), trained.folder / "trained.pt")
     return trained.folder
 
@@ -75,18 +81,18 @@ def alone(folder) -> dict[str, dict[str, list[float]]]:
 
 
 @pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_every_rank_finds_the_numbers_of_one(world, folder, alone, spawn_ranks):
+def test_every_rank_has_the_numbers_of_one(world, folder, alone, spawn_ranks):
     spawn_ranks(on_rank, world, world, str(folder))
     assert len(alone["trained"]) > 25
     assert alone["trained"]["test/deletion/swept_texts"] == [37]  # batches of 1, 12, 12 and 12
     for rank in range(world):
-        found = json.loads((folder / f"world_{world}_rank_{rank}.json").read_text())
+        runs = json.loads((folder / f"world_{world}_rank_{rank}.json").read_text())
         for run, values in alone.items():
-            assert found[run].keys() == values.keys()
+            assert runs[run].keys() == values.keys()
             for name, value in values.items():
                 # Trained weights are the same, and accuracies are counts: to the digit. After
                 # steps of Adam weights differ by rounding, and a word may be deleted for another.
                 counts = run == "fitted" and "capacity" not in name
                 limits = {"abs": 2.1 / 61} if counts else {"rel": 1e-3 if run == "fitted" else 1e-5}
                 expected = pytest.approx(value, nan_ok=True, **limits)
-                assert found[run][name] == expected, (world, rank, run, name)
+                assert runs[run][name] == expected, (world, rank, run, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -82,6 +82,23 @@ def text_trainer(*callbacks: L.Callback, **options: Any) -> L.Trainer:
             **options,
         }
     )
+
+
+class Trained(NamedTuple):
+    """Weights that have learned the key words, the data module, and the folder of its tables."""
+
+    model: Any
+    data: Any
+    folder: Path
+
+
+def trained_classifier(folder: Path) -> Trained:
+    """Write the task's tables and train a classifier on them."""
+    data = planted_data(write_planted(folder))
+    model = small_classifier(data, lambda_importance=0.3, lambda_interaction=0.1)
+    text_trainer(max_epochs=8, limit_val_batches=0).fit(model, datamodule=data)
+    model.zero_grad(set_to_none=True)
+    return Trained(model.eval(), data, folder)
 
 
 def read_part(folder: Path, part: str) -> list[tuple[str, int]]:

@@ -8,15 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from callbacks.probes.checks import check_components, check_numbers
 from callbacks.probes.parallelograms import (
     NOTE,
     Measured,
-    check_components,
     measure_parallelograms,
     rank_parallelograms,
 )
 from callbacks.probes.titles import loss_label
-from callbacks.probes.word_pair_probe import check_numbers
 from callbacks.probes.word_pairs import (
     WordPairs,
     choose_figure_task,

@@ -1,4 +1,4 @@
-"""Scores of words against loops over one text at a time, and what a probe is told in time."""
+"""Scores of words against loops over one text at a time, and names that are refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.probes.representations import check_layers, dummy_activations, layers_of
+from callbacks.probes.checks import check_layers, layers_of
+from callbacks.probes.representations import example_activations
 from callbacks.probes.word_scores import check_score, score_names, score_words
 from glassbox.metrics import top_words
 from tests.helpers.planted_words import planted_data, small_classifier, text_trainer
@@ -18,13 +19,14 @@ LAYERS = ("embedding", "vmask", "attention", "norm1", "ffn1_before_relu", "ffn1"
 def scores_of(name, trained, texts=TEXTS, **options):
     batch = trained.data.encode(texts)
     with torch.no_grad():
-        found = trained.model.representations(batch)
-        return score_words(name, batch, found, trained.model, **options)
+        activations = trained.model.representations(batch)
+        return score_words(name, batch, activations, trained.model, **options)
 
 
-def loop_capacity(h: np.ndarray) -> list[float]:
-    """Equation 3 of the SAFR paper, (T,) of (T, D)."""
-    return [float((x @ x) ** 2 / sum((x @ y) ** 2 for y in h)) for x in h]
+def activations_of(trained, model):
+    trainer = text_trainer()
+    trainer.datamodule = trained.data
+    return example_activations(trainer, model, object())
 
 
 def loop_score(name: str, text: str, trained) -> list[float]:
@@ -37,34 +39,35 @@ def loop_score(name: str, text: str, trained) -> list[float]:
         heads = activations["attention_weights"][0].double().numpy()
         size = heads.shape[-1]
         return [sum(h[i, j] for h in heads for i in range(size)) / len(heads) for j in range(size)]
-    return loop_capacity(activations[name][0].double().numpy())
+    h: np.ndarray = activations[name][0].double().numpy()  # capacity: equation 3
+    return [float((x @ x) ** 2 / sum((x @ y) ** 2 for y in h)) for x in h]
 
 
 @pytest.mark.parametrize("name", [*LAYERS, "vmask_probability", "received_attention"])
 def test_a_score_in_a_padded_batch_is_that_of_a_loop_over_the_text_alone(name, trained):
-    found = scores_of(name, trained)
-    assert found.shape == (3, 9)
-    for row, text in zip(found, TEXTS, strict=True):
+    scores = scores_of(name, trained)
+    assert scores.shape == (3, 9)
+    for row, text in zip(scores, TEXTS, strict=True):
         expected = loop_score(name, text, trained)
         assert row[: len(expected)].tolist() == pytest.approx(expected, rel=2e-4, abs=1e-6)
         assert (row[len(expected) :] == -torch.inf).all()
 
 
 def test_gradient_x_input_is_the_slope_of_the_predicted_logit_along_each_word(trained):
-    found = scores_of("gradient_x_input", trained)
+    scores = scores_of("gradient_x_input", trained)
     weight = trained.model.network.embedding.weight
     step = 1e-2
-    for row, text in zip(found, TEXTS, strict=True):
+    for row, text in zip(scores, TEXTS, strict=True):
         batch = trained.data.encode([text])
         with torch.no_grad():
             predicted = int(trained.model.classify(batch).argmax())
             for place, token in enumerate(batch["tokens"][0].tolist()):
                 logits = []
-                kept = weight[token].clone()
+                original = weight[token].clone()
                 for sign in (1, -1):  # every word occurs once: its row of the embedding is its x
-                    weight[token] = kept * (1 + sign * step)
+                    weight[token] = original * (1 + sign * step)
                     logits.append(float(trained.model.classify(batch)[0, predicted]))
-                weight[token] = kept
+                weight[token] = original
                 slope = (logits[0] - logits[1]) / (2 * step)
                 assert row[place].item() == pytest.approx(abs(slope), rel=0.02, abs=2e-3)
 
@@ -74,8 +77,8 @@ def test_gradient_x_input_works_in_inference_mode_and_leaves_no_gradient(trained
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision != "32-true")
     with torch.inference_mode(), autocast:
         batch = trained.data.encode(TEXTS)
-        found = trained.model.representations(batch)  # autocast keeps weights of inference mode
-        scores = score_words("gradient_x_input", batch, found, trained.model)
+        activations = trained.model.representations(batch)  # autocast caches inference weights
+        scores = score_words("gradient_x_input", batch, activations, trained.model)
     exact = scores_of("gradient_x_input", trained)
     real = exact > -torch.inf
     tolerance = 1e-5 if precision == "32-true" else 0.1 * exact[real].max().item()
@@ -83,7 +86,7 @@ def test_gradient_x_input_works_in_inference_mode_and_leaves_no_gradient(trained
     assert all(parameter.grad is None for parameter in trained.model.parameters())
 
 
-def test_random_scores_depend_on_text_seed_and_draw_and_on_nothing_else(trained):
+def test_random_scores_depend_on_text_seed_and_draw_only(trained):
     together = scores_of("random", trained, seed=5, draw=2)
     for row, text in zip(together, TEXTS, strict=True):
         alone = scores_of("random", trained, [text], seed=5, draw=2)[0]
@@ -95,13 +98,12 @@ def test_random_scores_depend_on_text_seed_and_draw_and_on_nothing_else(trained)
     assert not torch.equal(reordered[0], together[0, :5])
 
 
-def test_random_scores_choose_every_word_equally_often(trained):
+def test_random_scores_choose_every_word_and_pair_equally_often(trained):
     batch = trained.data.encode(["w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"])
-    chosen = torch.zeros(10)
-    pairs = torch.zeros(10, 10)
-    draws = 1500
+    draws = 800
+    chosen, pairs = torch.zeros(10), torch.zeros(10, 10)
     for draw in range(draws):
-        scores = score_words("random", batch, {}, None, draw=draw)
+        scores = score_words("random", batch, {}, trained.model, draw=draw)
         top = top_words(scores, batch["words"], 30)[0].float()
         chosen += top
         pairs += torch.outer(top, top)
@@ -114,54 +116,41 @@ def test_random_scores_choose_every_word_equally_often(trained):
 
 def test_words_of_several_tokens_have_the_mean_of_their_scores(trained):
     data = planted_data(trained.folder, tokenizer="bytes")
-    model = small_classifier(data).eval()
-    batch = data.encode(["w1 lovely w2"])
-    with torch.no_grad():
-        found = model.representations(batch)
-        scores = score_words("vmask_probability", batch, found, model)
-        tokens = found["vmask_probability"][0]
-    owner = batch["words"][0]
+    here = trained._replace(data=data, model=small_classifier(data).eval())
+    scores = scores_of("vmask_probability", here, ["w1 lovely w2"])
+    tokens = torch.tensor(loop_score("vmask_probability", "w1 lovely w2", here))
+    owner = data.encode(["w1 lovely w2"])["words"][0]
     assert scores.shape == (1, 3) and len(owner) > 3
     for word in range(3):
-        assert scores[0, word].item() == pytest.approx(
-            tokens[owner == word].mean().item(), rel=1e-5
-        )
+        mean = tokens[owner == word].mean().item()
+        assert scores[0, word].item() == pytest.approx(mean, rel=1e-5)
 
 
 def test_layers_of_a_deeper_network_have_names_of_their_own(trained):
-    model = small_classifier(trained.data, num_layers=2)
-    trainer = text_trainer()
-    trainer.datamodule = trained.data
-    activations = dummy_activations(trainer, model, "Probe")
+    activations = activations_of(trained, small_classifier(trained.data, num_layers=2))
     assert {"layer1/ffn1", "layer2/ffn1", *LAYERS} <= set(layers_of(activations))
     assert {"features", "logits", "attention_weights"}.isdisjoint(layers_of(activations))
     assert {"layer1/ffn1", "received_attention", "random"} <= set(score_names(activations))
 
 
-def test_asking_for_the_names_changes_neither_modes_nor_random_numbers(trained):
+def test_reading_the_names_changes_neither_modes_nor_random_numbers(trained):
     model = small_classifier(trained.data)
     model.network.layers[0].eval()  # a user may freeze a part
     modes = [part.training for part in model.modules()]
-    trainer = text_trainer()
-    trainer.datamodule = trained.data
     before = torch.get_rng_state()
-    dummy_activations(trainer, model, "Probe")
+    activations_of(trained, model)
     assert torch.equal(torch.get_rng_state(), before)
     assert [part.training for part in model.modules()] == modes and not all(modes)
 
 
-def test_names_that_are_not_there_give_a_sentence(trained):
-    trainer = text_trainer()
-    trainer.datamodule = trained.data
-    activations = dummy_activations(trainer, trained.model, "Probe")
-    with pytest.raises(ValueError, match="Probe: score is 'fnn1'; choose one of embedding, vmask"):
+def test_unknown_scores_layers_and_data_are_refused(trained):
+    activations = activations_of(trained, trained.model)
+    with pytest.raises(ValueError, match=r"score.*fnn1"):
         check_score("Probe", "score", "fnn1", activations)
-    with pytest.raises(ValueError, match="layers names 'random', which the network does not have"):
+    with pytest.raises(ValueError, match=r"layers.*random"):
         check_layers("Probe", "layers", ["ffn1", "random"], activations)
-    without = small_classifier(trained.data, vmask=False)
-    activations = dummy_activations(trainer, without, "Probe")
-    with pytest.raises(ValueError, match="the network has no word mask; choose another score"):
-        check_score("Probe", "score", "vmask_probability", activations)
-    trainer.datamodule = None
-    with pytest.raises(ValueError, match="Probe needs a data module of texts, such as SST2"):
-        dummy_activations(trainer, trained.model, "Probe")
+    without = activations_of(trained, small_classifier(trained.data, vmask=False))
+    with pytest.raises(ValueError, match=r"score.*vmask_probability"):
+        check_score("Probe", "score", "vmask_probability", without)
+    with pytest.raises(ValueError, match="data module of labeled texts"):
+        activations_of(trained._replace(data=None), trained.model)
