@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -222,14 +221,11 @@ def spawn_ranks() -> Callable[..., None]:
     """
     from torch import multiprocessing
 
-    from tests.helpers.ranks import run_and_part
+    from tests.helpers.ranks import free_port, run_rank
 
     def spawn(function: Callable[..., None], ranks: int, *arguments: Any) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        what = (function, *arguments, port)
-        spawned = multiprocessing.spawn(run_and_part, what, ranks, join=False)
+        what = (function, *arguments, free_port())
+        spawned = multiprocessing.spawn(run_rank, what, ranks, join=False)
         end = time.monotonic() + 400
         while not spawned.join(timeout=5):
             if time.monotonic() > end:

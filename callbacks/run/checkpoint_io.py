@@ -1,15 +1,16 @@
-"""Checkpoint files that are either complete or not there, and the one before beside the last."""
+"""Files that are written completely or not at all, and checkpoints as such files."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
-from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 LAST, PREVIOUS = "last", "previous"
@@ -17,52 +18,87 @@ LAST, PREVIOUS = "last", "previous"
 _ABANDONED_AFTER_SECONDS = 3600
 
 
+@contextmanager
+def atomic_write(path: Path, backup: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces ``path`` once it is complete and flushed to the disk.
+
+    If the block raises, the temporary file is deleted and ``path`` stays as it was.
+
+    Args:
+        path: File to write; its folder must exist.
+        backup: New name for the file that is already at ``path``, if any. A process killed between
+            the two renames leaves only the backup, which is complete.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if backup is not None and path.exists():
+            os.replace(path, backup)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # flush the new names too; Windows has no such call
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file atomically.
+
+    Raises:
+        ValueError: ``content`` contains nan or infinity.
+    """
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint under another name, and gives it its own when it is on the disk.
+    """Write checkpoints atomically, and keep the previous ``last.ckpt`` as ``previous.ckpt``.
 
-    Lightning 2.6 builds the file in memory, writes it to the system's temporary folder and moves it
-    from there: across file systems, the usual case on a cluster, the move is a copy, and a process
-    that is killed meanwhile leaves half a file. It asks for no flush to the disk either.
+    Lightning 2.6 writes to the system's temporary folder and moves the file from there. On a
+    cluster that move is usually a copy between file systems, so a process killed meanwhile leaves
+    half a checkpoint. It does not flush to the disk either.
 
-    Where a ``last.ckpt`` is there already, it goes on as ``previous.ckpt``: a run holds two
-    checkpoints, and three while one is being written. An exception takes the unfinished file with
-    it; what a process that was killed leaves is removed by ``remove_abandoned``.
+    A run has two checkpoints, and three while one is being written. ``remove_abandoned`` deletes
+    the temporary files of killed processes.
     """
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        if storage_options is not None or not _is_local_file_protocol(path):
+        if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.partial")
+        backup = None
+        if target.stem.startswith(LAST):
+            backup = target.with_name(PREVIOUS + target.name[len(LAST) :])
         try:
-            with partial.open("wb") as file:
+            with atomic_write(target, backup) as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            # Killed between these two, a run has the previous checkpoint, which is whole.
-            if target.stem.startswith(LAST) and target.exists():
-                os.replace(target, target.with_name(PREVIOUS + target.name[len(LAST) :]))
-            os.replace(partial, target)
         except BaseException as error:
-            partial.unlink(missing_ok=True)
-            # PyTorch's writer complains of the half file that an interrupt leaves, and hides it.
+            # An interrupted torch.save raises its own error about the incomplete file.
             if interrupt := _interrupt(error):
                 raise interrupt from None
             raise
-        _flush_folder(target.parent)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed runs left of checkpoints that they were writing.
+    """Delete the temporary checkpoint files that killed processes left behind.
 
-    Other runs may write at this moment; a file counts as left when nobody has for an hour.
+    Files younger than an hour stay, because another run may be writing them.
 
     Args:
-        folder: ``checkpoints`` of one run; those of all runs of the same name are looked at.
+        folder: ``checkpoints`` of one run; the folders of all runs of the same name are searched.
     """
     if not folder.parent.name.startswith("version_"):
         return
@@ -70,23 +106,12 @@ def remove_abandoned(folder: Path) -> None:
         try:
             if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
                 path.unlink()
-        except OSError:  # another run was faster, or it is another user's
+        except OSError:  # deleted by another run meanwhile, or owned by another user
             continue
 
 
 def _interrupt(error: BaseException | None) -> BaseException | None:
-    """The KeyboardInterrupt or SystemExit that led to an error; None if there was none."""
+    """The KeyboardInterrupt or SystemExit that caused an error, if one did."""
     while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _flush_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk (POSIX; Windows has no such call)."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

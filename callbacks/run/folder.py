@@ -1,4 +1,4 @@
-"""Where a run writes: runs/<name>/version_N/, claimed so that two runs never share it."""
+"""The folder of a run: runs/<name>/version_N/, never the same for two runs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import re
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.trainer_state import run_folder
-
-__all__ = ["claim_version", "run_folder", "run_folder_loggers"]
-
 
 def claim_version(folder: str) -> int:
     """Make the next free ``version_N`` below ``folder`` and return N.
 
-    Making the folder is the claim: of two runs that start at the same moment (a SLURM array, say)
-    one makes it, and the other goes on to the next number.
+    If two runs start at the same moment (in a SLURM array, say), only one of them can make a
+    folder, and the other takes the next number.
     """
     os.makedirs(folder, exist_ok=True)
     taken = [re.fullmatch(r"version_(\d+)", name) for name in os.listdir(folder)]
@@ -34,11 +30,11 @@ def run_folder_loggers(root: str, name: str) -> list[Logger]:
     """A TensorBoard and a CSV logger that write into one new run folder.
 
     Args:
-        root: Folder of all runs. Only the first rank makes one in it; the loggers of other ranks
-            write nothing.
-        name: The run's name, that of its config file.
+        root: Folder of all runs. Only the first rank makes a folder in it; the loggers of other
+            ranks write nothing.
+        name: The run's name, which is that of its config file.
     """
-    first = getattr(rank_zero_only, "rank", 0) == 0  # told by the launcher's environment
+    first = getattr(rank_zero_only, "rank", 0) == 0  # from the launcher's environment
     version = claim_version(os.path.join(root, name)) if first else "other_rank"
     return [
         # Without default_hp_metric=False TensorBoard shows an empty metric beside the final ones.

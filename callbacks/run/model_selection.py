@@ -1,4 +1,4 @@
-"""ModelSelection: a run ends with the weights that were best on the validation set."""
+"""ModelSelection: end a run with the weights that scored best on the validation set."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from callbacks.trainer_state import is_fitting
 
 
 class ModelSelection(L.Callback):
-    """Keeps a copy of the best weights; at the end puts them back and measures the test set.
+    """Copy the best weights during training; at the end restore them and measure the test set.
 
-    The copy is a real one (the authors of SAFR keep a reference, and test the last epoch). The test
-    set is looked at once, with these weights, and every probe of texts takes part. Checkpoints hold
-    the last weights, to go on from, and the best ones beside them: ``lightning test --ckpt_path``
-    measures the best.
+    The weights are copied by value. (The authors of SAFR keep a reference, and so test the last
+    epoch.) The test set is measured once, with the restored weights, and every text probe takes
+    part. Checkpoints contain the last weights, to resume from, and the best weights, which
+    ``lightning test --ckpt_path`` measures.
 
     Args:
-        monitor: Logged metric of the validation that decides.
+        monitor: Logged validation metric to select by. Of equal values the first wins; nan and
+            infinity never do.
         mode: 'max' if a high value is good, 'min' if a low one is.
         test: Measure the test set at the end of ``fit``.
-        restore_best: False leaves the last weights in place and measures them, as the authors' code
-            does; the best are still kept and told.
+        restore_best: False keeps the last weights and measures those, as the authors' code does;
+            the best weights are still saved and reported.
 
     Raises:
-        ValueError: The mode is neither max nor min.
+        ValueError: ``mode`` is neither max nor min.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class ModelSelection(L.Callback):
         restore_best: bool = True,
     ) -> None:
         if mode not in ("max", "min"):
-            raise ValueError(f"ModelSelection: mode is {mode!r}; choose one of max, min")
+            raise ValueError(f"ModelSelection: mode is {mode!r}; choose max or min")
         self.monitor, self.mode, self.test, self.restore_best = monitor, mode, test, restore_best
         self.best: dict[str, Tensor] = {}
         self.score: float | None = None
@@ -50,9 +51,9 @@ class ModelSelection(L.Callback):
         self.epochs = 0.0
         self.results: dict[str, Tensor] = {}
         self.summary_metrics: list[str] = []
-        self._last: dict[str, Tensor] = {}  # while the best weights are in place
+        self._last: dict[str, Tensor] = {}  # set while the best weights are restored
 
-    # ---- keeping -------------------------------------------------------------------------------
+    # ---- during training -----------------------------------------------------------------------
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._last = {}
@@ -61,51 +62,51 @@ class ModelSelection(L.Callback):
         if trainer.sanity_checking or not is_fitting(trainer):
             return
         if self.monitor not in trainer.callback_metrics:
-            known = ", ".join(sorted(n for n in trainer.callback_metrics if n.startswith("val/")))
+            logged = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
             raise ValueError(
-                f"ModelSelection: monitor is {self.monitor!r}, which no validation has logged; "
-                f"those there are: {known}"
+                f"ModelSelection: validation did not log monitor {self.monitor!r}; choose one of "
+                f"{', '.join(logged)}"
             )
         score = float(trainer.callback_metrics[self.monitor])
         sign = 1.0 if self.mode == "max" else -1.0
-        if not math.isfinite(score) or (
-            self.score is not None and sign * (score - self.score) <= 0
-        ):
+        better = self.score is None or sign * (score - self.score) > 0
+        if not math.isfinite(score) or not better:
             return
         self.score, self.step = score, trainer.global_step
         per_epoch = getattr(trainer.datamodule, "steps_per_epoch", None)  # type: ignore[attr-defined]
         self.epochs = self.step / per_epoch if per_epoch else trainer.current_epoch + 1.0
-        self.best = _copy(pl_module)
+        self.best = _copy_weights(pl_module)
 
     # ---- the end of a run ----------------------------------------------------------------------
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
         if self.score is None:
             return
         if self.restore_best:
-            self._last = _copy(pl_module)
+            self._last = _copy_weights(pl_module)
             pl_module.load_state_dict(self.best)
-        self._describe()
-        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        stopped = any(getattr(callback, "stopped", False) for callback in callbacks)
-        if stopped and self.test and trainer.is_global_zero:  # a signal leaves little time
-            print("the run was stopped: the test set is not measured; `lightning test` does so")
-        if self.test and not stopped and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            if self.restore_best and trainer.is_global_zero:
-                print(
-                    f"test/* is of the weights of epoch {self.epochs:g}, which did best; val/* is "
-                    f"the last epoch's"
-                )
-            self._measure_test_set(trainer, pl_module)
+        self._set_results(self.score)
+        if not self.test or trainer.fast_dev_run:
+            return
+        if any(getattr(callback, "stopped", False) for callback in trainer.callbacks):
+            if trainer.is_global_zero:  # a signal leaves little time
+                print("test set not measured, because the run was stopped; use `lightning test`")
+            return
+        if self.restore_best and trainer.is_global_zero:
+            print(f"test/* uses the best weights (epoch {self.epochs:g}), val/* the last")
+        self._measure_test_set(trainer, pl_module)
 
-    def _describe(self) -> None:
-        assert self.score is not None
-        self.results["best/score"] = torch.tensor([self.score])
+    def _set_results(self, score: float) -> None:
+        self.results["best/score"] = torch.tensor([score])
         self.results["best/epoch"] = torch.tensor([self.epochs])
         self.summary_metrics = ["best/epoch", "best/score"]
 
     def _measure_test_set(self, trainer: Any, module: Any) -> None:
-        """One pass over the test set, shared by the model's scores and all probes of texts."""
+        """One pass over the test set, shared by the model's metrics and all text probes.
+
+        ``trainer.test`` cannot run before the fit has ended, and by then results.json, the summary
+        table and the figures, which contain the test metrics, have been written.
+        """
         loader = trainer.datamodule.test_dataloader()
         probes = [callback for callback in trainer.callbacks if isinstance(callback, TextProbe)]
         module.eval()
@@ -124,29 +125,29 @@ class ModelSelection(L.Callback):
         for index, batch in enumerate(batches):
             batch = trainer.strategy.batch_to_device(batch)
             with torch.no_grad(), trainer.precision_plugin.val_step_context():
-                found = module.test_step(batch, index)
+                outputs = module.test_step(batch, index)
             for probe in probes:
-                probe.take(trainer, module, batch, found)
-        scores = dict(module.evaluation("test"))
+                probe.take(trainer, module, batch, outputs)
+        metrics = dict(module.evaluation("test"))
         for probe in probes:
             values = probe.end_pass(trainer, module)
-            scores.update({name: v for name, v in values.items() if isinstance(v, Tensor)})
-        plain = {name: float(v) for name, v in scores.items() if v.numel() == 1}
+            metrics.update({name: v for name, v in values.items() if isinstance(v, Tensor)})
+        scalars = {name: float(value) for name, value in metrics.items() if value.numel() == 1}
         for logger in trainer.loggers:
-            logger.log_metrics(plain, step=trainer.global_step)
+            logger.log_metrics(scalars, step=trainer.global_step)
 
     # ---- checkpoints ---------------------------------------------------------------------------
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self._last:  # the run goes on from the last weights, not from the best
+        if self._last:  # a run resumes from the last weights, not from the best
             checkpoint["state_dict"] = dict(self._last)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best weights so far, and when they were found."""
-        found = {"score": self.score, "step": self.step, "epochs": self.epochs}
-        return {**found, "weights": dict(self.best)}
+        """The best weights so far, their score and when they were reached."""
+        best = {"score": self.score, "step": self.step, "epochs": self.epochs}
+        return {**best, "weights": dict(self.best)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = dict(state_dict["weights"])
@@ -155,26 +156,26 @@ class ModelSelection(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not is_fitting(trainer):
-            self._take_best(trainer, pl_module)
+            self._restore(trainer, pl_module)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._take_best(trainer, pl_module)
+        self._restore(trainer, pl_module)
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._take_best(trainer, pl_module)
+        self._restore(trainer, pl_module)
 
-    def _take_best(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def _restore(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self.score is None or not self.restore_best:
             return
         module.load_state_dict(self.best)
-        self._describe()
+        self._set_results(self.score)
         if trainer.is_global_zero:
             print(
-                f"with the weights of epoch {self.epochs:.4g}, the best by {self.monitor} "
+                f"using the weights of epoch {self.epochs:.4g}, the best by {self.monitor} "
                 f"({self.score:.4g})"
             )
 
 
-def _copy(module: L.LightningModule) -> dict[str, Tensor]:
-    """A module's weights on the processor, which go on changing without them."""
+def _copy_weights(module: L.LightningModule) -> dict[str, Tensor]:
+    """A copy of a module's weights on the CPU, which further training does not change."""
     return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Peak arithmetic of GPUs, by their names."""
+"""Peak arithmetic throughput of GPUs by name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 
 # Dense fp16 and bf16 peaks of the tensor cores in TFLOP/s, from NVIDIA's data sheets and white
 # papers: without sparsity (data sheets since Ampere print twice as much), and on GeForce cards with
-# sums in fp32, as PyTorch has them. Lightning 2.6's own table mixes the kinds. The first entry wins
-# whose words are all in the device's name; SXM is what has no other word.
+# fp32 accumulation, as PyTorch uses. Lightning 2.6's own table mixes the kinds. The first entry
+# matches whose words are all in the device's name; names without a form factor are the SXM cards.
 _TERAFLOPS = {
     "GB200": 2500.0,
     "B200": 2250.0,
@@ -34,16 +34,16 @@ _TERAFLOPS = {
     "RTX 4090": 165.2,
     "RTX 3090": 71.0,
 }
-# A laptop's chip, a slice of a GPU and a variant under a like name have other peaks.
+# Laptop chips, slices of a GPU and variants with similar names have other peaks.
 _OTHER_CHIPS = {"LAPTOP", "MIG", "MAX", "D", "TI"}
 
 
 def peak_flops_of(device: torch.device | str, precision: str) -> float | None:
-    """Dense half-precision peak of a GPU in FLOP/s; None where it is not known or does not apply.
+    """Dense half-precision peak of a GPU in FLOP/s; None if unknown or not applicable.
 
     Args:
-        device: A device, or the name that CUDA gives it.
-        precision: The trainer's.
+        device: A device, or its CUDA name.
+        precision: The trainer's. Only '16-*' and 'bf16-*' have a known peak.
     """
     if isinstance(device, torch.device):
         if device.type != "cuda":

@@ -1,34 +1,45 @@
-"""PredictionTable: what `lightning predict` leaves behind."""
+"""PredictionTable: the output of `lightning predict` as predictions.csv."""
 
 from __future__ import annotations
 
 import csv
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import lightning as L
-from torch import Tensor
+from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.sweep import differing_settings
 from callbacks.trainer_state import gathered, run_folder
 
+_OF_CLASSIFIER = ("inputs", "targets", "predictions", "is_test")
+_OF_TEXTS = ("numbers", "labels", "probabilities")
+
+
+class _Text(NamedTuple):
+    number: int  # its position in the data
+    label: int
+    probabilities: list[float]  # of each class
+
 
 class PredictionTable(L.Callback):
-    """Writes a model's answers to ``predictions.csv`` in the run's folder.
+    """Write a model's predictions to ``predictions.csv`` in the run's folder.
 
-    Of a ``Classifier`` one row per seed and example: the seed, the part (train or test), the input
-    tokens, the right answer, the model's. Tokens stand by their labels where the data module's task
-    has some. Where members differ in more than their seed (train fraction, sampling, exponent),
-    those settings have columns of their own after the seed's.
+    For a ``Classifier`` one row per seed and example: seed, part (train or test), input tokens,
+    target and prediction. Tokens are written as labels if the data module's task has labels.
+    Settings other than the seed in which members differ (train fraction, sampling, exponent) have
+    columns after the seed's.
 
-    Of a ``TextClassifier`` one row per test text, in the order of the data: the text as it was
-    read, its class, the predicted class, and the probability of each class.
+    For a ``TextClassifier`` one row per test text, in the order of the data: the text as it was
+    read, its class, the predicted class and the probability of each class.
+
+    For other modules no table is written.
     """
 
     def __init__(self) -> None:
         self._rows: list[list[Any]] = []
         self._settings: dict[str, list[Any]] = {}  # by name, of each member
-        # Number, label and probabilities of each text; None where nothing is said of texts.
-        self._texts: list[tuple[int, int, list[float]]] | None = None
+        self._texts: list[_Text] | None = None  # None unless the module classifies texts
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._rows.clear()
@@ -37,71 +48,70 @@ class PredictionTable(L.Callback):
 
     def on_predict_batch_end(
         self,
-        trainer: L.Trainer,
+        trainer: Any,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if "probabilities" in outputs:
-            of_texts = (outputs[name].tolist() for name in ("numbers", "labels", "probabilities"))
-            rows = zip(*of_texts, strict=True)
-            self._texts = self._texts or []  # a rank may have nothing but filling
-            self._texts += [row for row in rows if row[0] >= 0]  # not the filling of a short batch
-            return
-        task = getattr(trainer.datamodule, "task", None)  # type: ignore[attr-defined]
-        labels = task.token_labels if task is not None else None
-        seeds = getattr(pl_module, "seeds", [0])
+        names = set(outputs) if isinstance(outputs, Mapping) else set()
+        if names.issuperset(_OF_TEXTS):
+            rows = zip(*(outputs[name].tolist() for name in _OF_TEXTS), strict=True)
+            self._texts = self._texts or []  # a rank may have nothing but padding
+            self._texts += [_Text(*row) for row in rows if row[0] >= 0]  # without padding
+        elif names.issuperset(_OF_CLASSIFIER):
+            task = getattr(trainer.datamodule, "task", None)
+            labels = task and task.token_labels
+            self._add_examples(outputs, getattr(pl_module, "seeds", [0]), labels)
 
-        def text(token: int) -> Any:
-            return labels[token] if labels is not None else token
-
-        names = ("inputs", "targets", "predictions", "is_test")
-        columns: list[Tensor] = [outputs[name] for name in names]
-        inputs, targets, predictions, is_test = (column.tolist() for column in columns)
+    def _add_examples(
+        self, outputs: Mapping[str, Any], seeds: Sequence[int], labels: Sequence[str] | None
+    ) -> None:
+        columns = [outputs[name].tolist() for name in _OF_CLASSIFIER]  # (S, B, ...) each
         for s, seed in enumerate(seeds):
             member = [seed, *(values[s] for values in self._settings.values())]
-            for tokens, target, answer, test in zip(
-                inputs[s], targets[s], predictions[s], is_test[s], strict=True
-            ):
-                if target >= 0:  # not the filling of a shorter member
-                    part = "test" if test else "train"
-                    words = [*map(text, tokens), text(target), text(answer)]
-                    self._rows.append([*member, part, *words])
+            for inputs, target, prediction, is_test in zip(*(c[s] for c in columns), strict=True):
+                if target < 0:  # padding of a member with fewer examples
+                    continue
+                tokens = [*inputs, target, prediction]
+                cells = tokens if labels is None else [labels[token] for token in tokens]
+                self._rows.append([*member, "test" if is_test else "train", *cells])
 
-    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_predict_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
         if self._rows:  # all ranks have all members
             member = ["seed", *self._settings]
             inputs = [f"input_{k}" for k in range(len(self._rows[0]) - len(member) - 3)]
             header = [*member, "part", *inputs, "target", "prediction"]
-            right = sum(row[-1] == row[-2] for row in self._rows)
-            _write(trainer, header, self._rows, right)
-        elif self._texts is not None:  # of which a rank has its share
-            found = sorted(row for rank in gathered(self._texts, trainer) for row in rank)
+            correct = sum(row[-1] == row[-2] for row in self._rows)
+            _write(trainer, header, self._rows, correct)
+        elif self._texts is not None:  # each rank has a shard
+            texts = sorted(text for shard in gathered(self._texts, trainer) for text in shard)
             if trainer.is_global_zero:
-                _write(trainer, *_text_table(trainer.datamodule, found))  # type: ignore[attr-defined]
+                _write(trainer, *_text_table(trainer.datamodule, texts))
+        else:
+            rank_zero_info(
+                "no predictions.csv: predict_step is not that of a Classifier or TextClassifier"
+            )
         self._rows.clear()
         self._texts = None
 
 
-def _text_table(
-    data: Any, found: list[tuple[int, int, list[float]]]
-) -> tuple[list[str], list[list[Any]], int]:
-    """Header and rows of the table of test texts, and how many of them are classified right."""
-    texts, classes = data.read().test.texts, data.class_names
+def _text_table(data: Any, texts: list[_Text]) -> tuple[list[str], list[list[Any]], int]:
+    """Header and rows of the table of test texts, and the number of correct predictions."""
+    words, classes = data.read().test.texts, data.class_names
     header = ["text", "label", "prediction", *(f"probability_{name}" for name in classes)]
-    rows, right = [], 0
-    for number, label, probabilities in found:
+    rows, correct = [], 0
+    for number, label, probabilities in texts:
         predicted = max(range(len(classes)), key=probabilities.__getitem__)
-        right += predicted == label
-        shares = [f"{share:.6g}" for share in probabilities]
-        rows.append([texts[number], classes[label], classes[predicted], *shares])
-    return header, rows, right
+        correct += predicted == label
+        cells = [f"{probability:.6g}" for probability in probabilities]
+        rows.append([words[number], classes[label], classes[predicted], *cells])
+    return header, rows, correct
 
 
-def _write(trainer: L.Trainer, header: list[str], rows: list[list[Any]], right: int) -> None:
-    """Write the table where the run has a folder, and say how many answers are right."""
+def _write(trainer: L.Trainer, header: list[str], rows: list[list[Any]], correct: int) -> None:
+    """Write the table into the run's folder, if there is one, and print the accuracy."""
     folder = run_folder(trainer)
     if folder is None or not trainer.is_global_zero:
         return
@@ -111,4 +121,4 @@ def _write(trainer: L.Trainer, header: list[str], rows: list[list[Any]], right: 
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
-    print(f"{right:,} of {len(rows):,} answers are right; written to {path}")
+    print(f"accuracy {correct / len(rows):.1%} ({correct:,}/{len(rows):,}); predictions: {path}")

@@ -1,10 +1,8 @@
-"""RunSummary: how a run ended, on the terminal and in results.json."""
+"""RunSummary: the results of a run, on the terminal and in results.json."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from callbacks.run.checkpoint_io import write_json
 from callbacks.run.summary_table import summary_table
 from callbacks.sweep import differing_settings
 from callbacks.trainer_state import is_fitting, run_folder
@@ -22,13 +21,13 @@ from glassbox.versions import package_versions
 
 
 class RunSummary(L.Callback):
-    """Closes a run: a table on the terminal, ``results.json``, TensorBoard's hyper-parameter tab.
+    """Write ``results.json``, print a summary table and fill TensorBoard's hyper-parameter tab.
 
-    It collects the module's ``scores()`` and every callback's ``results``: all of them stand in
-    ``results.json``, and a callback's ``summary_metrics`` in the table. Settings in which members differ
-    beside their seed (train fraction, sampling, exponent) stand in ``results.json`` under
-    ``member_settings``, a value for each, and of one such setting the table has a column for every
-    value.
+    The metrics are those of the module's ``scores()`` and of every callback's ``results``. All of
+    them are written to ``results.json``; the table shows those that the module and the callbacks
+    list in ``summary_metrics``. Settings other than the seed in which members differ (train
+    fraction, sampling, exponent) are in ``results.json`` under ``member_settings``, one value per
+    member. If there is one such setting, the table has a column for each of its values.
 
     Args:
         table: Print the table.
@@ -49,30 +48,30 @@ class RunSummary(L.Callback):
         self._seconds = time.perf_counter() - self._started
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # Here and not in on_train_end, so that every probe has measured, whatever the order.
-        if not self._trained:  # resumed where a run had ended
+        # Not in on_train_end, where probes that come later in the list have yet to measure.
+        if not self._trained:  # resumed from the end of a run
             if trainer.is_global_zero:
                 print(
-                    f"nothing to train: the checkpoint is at step {trainer.global_step:,}, where "
-                    f"the run ends; raise trainer.max_steps or trainer.max_epochs"
+                    f"nothing to train: the checkpoint is already at the last step "
+                    f"({trainer.global_step:,}); raise trainer.max_steps or trainer.max_epochs"
                 )
             return
         self._trained = False
-        self._close(trainer, pl_module, self._seconds, trainer.global_step - self._first_step)
+        self._summarize(trainer, pl_module, self._seconds, trainer.global_step - self._first_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not is_fitting(trainer):
-            self._close(trainer, pl_module)
+            self._summarize(trainer, pl_module)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._close(trainer, pl_module)
+        self._summarize(trainer, pl_module)
 
-    def _close(
-        self, trainer: L.Trainer, module: Any, seconds: float | None = None, steps: int = 0
+    def _summarize(
+        self, trainer: Any, module: Any, seconds: float | None = None, steps: int = 0
     ) -> None:
         if not hasattr(module, "scores"):
             return
-        scores = module.scores()  # by all ranks, which may have to add theirs up
+        scores = module.scores()  # on all ranks, because they may have to be reduced
         if not trainer.is_global_zero:
             return
         metrics = {name: as_list(value) for name, value in scores.items()}
@@ -80,18 +79,18 @@ class RunSummary(L.Callback):
         summary_metrics = [name for name in shown if name in metrics]
         if any(metrics.get("data/leak_fraction", [])):
             summary_metrics += ["test/accuracy_clean", "data/leak_fraction"]
-        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        for callback in callbacks:
+        for callback in trainer.callbacks:
             results = getattr(callback, "results", {})
             metrics.update({name: as_list(value) for name, value in results.items()})
             summary_metrics += getattr(callback, "summary_metrics", []) if results else []
         folder = run_folder(trainer)
-        config = _config_of(folder)
+        config = _saved_config(folder)
         differing = differing_settings(trainer, module)
+        seeds = list(getattr(module, "seeds", []))
         results = {
             "name": folder.parent.name if folder else None,
             "config": config,
-            "seeds": list(getattr(module, "seeds", [])),
+            "seeds": seeds,
             **({"member_settings": differing} if differing else {}),
             "metrics": metrics,
             "versions": package_versions(),
@@ -101,11 +100,11 @@ class RunSummary(L.Callback):
         if folder is not None:
             name = "results.json"
             if not is_fitting(trainer) and (folder / name).exists():  # a fit's, in a notebook
-                name = f"results_{trainer.state.fn and trainer.state.fn.value!s}.json"
-            write_json(folder / name, plain(results))
-            _fill_hyperparameter_tab(trainer, config, metrics, summary_metrics)
+                name = f"results_{trainer.state.fn.value}.json"
+            write_json(folder / name, to_plain(results))
+            _log_hyperparameters(trainer, config, metrics, summary_metrics)
         if self.table:
-            print(summary_table(metrics, summary_metrics, len(results["seeds"]), differing))
+            print(summary_table(metrics, summary_metrics, len(seeds), differing))
             if seconds is not None:
                 print(f"{seconds:,.0f} s, {steps / seconds:,.3g} optimizer steps per second")
             if folder is not None:
@@ -113,59 +112,52 @@ class RunSummary(L.Callback):
 
 
 def as_list(values: Tensor | list[str]) -> list[float | None] | list[str]:
-    """One plain value per seed; None where there is none (nan, infinity)."""
+    """One plain value per seed; None for nan and infinity."""
     if not isinstance(values, Tensor):
         return list(values)
     return [value if math.isfinite(value) else None for value in values.flatten().tolist()]
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a file that is either complete or not there."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    os.replace(partial, path)
-
-
-def plain(value: Any) -> Any:
-    """What JSON can hold: numbers that are none of it (infinity, nan) and dates become text."""
+def to_plain(value: Any) -> Any:
+    """A copy that JSON can store: nan, infinity, dates and other objects become text."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _config_of(folder: Path | None) -> dict[str, Any]:
+def _saved_config(folder: Path | None) -> dict[str, Any]:
     """The resolved configuration that the command line saved; empty in a notebook."""
     if folder is None or not (folder / "config.yaml").is_file():
         return {}
-    loaded = yaml.safe_load((folder / "config.yaml").read_text())
-    return loaded if isinstance(loaded, dict) else {}
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    return config if isinstance(config, dict) else {}
 
 
-def _fill_hyperparameter_tab(
+def _log_hyperparameters(
     trainer: L.Trainer,
     config: dict[str, Any],
     metrics: dict[str, list[Any]],
     summary_metrics: list[str],
 ) -> None:
-    """Settings and final medians in TensorBoard's hyper-parameter tab, to compare heads by."""
+    """Write settings and final medians to TensorBoard's hyper-parameter tab."""
     settings = {
         name: value
         for section in ("model", "data")
         for name, value in flatten(config.get(section, {}), section).items()
         if isinstance(value, str | int | float | bool)
     }
-    finals = {
+    medians = {
         f"final/{name}": censored_quantile(metrics[name], 0.5)
         for name in summary_metrics
         if metrics[name] and not isinstance(metrics[name][0], str)
     }
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(settings, finals)
+            logger.log_hyperparams(settings, medians)
 
 
 def flatten(tree: Any, prefix: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The table that closes a run: medians over seeds, and of a sweep those of every value."""
+"""The summary table of a run: quantiles over seeds, or a column per value of a sweep."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from glassbox.metrics.quantiles import censored_quantile
 
 Metrics = Mapping[str, Sequence[Any]]
 
-# Columns of a sweep; with more values than this one reads a figure, not a table.
-_MOST_VALUES = 12
+_MAX_COLUMNS = 12  # of a sweep; with more values a figure is easier to read
 
 
 def summary_table(
@@ -20,57 +19,57 @@ def summary_table(
     num_members: int,
     differing: Mapping[str, Sequence[Any]] | None = None,
 ) -> str:
-    """One line a metric: median and quartiles over seeds, or of a sweep a median for every value.
+    """One line per metric: median and quartiles over seeds, or a median per value of a sweep.
 
     Args:
-        metrics: By name, a number (None: never, or none) or a word for each member, or one alone.
-        names: Those to show, in order.
-        num_members: Members of the run; 0 for a module without seeds, whose value is shown.
-        differing: Settings in which members differ beside their seed, a value for each. With one
-            such setting of at most twelve values the table has a column for every value.
+        metrics: By name, a number, a word or None (missing) for each member, or one value in all.
+        names: The metrics to show, in order.
+        num_members: Members of the run; 0 for a module without seeds, whose values are shown.
+        differing: Settings other than the seed in which members differ, a value for each. If there
+            is one such setting with at most twelve values, each value has a column.
     """
     if num_members == 0:
         width = max((len(name) for name in names), default=0) + 2
-        ends = {name: _cell(censored_quantile([*metrics[name]], 0.5), "none") for name in names}
-        return "\n".join(["", *(f"{name:<{width}}{end:>12}" for name, end in ends.items())])
+        cells = {name: _cell(censored_quantile([*metrics[name]], 0.5), "none") for name in names}
+        return "\n".join(["", *(f"{name:<{width}}{cell:>12}" for name, cell in cells.items())])
     if differing and len(differing) == 1:
         ((setting, values),) = differing.items()
         labels = [_label(value) for value in values]
-        if len(labels) == num_members and len(set(labels)) <= _MOST_VALUES:
-            swept = [name for name in names if _is_swept(metrics[name], num_members)]
+        if len(labels) == num_members and len(set(labels)) <= _MAX_COLUMNS:
+            swept = [name for name in names if _has_number_per_member(metrics[name], num_members)]
             others = [name for name in names if name not in swept]
-            whole = _over_seeds(metrics, others, num_members, "member") if others else ""
-            return "\n".join(filter(None, [_over_values(metrics, swept, setting, labels), whole]))
-    return _over_seeds(metrics, names, num_members, "member" if differing else "seed")
+            tables = [_per_value(metrics, swept, setting, labels)]
+            if others:
+                tables.append(_over_members(metrics, others, num_members, "member"))
+            return "\n".join(tables)
+    return _over_members(metrics, names, num_members, "member" if differing else "seed")
 
 
-def _over_seeds(metrics: Metrics, names: Sequence[str], count: int, noun: str) -> str:
-    """Median and quartiles; counts for metrics that are words."""
+def _over_members(metrics: Metrics, names: Sequence[str], count: int, noun: str) -> str:
+    """Median, quartiles and number of missing values; counts for metrics that are words."""
     heading = f"{count} {noun}" + ("s" if count != 1 else "")
     width = max(map(len, [heading, *names])) + 2
-    lines = ["", f"{heading:<{width}}{'median':>12}{'25 %':>12}{'75 %':>12}   without"]
+    lines = ["", f"{heading:<{width}}{'median':>12}{'25 %':>12}{'75 %':>12}   missing"]
     lines.append("─" * (width + 46))
     for name in names:
         values = metrics[name]
         if values and isinstance(values[0], str):
             counts = {value: values.count(value) for value in sorted(set(values))}
-            common = sorted(counts.items(), key=lambda item: -item[1])[:3]
-            text = ", ".join(f"{value} ({count})" for value, count in common)
+            most_common = sorted(counts.items(), key=lambda item: -item[1])[:3]
+            text = ", ".join(f"{value} ({count})" for value, count in most_common)
             lines.append(f"{name:<{width}}  {text}")
             continue
-        quartiles = (censored_quantile([*values], q) for q in (0.5, 0.25, 0.75))
-        numbers = "".join(f"{_cell(quartile, _without(name)):>12}" for quartile in quartiles)
-        missing = sum(value is None for value in values)
-        lines.append(f"{name:<{width}}{numbers}   {missing or ''}".rstrip())
+        quantiles = (censored_quantile([*values], q) for q in (0.5, 0.25, 0.75))
+        cells = "".join(f"{_cell(value, _missing(name)):>12}" for value in quantiles)
+        num_missing = sum(value is None for value in values)
+        lines.append(f"{name:<{width}}{cells}   {num_missing or ''}".rstrip())
     return "\n".join(lines)
 
 
-def _over_values(
-    metrics: Metrics, names: Sequence[str], setting: str, labels: Sequence[str]
-) -> str:
-    """Medians, a column for every value of the setting."""
-    members = {label: [i for i, of in enumerate(labels) if of == label] for label in labels}
-    sizes = sorted({len(of_value) for of_value in members.values()})
+def _per_value(metrics: Metrics, names: Sequence[str], setting: str, labels: Sequence[str]) -> str:
+    """Medians, with a column for each value of the setting."""
+    members = {label: [i for i, other in enumerate(labels) if other == label] for label in labels}
+    sizes = sorted({len(indices) for indices in members.values()})
     seeds = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     heading = f"by {setting}, 1 seed" if sizes == [1] else f"by {setting}, medians of {seeds} seeds"
     width = max(map(len, [heading, *names])) + 2
@@ -79,28 +78,28 @@ def _over_values(
     lines.append("─" * len(lines[-1]))
     for name in names:
         medians = (
-            censored_quantile([metrics[name][i] for i in of_value], 0.5)
-            for of_value in members.values()
+            censored_quantile([metrics[name][i] for i in indices], 0.5)
+            for indices in members.values()
         )
-        cells = (f"{_cell(median, _without(name), digits=3):>{column}}" for median in medians)
+        cells = (f"{_cell(median, _missing(name), digits=3):>{column}}" for median in medians)
         lines.append(f"{name:<{width}}" + "".join(cells))
     return "\n".join(lines)
 
 
-def _is_swept(values: Sequence[Any], num_members: int) -> bool:
+def _has_number_per_member(values: Sequence[Any], num_members: int) -> bool:
     return len(values) == num_members and not any(isinstance(value, str) for value in values)
 
 
 def _label(value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:g}" if number else str(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g}" if is_number else str(value)
 
 
-def _without(name: str) -> str:
+def _missing(name: str) -> str:
     return "never" if name.endswith("_epoch") else "none"
 
 
-def _cell(value: float, without: str, digits: int = 4) -> str:
+def _cell(value: float, missing: str, digits: int = 4) -> str:
     if math.isinf(value):
-        return without
+        return missing
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"

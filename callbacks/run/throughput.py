@@ -1,4 +1,4 @@
-"""Speed: tokens a second, use of the device and waiting for data, while a model trains."""
+"""Speed: tokens per second, device utilization and data-loading time during training."""
 
 from __future__ import annotations
 
@@ -10,60 +10,59 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.profilers import Profiler
 from torch import Tensor
 
+from callbacks.run.lightning_internals import FETCH_ACTION, validation_is_due
 from callbacks.run.peak_flops import peak_flops_of
 
 
 @dataclass
-class _Tally:
-    """What was trained in some stretch of time."""
+class _Window:
+    """What was trained in an interval of time."""
 
     tokens: int = 0
     steps: int = 0
     seconds: float = 0.0
-    waited: float = 0.0
+    data_seconds: float = 0.0
 
-    def add(self, other: _Tally) -> None:
+    def add(self, other: _Window) -> None:
         self.tokens += other.tokens
         self.steps += other.steps
         self.seconds += other.seconds
-        self.waited += other.waited
+        self.data_seconds += other.data_seconds
 
 
 class Speed(L.Callback):
-    """Logs how fast a model trains, every ``trainer.log_every_n_steps`` optimizer steps.
+    """Log how fast a model trains, every ``trainer.log_every_n_steps`` optimizer steps.
 
-    ``speed/tokens_per_second`` (of all ranks), ``speed/step_seconds``, ``speed/dataloader_wait_fraction``,
-    ``speed/peak_memory_mib`` and, where the device's peak is known,
-    ``speed/mfu`` describe training since the last log. Validation and the
-    writing of checkpoints are left out, and so are the first ``warmup_steps`` optimizer steps of
-    every fit, a resumed one included. Logging and other callbacks' train hooks count. The figures
-    of the whole fit go into ``results.json``.
+    ``speed/tokens_per_second`` (all ranks), ``speed/step_seconds``,
+    ``speed/dataloader_wait_fraction``, ``speed/peak_memory_mib`` and, where the device's peak is
+    known, ``speed/mfu`` (model FLOPs utilization) describe training since the last log. Validation,
+    writing checkpoints and the first ``warmup_steps`` optimizer steps of every fit are excluded;
+    logging and other callbacks' training hooks are included. ``results.json`` has the values of the
+    whole fit. For automatic optimization only.
 
-    The module may say ``tokens_in(batch) -> int``, the tokens of this rank's micro-batch (else the
-    elements of its first tensor are counted), and ``flops_per_token() -> float``, forward and
-    backward, without which there is no utilization. Ranks must have equally large micro-batches, as
-    language models' ranks have, so that this rank's count times their number is exact and no rank
-    asks another: nothing here is a collective. For automatic optimization.
+    A module can define ``tokens_in(batch) -> int``, the tokens of this rank's micro-batch;
+    otherwise the elements of the batch's first tensor are counted. ``speed/mfu`` needs
+    ``flops_per_token() -> float``, forward and backward. All ranks must have micro-batches of the
+    same size, because this rank's count is multiplied by the number of ranks, not reduced.
 
-    The share of waiting is the time that this process spent inside the loader for the next batch.
-    A GPU that still had work queued did not wait as long, so that it bounds the loss from above.
-    Peak memory is this rank's: allocated by PyTorch since the fit began on CUDA devices, elsewhere
-    the peak resident memory of the process since it began, data workers not included.
+    The wait fraction is the time that this process spent in the data loader. A GPU that still had
+    queued work did not wait as long, so it is an upper bound. Peak memory is this rank's: on CUDA
+    what PyTorch allocated since the fit began, elsewhere the peak resident memory of the process
+    without data workers.
 
     Args:
-        warmup_steps: Optimizer steps left out at the start: compilation and first allocations.
+        warmup_steps: Optimizer steps to exclude at the start (compilation, first allocations).
         peak_flops: Peak FLOP/s of one device. By default from a table of NVIDIA GPUs, for the
-            precisions '16-*' and 'bf16-*' only: a float32 run's peak depends on whether it may use
-            TF32, which operations decide one by one.
+            precisions '16-*' and 'bf16-*' only: the float32 peak depends on whether an operation
+            may use TF32.
 
     Attributes:
-        tokens_per_second: The last that was logged, for progress bars; None before the first.
-        summary: The whole fit: ``tokens`` (warm-up included), ``seconds`` (without warm-up), and
-            the logged figures by their short names (without warm-up).
-        results: The latter, as :class:`RunSummary` reads them.
-        summary_metrics: The results that belong into a run's closing table.
+        tokens_per_second: The last logged value, for progress bars; None before the first.
+        results: The metrics of the whole fit by full name, for ``RunSummary``.
+        summary_metrics: The results that the run's summary table shows.
 
     Raises:
         ValueError: ``warmup_steps`` is negative, or ``peak_flops`` is not positive.
@@ -76,164 +75,154 @@ class Speed(L.Callback):
             raise ValueError(f"Speed: peak_flops is {peak_flops}; it must be positive")
         self.warmup_steps = warmup_steps
         self.peak_flops = peak_flops
-        self.tokens_per_second: float | None = None
-        self.summary: dict[str, float] = {}
-        self.results: dict[str, Tensor | list[str]] = {}
-        self.summary_metrics: list[str] = []
         self._clock: Callable[[], float] = time.perf_counter
-        self._begin(torch.device("cpu"), first_step=0)
+        self._reset(torch.device("cpu"), first_step=0)
 
-    def _begin(self, device: torch.device, first_step: int) -> None:
+    def _reset(self, device: torch.device, first_step: int) -> None:
         self._device = device
-        self._peak_tokens: float | None = None  # tokens a second that the peak would allow
-        self._tokens = 0
+        self._peak_tokens: float | None = None  # tokens per second at the device's peak
         self._step = first_step
         self._warm_at = first_step + self.warmup_steps
         self._warm = self.warmup_steps == 0
-        self._window, self._fit = _Tally(), _Tally()
-        self._since: float | None = None  # the last reading; None while time does not count
+        self._window, self._fit = _Window(), _Window()
+        self._since: float | None = None  # the last clock reading; None while paused
         self._fetching_since = 0.0
-        self.tokens_per_second = None
-        self.summary, self.results, self.summary_metrics = {}, {}, []
+        self.tokens_per_second: float | None = None
+        self.results: dict[str, Tensor] = {}
+        self.summary_metrics: list[str] = []
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._begin(pl_module.device, trainer.global_step)
+    def on_train_start(self, trainer: Any, pl_module: L.LightningModule) -> None:
+        self._reset(pl_module.device, trainer.global_step)
         peak = self.peak_flops or peak_flops_of(pl_module.device, str(trainer.precision))
-        if peak is not None and hasattr(pl_module, "flops_per_token"):
-            self._peak_tokens = trainer.world_size * peak / float(pl_module.flops_per_token())  # type: ignore[operator]
-        # No hook brackets the loader. Between two batches' hooks the loop also waits for the device
-        # (it copies an unpinned batch, and with several ranks reads a flag from the device), which
-        # would pass for waiting for data. So listen where the loop starts and stops its profiler.
-        loop = trainer.fit_loop.epoch_loop
-        vars(loop).update(
-            _on_before_fetch=self._before(loop._on_before_fetch),
-            _on_after_fetch=self._after(loop._on_after_fetch),
-        )
+        flops_per_token = getattr(pl_module, "flops_per_token", None)
+        if peak is not None and flops_per_token is not None:
+            self._peak_tokens = trainer.world_size * peak / float(flops_per_token())
+        trainer.profiler = _FetchProfiler(trainer.profiler, self)
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Any, pl_module: L.LightningModule, outputs: object, batch: object, *args: Any
     ) -> None:
-        count: Callable[[Any], int] = getattr(pl_module, "tokens_in", elements_of_first_tensor)
-        tokens = count(batch) * trainer.world_size
-        self._tokens += tokens
         step = trainer.global_step
         stepped, self._step = step > self._step, step
         if not self._warm:
             self._warm = step >= self._warm_at  # the next fetch starts the clock
             return
-        self._window.tokens += tokens
+        count: Callable[[object], int] = getattr(pl_module, "tokens_in", elements_of_first_tensor)
+        self._window.tokens += count(batch) * trainer.world_size
         self._window.steps += stepped
-        stride = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        stride = trainer.log_every_n_steps
         if stepped and stride and step % stride == 0:
-            self._read_clock(go_on=True)
+            self._read_clock()
             self._log(trainer)
-        loop = trainer.fit_loop
-        if loop.epoch_loop.done or loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
-            # Now and not in on_validation_start, before which the loop starts loaders' workers.
-            self._read_clock(go_on=False)
+        if trainer.fit_loop.epoch_loop.done or validation_is_due(trainer):
+            # Before on_validation_start, because the loop starts the loader's workers in between.
+            self._pause_clock()
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._read_clock(go_on=False)  # a later callback asked training to stop
+    def on_validation_start(self, *args: Any, **kwargs: Any) -> None:
+        self._pause_clock()  # a later callback stopped training
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        self._read_clock(go_on=False)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._read_clock(go_on=False)
+    on_save_checkpoint = on_train_epoch_end = on_validation_start
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._restore(trainer)
+        _remove_profiler(trainer)
         self._fit.add(self._window)
-        figures = self._figures(self._fit)
-        self.summary = {"tokens": self._tokens, "seconds": self._fit.seconds, **figures}
-        self.results = {
-            f"speed/{name}": torch.tensor([value], dtype=torch.float64)
-            for name, value in figures.items()
-        }
-        shown = ("tokens_per_second", "peak_memory_mib")
-        self.summary_metrics = [f"speed/{name}" for name in shown if name in figures]
+        metrics = self._metrics(self._fit)
+        self.results = {n: torch.tensor([v], dtype=torch.float64) for n, v in metrics.items()}
+        shown = ("speed/tokens_per_second", "speed/peak_memory_mib")
+        self.summary_metrics = [name for name in shown if name in metrics]
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        self._restore(trainer)
+    def on_exception(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        _remove_profiler(trainer)
 
     # ---- the clock -----------------------------------------------------------------------------
 
-    def _read_clock(self, go_on: bool) -> None:
-        """Count the time since the last reading, and go on counting or pause to the next fetch."""
+    def _read_clock(self) -> None:
+        """Add the time since the last reading to the window."""
         if self._since is None:
             return
-        # The device is behind the host by what is queued. Without waiting for it, windows would be
-        # right on average, since they begin as late as they end, but a pause would begin with work
-        # of training still queued. It costs little: at log steps reading the metrics that the
-        # module logs waits as well, and pauses are rare. Other steps never wait.
-        synchronise(self._device)
+        # The device runs behind the host. Without waiting for it, a pause would begin with work of
+        # training still queued. At log steps, reading the logged metrics waits anyway; pauses are
+        # rare, and no other step waits.
+        synchronize(self._device)
         now = self._clock()
         self._window.seconds += now - self._since
-        self._since = now if go_on else None
+        self._since = now
 
-    def _before(self, listener: Callable[[], None]) -> Callable[[], None]:
-        def before_fetch() -> None:
-            listener()
-            if self._warm and self._since is None:
-                synchronise(self._device)  # what was queued before does not count
-                self._since = self._clock()
-            self._fetching_since = self._clock()
+    def _pause_clock(self) -> None:
+        """Stop counting until the next fetch."""
+        self._read_clock()
+        self._since = None
 
-        return before_fetch
+    def before_fetch(self) -> None:
+        """Start the clock if it is paused. Called by the profiler, as is ``after_fetch``."""
+        if self._warm and self._since is None:
+            synchronize(self._device)  # earlier work does not count
+            self._since = self._clock()
+        self._fetching_since = self._clock()
 
-    def _after(self, listener: Callable[[], None]) -> Callable[[], None]:
-        def after_fetch() -> None:
-            listener()
-            if self._since is not None:
-                self._window.waited += self._clock() - self._fetching_since
+    def after_fetch(self) -> None:
+        """Count the time that the loader took."""
+        if self._since is not None:
+            self._window.data_seconds += self._clock() - self._fetching_since
 
-        return after_fetch
-
-    def _restore(self, trainer: L.Trainer) -> None:
-        for name in ("_on_before_fetch", "_on_after_fetch"):
-            vars(trainer.fit_loop.epoch_loop).pop(name, None)
-
-    # ---- the figures ---------------------------------------------------------------------------
+    # ---- the metrics ---------------------------------------------------------------------------
 
     def _log(self, trainer: L.Trainer) -> None:
-        """Log the window and open the next one.
+        """Log the window and start the next one.
 
-        To the loggers and not with ``log_dict``, whose entries the loop would go through at every
-        batch, for values that change at log steps only.
+        Directly to the loggers: the loop would process entries of ``log_dict`` at every batch, for
+        values that change at log steps only.
         """
-        figures = self._figures(self._window)
+        metrics = self._metrics(self._window)
         self._fit.add(self._window)
-        self._window = _Tally()
-        self.tokens_per_second = figures["tokens_per_second"]
+        self._window = _Window()
+        self.tokens_per_second = metrics["speed/tokens_per_second"]
         if trainer.is_global_zero:
-            named = {f"speed/{name}": value for name, value in figures.items()}
             for logger in trainer.loggers:
-                logger.log_metrics(named, step=trainer.global_step)
+                logger.log_metrics(metrics, step=trainer.global_step)
 
-    def _figures(self, tally: _Tally) -> dict[str, float]:
-        figures: dict[str, float] = {}
-        if tally.steps:
-            figures["tokens_per_second"] = tally.tokens / tally.seconds
-            figures["step_seconds"] = tally.seconds / tally.steps
+    def _metrics(self, window: _Window) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        if window.steps:
+            metrics["tokens_per_second"] = window.tokens / window.seconds
+            metrics["step_seconds"] = window.seconds / window.steps
             if self._peak_tokens is not None:
-                share = figures["tokens_per_second"] / self._peak_tokens
-                figures["mfu"] = share
-            figures["dataloader_wait_fraction"] = tally.waited / tally.seconds
-        memory = peak_memory_mib(self._device)
-        return figures if memory is None else {**figures, "peak_memory_mib": memory}
+                metrics["mfu"] = metrics["tokens_per_second"] / self._peak_tokens
+            metrics["dataloader_wait_fraction"] = window.data_seconds / window.seconds
+        if (memory := peak_memory_mib(self._device)) is not None:
+            metrics["peak_memory_mib"] = memory
+        return {f"speed/{name}": value for name, value in metrics.items()}
+
+
+class _FetchProfiler(Profiler):
+    """Forward every action to the user's profiler, and call ``Speed`` around fetching a batch.
+
+    No hook brackets the loader alone. Between the hooks of two batches the loop also copies the
+    batch to the device and, with several ranks, exchanges flags.
+    """
+
+    def __init__(self, profiler: Profiler, speed: Speed) -> None:
+        super().__init__()
+        self.profiler, self.speed = profiler, speed
+
+    def start(self, action_name: str) -> None:
+        self.profiler.start(action_name)
+        if action_name == FETCH_ACTION:
+            self.speed.before_fetch()
+
+    def stop(self, action_name: str) -> None:
+        self.profiler.stop(action_name)
+        if action_name == FETCH_ACTION:
+            self.speed.after_fetch()
+
+
+def _remove_profiler(trainer: Any) -> None:
+    if isinstance(trainer.profiler, _FetchProfiler):
+        trainer.profiler = trainer.profiler.profiler
 
 
 def peak_memory_mib(device: torch.device) -> float | None:
@@ -248,21 +237,21 @@ def peak_memory_mib(device: torch.device) -> float | None:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB on Linux
 
 
-def elements_of_first_tensor(batch: Any) -> int:
-    """Elements of a batch's first tensor, which for token ids is their number.
+def elements_of_first_tensor(batch: object) -> int:
+    """Elements of a batch's first tensor, which for token ids is the number of tokens.
 
     Raises:
-        ValueError: There is no tensor in the batch.
+        ValueError: The batch contains no tensor.
     """
     for tensor in _tensors(batch):
         return tensor.numel()
     raise ValueError(
-        f"Speed found no tensor in a batch of type {type(batch).__name__}; give the module a "
-        f"method tokens_in(batch), or remove Speed from trainer.callbacks"
+        f"Speed: a batch of type {type(batch).__name__} contains no tensor; define "
+        f"tokens_in(batch) in the module, or remove Speed from trainer.callbacks"
     )
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(value: object) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping | list | tuple):
@@ -270,7 +259,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until a device has done what was given to it."""
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has finished its queued work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 # Importing the packages makes their classes known by their short names.
@@ -122,7 +122,7 @@ class GlassboxCLI(LightningCLI):
         # Lightning refuses a callback whose kind is switched off; ours are always in the list.
         for switch, kind in (
             ("enable_progress_bar", ProgressBar),
-            ("enable_checkpointing", ModelCheckpoint),
+            ("enable_checkpointing", Checkpoint),
         ):
             if config.get(switch) is False:
                 extra = [callback for callback in extra if not isinstance(callback, kind)]

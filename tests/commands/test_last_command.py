@@ -93,17 +93,18 @@ def test_a_killed_classifier_goes_on_with_ckpt_path_last(in_root, tmp_path, monk
 
 
 def test_every_probe_s_and_callback_s_state_loads_without_code(lm, tmp_path):
-    def callbacks(*names: str) -> tuple[str, str]:
+    def callbacks(monitor: str, *names: str) -> tuple[str, str]:
+        best = f"{{class_path: ModelCheckpoint, init_args: {{monitor: {monitor}, mode: max}}}}"
         every = (*names, "WeightNorms", "LearningRateMonitor", "ModelSummary")
-        return "--trainer.callbacks", f"[{', '.join(f'{{class_path: {name}}}' for name in every)}]"
+        others = (f"{{class_path: {name}}}" for name in every)
+        return "--trainer.callbacks", f"[{', '.join([best, *others])}]"
 
-    fit(tmp_path, *SMALL, *callbacks("EmbeddingGeometry", "Generalization"),
-        "--checkpoint.save_top_k", "1", "--checkpoint.monitor", "test/accuracy",
-        "--checkpoint.mode", "max")  # fmt: skip
-    fit(tmp_path, *lm, *callbacks("Speed", "Parallelograms", "Analogies", "TextSamples"),
-        "--checkpoint.save_top_k", "1", "--checkpoint.monitor", "val/loss")  # fmt: skip
+    fit(tmp_path, *SMALL, *callbacks("test/accuracy", "EmbeddingGeometry", "Generalization"))
+    fit(
+        tmp_path, *lm, *callbacks("val/loss", "Speed", "Parallelograms", "Analogies", "TextSamples")
+    )
     written = list(tmp_path.glob("*/*/checkpoints/*.ckpt"))
-    assert len(written) == 6
+    assert len(written) == 6  # last, previous and the best
     for path in written:
         torch.load(path, weights_only=True)
 
@@ -120,7 +121,7 @@ def test_a_signal_ends_the_command_with_its_code_and_last_goes_on(
         with pytest.raises(SystemExit) as stop:
             fit(tmp_path, *run)
     assert stop.value.code == code
-    assert "stopping" in capsys.readouterr().err
+    assert "finishing this step" in capsys.readouterr().err
     fit(tmp_path, *run)
     stopped, resumed = versions(tmp_path)
     assert end(stopped)["global_step"] == 4 and (stopped / "results.json").exists()

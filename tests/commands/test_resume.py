@@ -1,7 +1,8 @@
-"""A run that was killed and resumed logs, and ends with, the same bits as one that was not."""
+"""A run that was killed and resumed logs and ends with the bits of an uninterrupted one."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -23,27 +24,27 @@ from torch import Tensor
 from callbacks import ExactResume, RunCheckpoint
 from callbacks.run.exact_resume import KEY, random_state, reseed, restore_random_state
 from datamodules import OpenWebText
+from glassbox.cli.main import main
 from lightning_modules import GPT2, CrossEntropyHead, LanguageModel
+from tests.helpers.paths import ROOT
 
 BLOCK, STEPS_PER_EPOCH = 16, 5
 NETWORK = partial(GPT2, num_layers=1, num_heads=1, width=16, dropout=0.2)
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*The dirpath has changed.*")
-
 
 class Killed(BaseException):
-    """Stands for the end of the process: no callback writes anything any more."""
+    """Stands for the end of the process: no callback writes anything more."""
 
 
 class DrawsInValidation(L.Callback):
-    """Takes numbers from every global generator, as a careless callback would."""
+    """Draws from every global generator, as a careless callback would."""
 
     def on_validation_epoch_start(self, trainer, pl_module):
         torch.rand(3), np.random.rand(2), random.random()
 
 
 class KillAt(L.Callback):
-    """Ends everything at a moment: ('train', step, micro_batch) or ('validate', step, batch)."""
+    """Ends the process at ('train', step, micro-batch) or ('validate', step, batch)."""
 
     def __init__(self, moment: tuple[str, int, int] | None) -> None:
         self.moment = moment
@@ -63,7 +64,7 @@ def fit(
     checkpoint: dict[str, Any] | None = None, callbacks: tuple[L.Callback, ...] = (),
     world: int = 1, **options: Any,
 ) -> Path:  # fmt: skip
-    """A run of a tiny model with dropout; returns its folder."""
+    """Run a tiny model with dropout, until it is killed at `moment`; returns the run's folder."""
     reseed(seed)
     model = LanguageModel(
         NETWORK, CrossEntropyHead, 257, BLOCK, learning_rate=1e-2, warmup_steps=3, decay_steps=30
@@ -74,8 +75,10 @@ def fit(
     )  # fmt: skip
     logger = CSVLogger(folder.parent, name, version=0)
     # Checkpoints at 2, 4, ..., logs at 3, 6, ..., validations at 4, 8, ..., epochs end at 5, 10.
-    settings = {"max_steps": 16, "log_every_n_steps": 3, "val_check_interval": 4, **options}
-    settings.setdefault("check_val_every_n_epoch", None)
+    settings = {
+        "max_steps": 12, "log_every_n_steps": 3, "val_check_interval": 4,
+        "check_val_every_n_epoch": None, **options,
+    }  # fmt: skip
     trainer = L.Trainer(
         accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto", logger=logger,
         num_sanity_val_steps=1, use_distributed_sampler=False,
@@ -86,11 +89,8 @@ def fit(
         ],
         **settings,
     )  # fmt: skip
-    if moment is None:
+    with pytest.raises(Killed) if moment else contextlib.nullcontext():
         trainer.fit(model, data, ckpt_path=ckpt, weights_only=True)
-    else:
-        with pytest.raises(Killed):
-            trainer.fit(model, data, ckpt_path=ckpt, weights_only=True)
     return Path(logger.log_dir)
 
 
@@ -103,12 +103,12 @@ def stored(path: Path) -> dict[str, Any]:
 
 
 def rows(folder: Path) -> list[tuple[int, dict[str, str]]]:
-    """Every logged row as text, all digits of it, by optimizer step."""
+    """Every logged row as text, with all its digits, by optimizer step."""
     if not (folder / "metrics.csv").exists():  # killed before anything was logged
         return []
     with open(folder / "metrics.csv") as file:
-        found = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
-    return [(int(row.pop("step")), row) for row in found]
+        filled = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+    return [(int(row.pop("step")), row) for row in filled]
 
 
 def equal(one: Any, two: Any) -> bool:
@@ -123,15 +123,19 @@ def equal(one: Any, two: Any) -> bool:
 
 
 def assert_same_end(one: Path, two: Path) -> None:
-    """Weights, optimizer, schedule, random numbers and running sums of two last checkpoints."""
+    """The last checkpoints agree in weights, optimizer, schedule, random state and running sums."""
     first, second = stored(last(one)), stored(last(two))
     for part in ("global_step", "state_dict", "optimizer_states", "lr_schedulers", KEY):
         assert equal(first[part], second[part]), part
 
 
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("resume") / "tokens"
+def assert_same_rows(complete: Path, killed: Path, resumed: Path, step: int) -> None:
+    """The rows up to the killed run's checkpoint and those after it are all rows, and no more."""
+    assert [row for row in rows(killed) if row[0] <= step] + rows(resumed) == rows(complete)
+
+
+def write_tokens(folder: Path) -> Path:
+    """Five steps an epoch of four random windows, and seven held-out windows."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for split, windows in (("train", 4 * STEPS_PER_EPOCH + 2), ("val", 7)):
@@ -141,74 +145,77 @@ def tokens(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def tokens(tmp_path_factory) -> Path:
+    return write_tokens(tmp_path_factory.mktemp("resume") / "tokens")
+
+
+@pytest.fixture(scope="module")
 def straight(tokens) -> dict[int, Path]:
-    """Runs that nobody disturbed, by the size of their micro-batches."""
+    """Uninterrupted runs by the size of their micro-batches."""
     return {micro: fit(tokens, f"straight_{micro}", micro) for micro in (4, 1)}
 
 
 MOMENTS = {
     "before the second checkpoint": (("train", 3), 2),
-    "right behind a checkpoint": (("train", 6), 6),
-    "behind one at a validation": (("train", 8), 8),
-    "in a validation with a checkpoint": (("validate", 8), 6),
+    "right after a checkpoint": (("train", 6), 6),
+    "after a checkpoint with validation": (("train", 8), 8),
+    "in a validation before its checkpoint": (("validate", 8), 6),
     "in the second epoch": (("train", 7), 6),
-    "behind one at the end of an epoch": (("train", 10), 10),
-    "over the end of an epoch": (("train", 5), 4),
-    "in the last step": (("train", 15), 14),
-    "in the last validation": (("validate", 16), 14),
+    "after a checkpoint at the end of an epoch": (("train", 10), 10),
+    "after an epoch without a checkpoint at its end": (("train", 5), 4),
+    "in the last step": (("train", 11), 10),
+    "in the last validation": (("validate", 12), 10),
 }
 
 
 @pytest.mark.parametrize("micro", [4, 1])
 @pytest.mark.parametrize("name", MOMENTS)
-def test_a_killed_run_logs_and_ends_as_one_that_was_not(tokens, straight, tmp_path, name, micro):
+def test_a_killed_run_logs_and_ends_as_an_uninterrupted_one(
+    tokens, straight, tmp_path, name, micro
+):
     (kind, step), expected = MOMENTS[name]
     batch = 2 if kind == "train" and micro == 1 else 0  # between the micro-batches of a step
     killed = fit(tokens, f"{tmp_path.name}_killed", micro, (kind, step, batch))
     assert stored(last(killed))["global_step"] == expected
     resumed = fit(tokens, f"{tmp_path.name}_resumed", micro, ckpt=last(killed), seed=1)
     assert_same_end(straight[micro], resumed)
-    # What the killed run logged up to its checkpoint and the resumed one after is everything.
-    before = [row for row in rows(killed) if row[0] <= expected]
-    assert before + rows(resumed) == rows(straight[micro])
+    assert_same_rows(straight[micro], killed, resumed, expected)
     assert rows(killed) == rows(straight[micro])[: len(rows(killed))]
 
 
-def test_dropout_acts_and_the_checkpoint_s_random_numbers_matter(tokens, straight, tmp_path):
-    """Else the tests above would hold without them."""
-    path = tmp_path / "without.ckpt"
+def test_the_random_state_in_the_checkpoint_matters(tokens, straight, tmp_path):
+    """Otherwise the test above would pass without it."""
     content = stored(straight[4] / "checkpoints" / "previous.ckpt")
     del content[KEY]
-    torch.save(content, path)
-    resumed = fit(tokens, f"{tmp_path.name}_without", ckpt=path, seed=1)
+    torch.save(content, tmp_path / "without.ckpt")
+    resumed = fit(tokens, f"{tmp_path.name}_x", ckpt=tmp_path / "without.ckpt", seed=1)
     assert not equal(stored(last(straight[4]))["state_dict"], stored(last(resumed))["state_dict"])
 
 
-def test_a_run_that_ended_with_a_validation_can_be_lengthened(tokens, tmp_path):
-    """And its rows stand at the same steps, which Lightning alone would shift by one."""
-    longer = fit(tokens, f"{tmp_path.name}_longer", max_steps=24)
-    half = fit(tokens, f"{tmp_path.name}_half", max_steps=12)
-    rest = fit(tokens, f"{tmp_path.name}_rest", ckpt=last(half), seed=1, max_steps=24)
+def test_a_run_that_ended_with_a_validation_can_be_lengthened(tokens, straight, tmp_path):
+    """Its rows are at the same steps, which Lightning alone would shift by one."""
+    longer = fit(tokens, f"{tmp_path.name}_longer", max_steps=18)
+    rest = fit(tokens, f"{tmp_path.name}_rest", ckpt=last(straight[4]), seed=1, max_steps=18)
     assert_same_end(longer, rest)
-    assert rows(half) + rows(rest) == rows(longer)
+    assert rows(straight[4]) + rows(rest) == rows(longer)
 
 
-def test_a_checkpoint_after_every_epoch_is_gone_on_from_with_the_same_bits(tokens, tmp_path):
+def test_a_run_with_checkpoints_after_epochs_is_resumed_with_the_same_bits(tokens, tmp_path):
     by_epoch: dict[str, Any] = {
         "max_steps": -1, "max_epochs": 3, "check_val_every_n_epoch": 1, "val_check_interval": 1.0,
         "checkpoint": {"every_n_steps": None, "every_n_epochs": 1}, "log_every_n_steps": 2,
     }  # fmt: skip
-    whole = fit(tokens, f"{tmp_path.name}_whole", 2, **by_epoch)
-    for step in (5, 8, 10, 12):
-        name = f"{tmp_path.name}_{step}"
+    complete = fit(tokens, f"{tmp_path.name}_complete", 2, **by_epoch)
+    for step in (5, 8, 10):
+        name, saved = f"{tmp_path.name}_{step}", step // 5 * 5
         killed = fit(tokens, f"{name}_killed", 2, ("train", step, 0), **by_epoch)
-        assert stored(last(killed))["global_step"] == step // 5 * 5
+        assert stored(last(killed))["global_step"] == saved
         resumed = fit(tokens, f"{name}_resumed", 2, ckpt=last(killed), seed=1, **by_epoch)
-        assert_same_end(whole, resumed)
-        assert rows(resumed) == [row for row in rows(whole) if row[0] > step // 5 * 5]
+        assert_same_end(complete, resumed)
+        assert rows(resumed) == [row for row in rows(complete) if row[0] > saved]
 
 
-def test_random_numbers_go_on_where_they_were_kept():
+def test_restored_generators_draw_the_same_numbers():
     def draw() -> list[Any]:
         return [torch.rand(3), torch.randn(1), np.random.normal(size=3).tolist(), random.gauss()]
 
@@ -223,31 +230,26 @@ def test_random_numbers_go_on_where_they_were_kept():
     assert equal(draw(), expected)
 
 
-def test_a_rank_s_random_numbers_are_a_function_of_seed_and_rank():
-    found = {}
-    for numbers in ((0, 1), (0, 2), (1, 1), (0, 1)):
+def test_seeds_of_ranks_are_functions_of_seed_and_rank():
+    drawn = []
+    for numbers in ((0, 1), (0, 1), (0, 2), (1, 1)):
         reseed(*numbers)
-        found.setdefault(numbers, []).append((float(torch.rand(1)), random.random()))
-    assert found[0, 1][0] == found[0, 1][1]
-    assert len({values[0][0] for values in found.values()}) == 3
+        drawn.append((float(torch.rand(1)), random.random()))
+    assert drawn[0] == drawn[1] and len(set(drawn)) == 3
 
 
-def test_a_fresh_run_on_one_rank_keeps_the_numbers_of_its_seed(tokens, straight):
-    """Runs from before there was an ExactResume come out the same."""
+def test_a_new_run_on_one_rank_keeps_the_random_state_of_its_seed():
     torch.manual_seed(3)
     expected = torch.get_rng_state()
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    ExactResume().on_train_start(trainer, LanguageModel(NETWORK, CrossEntropyHead, 257, BLOCK))
-    assert not torch.equal(torch.get_rng_state(), expected)  # the model's weights were drawn
-    torch.manual_seed(3)
     ExactResume().on_train_start(trainer, L.LightningModule())
     assert torch.equal(torch.get_rng_state(), expected)
 
 
-# ---- for real ----------------------------------------------------------------------------------
+# ---- real processes ----------------------------------------------------------------------------
 
-# Kills itself as `kill -9` would: behind so many micro-batches, or in the middle of writing the
-# n-th checkpoint.
+# Kills itself as `kill -9` would: after this many micro-batches, or while writing the n-th
+# checkpoint.
 KILLED = """
 import os, signal, sys
 import torch
@@ -257,29 +259,24 @@ from glassbox.cli.main import main
 what, count = sys.argv[1], int(sys.argv[2])
 step, save = LanguageModel.training_step, torch.save
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+def count_down():
+    global count
+    count -= 1
+    return count < 0
 
 def training_step(self, batch, batch_idx):
-    global count
-    if what == "step":
-        count -= 1
-        if count < 0:
-            die()
+    if what == "step" and count_down():
+        os.kill(os.getpid(), signal.SIGKILL)
     return step(self, batch, batch_idx)
 
 def half_saved(content, file):
-    global count
-    count -= 1
-    if count < 0:
+    if what == "save" and count_down():
         file.write(b"PK" + bytes(1000))
         file.flush()
-        die()
+        os.kill(os.getpid(), signal.SIGKILL)
     return save(content, file)
 
-LanguageModel.training_step = training_step
-if what == "save":
-    torch.save = half_saved
+LanguageModel.training_step, torch.save = training_step, half_saved
 main(sys.argv[3:])
 """
 
@@ -303,27 +300,29 @@ def versions(root: Path) -> list[Path]:
     return sorted((root / "gpt2_cpu").glob("version_*"), key=lambda path: int(path.name[8:]))
 
 
-@pytest.mark.parametrize("what", ["step", "save"])
-def test_kill_9_and_the_same_command_with_ckpt_path_last(tokens, in_root, tmp_path, capsys, what):
-    from glassbox.cli.main import main
+@pytest.fixture(scope="module")
+def complete(tokens, tmp_path_factory) -> Path:
+    """The folder of an uninterrupted `lightning fit`."""
+    root = tmp_path_factory.mktemp("complete")
+    with contextlib.chdir(ROOT):
+        main(command(tokens, root))
+    return versions(root)[0]
 
-    main(command(tokens, tmp_path / "straight"))
-    (whole,) = versions(tmp_path / "straight")
+
+@pytest.mark.parametrize("what", ["step", "save"])
+def test_kill_9_and_the_same_command_again(tokens, complete, in_root, tmp_path, capsys, what):
     count = random.SystemRandom().randrange(5, 31) if what == "step" else 4  # of 32; steps 2 to 8
-    again = command(tokens, tmp_path / "killed", "--ckpt_path", "last")
+    again = command(tokens, tmp_path, "--ckpt_path", "last")
     done = subprocess.run(
         [sys.executable, "-c", KILLED, what, str(count), *again],
         capture_output=True, text=True, cwd=in_root, env={**os.environ, "PYTHONPATH": "."},
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert "there is no checkpoint of this run" in done.stdout
     main(again)
-    killed, resumed = versions(tmp_path / "killed")
+    killed, resumed = versions(tmp_path)
     step = 8 if what == "save" else count // 2 // 2 * 2
-    said = capsys.readouterr().out
-    assert f"going on from {killed}/checkpoints/last.ckpt, step {step}" in said, count
-    assert_same_end(whole, resumed)
-    before = [row for row in rows(killed) if row[0] <= step]
-    assert before + rows(resumed) == rows(whole), count
-    metrics = [json.loads((f / "results.json").read_text())["metrics"] for f in (whole, resumed)]
+    assert f"{killed}/checkpoints/last.ckpt, step {step}" in capsys.readouterr().out, count
+    assert_same_end(complete, resumed)
+    assert_same_rows(complete, killed, resumed, step)
+    metrics = [json.loads((f / "results.json").read_text())["metrics"] for f in (complete, resumed)]
     assert metrics[0] == metrics[1]

@@ -1,4 +1,4 @@
-"""The same run on one, two and three ranks (gloo, CPU): losses, metrics, checkpoints."""
+"""The same run on one, two and three ranks (gloo, CPU): losses, metrics, checkpoints, speed."""
 
 from __future__ import annotations
 
@@ -15,124 +15,190 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
-from callbacks import RunSummary
+from callbacks import RunCheckpoint, RunSummary, Speed
 from datamodules import AlgorithmicData, ModularAddition, OpenWebText
 from lightning_modules import GPT2, MLP, Classifier, CrossEntropyHead, HarmonicHead, LanguageModel
+from lightning_modules.ensemble.metrics import EnsembleMetrics
 from tests.helpers.paths import ROOT
+from tests.helpers.ranks import set_rank
+from tests.helpers.speed_clock import FETCH, STEP, TOKENS, Clock, Counted, Loader, timed, train
 
 pytestmark = pytest.mark.ddp
 BLOCK, TIME_LIMIT = 16, 400
-SEEDS = 5  # 2 and 3, or 1, 2 and 2 of them a rank
+SEEDS = 5  # 2 and 3, or 1, 2 and 2 per rank
 
 
 class History(L.Callback):
-    """Every number that was logged, by optimizer step."""
+    """Every logged metric by optimizer step."""
 
     def __init__(self) -> None:
         self.rows: list[list[Any]] = []
 
     def on_train_epoch_end(self, trainer, pl_module):
-        self._note(trainer)
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step and batch_idx % trainer.accumulate_grad_batches == 0:
-            self._note(trainer)
-
-    def on_train_end(self, trainer, pl_module):
-        self._note(trainer)
-
-    def _note(self, trainer) -> None:
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows.append([trainer.global_step, values])
 
+    on_train_end = on_train_epoch_end
 
-def trainer(world: int, *callbacks: L.Callback, **options: Any) -> L.Trainer:
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step and batch_idx % trainer.accumulate_grad_batches == 0:
+            self.on_train_epoch_end(trainer, pl_module)
+
+
+class PoisonedHead(CrossEntropyHead):
+    """A head whose loss is nan while a rank is poisoned."""
+
+    active = False
+
+    def loss(self, *args, **kwargs):
+        value = super().loss(*args, **kwargs)
+        return value * torch.nan if self.active else value
+
+
+class PoisonOneRank(L.Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        PoisonedHead.active = trainer.global_rank == 1 and trainer.global_step == 5
+
+
+class NoCollectives(Speed):
+    """Fails if one of its hooks communicates with other ranks."""
+
+    def __getattribute__(self, name):
+        value = super().__getattribute__(name)
+        if not name.startswith("on_"):
+            return value
+
+        def refuse(*args, **kwargs):
+            raise AssertionError("a collective")
+
+        def hook(*args, **kwargs):
+            names = ("all_reduce", "all_gather", "broadcast", "barrier", "reduce", "gather")
+            with pytest.MonkeyPatch.context() as patched:
+                for collective in names:
+                    patched.setattr(dist, collective, refuse)
+                return value(*args, **kwargs)
+
+        return hook
+
+
+def make_trainer(world: int, *callbacks: L.Callback, **options: Any) -> L.Trainer:
     return L.Trainer(
-        accelerator="cpu",
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        **options,
-    )
+        accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto",
+        callbacks=list(callbacks), logger=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False,
+        **{"num_sanity_val_steps": 0, "enable_checkpointing": False, **options},
+    )  # fmt: skip
 
 
-def language_model(folder: Path, world: int) -> list[list[Any]]:
-    """Fifty steps of a tiny GPT, validated on seven windows (uneven on two and on three ranks)."""
+def language_model(folder: Path, world: int, *callbacks: L.Callback, **options: Any) -> L.Trainer:
+    """Thirty steps of a tiny GPT, validated on seven windows (uneven on two and three ranks)."""
     torch.manual_seed(0)
-    history = History()
     model = LanguageModel(
-        partial(GPT2, num_layers=1, num_heads=1, width=16), CrossEntropyHead, 257, BLOCK,
-        learning_rate=1e-2, warmup_steps=5,
+        partial(GPT2, num_layers=1, num_heads=1, width=16), options.pop("head", CrossEntropyHead),
+        257, BLOCK, learning_rate=1e-2, warmup_steps=5,
     )  # fmt: skip
     data = OpenWebText(
         str(folder / "tokens"), tokenizer="bytes", block_size=BLOCK, global_batch_size=6,
         micro_batch_size=1, seed=0,
     )  # fmt: skip
-    trainer(
-        world, history, max_steps=50, val_check_interval=10, check_val_every_n_epoch=None,
-        log_every_n_steps=1,
-    ).fit(model, data)  # fmt: skip
+    settings = {"max_steps": 30, "val_check_interval": 10, "log_every_n_steps": 1, **options}
+    trainer = make_trainer(world, *callbacks, check_val_every_n_epoch=None, **settings)
+    trainer.fit(model, data)
+    return trainer
+
+
+def language_model_rows(folder: Path, world: int) -> list[list[Any]]:
+    history = History()
+    trainer = language_model(folder, world, history)
+    trainer.save_checkpoint(folder / f"language_model_{world}.ckpt", weights_only=False)
     return history.rows
 
 
+def poisoned(folder: Path, world: int) -> str:
+    """The error of a run in which the loss of one rank becomes nan in the sixth step."""
+    checkpoint = RunCheckpoint(every_n_steps=2)
+    checkpoint.dirpath = str(folder / f"poisoned_{world}")
+    options = {"head": PoisonedHead, "log_every_n_steps": 6, "enable_checkpointing": True}
+    with pytest.raises(ValueError) as error:
+        language_model(folder, world, PoisonOneRank(), checkpoint, **options)
+    return str(error.value)
+
+
 def classifier(
-    world: int, num_seeds: int, epochs: int = 4, ckpt_path: str | None = None, save: str = ""
+    world: int,
+    num_seeds: int,
+    epochs: int = 4,
+    ckpt_path: Path | None = None,
+    save: Path | None = None,
 ) -> dict[str, Any]:
-    """Some epochs of MLPs on modular addition; what was logged and every seed's end."""
+    """MLPs on modular addition: the logged metrics, and every seed's final ones."""
     history = History()
-    model = Classifier(
-        MLP, partial(HarmonicHead, exponent=2, eps=1e-4), num_seeds=num_seeds, compile="never"
-    )
+    head = partial(HarmonicHead, exponent=2, eps=1e-4)
+    model = Classifier(MLP, head, num_seeds=num_seeds, compile="never")
     data = AlgorithmicData(ModularAddition(31), num_samples=300)
-    run = trainer(world, history, max_epochs=epochs, log_every_n_steps=8)
-    run.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    trainer = make_trainer(world, history, max_epochs=epochs, log_every_n_steps=8)
+    trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     if save:
-        run.save_checkpoint(save, weights_only=False)
-    scores = {name: value.tolist() for name, value in model.scores().items()}
+        trainer.save_checkpoint(save, weights_only=False)
     return {
         "rows": history.rows,
-        "scores": scores,
+        "scores": {name: value.tolist() for name, value in model.scores().items()},
         "embedding": model.embedding_matrix().tolist(),
         "trained": model.shard().ensemble.seeds,
     }
 
 
 def unvalidated(world: int) -> dict[str, Any]:
-    """The scores of a run that stops before its first validation, but for the sanity check."""
+    """The metrics of a run that ends before its first validation but for the sanity check."""
     model = Classifier(MLP, HarmonicHead, num_seeds=SEEDS, compile="never")
     data = AlgorithmicData(ModularAddition(31), num_samples=60)
-    run = L.Trainer(
-        accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto", max_epochs=2,
-        check_val_every_n_epoch=5, callbacks=[RunSummary(table=False)], logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False, log_every_n_steps=1,
-    )  # fmt: skip
-    run.fit(model, datamodule=data)
+    options = {"max_epochs": 2, "check_val_every_n_epoch": 5, "num_sanity_val_steps": 2}
+    make_trainer(world, RunSummary(table=False), log_every_n_steps=1, **options).fit(model, data)
     return {name: value.tolist() for name, value in model.scores().items()}
 
 
-def on_rank(rank: int, world: int, folder: str, port: int) -> None:
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
-        GROUP_RANK="0", TORCHELASTIC_RUN_ID="test", MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port), OMP_NUM_THREADS="1",
+def ensemble_metrics(rank: int = 0, world: int = 1) -> list[list[float]]:
+    """Metrics of 51 examples of three seeds, of which each rank has a shard."""
+    rng = torch.Generator().manual_seed(0)
+    losses = torch.rand(3, 51, generator=rng)
+    correct, *parts = (torch.rand(3, 51, generator=rng) < 0.5 for _ in range(4))
+    targets = torch.randint(-1, 5, (3, 51), generator=rng)
+    columns = (losses, correct, torch.where(targets < 0, -100, targets), *parts)
+    cuts = {1: [0, 51], 2: [0, 20, 51], 3: [0, 20, 22, 51]}[world]
+    metrics = EnsembleMetrics(3)
+    metrics.update(*(column[:, cuts[rank] : cuts[rank + 1]] for column in columns))
+    return metrics.compute().tolist()
+
+
+def speed(rank: int, world: int) -> dict[str, Any]:
+    """Logged metrics and results of Speed, where the second rank's loader is slower."""
+    clock = Clock()
+    callback = timed(clock, NoCollectives, warmup_steps=2, peak_flops=5e10)
+    _, logged = train(
+        clock, callback, model=Counted(clock, slow_steps=2), val=Loader(clock, 2),
+        loader=Loader(clock, wait=FETCH * (1 + rank)), val_check_interval=14, max_steps=10,
+        accumulate_grad_batches=4, strategy="ddp", devices=world, use_distributed_sampler=False,
     )  # fmt: skip
-    torch.set_num_threads(1)
+    results = {name: float(value) for name, value in callback.results.items()}
+    return {"logged": {str(step): metrics for step, metrics in logged.items()}, "results": results}
+
+
+def on_rank(rank: int, world: int, folder: str, port: int) -> None:
+    set_rank(rank, world, port)
     here = Path(folder)
-    found: dict[str, Any] = {"language_model": language_model(here, world)}
-    found["seeds"] = classifier(world, SEEDS, save=str(here / f"seeds_{world}.ckpt"))
-    found["one_seed"] = classifier(world, 1)
-    found["unvalidated"] = unvalidated(world)
-    if (alone := here / "seeds_1.ckpt").exists():
-        found["resumed"] = classifier(world, SEEDS, epochs=6, ckpt_path=str(alone))
-    (here / f"world_{world}_rank_{rank}.json").write_text(json.dumps(found))
+    measured: dict[str, Any] = {
+        "language_model": language_model_rows(here, world),
+        "seeds": classifier(world, SEEDS, save=here / f"seeds_{world}.ckpt"),
+        "one_seed": classifier(world, 1),
+        "unvalidated": unvalidated(world),
+        "resumed": classifier(world, SEEDS, epochs=6, ckpt_path=here / "seeds_1.ckpt"),
+        "ensemble_metrics": ensemble_metrics(rank, world),
+        "speed": speed(rank, world),
+        "poisoned": poisoned(here, world),  # the last, because the ranks end at different places
+    }
+    (here / f"world_{world}_rank_{rank}.json").write_text(json.dumps(measured))
 
 
 @pytest.fixture(scope="module")
@@ -148,24 +214,25 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(folder) -> dict[str, Any]:
-    """What one process finds."""
+    """What one process measures."""
     return {
-        "language_model": language_model(folder, 1),
-        "seeds": classifier(1, SEEDS, save=str(folder / "seeds_1.ckpt")),
+        "language_model": language_model_rows(folder, 1),
+        "seeds": classifier(1, SEEDS, save=folder / "seeds_1.ckpt"),
         "one_seed": classifier(1, 1),
+        "unvalidated": unvalidated(1),
         "longer": classifier(1, SEEDS, epochs=6),
     }
 
 
 @pytest.fixture(scope="module", params=[2, 3])
 def ranks(request, folder, alone, spawn_ranks) -> list[dict[str, Any]]:
-    """What each of two, of three ranks finds."""
+    """What each of two, of three ranks measures."""
     world = request.param
     spawn_ranks(on_rank, world, world, str(folder))
     return [json.loads((folder / f"world_{world}_rank_{r}.json").read_text()) for r in range(world)]
 
 
-def assert_same_history(rows: list[Any], expected: list[Any], rel: float, validated: float) -> None:
+def assert_same_rows(rows: list[Any], expected: list[Any], rel: float, validated: float) -> None:
     assert [step for step, _ in rows] == [step for step, _ in expected]
     for (step, here), (_, there) in zip(rows, expected, strict=True):
         assert here.keys() == there.keys()
@@ -174,47 +241,54 @@ def assert_same_history(rows: list[Any], expected: list[Any], rel: float, valida
             assert here[name] == pytest.approx(value, rel=limit), (step, name)
 
 
-def test_fifty_steps_of_a_language_model_have_the_losses_of_one_rank(ranks, alone):
+def assert_close(one: Any, other: Any, **limits: float) -> None:
+    torch.testing.assert_close(torch.tensor(one), torch.tensor(other), **limits)
+
+
+def test_a_language_model_has_the_metrics_and_weights_of_one_rank(ranks, alone, folder):
     expected = alone["language_model"]
-    assert len(expected) >= 50 and {"val/loss", "val/perplexity"} <= expected[-1][1].keys()
-    assert expected[-1][1]["train/loss"] < 0.9 * expected[0][1]["train/loss"]  # it learns
+    assert len(expected) >= 30
+    assert {"val/loss", "val/perplexity", "train/gradient_norm"} <= expected[-1][1].keys()
+    assert expected[-1][1]["train/loss"] < 0.95 * expected[0][1]["train/loss"]  # it learns
     for rank in ranks:
-        assert_same_history(rank["language_model"], expected, rel=1e-4, validated=1e-5)
+        assert_same_rows(rank["language_model"], expected, rel=1e-4, validated=1e-5)
+    one, many = (
+        torch.load(folder / f"language_model_{world}.ckpt", weights_only=True)["state_dict"]
+        for world in (1, len(ranks))
+    )
+    assert one.keys() == many.keys()
+    for name, value in one.items():
+        if not name.endswith(("queries_keys_values.bias", "qkv.bias")):  # a key's has no effect
+            torch.testing.assert_close(many[name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_seeds_are_spread_and_every_rank_knows_the_scores_of_all(ranks, alone):
+def test_seeds_are_divided_and_every_rank_has_the_scores_of_all(ranks, alone):
     trained = [rank["seeds"]["trained"] for rank in ranks]
     assert sorted(seed for seeds in trained for seed in seeds) == list(range(SEEDS))
     assert max(map(len, trained)) - min(map(len, trained)) <= 1
     for rank in ranks:
-        assert_same_history(rank["seeds"]["rows"], alone["seeds"]["rows"], 1e-5, 1e-5)
+        assert_same_rows(rank["seeds"]["rows"], alone["seeds"]["rows"], 1e-5, 1e-5)
         for name, values in alone["seeds"]["scores"].items():
             expected = pytest.approx(values, rel=1e-5, nan_ok=True)
             assert rank["seeds"]["scores"][name] == expected, name
-        torch.testing.assert_close(
-            torch.tensor(rank["seeds"]["embedding"]), torch.tensor(alone["seeds"]["embedding"])
-        )
+        assert_close(rank["seeds"]["embedding"], alone["seeds"]["embedding"])
 
 
-def test_a_run_without_a_validation_ends_and_has_no_scores_of_the_untrained_network(ranks):
-    alone = unvalidated(1)
-    for scores in (alone, *(rank["unvalidated"] for rank in ranks)):
+def test_a_run_without_a_validation_has_no_scores_of_the_untrained_network(ranks, alone):
+    for scores in (alone["unvalidated"], *(rank["unvalidated"] for rank in ranks)):
         assert all(math.isnan(value) for values in scores.values() for value in values)
 
 
 def test_one_seed_is_trained_by_all_ranks_together(ranks, alone):
+    expected = alone["one_seed"]
     for rank in ranks:
         assert rank["one_seed"]["trained"] == [0]
-        assert_same_history(rank["one_seed"]["rows"], alone["one_seed"]["rows"], 1e-5, 1e-5)
-        torch.testing.assert_close(
-            torch.tensor(rank["one_seed"]["embedding"]),
-            torch.tensor(alone["one_seed"]["embedding"]),
-            rtol=1e-4,
-            atol=1e-6,
-        )
+        assert_same_rows(rank["one_seed"]["rows"], expected["rows"], 1e-5, 1e-5)
+        limits = {"rtol": 1e-4, "atol": 1e-6}
+        assert_close(rank["one_seed"]["embedding"], expected["embedding"], **limits)
 
 
-def test_a_checkpoint_of_spread_seeds_is_that_of_one_rank(ranks, alone, folder):
+def test_a_checkpoint_of_divided_seeds_is_that_of_one_rank(ranks, alone, folder):
     one = torch.load(folder / "seeds_1.ckpt", weights_only=True)
     many = torch.load(folder / f"seeds_{len(ranks)}.ckpt", weights_only=True)
     for name, value in one["state_dict"].items():
@@ -226,15 +300,40 @@ def test_a_checkpoint_of_spread_seeds_is_that_of_one_rank(ranks, alone, folder):
             torch.testing.assert_close(states[1][index][name], value)
 
 
-def test_a_run_of_one_rank_goes_on_with_several(ranks, alone):
+def test_a_run_of_one_rank_is_resumed_on_several(ranks, alone):
     for rank in ranks:
-        torch.testing.assert_close(
-            torch.tensor(rank["resumed"]["embedding"]), torch.tensor(alone["longer"]["embedding"])
-        )
+        assert_close(rank["resumed"]["embedding"], alone["longer"]["embedding"])
+
+
+def test_metrics_of_uneven_shards_are_those_of_one_rank(ranks):
+    expected = ensemble_metrics()
+    for rank in ranks:
+        assert_close(rank["ensemble_metrics"], expected, equal_nan=True)
+
+
+def test_speed_counts_the_tokens_of_all_ranks_without_asking_them(ranks):
+    first, second, *_ = (rank["speed"] for rank in ranks)
+    assert list(first["logged"]) == ["5", "10"] and second["logged"] == {}
+    for metrics in (*first["logged"].values(), first["results"]):
+        assert metrics["speed/tokens_per_second"] == len(ranks) * TOKENS / (FETCH + STEP)
+        assert metrics["speed/step_seconds"] == 4 * (FETCH + STEP)
+        assert metrics["speed/dataloader_wait_fraction"] == FETCH / (FETCH + STEP)
+        mfu = TOKENS / (FETCH + STEP) * 1e9 / 5e10  # one rank's tokens at one device's peak
+        assert metrics["speed/mfu"] == pytest.approx(mfu, rel=1e-12)
+    wait = second["results"]["speed/dataloader_wait_fraction"]
+    assert wait == 2 * FETCH / (2 * FETCH + STEP)
+
+
+def test_a_nan_loss_on_one_rank_stops_all_and_is_in_no_checkpoint(ranks, folder):
+    assert all("step 6" in rank["poisoned"] for rank in ranks)
+    path = folder / f"poisoned_{len(ranks)}" / "last.ckpt"
+    stored = torch.load(path, weights_only=True)
+    assert stored["global_step"] == 4
+    assert all(value.isfinite().all() for value in stored["state_dict"].values())
 
 
 @pytest.mark.slow
-def test_the_command_itself_starts_its_ranks_and_its_results_are_those_of_one_device(
+def test_the_command_starts_its_ranks_and_has_the_results_of_one_device(
     tmp_path, lightning_command
 ):
     options = (
@@ -242,16 +341,14 @@ def test_the_command_itself_starts_its_ranks_and_its_results_are_those_of_one_de
         "--trainer.accelerator", "cpu", "--model.num_seeds", "3",
     )  # fmt: skip
     alone = lightning_command(*options)
-    script = Path(sys.executable).parent / "lightning"
+    command = [
+        str(Path(sys.executable).parent / "lightning"), *options, "--trainer.devices", "2",
+        "--trainer.strategy", "ddp", "--trainer.default_root_dir", str(tmp_path / "two"),
+    ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(
-        [
-            *(str(script), *options, "--trainer.devices", "2", "--trainer.strategy", "ddp"),
-            *("--trainer.default_root_dir", str(tmp_path / "two")),
-        ],
-        env=environment, cwd=ROOT, check=True, timeout=TIME_LIMIT,
-        capture_output=True,
-    )  # fmt: skip
+        command, env=environment, cwd=ROOT, check=True, timeout=TIME_LIMIT, capture_output=True
+    )
     (two,) = (tmp_path / "two").glob("quickstart/version_*")
     one, other = (json.loads((run / "results.json").read_text()) for run in (alone, two))
     assert one["seeds"] == other["seeds"] == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Loggers for tests: one that is there and keeps nothing."""
+"""A logger for tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lightning.pytorch.loggers import Logger
 
 
 class Unseen(Logger):
-    """A logger that keeps nothing: figures are drawn where there is one."""
+    """A logger that keeps nothing. Figures are drawn only if there is a logger."""
 
     name, version = "unseen", 0
 

@@ -1,6 +1,6 @@
-"""A clock that only moves when the test says so, and training by it.
+"""Training by a clock that only moves when a test moves it.
 
-A batch is waited for FETCH seconds and a step takes STEP; all else takes none, or SLOW.
+A batch takes FETCH seconds to load and STEP seconds to train; everything else takes none, or SLOW.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from lightning.pytorch.loggers.logger import Logger
 from callbacks import Speed
 
 FETCH, STEP, TOKENS = 0.25, 1.0, 2 * 8
-# A warm-up's steps, validation and checkpoints take so long that none of it can hide.
+# Of warm-up steps, validation and checkpoints: so long that none of it can go unnoticed.
 SLOW = 4096.0
 
 
 class Clock:
-    """Seconds, which stand still until they are added to."""
+    """Seconds that stand still until a test adds to them."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,7 +27,7 @@ class Clock:
 
 
 class Unsized:
-    """Batches (2, 8), each of which is waited for; Lightning fetches one ahead."""
+    """Batches (2, 8) that take time to load. Lightning fetches one batch ahead."""
 
     def __init__(self, clock: Clock, length: int = 1000, wait: float = FETCH) -> None:
         self.clock, self.length, self.wait = clock, length, wait
@@ -39,10 +39,16 @@ class Unsized:
 
 
 class Loader(Unsized):
-    """The same, of which Lightning knows the length."""
+    """The same with a known length, and a state to resume from."""
 
     def __len__(self) -> int:
         return self.length
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
 
 
 class SlowToOpen(Loader):
@@ -54,7 +60,7 @@ class SlowToOpen(Loader):
 
 
 class Model(L.LightningModule):
-    """A weight; its steps, validations and checkpoints are counted and take their time."""
+    """A weight whose steps, validations and checkpoints take time and are counted."""
 
     def __init__(self, clock: Clock, slow_steps: int = 0) -> None:
         super().__init__()
@@ -75,7 +81,7 @@ class Model(L.LightningModule):
         self.validated += 1
 
     def on_save_checkpoint(self, checkpoint):
-        self.clock.now += SLOW  # follows the callbacks' hooks, as the writing does
+        self.clock.now += SLOW  # after the callbacks' hooks, as the writing is
         self.saved += 1
 
     def configure_optimizers(self):
@@ -83,14 +89,14 @@ class Model(L.LightningModule):
 
 
 class Counted(Model):
-    """The same, which says how many operations a token takes."""
+    """The same with a known number of FLOPs per token."""
 
     def flops_per_token(self) -> float:
         return 1e9
 
 
 class Recorder(Logger):
-    """A logger that keeps the speed of every step that it gets, no step twice."""
+    """A logger that keeps the speed metrics of every step, and fails if a step comes twice."""
 
     name = version = None
 
@@ -101,21 +107,21 @@ class Recorder(Logger):
         pass
 
     def log_metrics(self, metrics, step=None):
-        found = {key[6:]: value for key, value in metrics.items() if key.startswith("speed/")}
-        if found:
+        speed = {name: value for name, value in metrics.items() if name.startswith("speed/")}
+        if speed:
             assert step not in self.logged
-            self.logged[step] = found
+            self.logged[step] = speed
 
 
-def timed(clock: Clock, **options) -> Speed:
-    """Speed that reads this clock."""
-    callback = Speed(**options)
+def timed(clock: Clock, kind: type[Speed] = Speed, **options) -> Speed:
+    """A Speed that reads this clock."""
+    callback = kind(**options)
     callback._clock = clock
     return callback
 
 
 def train(clock, *callbacks, model=None, loader=None, val=None, ckpt_path=None, **options):
-    """Train for 20 steps (or as `options` say); returns the trainer and what was logged."""
+    """Train for 20 steps (unless `options` differ); returns the trainer and the logged metrics."""
     recorder = Recorder()
     trainer = L.Trainer(
         callbacks=list(callbacks),
@@ -138,8 +144,8 @@ def train(clock, *callbacks, model=None, loader=None, val=None, ckpt_path=None, 
     return trainer, recorder.logged
 
 
-def assert_steady(figures: dict[str, float], accumulation: int = 1) -> None:
-    """The figures of batches that take FETCH and STEP each, and of nothing else."""
-    assert figures["tokens_per_second"] == TOKENS / (FETCH + STEP)
-    assert figures["step_seconds"] == accumulation * (FETCH + STEP)
-    assert figures["dataloader_wait_fraction"] == FETCH / (FETCH + STEP)
+def assert_steady(metrics, accumulation: int = 1, ranks: int = 1) -> None:
+    """The metrics are those of batches that take FETCH and STEP, and of nothing else."""
+    assert float(metrics["speed/tokens_per_second"]) == ranks * TOKENS / (FETCH + STEP)
+    assert float(metrics["speed/step_seconds"]) == accumulation * (FETCH + STEP)
+    assert float(metrics["speed/dataloader_wait_fraction"]) == FETCH / (FETCH + STEP)

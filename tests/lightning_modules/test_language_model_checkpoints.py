@@ -1,4 +1,4 @@
-"""Checkpoints of LanguageModel: at which steps, which are the best, and what they contain."""
+"""Checkpoints of LanguageModel: when they are written and what they contain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import lightning as L
 import pytest
 import torch
 
-from callbacks import RunCheckpoint
 from lightning_modules import CrossEntropyHead, HarmonicHead, LanguageModel
 from tests.helpers.language_model_runs import (
     BLOCK,
@@ -41,37 +40,9 @@ def test_a_resumed_run_writes_no_checkpoint_between_micro_batches(token_folder, 
     assert set(written) == {(12, 0), (14, 0)}
 
 
-@pytest.mark.parametrize("micro", [4, 2])
-def test_the_best_checkpoints_are_chosen_by_their_own_validation(token_folder, tmp_path, micro):
-    """Not by that of the previous validation, which is the last known when the step ends."""
-
-    class Scores(L.Callback):
-        def __init__(self) -> None:
-            self.of_step: dict[int, float] = {}
-
-        def on_validation_end(self, trainer, pl_module):
-            self.of_step[trainer.global_step] = float(trainer.callback_metrics["val/loss"])
-
-    scores = Scores()
-    checkpoint = RunCheckpoint(every_n_steps=2, save_top_k=1, monitor="val/loss")
-    checkpoint.dirpath = str(tmp_path / "checkpoints")
-    trainer = make_trainer(8, scores, checkpoint, val_check_interval=2, limit_val_batches=1.0)
-    trainer.fit(make_model(), make_data(token_folder(), micro))
-    assert list(scores.of_step) == [2, 4, 6, 8]
-    best = min(scores.of_step, key=scores.of_step.__getitem__)
-    assert best > 2  # else the validation before would tell the same
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
-        "last.ckpt",
-        "previous.ckpt",
-        f"step_{best}.ckpt",
-    }
-    assert float(checkpoint.best_model_score) == pytest.approx(scores.of_step[best])
-
-
-@pytest.mark.parametrize(
-    ("head", "tie"), [(HarmonicHead, True), (partial(CrossEntropyHead, bias=True), False)]
-)
-def test_a_checkpoint_describes_its_model(token_folder, tmp_path, head, tie):
+@pytest.mark.parametrize("head", [HarmonicHead, partial(CrossEntropyHead, bias=True)])
+@pytest.mark.parametrize("tie", [True, False])
+def test_checkpoint_says_how_to_build_its_model(token_folder, tmp_path, head, tie):
     model = make_model(head=head, tie_embedding=tie)
     trainer = make_trainer(2, checkpoints(tmp_path / "kept"))
     trainer.fit(model, make_data(token_folder()))

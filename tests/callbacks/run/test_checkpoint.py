@@ -1,4 +1,4 @@
-"""Checkpoints by epochs, whatever the stride of the validations."""
+"""RunCheckpoint writes at the steps and epochs it should, whatever the validation schedule."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from callbacks import RunCheckpoint
 from datamodules import AlgorithmicData
 from lightning_modules import MLP, Classifier, CrossEntropyHead
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
-    pytest.mark.filterwarnings("ignore:.*The dirpath has changed.*"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
 
 class Scored(L.LightningModule):
-    """Three steps an epoch; `val/loss` falls with every validation and tells its step."""
+    """A module whose `val/loss` is 1 / step, so that it falls with every validation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,34 +30,39 @@ class Scored(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
     def training_step(self, batch, batch_idx):
-        loss = self.layer(batch).square().mean()
-        self.log("train/loss", loss)
-        return loss
+        return self.layer(batch).square().mean()
 
     def validation_step(self, batch, batch_idx):
-        self.log("val/loss", 1.0 / max(1, self.global_step))  # 0: sanity check
+        self.log("val/loss", 1.0 / max(1, self.global_step))  # step 0: sanity check
 
 
-def files(folder: Path) -> dict[str, int]:
-    """Name and epoch of each checkpoint; the epoch is that which ended."""
-    found = {}
-    for path in (folder / "checkpoints").glob("*.ckpt"):
-        epochs, rest = divmod(torch.load(path, weights_only=True)["global_step"], 3)
-        assert rest == 0  # the end of an epoch
-        found[path.stem] = epochs - 1
-    return found
+class Saves(L.Callback):
+    """The steps at which checkpoints are written; ends training at the start of an epoch."""
+
+    def __init__(self, end_at: int | None = None) -> None:
+        self.steps: list[int] = []
+        self.end_at = end_at
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.end_at:
+            raise KeyError("dead")
+
+    def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+        self.steps.append(trainer.global_step)
 
 
-def run(folder: Path, epochs: int, checkpoint: dict[str, Any], **options: Any) -> RunCheckpoint:
-    callback = RunCheckpoint(**checkpoint)
-    callback.dirpath = str(folder / "checkpoints")
-    batches = torch.utils.data.DataLoader(torch.ones(3, 2), batch_size=1)
+def fit(folder: Path, checkpoint: RunCheckpoint, *callbacks: L.Callback, batches=3, **options):
+    checkpoint.dirpath = str(folder)
+    loader = torch.utils.data.DataLoader(torch.ones(batches, 2), batch_size=1)
     trainer = L.Trainer(
-        accelerator="cpu", logger=False, max_epochs=epochs, callbacks=[callback],
-        enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1, **options,
+        accelerator="cpu", logger=False, callbacks=[checkpoint, *callbacks],
+        enable_progress_bar=False, enable_model_summary=False, **options,
     )  # fmt: skip
-    trainer.fit(Scored(), batches, batches)
-    return callback
+    trainer.fit(Scored(), loader, loader)
+
+
+def steps(folder: Path) -> dict[str, int]:
+    return {p.stem: torch.load(p, weights_only=True)["global_step"] for p in folder.glob("*.ckpt")}
 
 
 @pytest.mark.parametrize(
@@ -68,74 +71,78 @@ def run(folder: Path, epochs: int, checkpoint: dict[str, Any], **options: Any) -
         {"check_val_every_n_epoch": 10},
         {"check_val_every_n_epoch": 50},  # longer than the run
         {"check_val_every_n_epoch": 2},
-        {"check_val_every_n_epoch": 10, "limit_val_batches": 0},
         {"limit_val_batches": 0},
         {"check_val_every_n_epoch": None, "val_check_interval": 4},  # not at ends of epochs
         {"val_check_interval": 1},  # after every step
         {},
     ],
 )
-def test_every_third_epoch_is_kept_whatever_the_stride_of_validations(tmp_path, options):
-    run(tmp_path, 13, {"every_n_epochs": 3, "save_top_k": -1}, **options)
-    expected = {f"epoch_{epoch}": epoch for epoch in (2, 5, 8, 11)}
-    # The last epoch has its checkpoint too.
-    assert files(tmp_path) == {**expected, "last": 12, "previous": 11}
-
-
-class Die(L.Callback):
-    """Ends everything at the start of an epoch."""
-
-    def on_train_epoch_start(self, trainer, pl_module):
-        if trainer.current_epoch == 7:
-            raise KeyError("dead")
+def test_every_third_epoch_and_the_end_are_saved_whatever_the_stride_of_validations(
+    tmp_path, options
+):
+    saves = Saves()
+    fit(tmp_path, RunCheckpoint(every_n_epochs=3), saves, max_epochs=13, **options)
+    assert saves.steps == [9, 18, 27, 36, 39]
+    assert steps(tmp_path) == {"last": 39, "previous": 36}
 
 
 @pytest.mark.parametrize("stride", [1, 10])
-def test_last_is_there_and_the_newest_when_a_run_is_killed(tmp_path, stride):
-    callback = RunCheckpoint(every_n_epochs=3)
-    callback.dirpath = str(tmp_path / "checkpoints")
-    batches = torch.utils.data.DataLoader(torch.ones(3, 2), batch_size=1)
-    trainer = L.Trainer(
-        accelerator="cpu", logger=False, max_epochs=20, callbacks=[callback, Die()],
-        enable_progress_bar=False, enable_model_summary=False, check_val_every_n_epoch=stride,
-    )  # fmt: skip
+def test_a_killed_run_has_the_newest_checkpoint(tmp_path, stride):
     with pytest.raises(KeyError, match="dead"):
-        trainer.fit(Scored(), batches, batches)
-    assert files(tmp_path) == {"last": 5, "previous": 2}
+        fit(
+            tmp_path, RunCheckpoint(every_n_epochs=3), Saves(end_at=7), max_epochs=20,
+            check_val_every_n_epoch=stride,
+        )  # fmt: skip
+    assert steps(tmp_path) == {"last": 18, "previous": 9}
 
 
-@pytest.mark.parametrize("stride", [1, 3])
-def test_with_equal_strides_each_further_checkpoint_has_its_own_epoch_s_score(tmp_path, stride):
-    options = {"every_n_epochs": stride, "save_top_k": 2, "monitor": "val/loss"}
-    callback = run(tmp_path, 9, options, check_val_every_n_epoch=stride)
-    ends = (9 - stride - 1, 8)
-    assert files(tmp_path) == {
-        **{f"epoch_{epoch}": epoch for epoch in ends}, "last": 8, "previous": 8 - stride,
-    }  # fmt: skip
-    scores = {Path(path).stem: float(score) for path, score in callback.best_k_models.items()}
-    assert scores == pytest.approx({f"epoch_{epoch}": 1 / (3 * (epoch + 1)) for epoch in ends})
+@pytest.mark.parametrize(
+    ("batches", "accumulate", "expected"),
+    [
+        (10, 4, [3, 6, 9, 12]),  # the third step of an epoch ends with its last batch
+        (3, 4, [3, 4]),  # every step ends with the last batch of an epoch
+        (4, 2, [3, 6, 8]),
+        (6, 1, [3, 6, 9, 12, 15, 18, 21, 24]),
+    ],
+)
+def test_steps_are_counted_where_an_epoch_does_not_divide_into_whole_steps(
+    tmp_path, batches, accumulate, expected
+):
+    saves = Saves()
+    fit(
+        tmp_path, RunCheckpoint(every_n_steps=3), saves, batches=batches, max_epochs=4,
+        accumulate_grad_batches=accumulate, limit_val_batches=0,
+    )  # fmt: skip
+    assert saves.steps == expected
 
 
-def test_a_ranked_checkpoint_waits_for_the_next_validation_and_last_does_not(tmp_path):
-    options = {"every_n_epochs": 3, "save_top_k": -1, "monitor": "val/loss"}
-    callback = run(tmp_path, 12, options, check_val_every_n_epoch=5)
-    # Due in epochs 2, 5, 8 and 11; validations end epochs 4 and 9.
-    assert files(tmp_path) == {"epoch_4": 4, "epoch_9": 9, "last": 11, "previous": 9}
-    scores = {Path(path).stem: float(score) for path, score in callback.best_k_models.items()}
-    assert scores == pytest.approx({"epoch_4": 1 / 15, "epoch_9": 1 / 30})
+def test_the_best_checkpoints_are_lightnings_and_their_scores_are_their_own(tmp_path):
+    """Lightning's ModelCheckpoint works beside a RunCheckpoint."""
+    best = ModelCheckpoint(
+        tmp_path, "step_{step}", monitor="val/loss", save_top_k=2, auto_insert_metric_name=False
+    )
+    fit(tmp_path, RunCheckpoint(every_n_steps=2), best, max_epochs=3)
+    assert steps(tmp_path) == {"last": 9, "previous": 8, "step_6": 6, "step_9": 9}
+    scores = {Path(path).stem: float(score) for path, score in best.best_k_models.items()}
+    assert scores == pytest.approx({"step_6": 1 / 6, "step_9": 1 / 9})
 
 
-def test_a_metric_of_training_waits_for_nothing(tmp_path):
-    options = {"every_n_epochs": 3, "save_top_k": -1, "monitor": "train/loss"}
-    run(tmp_path, 6, options, check_val_every_n_epoch=5)
-    assert files(tmp_path) == {"epoch_2": 2, "epoch_5": 5, "last": 5, "previous": 2}
+def test_a_trial_run_writes_nothing(tmp_path):
+    fit(tmp_path, RunCheckpoint(every_n_steps=1), fast_dev_run=2)
+    assert steps(tmp_path) == {}
+
+
+@pytest.mark.parametrize("option", ["every_n_epochs", "every_n_steps"])
+def test_a_stride_below_one_is_refused(option):
+    with pytest.raises(ValueError, match=f"checkpoint.{option}"):
+        RunCheckpoint(**{option: 0})
 
 
 @pytest.mark.parametrize("ended", [3, 6])
-def test_a_classifier_goes_on_from_an_epoch_without_a_validation_with_the_same_bits(
+def test_a_classifier_resumes_from_an_epoch_without_a_validation_with_the_same_bits(
     tmp_path, ended
 ):
-    def fit(name: str, epochs: int, ckpt: str | None = None) -> dict[str, Any]:
+    def train(name: str, epochs: int, ckpt: Path | None = None) -> dict[str, Any]:
         callback = RunCheckpoint(every_n_epochs=3)
         callback.dirpath = str(tmp_path / name)
         trainer = L.Trainer(
@@ -143,16 +150,15 @@ def test_a_classifier_goes_on_from_an_epoch_without_a_validation_with_the_same_b
             enable_progress_bar=False, enable_model_summary=False, check_val_every_n_epoch=4,
         )  # fmt: skip
         torch.manual_seed(0)
-        model = Classifier(
-            partial(MLP, hidden_dim=20), CrossEntropyHead, num_seeds=2, compile="never"
-        )
+        network = partial(MLP, hidden_dim=20)
+        model = Classifier(network, CrossEntropyHead, num_seeds=2, compile="never")
         data = AlgorithmicData(num_samples=60, seeds=[0, 1])
         trainer.fit(model, data, ckpt_path=ckpt, weights_only=True)
         return torch.load(tmp_path / name / "last.ckpt", weights_only=True)
 
-    whole = fit("whole", 9)
-    assert fit("half", ended)["epoch"] == ended - 1
-    rest = fit("rest", 9, str(tmp_path / "half" / "last.ckpt"))
-    assert rest["global_step"] == whole["global_step"]
-    for name, value in whole["state_dict"].items():
-        assert torch.equal(value, rest["state_dict"][name]), name
+    complete = train("complete", 9)
+    assert train("half", ended)["epoch"] == ended - 1
+    resumed = train("resumed", 9, tmp_path / "half" / "last.ckpt")
+    assert resumed["global_step"] == complete["global_step"]
+    for name, value in complete["state_dict"].items():
+        assert torch.equal(value, resumed["state_dict"][name]), name

@@ -1,8 +1,9 @@
-"""PredictionTable: one row per seed and example, in words where the task has words."""
+"""PredictionTable: one row per seed and example, in the task's words."""
 
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
@@ -14,27 +15,7 @@ from callbacks import PredictionTable
 from datamodules import AlgorithmicData, Genealogy
 from lightning_modules import Classifier
 
-
-def read(folder):
-    with (folder / "predictions.csv").open(newline="") as file:
-        return list(csv.reader(file))
-
-
-def write(tmp_path, outputs, task=None, seeds=(5, 8), batches=1):
-    trainer = SimpleNamespace(
-        datamodule=SimpleNamespace(task=task) if task else None,
-        loggers=[SimpleNamespace(log_dir=str(tmp_path / "run"))],
-        is_global_zero=True,
-    )
-    module, table = SimpleNamespace(seeds=list(seeds)), PredictionTable()
-    table.on_predict_start(trainer, module)
-    for index in range(batches):
-        table.on_predict_batch_end(trainer, module, outputs, outputs, index)
-    table.on_predict_end(trainer, module)
-    return table, trainer, module
-
-
-# Two seeds, three examples; the first seed has only two, and is filled up.
+# Two seeds and three examples; the first seed has two, and padding.
 OUTPUTS = {
     "inputs": torch.tensor([[[1, 2], [3, 4], [0, 0]], [[5, 6], [7, 8], [9, 10]]]),
     "targets": torch.tensor([[11, 12, -100], [13, 14, 15]]),
@@ -51,51 +32,57 @@ TOKENS = [
 ]
 
 
-def test_rows_and_header_of_two_seeds_without_the_filling(tmp_path, capsys):
-    write(tmp_path, OUTPUTS)
-    assert read(tmp_path / "run") == TOKENS
-    assert "3 of 5 answers are right" in capsys.readouterr().out
+def read(folder: Path) -> list[list[str]]:
+    with (folder / "predictions.csv").open(newline="") as file:
+        return list(csv.reader(file))
 
 
-def test_tokens_stand_by_the_labels_of_the_task(tmp_path):
-    labels = [f"<{token}, it>" for token in range(16)]  # a comma is no new column
-    write(tmp_path, OUTPUTS, SimpleNamespace(token_labels=labels))
-    expected = [[*row[:2], *(labels[int(token)] for token in row[2:])] for row in TOKENS[1:]]
-    assert read(tmp_path / "run") == [TOKENS[0], *expected]
-
-
-def test_batches_follow_one_another_under_one_header(tmp_path):
-    write(tmp_path, OUTPUTS, batches=2)
-    assert read(tmp_path / "run") == [*TOKENS, *TOKENS[1:]]
-
-
-def test_a_second_prediction_starts_afresh(tmp_path):
-    table, trainer, module = write(tmp_path, OUTPUTS)
-    table.on_predict_batch_end(trainer, module, OUTPUTS, OUTPUTS, 0)
+def predict(folder: Path, outputs=OUTPUTS, table=None, batches=1, data=None, module=None, **state):
+    """Call the hooks as Lightning does."""
+    trainer = SimpleNamespace(
+        **{
+            "datamodule": data and SimpleNamespace(**{"task": None, **data}),
+            "loggers": [SimpleNamespace(log_dir=str(folder))],
+            "is_global_zero": True,
+            **state,
+        }
+    )
+    module = SimpleNamespace(**{"seeds": [5, 8], **(module or {})})
+    table = table or PredictionTable()
+    table.on_predict_start(trainer, module)
+    for index in range(batches):
+        table.on_predict_batch_end(trainer, module, outputs, outputs, index)
     table.on_predict_end(trainer, module)
-    assert read(tmp_path / "run") == TOKENS
+
+
+def test_rows_and_header_of_two_seeds_without_padding(tmp_path, capsys):
+    table = PredictionTable()
+    predict(tmp_path, table=table)
+    assert read(tmp_path) == TOKENS
+    assert "60.0%" in capsys.readouterr().out
+    predict(tmp_path, table=table)  # a second prediction replaces the first
+    assert read(tmp_path) == TOKENS
+    predict(tmp_path, batches=2)
+    assert read(tmp_path) == [*TOKENS, *TOKENS[1:]]
+
+
+def test_tokens_are_written_as_the_labels_of_the_task(tmp_path):
+    labels = [f"<{token}, it>" for token in range(16)]  # a comma starts no new column
+    predict(tmp_path, data={"task": SimpleNamespace(token_labels=labels)})
+    expected = [[*row[:2], *(labels[int(token)] for token in row[2:])] for row in TOKENS[1:]]
+    assert read(tmp_path) == [TOKENS[0], *expected]
 
 
 @pytest.mark.parametrize(
-    "missing",
+    "state",
     [
         {"loggers": [SimpleNamespace(log_dir=None, save_dir=None)]},
         {"loggers": []},
         {"is_global_zero": False},
     ],
 )
-def test_nothing_is_written_without_a_folder_or_on_other_ranks(tmp_path, missing):
-    trainer = SimpleNamespace(
-        **{
-            "datamodule": None,
-            "loggers": [SimpleNamespace(log_dir=str(tmp_path))],
-            "is_global_zero": True,
-            **missing,
-        }
-    )
-    table, module = PredictionTable(), SimpleNamespace(seeds=[5, 8])
-    table.on_predict_batch_end(trainer, module, OUTPUTS, OUTPUTS, 0)
-    table.on_predict_end(trainer, module)
+def test_nothing_is_written_without_a_folder_or_on_other_ranks(tmp_path, state):
+    predict(tmp_path, **state)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,48 +104,54 @@ def test_nothing_is_written_without_a_folder_or_on_other_ranks(tmp_path, missing
         ([("distinct", 0.8)] * 2, [{"exponent": 1.0}] * 2, [], [[], []]),
     ],
 )
-def test_members_that_differ_in_more_than_their_seed_have_those_settings_as_columns(
+def test_settings_that_differ_between_members_have_columns(
     tmp_path, settings, of_head, names, cells
 ):
-    of_data = [{"sampling": sampling, "train_fraction": share} for sampling, share in settings]
-    trainer = SimpleNamespace(
-        datamodule=SimpleNamespace(member_settings=of_data, task=None),
-        loggers=[SimpleNamespace(log_dir=str(tmp_path / "run"))],
-        is_global_zero=True,
-    )
-    module, table = SimpleNamespace(seeds=[5, 5], head_settings=of_head), PredictionTable()
-    table.on_predict_start(trainer, module)
-    table.on_predict_batch_end(trainer, module, OUTPUTS, OUTPUTS, 0)
-    table.on_predict_end(trainer, module)
+    of_data = [{"sampling": sampling, "train_fraction": part} for sampling, part in settings]
+    module = {"seeds": [5, 5], "head_settings": of_head}
+    predict(tmp_path, data={"member_settings": of_data}, module=module)
     rest = [row[1:] for row in TOKENS]
     members = [cells[0]] * 2 + [cells[1]] * 3  # two examples of the first, three of the second
-    expected = [["5", *of, *row] for of, row in zip(members, rest[1:], strict=True)]
-    assert read(tmp_path / "run") == [["seed", *names, *rest[0]], *expected]
+    expected = [["5", *member, *row] for member, row in zip(members, rest[1:], strict=True)]
+    assert read(tmp_path) == [["seed", *names, *rest[0]], *expected]
 
 
-def test_predict_writes_what_each_member_answers_alone(tmp_path):
+def make_trainer(tmp_path: Path) -> L.Trainer:
+    return L.Trainer(
+        callbacks=[PredictionTable()], logger=CSVLogger(tmp_path, name="", version="run"),
+        accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+
+
+def test_predictions_are_those_of_each_member_alone(tmp_path):
     data = AlgorithmicData(Genealogy(), num_samples=60)
     module = Classifier(vocab_size=130, num_inputs=2, num_classes=130, seeds=[5, 8])
-    trainer = L.Trainer(
-        callbacks=[PredictionTable()],
-        logger=CSVLogger(tmp_path, name="", version="run"),
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.predict(module, datamodule=data)
+    make_trainer(tmp_path).predict(module, datamodule=data)
     header, *rows = read(tmp_path / "run")
-    assert header == ["seed", "part", "input_0", "input_1", "target", "prediction"]
-    assert len(rows) == 2 * 60
+    assert header == TOKENS[0] and len(rows) == 2 * 60
     labels = data.task.token_labels
     for index, (seed, split) in enumerate(zip((5, 8), data.splits, strict=True)):
         inputs = torch.cat([split.train_inputs, split.test_inputs])
         targets = torch.cat([split.train_targets, split.test_targets])
         with torch.no_grad():
-            answers = module.member(index).eval()(inputs).argmax(-1)
+            predictions = module.member(index).eval()(inputs).argmax(-1)
         parts = ["train"] * 48 + ["test"] * 12
-        columns = (inputs[:, 0], inputs[:, 1], targets, answers)
+        columns = (inputs[:, 0], inputs[:, 1], targets, predictions)
         words = ([labels[token] for token in column.tolist()] for column in columns)
         expected = [[str(seed), *row] for row in zip(parts, *words, strict=True)]
         assert rows[60 * index : 60 * (index + 1)] == expected
     assert {row[3] for row in rows} == {"parent", "grandparent", "sibling"}
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+@pytest.mark.parametrize(
+    "output", [torch.ones(2), {"probabilities": torch.ones(2)}, [torch.ones(2)]]
+)
+def test_other_outputs_of_predict_step_are_left_alone(tmp_path, output):
+    class Other(L.LightningModule):
+        def predict_step(self, batch, batch_idx):
+            return output
+
+    loader = torch.utils.data.DataLoader(torch.ones(2, 1))
+    assert len(make_trainer(tmp_path).predict(Other(), loader)) == 2
+    assert not list(tmp_path.rglob("predictions.csv"))
