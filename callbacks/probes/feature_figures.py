@@ -126,7 +126,7 @@ def ring_figures(
         weights_over_time,
     )
 
-    rings = feature_vectors(weights, circular=True, names=names, captions=captions, title=title)
+    rings = feature_vectors(weights, names=names, captions=captions, title=title)
     # Of two that are equally close the larger, whose ring is the smoother.
     nearest = min(
         range(len(scales)), key=lambda i: (round(abs(scales[i] - PAPER_SCALE), 6), -scales[i])

@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from callbacks.probes.probe import Probe, when
-from glassbox.metrics import phase_diagram, trained_phase, two_feature_loss, widest_gap
+from glassbox.metrics import (
+    agreement,
+    phase_diagram,
+    trained_phase,
+    two_feature_loss,
+    widest_gap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,8 +82,6 @@ class PhaseDiagram(Probe):
             )
 
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Mapping[str, Tensor]:
-        from glassbox.plots.phase_diagram import agreement
-
         weights: Tensor = module.feature_weights().double().cpu()  # type: ignore[operator]
         biases: Tensor = module.feature_biases().double().cpu()  # type: ignore[operator]
         settings: list[dict[str, Any]] = _data(trainer).member_settings
@@ -96,7 +100,7 @@ class PhaseDiagram(Probe):
         for member in losses.nan_to_num(nan=torch.inf).argsort(descending=True).tolist():
             cell = row[member], column[member]  # the last that is written is the least
             found[cell], least[cell] = phases[member], losses[member]
-        agrees = torch.from_numpy(agreement(found.numpy(), theory.losses.numpy()))  # (R, P)
+        agrees = agreement(found, theory.losses)  # (R, P)
         ratio = least / theory.losses.amin(dim=-1)
         lower = agrees | (ratio < 1)
         self.arrays = {

@@ -63,7 +63,8 @@ from glassbox.metrics.silhouette import silhouette
 from glassbox.metrics.superposition import capacity, interference, polysemanticity
 from glassbox.metrics.tree import generation_one_dimensionality
 from glassbox.metrics.two_features import (
-    PhaseDiagram,
+    PhaseDiagramResult,
+    agreement,
     phase_diagram,
     trained_phase,
     two_feature_loss,
@@ -84,8 +85,9 @@ __all__ = [
     "BiasProfile",
     "ParallelogramScores",
     "Partition",
-    "PhaseDiagram",
+    "PhaseDiagramResult",
     "Projection",
+    "agreement",
     "analogy_ranks",
     "analogy_scores",
     "basis_alignment",
