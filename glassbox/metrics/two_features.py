@@ -1,4 +1,4 @@
-"""Two features in one hidden dimension: the best of three ways to represent them, and the trained one.
+"""Two features in one hidden dimension: phases that theory predicts and that models train to.
 
 Features x_1 and x_2 are independently active with probability p and then uniform on [0, 1]; errors
 of the second weigh r times those of the first. A ReLU output model can use its one dimension in

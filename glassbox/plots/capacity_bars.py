@@ -90,7 +90,7 @@ def capacity_bars(
     with rc_context(house_style() | {"text.parse_math": False}):
         height = len(rows) * ROW + float(np.sin(np.deg2rad(ROTATION))) * longest + 0.1
         figure = titled_figure(width, height, title, notes, legend=legend)
-        panels = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
+        panels = figure.subplots(len(rows), squeeze=False)[:, 0]
         for axes, (name, values) in zip(panels, rows.items(), strict=True):
             _draw_row(axes, values, shown)
             write_above(axes, name, offset=10, size=LABEL_SIZE, color=TEXT_COLOR, bold=True)
@@ -105,6 +105,7 @@ def capacity_bars(
 
 def _draw_row(axes: Axes, values: Floats, shown: Words) -> None:
     axes.set(xlim=(-0.6, max(len(values), 8) - 0.4), ylim=(0, 1))
+    axes.set_xticks([])
     axes.tick_params(axis="x", length=0)
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.grid(axis="y")
@@ -113,8 +114,10 @@ def _draw_row(axes: Axes, values: Floats, shown: Words) -> None:
     for marked, color in ((False, ORDINARY), (True, IMPORTANT)):
         chosen = known & (shown.important == marked)
         axes.bar(places[chosen], values[chosen], width=0.74, color=color, linewidth=0, zorder=2)
-    crosses = {"linestyle": "", "marker": "x", "markersize": 4, "color": MUTED_COLOR}
-    axes.plot(places[~known], np.full(int((~known).sum()), 0.08), clip_on=False, **crosses)
+    if not known.all():
+        missing = places[~known]
+        style = {"linestyle": "", "marker": "x", "markersize": 4, "color": MUTED_COLOR}
+        axes.plot(missing, np.full(len(missing), 0.08), clip_on=False, **style)
     if len(values) > MAX_NUMBERS:
         return
     for place in places[known].tolist():

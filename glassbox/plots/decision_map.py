@@ -15,7 +15,6 @@ from glassbox.plots.figure_title import LEFT, LEGEND_LINE, layout_title
 from glassbox.plots.style import (
     NOTE_SIZE,
     TEXT_COLOR,
-    TICK_SIZE,
     house_style,
     new_figure,
     place_axes,
@@ -96,7 +95,7 @@ def decision_maps(
         figure = new_figure(width, top + panel + TICKS)
         heading.draw(figure)
         handles = legend_handles(rows is not None, by_distance)
-        heading.draw_legend(figure, handles, fontsize=TICK_SIZE)
+        heading.draw_legend(figure, handles)
         for index in range(count):
             left = LEFT + TICKS + index * (panel + GAP)
             axes = place_axes(figure, left=left, right=width - left - panel, bottom=TICKS, top=top)

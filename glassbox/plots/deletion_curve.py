@@ -234,7 +234,8 @@ def _draw_legends(
     common: dict[str, Any] = {"borderaxespad": 0.0, "borderpad": 0.0, "alignment": "left"}
     tight = {} if colors else {"handlelength": 0.0, "handletextpad": 0.0}
     above = {"loc": "upper left", "bbox_to_anchor": (1.04, 1.0), "labelspacing": 0.7}
-    axes.add_artist(axes.legend(handles=handles, **above, **common, **tight))
+    first = axes.legend(handles=handles, **above, **common, **tight)
+    axes.add_artist(first).set_clip_on(False)  # the layout ignores clipped artists
     lines = [
         Line2D(
             [],

@@ -58,7 +58,7 @@ def cumulative_explained_variance(ratios: ArrayLike, *, title: str = "") -> Figu
 
 
 def draw_curve(axes: Axes, x: Floats, curves: Floats, color: str, label: str) -> Floats:
-    """Draw median (returned, (E,)) and quartile band of the curves (S, E) over x (E,), with dots."""
+    """Draw median (returned, (E,)) and quartile band of curves (S, E) over x (E,), with dots."""
     return draw_median(axes, x, curves, color, label, marker="o", markersize=3.2, clip_on=False)
 
 

@@ -31,7 +31,7 @@ def feature_style(num_features: int, *, panel: float) -> FeatureStyle:
 
 
 def name_panel(axes: Axes, name: str, caption: str, width: float) -> None:
-    """Write a panel's name in bold above it, and the caption between the two, `width` inches wide."""
+    """Write a panel's name above it in bold, and a caption between them, cut to `width` inches."""
     size = NOTE_SIZE + 0.8
     if name:
         text = shorten(replace_missing_glyphs(name, " "), width, size)

@@ -44,19 +44,18 @@ class FigureTitle(NamedTuple):
             figure.text(left / width, 1 - y / height, line, va="top", parse_math=False, **style)
             y += NOTE_LINE
 
-    def draw_legend(
-        self, figure: Figure, handles: Sequence[Artist], left: float = LEFT, **options: Any
-    ) -> None:
+    def draw_legend(self, figure: Figure, handles: Sequence[Artist]) -> None:
         """Draw a legend of one line below the notes; it takes `LEGEND_LINE` inches."""
         width, height = figure.get_size_inches()
-        style = {"columnspacing": 1.4, "borderaxespad": 0.0, "borderpad": 0.0}
         figure.legend(
             handles=list(handles),
             loc="upper left",
-            bbox_to_anchor=(left / width, 1 - (self.height + GAP) / height),
+            bbox_to_anchor=(LEFT / width, 1 - (self.height + GAP) / height),
             ncols=len(handles),
             fontsize=NOTE_SIZE,
-            **style | options,
+            columnspacing=1.4,
+            borderaxespad=0.0,
+            borderpad=0.0,
         ).set_in_layout(False)
 
 
@@ -82,22 +81,23 @@ def titled_figure(
     notes: Sequence[str] = (),
     *,
     legend: Sequence[Artist] = (),
+    foot: float = 0.0,
 ) -> Figure:
     """A figure with a title, whose axes matplotlib lays out below it.
 
     Args:
         width: Inches.
-        height: Inches of what is below the title and the legend.
+        height: Inches of the axes with their labels.
         title: Of the figure; may be empty.
         notes: As in `layout_title`.
         legend: Handles of a legend below the title; none by default.
+        foot: Inches to leave empty below the axes.
     """
     lines = layout_title(title, notes, width - 2 * LEFT)
-    above = lines.height + (LEGEND_LINE if legend else 0.0)
-    figure = new_figure(width, height + above)
-    figure.set_layout_engine(
-        "constrained", rect=(0, 0, 1, height / (height + above)), w_pad=0.06, h_pad=0.05
-    )
+    total = lines.height + GAP + (LEGEND_LINE if legend else 0.0) + height + foot
+    figure = new_figure(width, total)
+    rect = (0, foot / total, 1, height / total)
+    figure.set_layout_engine("constrained", rect=rect, w_pad=0.06, h_pad=0.05)
     lines.draw(figure)
     if legend:
         lines.draw_legend(figure, legend)

@@ -114,7 +114,7 @@ def epoch_limits(epochs: Floats) -> tuple[float, float]:
 def spread_over_strip(
     missing: NDArray[np.bool_], high: float, end: float, step: float = 0.0
 ) -> Floats:
-    """Places (S,) across the strip for the missing runs: evenly, or in steps of `step` of its width."""
+    """Places (S,) of the missing runs across the strip: evenly, or `step` of its width apart."""
     number = np.cumsum(missing) - 0.5
     fraction = (number * step) % 1 if step else number / max(int(missing.sum()), 1)
     return np.asarray(high * (end / high) ** (0.15 + 0.7 * fraction))

@@ -33,7 +33,7 @@ COLORS = "RdBu_r"
 NORM_COLOR, INTERFERENCE_COLOR = "#5b7f95", "#E69F00"
 BIAS, STRIP, GAP = 0.11, 0.42, 0.3  # inches: widths beside a matrix, and between models
 MAX_WIDTH, MIN_SIDE, MAX_SIDE = 13.2, 1.5, 2.6  # inches: the figure, a matrix's side
-ABOVE, FOOT = 0.42, 0.62  # inches above a matrix, and for the color scale
+ABOVE, FOOT = 0.42, 0.6  # inches above a matrix, and for the color scale
 MAX_NEAREST = 150  # features; more rows than pixels are averaged
 
 
@@ -88,8 +88,8 @@ def gram_matrix(
     scale = _scale(products, offsets)
     ratios = [side, *([] if offsets is None else [BIAS]), STRIP, STRIP, GAP]
     with rc_context(house_style(box=True)):
-        width = max(2 * LEFT + columns * (side + fixed), 4.6)
-        figure = titled_figure(width, rows * (side + ABOVE) + FOOT, title, notes)
+        width = max(2 * LEFT + columns * (side + fixed + 0.15), 4.6)
+        figure = titled_figure(width, rows * (side + ABOVE), title, notes, foot=FOOT)
         panels = figure.subplots(
             rows, columns * len(ratios), squeeze=False, width_ratios=ratios * columns
         ).reshape(rows * columns, len(ratios))

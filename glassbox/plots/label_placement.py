@@ -66,7 +66,7 @@ def beside(
             center = (x + dx, y + dy)
             half = np.array([width, height]) / 2
             box = _box(np.array(center), half)
-            wide = _box(np.array(center), half + (GAP, 0))
+            wide = _box(np.array(center), half + np.array([GAP, 0.0]))
             inside = max(abs(edge) for edge in box) < half_width - 1
             free = not any(_overlap(box, dot) for dot in dots)
             if inside and free and not any(_overlap(wide, other) for other in taken):

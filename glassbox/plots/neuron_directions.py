@@ -1,4 +1,4 @@
-"""The neurons that each feature's direction lies on: whether the hidden layer's basis is special."""
+"""The neurons that each feature's direction lies on, to see if the hidden basis is special."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = "RdBu_r"
-GAP, ABOVE, FOOT, MAX_WIDTH = 0.24, 0.42, 0.85, 11.0  # inches
+GAP, ABOVE, FOOT, MAX_WIDTH = 0.24, 0.42, 0.6, 11.0  # inches
 
 
 def neuron_directions(
@@ -65,7 +65,7 @@ def neuron_directions(
     scale = Normalize(-1, 1)
     with rc_context(house_style(box=True)):
         width = max(0.75 + columns * (panel + GAP), 4.6)
-        figure = titled_figure(width, rows * (size * cell + ABOVE) + FOOT, title, [note])
+        figure = titled_figure(width, rows * (size * cell + ABOVE) + 0.25, title, [note], foot=FOOT)
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
         for axes in panels.flat[count:]:
             axes.set_axis_off()

@@ -101,6 +101,7 @@ def parallelogram_scatter(
         ValueError: Not two models, no task, or different tasks or numbers of quadruples.
     """
     from matplotlib import rc_context
+    from matplotlib.ticker import MaxNLocator
 
     if len(losses) != 2:
         raise ValueError(f"losses has {len(losses)} models; a scatter compares two.")
@@ -128,7 +129,8 @@ def parallelogram_scatter(
                 zorder=4,
             )
             axes.set(xlim=(0, end), ylim=(0, end), box_aspect=1)
-            axes.set_yticks(axes.get_xticks()[axes.get_xticks() <= end])
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(MaxNLocator(4))
         name = f"{'squared ' * squared}loss"
         figure.supxlabel(f"{name}, {first}", size=LABEL_SIZE)
         figure.supylabel(f"{name}, {second}", size=LABEL_SIZE)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-GAP, ABOVE, FOOT = 0.14, 0.5, 0.9  # inches
+GAP, ABOVE, FOOT = 0.14, 0.5, 0.6  # inches
 MAX_WIDTH, MIN_PANEL, MAX_PANEL = 12.0, 0.86, 1.5  # inches: the figure, a panel's width
 
 
@@ -75,7 +75,7 @@ def superposition_sheet(
     colors = LinearSegmentedColormap.from_list("interference", ["#2b2350", "#8b3b6e", "#f2b134"])
     with rc_context(house_style()):
         width = max(0.75 + columns * (panel + GAP), 4.6)
-        figure = titled_figure(width, rows * (height + ABOVE) + FOOT, title, notes)
+        figure = titled_figure(width, rows * (height + ABOVE) + 0.3, title, notes, foot=FOOT)
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes in panels.flat[count:]:
             axes.set_axis_off()

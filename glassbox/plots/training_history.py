@@ -131,7 +131,7 @@ def _set_loss_axis(axes: Axes, values: Floats) -> None:
         axes.annotate("no finite loss", (0.5, 0.5), xycoords="axes fraction", ha="center")
         return
     low, high = float(values.min()), float(values.max())
-    if 0 < low and high > 10 * low:
+    if low > 0 and high > 10 * low:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
         return

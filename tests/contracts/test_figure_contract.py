@@ -1,4 +1,4 @@
-"""What every plot function keeps: legible text, reproducible files, no global state, clear errors."""
+"""Every plot function: legible text, reproducible files, no global state, clear errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -21,7 +22,7 @@ from glassbox.metrics import phase_diagram
 
 RNG = np.random.default_rng(0)
 LONG = "A title that is too long for one line of the figure " * 3
-WORDS = "a gorgeous , witty , seductive movie that never takes itself too seriously".split()
+WORDS = ["a", "gorgeous", ",", "witty", ",", "seductive", "movie", "seriously", "$5", "日本", "\\x"]
 MARKED = np.arange(len(WORDS)) % 3 == 1
 
 
@@ -245,7 +246,6 @@ EXAMPLES = {
         plots.feature_vectors,
         {
             "weights": RINGS,
-            "circular": True,
             "names": NAMES[:3],
             "captions": ["explained 93 %"] * 3,
         },
@@ -286,9 +286,17 @@ def draw(name: str, **changes: Any) -> Figure:
     return example.draw(**example.arguments, **changes)
 
 
-def shown_texts(figure: Figure) -> list[Text]:
-    texts = figure.findobj(lambda item: isinstance(item, Text) and bool(item.get_text().strip()))
-    return [text for text in texts if text.get_visible() and text.get_window_extent().width > 0]
+def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
+    """The texts that reach the paper; ticks outside an axis' limits exist, but are not drawn."""
+    texts: dict[Text, None] = {}
+
+    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
+        texts[mtext] = None
+
+    monkeypatch.setattr(RendererAgg, "draw_text", draw_text)
+    figure.canvas.draw()
+    monkeypatch.undo()
+    return list(texts)
 
 
 def save(figure: Figure) -> bytes:
@@ -297,19 +305,18 @@ def save(figure: Figure) -> bytes:
         return file.getvalue()
 
 
-@pytest.mark.parametrize("title", ["", "Modular addition, epoch 100", LONG])
+@pytest.mark.parametrize("title", ["", LONG], ids=["no title", "long title"])
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_text_lies_inside_the_figure_and_does_not_overlap_other_text(name, title):
+def test_text_lies_inside_the_figure_and_does_not_overlap_other_text(name, title, monkeypatch):
     figure = draw(name, title=title)
-    figure.canvas.draw()
+    texts = drawn_texts(figure, monkeypatch)
     width, height = figure.canvas.get_width_height()
-    texts = shown_texts(figure)
     boxes = [text.get_window_extent() for text in texts]
     for text, box in zip(texts, boxes, strict=True):
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
         assert inside, text.get_text()
     upright = [
-        (text, box.shrunk_to_aspect(1) if box.width == 0 else box.padded(-1))
+        (text, box.padded(-1))
         for text, box in zip(texts, boxes, strict=True)
         if text.get_rotation() % 90 == 0
     ]
