@@ -14,7 +14,7 @@ def feature_norms(weights: Tensor) -> Tensor:
     """‖W_i‖, how strongly each feature is represented: about 1 if it is, about 0 if it is not.
 
     Args:
-        weights: (..., N, H), a row a feature.
+        weights: (..., N, H), one row per feature.
 
     Returns:
         (..., N) at least 0; float32, or float64 for float64 weights.
@@ -31,7 +31,7 @@ def represented_features(weights: Tensor, threshold: float = 0.5) -> Tensor:
     """How many features have a norm above the threshold.
 
     Args:
-        weights: (..., N, H), a row a feature.
+        weights: (..., N, H), one row per feature.
         threshold: a norm must be strictly greater; at least 0.
 
     Returns:
@@ -54,7 +54,7 @@ def feature_count(weights: Tensor) -> Tensor:
     """‖W‖²_F = Σ_i ‖W_i‖², the number of features without a threshold: each counts its square norm.
 
     Args:
-        weights: (..., N, H), a row a feature.
+        weights: (..., N, H), one row per feature.
 
     Returns:
         (...) at least 0; float32, or float64 for float64 weights. Above H there is superposition.
@@ -71,7 +71,7 @@ def dimensions_per_feature(weights: Tensor) -> Tensor:
     """D* = H / ‖W‖²_F, how many hidden dimensions each represented feature has on average.
 
     Args:
-        weights: (..., N, H), a row a feature.
+        weights: (..., N, H), one row per feature.
 
     Returns:
         (...) above 0: 1 without superposition, 1/2 for pairs of opposite directions; inf where all
@@ -90,7 +90,7 @@ def feature_interference(weights: Tensor) -> Tensor:
     """Σ_{j≠i} (Ŵ_i · W_j)² with Ŵ_i = W_i/‖W_i‖, what lies in a feature's direction of the others.
 
     Args:
-        weights: (..., N, H), a row a feature.
+        weights: (..., N, H), one row per feature.
 
     Returns:
         (..., N) at least 0: 0 for a direction of its own, and for a zero row, which has none.
@@ -111,7 +111,7 @@ def feature_dimensionality(weights: Tensor) -> Tensor:
     packed efficiently.
 
     Args:
-        weights: (..., N, H), a row a feature.
+        weights: (..., N, H), one row per feature.
 
     Returns:
         (..., N) in [0, 1]: 1 orthogonal to all others, 3/4 in a tetrahedron, 2/3 in a triangle, 1/2
@@ -133,7 +133,7 @@ def basis_alignment(weights: Tensor) -> Tensor:
     Unlike the others it changes when the hidden space is rotated: that is what it asks.
 
     Args:
-        weights: (..., N, H), a row a feature.
+        weights: (..., N, H), one row per feature.
 
     Returns:
         (..., N) in [1/H, 1]: 1 on one neuron, 1/H on all alike; 0 for a zero row. In random
@@ -150,13 +150,13 @@ def basis_alignment(weights: Tensor) -> Tensor:
 
 
 def basis_sparsity(weights: Tensor, small: float = 0.05) -> Tensor:
-    """Share of the neurons on which a feature does not lie: |W_ik| below a twentieth of ‖W_i‖.
+    """Fraction of the neurons on which a feature does not lie: |W_ik| below a twentieth of ‖W_i‖.
 
     Beside :func:`basis_alignment`, which asks for one neuron alone, it sees features on two or
     three neurons of many.
 
     Args:
-        weights: (..., N, H), a row a feature.
+        weights: (..., N, H), one row per feature.
         small: Largest |W_ik| / ‖W_i‖ that counts as none.
 
     Returns:
@@ -184,7 +184,7 @@ def pair_cosine(weights: Tensor) -> Tensor:
     """cos(W_2k, W_2k+1), between the directions of the partners of each pair.
 
     Args:
-        weights: (..., N, H), a row a feature, N even; features 2k and 2k + 1 are a pair.
+        weights: (..., N, H), one row per feature, N even; features 2k and 2k + 1 are a pair.
 
     Returns:
         (..., N/2) in [-1, 1]: 1 side by side, 0 orthogonal, -1 antipodal; nan where either row is
@@ -215,7 +215,7 @@ def priority_correlation(
     are represented, without them how clean the directions of those are that are.
 
     Args:
-        weights: (M, N, H), one row a feature.
+        weights: (M, N, H), one row per feature.
         priority: (M, N), such as importance times the probability of being active.
         represented: (M, N) bool, the features that count; all by default.
 

@@ -8,7 +8,7 @@ def first_sustained_epoch(accuracy: Tensor, threshold: float = 0.9, patience: in
     """First epoch from which the accuracy stays above the threshold for ``patience`` epochs.
 
     Args:
-        accuracy: (..., epochs), one value an epoch.
+        accuracy: (..., epochs), one value per epoch.
         threshold: the accuracy must be strictly greater; compared in the dtype of ``accuracy``, so
             a float32 0.9 is not above 0.9.
         patience: number of epochs in a row, the first one included; at least 1.

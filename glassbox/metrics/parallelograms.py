@@ -75,7 +75,7 @@ def parallelogram_losses(
     the same token, or the two pairs in the same tokens. Nothing is left out here.
 
     Args:
-        coordinates: (..., V, k) centerd embeddings, projected or not.
+        coordinates: (..., V, k) centered embeddings, projected or not.
         scale: (...) σ, the root mean square length of all V coordinates.
         pairs: (P, 2) token ids of the pairs' words.
         drawn: (Q, 2) indices of the pairs (i, j) and (m, n), as of :func:`draw_quadruples`.

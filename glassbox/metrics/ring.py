@@ -45,7 +45,7 @@ def _directions(rows: Tensor) -> Tensor:
 
 
 def ring_neighbor_fraction(weights: Tensor) -> Tensor:
-    """Share of the features whose nearest row, by Euclidean distance, is a neighbor on the circle.
+    """Fraction of the features whose nearest row, by Euclidean distance, is a neighbor on the circle.
 
     Where several rows are equally near, a feature counts by the share of neighbors among them.
 

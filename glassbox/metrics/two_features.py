@@ -65,7 +65,7 @@ def trained_phase(weights: Tensor, threshold: float = 0.5) -> Tensor:
     """Which of the three phases a trained model is in.
 
     Args:
-        weights: (..., 2, 1), a row a feature.
+        weights: (..., 2, 1), one row per feature.
         threshold: a feature is represented if its weight is larger in magnitude; at least 0.
 
     Returns:
@@ -118,7 +118,7 @@ def two_feature_loss(
     The four cases (none active, either, both) are integrated by the midpoint rule.
 
     Args:
-        weights: (..., 2, 1), a row a feature.
+        weights: (..., 2, 1), one row per feature.
         biases: (..., 2).
         activity: p = 1 - S, in [0, 1]; broadcasts to (...).
         importance: r, of the second feature relative to the first's 1; broadcasts to (...).

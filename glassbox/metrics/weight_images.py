@@ -1,6 +1,6 @@
 """Weights that are images: are those of dark pixels zero, and does a class's look like its mean?
 
-Weights of a layer on the pixels are ``(..., C, P)``, one row a class (or a hidden unit), one column
+Weights of a layer on the pixels are ``(..., C, P)``, one row per class (or a hidden unit), one column
 a pixel; class means are ``(C, P)``. A class without a mean (a row of nan) takes no part; weights
 that are not all finite give nan.
 """
@@ -40,7 +40,7 @@ def border_pixels(rows: int, columns: int, border: int = 4) -> Tensor:
 def near_zero_fraction(
     weights: Tensor, pixels: Tensor | None = None, limit: float = 0.01
 ) -> Tensor:
-    """Share of the weights of some pixels that lie within ``limit`` of zero.
+    """Fraction of the weights of some pixels that lie within ``limit`` of zero.
 
     Args:
         weights: (..., C, P).
@@ -109,7 +109,7 @@ def mean_correlations(weights: Tensor, means: Tensor) -> Tensor:
 
 
 def own_mean_fraction(weights: Tensor, means: Tensor, *, scale_free: bool = False) -> Tensor:
-    """Share of the classes whose weight is nearer to its own class mean than to any other's.
+    """Fraction of the classes whose weight is nearer to its own class mean than to any other's.
 
     Args:
         weights: (..., C, P).

@@ -63,6 +63,7 @@ def generalization_scatter(
         figure = titled_figure(3.9, 3.7, title)
         axes = figure.subplots()
         prepare_epoch_axes(axes, low, high, end)
+        axes.set_anchor("SW")  # the layout measures labels from the lower left corner
         if not generalizes.all():
             add_never_tick(axes.yaxis, np.sqrt(high * end), high)
             axes.axhspan(high, end, color=GRID_COLOR, zorder=0, linewidth=0)

@@ -128,7 +128,7 @@ def parallelogram_scatter(
                 bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"},
                 zorder=4,
             )
-            axes.set(xlim=(0, end), ylim=(0, end), box_aspect=1)
+            axes.set(xlim=(0, end), ylim=(0, end), box_aspect=1, anchor="SW")
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(4))
         name = f"{'squared ' * squared}loss"

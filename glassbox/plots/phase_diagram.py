@@ -86,7 +86,7 @@ def phase_diagram_plot(
             axes.set(xscale=_scale(columns), yscale=_scale(rows))
             _set_ticks(axes.xaxis, columns)
             _set_ticks(axes.yaxis, rows)
-            axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), box_aspect=1)
+            axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), box_aspect=1, anchor="SW")
             axes.set_xlabel("activity 1 − S of both features")
             axes.set_title(name, size=LABEL_SIZE, pad=5, weight="bold")
         panels[0].set_ylabel("importance of the second")

@@ -13,7 +13,6 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -288,15 +287,10 @@ def draw(name: str, **changes: Any) -> Figure:
 
 def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
     """The texts that reach the paper; ticks outside an axis' limits exist, but are not drawn."""
-    texts: dict[Text, None] = {}
-
-    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
-        texts[mtext] = None
-
-    monkeypatch.setattr(RendererAgg, "draw_text", draw_text)
+    texts: list[Text] = []
+    monkeypatch.setattr(Text, "draw", lambda self, renderer: texts.append(self))
     figure.canvas.draw()
-    monkeypatch.undo()
-    return list(texts)
+    return [text for text in texts if text.get_visible() and text.get_text().strip()]
 
 
 def save(figure: Figure) -> bytes:

@@ -42,8 +42,8 @@ def test_largest_loading_of_each_component_is_positive():
     clouds = _clouds(8, 40, 6)
     coordinates = principal_components(clouds, 6)
     # With all components kept, loadings are the least-squares map from the points to coordinates.
-    centerd = clouds - clouds.mean(dim=1, keepdim=True)
-    loadings = torch.linalg.lstsq(centerd, coordinates).solution
+    centered = clouds - clouds.mean(dim=1, keepdim=True)
+    loadings = torch.linalg.lstsq(centered, coordinates).solution
     strongest = loadings.gather(1, loadings.abs().argmax(dim=1, keepdim=True))
     assert (strongest > 0).all()
 
