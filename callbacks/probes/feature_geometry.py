@@ -174,8 +174,8 @@ class FeatureGeometry(Probe):
             "clusters": cluster_count(weights, self.cluster_distance),
             "cluster_tightness": cluster_tightness(weights),
             "bias_mean": profile.mean,
-            "bias_negative_fraction": profile.negative_share,
-            "bias_std": profile.spread,
+            "bias_negative_fraction": profile.negative_fraction,
+            "bias_std": profile.std,
         }
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "member_priority"):  # importance times activity

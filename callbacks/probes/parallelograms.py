@@ -123,7 +123,7 @@ class Parallelograms(WordPairProbe):
                 values[f"{task}/quantile_{percent}"] = losses.quantile(percent / 100, dim=-1)
         summary = ("median", "below_1", "relative")
         values |= {key: over_tasks(values, key) for key in summary}
-        values["explained_variance"] = self._last.space.shares.sum(-1)
+        values["explained_variance"] = self._last.space.fractions.sum(-1)
         self.summary_metrics = [
             f"val/{self.name}/{key}" for key in (*summary, "explained_variance")
         ]
@@ -234,7 +234,7 @@ def describe_space(model: str, space: Projection, components: int | None) -> str
     """A figure's heading: the model and how much of its variance is looked at."""
     if components is None:
         return f"{model} · whole space"
-    share = 100 * float(space.shares[0].sum())
+    share = 100 * float(space.fractions[0].sum())
     return f"{model} · {components} principal components with {share:.0f} % of the variance"
 
 

@@ -14,15 +14,15 @@ def test_profile_is_mean_share_below_zero_and_population_spread_of_each_member()
     bias[0, 0, 0] = 0.0  # is not negative
     profile, values = bias_profile(bias), bias.numpy()
     np.testing.assert_allclose(profile.mean, values.mean(-1))
-    np.testing.assert_allclose(profile.negative_share, (values < 0).mean(-1))
-    np.testing.assert_allclose(profile.spread, values.std(-1))
+    np.testing.assert_allclose(profile.negative_fraction, (values < 0).mean(-1))
+    np.testing.assert_allclose(profile.std, values.std(-1))
 
 
 def test_uniformly_negative_biases():
     profile = bias_profile(torch.full((5,), -0.25))
     assert [value.item() for value in profile] == [-0.25, 1.0, 0.0]
     assert all(value.dtype == torch.float32 for value in profile)
-    assert bias_profile(torch.zeros(5)).negative_share == 0
+    assert bias_profile(torch.zeros(5)).negative_fraction == 0
 
 
 @pytest.mark.parametrize("value", [torch.nan, -torch.inf])
