@@ -56,8 +56,8 @@ def circular_order(points: Tensor) -> tuple[Tensor, Tensor]:
         points: (..., p, E) embeddings in the order of the tokens, p at least 3, E at least 2.
 
     Returns:
-        score (...) in [0, 1]: 1 when the tokens follow the circle in equal steps of f (if f shares a
-        factor with p, several tokens share a place); 0, up to rounding, when all coincide.
+        score (...) in [0, 1]: 1 if the tokens follow the circle in equal steps of f (several share
+        a place if f shares a factor with p); 0, up to rounding, if all coincide.
         The chance level is well above 0, because the best of many frequencies counts: median 0.36,
         99 % below 0.50, for 31 tokens in random order. float32, or float64 for float64 points.
         frequency (...) int64, the best f; meaningless where the score is nan.

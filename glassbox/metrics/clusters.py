@@ -63,8 +63,8 @@ def cluster_count(weights: Tensor, cluster_distance: float = 0.05) -> Tensor:
         cluster_distance: As there.
 
     Returns:
-        (...) 1 to N, a whole number: N if every row is a cluster of its own. float32, or float64 for
-        float64 weights.
+        (...) 1 to N, an integer: N if every row is its own cluster. float32, or float64 for float64
+        weights.
 
     Raises:
         ValueError: as :func:`cluster_labels`.

@@ -40,8 +40,7 @@ def silhouette(points: Tensor, labels: Tensor) -> Tensor:
             f"A labeling of {cloud.shape[-2]} points must have between 2 and "
             f"{cloud.shape[-2] - 1} different labels, got {worst}."
         )
-    # einsum folds a dimension that only one side has into the matrix product; matmul would copy
-    # the distances once for every labeling.
+    # matmul would copy the distances once per labeling; einsum does not.
     reach = torch.einsum("...ij,...jc->...ic", distances(cloud), member)
     own_size = (member * size[..., None, :]).sum(dim=-1)
     a = (reach * member).sum(dim=-1) / (own_size - 1).clamp_min(1)

@@ -95,12 +95,6 @@ def test_coinciding_points_have_no_shape_and_no_order():
     assert circular_order(same)[0] == pytest.approx(0, abs=1e-12)
 
 
-def test_a_diverged_seed_is_nan():
-    clouds = torch.stack((_circle(31, 1), torch.full((31, 16), torch.nan)))
-    assert circularity(clouds).isnan().tolist() == [False, True]
-    assert circular_order(clouds)[0].isnan().tolist() == [False, True]
-
-
 def test_order_needs_three_points_and_two_features():
     with pytest.raises(ValueError, match="at least 3 points, got 2"):
         circular_order(torch.zeros(2, 4))

@@ -7,7 +7,13 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
-from glassbox.metrics import best_coset, coset_partitions, coset_silhouettes, subgroups
+from glassbox.metrics import (
+    best_coset,
+    coset_partitions,
+    coset_silhouettes,
+    null_best_coset,
+    subgroups,
+)
 
 PERMUTATIONS = list(itertools.permutations(range(4)))
 MATRICES = np.array([np.eye(4, dtype=int)[list(permutation)].T for permutation in PERMUTATIONS])
@@ -141,12 +147,6 @@ def test_blocks_are_the_cosets_of_the_stated_side_and_of_equal_size():
                 assert block == set(TABLE[elements, g])
 
 
-def test_left_cosets_of_a_point_stabilizer_are_where_the_point_goes():
-    partition = next(p for p in coset_partitions() if p.name == "S3 (fixes 2), left")
-    image = [permutation[2] for permutation in PERMUTATIONS]
-    assert len(set(zip(partition.labels, image, strict=True))) == 4
-
-
 @pytest.mark.parametrize("num_components", [2, None])
 def test_scores_agree_with_sklearn_one_by_one(num_components):
     clouds = _noise(2, 24, 16)
@@ -177,15 +177,44 @@ def test_noise_stays_below_the_documented_chance_level():
     assert np.mean(coarse) > 0.8
 
 
-def test_leading_dimensions_are_kept():
-    clouds = _noise(2, 3, 24, 5).float()
-    score, index = best_coset(clouds)
-    assert coset_silhouettes(clouds).shape == (2, 3, 54)
-    assert score.shape == index.shape == (2, 3)
-    assert score.dtype == torch.float32
-    torch.testing.assert_close(score[1, 2], best_coset(clouds[1, 2])[0])
-
-
 def test_other_groups_are_refused():
     with pytest.raises(ValueError, match="S4 has 24 permutations, got 6 points"):
         coset_silhouettes(_noise(6, 16))
+
+
+def test_null_is_the_best_coset_of_gaussian_embeddings():
+    # More than one batch, so that none is lost, doubled or out of order.
+    generator = torch.Generator().manual_seed(5)
+    clouds = torch.randn(300, 24, 16, generator=generator)
+    torch.testing.assert_close(null_best_coset(300, seed=5), best_coset(clouds)[0])
+
+
+def test_null_of_sixteen_dimensions_is_as_measured():
+    null = null_best_coset(3000)
+    assert null.shape == (3000,)
+    assert float(null.mean()) == pytest.approx(0.006, abs=0.004)
+    assert float(null.std()) == pytest.approx(0.038, abs=0.002)
+    assert float(null.quantile(0.95)) == pytest.approx(0.081, abs=0.008)
+    assert float(null.quantile(0.99)) == pytest.approx(0.122, abs=0.015)
+
+
+def test_null_depends_on_its_seed_and_leaves_the_global_generator_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    first = null_best_coset(20)
+    assert torch.rand(1) == expected
+    assert torch.equal(first, null_best_coset(20))
+    assert not torch.equal(first, null_best_coset(20, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"draws": 0}, "draws must be at least 1, got 0"),
+        ({"dimension": 1}, "dimension must be at least 2, the plane that is scored, got 1"),
+    ],
+)
+def test_impossible_draws_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        null_best_coset(**options)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from glassbox.metrics import (
@@ -16,8 +17,12 @@ from glassbox.metrics import (
     feature_dimensionality,
     feature_interference,
     feature_norms,
+    pair_cosine,
+    priority_correlation,
     represented_features,
+    top_priority_fraction,
 )
+from glassbox.metrics.feature_directions import feature_dimensionality
 
 PER_FEATURE = [feature_norms, feature_interference, feature_dimensionality, basis_alignment]
 PER_MEMBER = [represented_features, feature_count, dimensions_per_feature]
@@ -154,30 +159,64 @@ def test_only_alignment_sees_a_rotation_of_the_hidden_space():
         assert same == (measure is not basis_alignment)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
-def test_members_are_measured_each_by_itself_and_a_diverged_one_is_nan(measure):
-    weights = _noise(2, 3, 8, 4).float()
-    weights[0, 1, 2, 3] = torch.nan
-    weights[1, 2, 0, 0] = torch.inf
-    result = measure(weights)
-    assert result.dtype == torch.float32
-    for i, j in torch.cartesian_prod(torch.arange(2), torch.arange(3)).tolist():
-        if (i, j) in ((0, 1), (1, 2)):
-            assert result[i, j].isnan().all()
-        else:
-            torch.testing.assert_close(result[i, j], measure(weights[i, j]))
-            assert result[i, j].isfinite().all()
-
-
-@pytest.mark.parametrize("measure", MEASURES)
-def test_what_is_no_matrix_of_weights_is_refused(measure):
-    with pytest.raises(ValueError, match=r"weights must be floating point"):
-        measure(torch.ones(3, 2, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"weights must be .* got shape \(3,\)"):
-        measure(torch.ones(3))
-
-
 @pytest.mark.parametrize("threshold", [-0.1, math.nan])
 def test_a_threshold_that_is_no_norm_is_refused(threshold):
     with pytest.raises(ValueError, match=f"at least 0, got {threshold}"):
         represented_features(torch.ones(3, 2), threshold)
+
+
+def test_cosines_of_pairs_at_known_angles_whatever_their_lengths():
+    angles = torch.tensor([0.3, 0.3, 0.3, 0.3 + math.pi, 0.3, 0.3 + math.pi / 2, 0.0, 1.0])
+    lengths = torch.tensor([1.0, 0.2, 3.0, 1.0, 1.0, 1e-9, 1.0, 1.0])
+    weights = lengths[:, None] * torch.stack([angles.cos(), angles.sin()], -1)
+    expected = [1.0, -1.0, 0.0, math.cos(1.0)]
+    assert pair_cosine(weights).tolist() == pytest.approx(expected, abs=1e-6)
+    assert pair_cosine(torch.stack([weights, -weights])).shape == (2, 4)
+
+
+def test_a_pair_with_a_zero_row_has_no_angle():
+    found = pair_cosine(torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]))
+    assert found[0].isnan() and found[1] == 1.0
+
+
+def test_an_odd_number_of_features_is_refused():
+    with pytest.raises(ValueError, match="has 3 rows"):
+        pair_cosine(torch.zeros(3, 2))
+
+
+def test_correlation_is_scipys_of_the_dimensionalities():
+    torch.manual_seed(0)
+    weights, priority = torch.randn(4, 9, 3), torch.rand(4, 9).round(decimals=1)
+    found = priority_correlation(weights, priority)
+    for member in range(4):
+        expected = spearmanr(priority[member], feature_dimensionality(weights)[member]).statistic
+        assert found[member].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_features_that_do_not_count_have_no_part_in_the_correlation():
+    torch.manual_seed(1)
+    weights, priority = torch.randn(4, 9, 3), torch.rand(4, 9)
+    counts = torch.rand(4, 9) < 0.6
+    counts[3] = False
+    found = priority_correlation(weights, priority, counts)
+    for member in range(3):
+        own = feature_dimensionality(weights)[member][counts[member]]
+        expected = spearmanr(priority[member][counts[member]], own).statistic
+        assert found[member].item() == pytest.approx(expected, abs=1e-6)
+    assert found[3].isnan()
+
+
+def test_it_is_one_for_clean_directions_in_order_and_nan_without_an_order():
+    # Alone; in a pair that leans together; in one that is the same direction; not there.
+    weights = torch.tensor([[[1.0, 0, 0], [0, 1, 0.2], [0, 0.2, 1], [0, 0.2, 0.8], [0, 0, 0]]])
+    order = feature_dimensionality(weights)[0].argsort().argsort().float()
+    assert priority_correlation(weights, order[None]).item() == pytest.approx(1.0)
+    assert priority_correlation(weights, -order[None]).item() == pytest.approx(-1.0)
+    assert priority_correlation(weights, torch.ones(1, 5)).isnan().all()
+
+
+def test_share_of_the_most_important_counts_ties_as_equals():
+    represented = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]]).bool()
+    priority = torch.tensor([[4.0, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1], [1, 1, 1, 1]])
+    found = top_priority_fraction(represented, priority).tolist()
+    assert found[:2] == [1.0, 0.5] and math.isnan(found[2]) and found[3] == 1.0

@@ -26,11 +26,6 @@ def test_agrees_with_sklearn(seed):
     assert silhouette(points, labels) == pytest.approx(expected, abs=1e-7)
 
 
-def test_random_cases_do_contain_singletons():
-    cases = [_random_case(seed)[1] for seed in range(40)]
-    assert sum(int(labels.unique(return_counts=True)[1].min()) == 1 for labels in cases) > 10
-
-
 def test_many_labellings_of_many_clouds_agree_with_sklearn_one_by_one():
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(3, 1, 12, 4, generator=generator, dtype=torch.float64)
@@ -65,12 +60,6 @@ def test_clusters_that_are_points_score_one():
 
 def test_coinciding_points_score_zero():
     assert silhouette(torch.full((6, 2), 0.1), torch.arange(6) % 2) == 0
-
-
-def test_a_diverged_seed_is_nan():
-    points = torch.randn(2, 6, 2, generator=torch.Generator().manual_seed(0))
-    points[1, 0, 0] = torch.nan
-    assert silhouette(points, torch.arange(6) % 2).isnan().tolist() == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -26,23 +26,10 @@ def numpy_loop(weights, means):
     return cosines, correlations, np.mean(nearest), np.mean(most_alike)
 
 
-def test_the_border_of_a_small_image_is_its_outer_frame():
-    expected = [
-        [1, 1, 1, 1],
-        [1, 0, 0, 1],
-        [1, 1, 1, 1],
-    ]
-    assert border_pixels(3, 4, 1).view(3, 4).int().tolist() == expected
-
-
 def test_mnists_border_is_all_but_the_inner_20_by_20():
     frame = border_pixels(28, 28).view(28, 28)
     assert frame.sum() == 28**2 - 20**2
     assert not frame[4:24, 4:24].any() and frame[3].all() and frame[:, 24].all()
-
-
-def test_an_image_without_an_inside_is_all_border():
-    assert border_pixels(4, 3, 4).all() and border_pixels(8, 20, 4).all()
 
 
 def test_shares_near_zero_are_counted_of_the_chosen_pixels_only():
@@ -115,15 +102,6 @@ def test_a_class_without_images_takes_no_part():
     assert mean_cosines(weights, means).isnan().tolist() == [False, True, False]
     assert own_mean_fraction(weights, means) == 0.5  # class 0 of classes 0 and 2
     assert own_mean_fraction(weights, torch.full((3, 3), torch.nan)).isnan()
-
-
-def test_a_diverged_seed_is_nan_and_leaves_the_others_alone():
-    means = torch.eye(3)
-    weights = torch.stack([torch.eye(3), torch.eye(3)])
-    weights[0, 2, 1] = torch.nan
-    for found in (near_zero_fraction(weights), own_mean_fraction(weights, means)):
-        assert found[0].isnan() and found[1].isfinite()
-    assert mean_correlations(weights, means)[0].isnan().all()
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -46,15 +46,6 @@ def test_both_measures_agree_with_loops_for_every_seed():
         assert distance[i] == pytest.approx(_loop_distance(*case), abs=1e-12)
 
 
-def test_targets_without_seeds_serve_all_seeds():
-    features, centers = _noise(3, 50, 8), _noise(3, 5, 8, seed=1)
-    for metric in (center_alignment, center_distance):
-        torch.testing.assert_close(
-            metric(features, TARGETS, centers),
-            metric(features, TARGETS.expand(3, 50), centers),
-        )
-
-
 def test_features_on_their_centers_are_aligned_at_no_distance():
     centers = _noise(5, 8)
     assert center_alignment(centers[TARGETS], TARGETS, centers) == pytest.approx(1)
@@ -89,15 +80,6 @@ def test_one_class_has_no_alignment():
     features, centers = _noise(2, 10, 8), _noise(2, 5, 8, seed=1)
     targets = torch.stack((torch.full((10,), 3), torch.arange(10) % 5))
     assert center_alignment(features, targets, centers).isnan().tolist() == [True, False]
-
-
-def test_a_diverged_seed_is_nan():
-    features, centers = _noise(3, 50, 8), _noise(3, 5, 8, seed=1)
-    features[1, 0, 0] = torch.inf
-    centers[2, 0, 0] = torch.nan
-    for metric in (center_alignment, center_distance):
-        assert metric(features, TARGETS, centers).isnan().tolist() == [False, True, True]
-    assert weight_norm(centers).isnan().tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("metric", [center_alignment, center_distance])
