@@ -1,4 +1,4 @@
-"""Clusters of rows, against SciPy's single cluster_distance and at planted clusters."""
+"""Clusters of rows, against SciPy's single linkage and at planted clusters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_labels_are_scipys_single_linkage_for_every_member(reach):
     for index in np.ndindex(2, 3):
         rows = weights[index].numpy()
         cut = reach * np.linalg.norm(rows, axis=1).mean()
-        expected = fcluster(cluster_distance(rows, "single"), cut, "distance")
+        expected = fcluster(linkage(rows, "single"), cut, "distance")
         assert _same_partition(labels[index].tolist(), expected.tolist())
         found.append(expected.max())
     assert cluster_count(weights, reach).flatten().tolist() == found

@@ -22,7 +22,6 @@ from glassbox.metrics import (
     represented_features,
     top_priority_fraction,
 )
-from glassbox.metrics.feature_directions import feature_dimensionality
 
 PER_FEATURE = [feature_norms, feature_interference, feature_dimensionality, basis_alignment]
 PER_MEMBER = [represented_features, feature_count, dimensions_per_feature]

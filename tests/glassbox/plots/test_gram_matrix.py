@@ -34,15 +34,6 @@ def test_matrices_and_biases_share_a_scale_that_is_white_at_zero():
     assert min(middle[:3]) > 0.95
 
 
-def test_each_model_can_have_a_scale_of_its_own_that_is_written_above_it():
-    weights = np.stack([np.eye(3), 0.1 * np.eye(3)])
-    figure = gram_matrix(weights, shared_scale=False)
-    assert [image.norm.vmax for image in images(figure)] == pytest.approx([1.0, 0.01])
-    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert "±1" in texts and "±0.01" in texts
-    assert "to the value above each panel" in figure.axes[-1].get_xlabel()
-
-
 def test_bars_are_norms_and_interference_on_scales_shared_by_all_panels():
     triangle = np.array([[np.cos(a), np.sin(a)] for a in (0, 2 * np.pi / 3, 4 * np.pi / 3)])
     weights = np.stack([triangle, np.array([[1.0, 0], [0, 2.0], [0, 0]])])
@@ -55,7 +46,7 @@ def test_bars_are_norms_and_interference_on_scales_shared_by_all_panels():
     assert sorted(high for _, high in limits) == pytest.approx([0.5, 2.0])
 
 
-def test_interference_of_a_feature_without_a_norm_to_speak_of_is_pale():
+def test_interference_of_a_feature_of_small_norm_is_pale():
     weights = np.array([[1.0, 0], [0, 1.0], [0.01, 0.01]])
     (axes,) = (a for a in gram_matrix(weights).axes if "interf." in [t.get_text() for t in a.texts])
     assert [bar.get_alpha() is not None for bar in axes.patches] == [False, False, True]
@@ -88,28 +79,18 @@ def test_norms_and_negative_biases_are_drawn_per_feature():
         assert lines["-bias"] == pytest.approx(-biases[model])
 
 
-def test_means_and_deviations_stand_above_each_chart():
-    figure = norms_and_biases(np.array([[3.0, 4.0], [0.0, 1.0]]), [-0.5, 0.5])
-    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert "norm 3 ± 2 · −b 0 ± 0.5" in texts
-
-
-def test_biases_that_are_not_finite_are_left_out_and_it_is_said():
+def test_biases_that_are_not_finite_are_left_out():
     figure = norms_and_biases(np.eye(3), [0.0, np.nan, 1.0])
-    assert "not finite are left out" in " ".join(text.get_text() for text in figure.texts)
     (line,) = (ln for axes in figure.axes for ln in axes.lines if ln.get_label() == "-bias")
     assert np.isnan(line.get_ydata()).tolist() == [False, True, False]
 
 
-def test_partners_are_listed_and_framed_in_every_matrix():
+def test_partners_are_framed_in_every_matrix():
     weights = RNG.normal(size=(2, 12, 3))
     figure = gram_matrix(weights, RNG.normal(size=(2, 12)), pairs="correlated: active together")
-    notes = " ".join(text.get_text() for text in figure.texts)
-    assert "frames: partners 0–1, 2–3, …, 10–11, correlated: active together" in notes
     matrices = [image.axes for image in images(figure) if image.get_array().shape == (12, 12)]
     assert len(matrices) == 2
     for axes in matrices:
         assert [(p.get_xy(), p.get_width(), p.get_height()) for p in axes.patches] == [
             ((first - 0.5, first - 0.5), 2, 2) for first in range(0, 12, 2)
         ]
-    assert "partners" not in " ".join(text.get_text() for text in gram_matrix(weights).texts)

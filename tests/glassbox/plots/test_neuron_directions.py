@@ -33,8 +33,3 @@ def test_the_mean_alignment_of_represented_features_stands_above_each_panel():
 def test_a_model_that_is_not_finite_is_blank():
     figure = neuron_directions(np.full((2, 3), np.nan))
     assert np.isnan(image(figure.axes[0])).all()
-
-
-def test_names_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="names has 1 entries, expected 2"):
-        neuron_directions(np.zeros((2, 3, 3)), names=["one"])
