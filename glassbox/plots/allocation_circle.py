@@ -26,7 +26,6 @@ from glassbox.plots.word_labels import (
     ORDINARY,
     Words,
     as_capacity,
-    fit_word,
     prepare_words,
     text_width,
     word_font,
@@ -91,10 +90,7 @@ def allocation_circle(
     areas, cosines = areas[:count], cosines[:count, :count]
     lines = choose_lines(cosines)
     radii = circle_radii(areas)
-    labels = [
-        fit_word(text, WORD_SIZE, bold=bool(bold))
-        for text, bold in zip(shown.texts, shown.important, strict=True)
-    ]
+    labels = shown.fit(WORD_SIZE)
     boxes, inside = _boxes(labels, radii, shown.important)
     points = stress_layout(_distances(cosines, radii), boxes)
     low, high = (points - boxes[:, :2]).min(axis=0), (points + boxes[:, 2:]).max(axis=0)
@@ -104,7 +100,7 @@ def allocation_circle(
     with rc_context(house_style() | {"text.parse_math": False}):
         figure = new_figure(width, heading.height + picture + LEGEND_HEIGHT)
         heading.draw(figure)
-        axes = place_axes(figure, left=0, right=0, bottom=LEGEND_HEIGHT, top=heading.height)
+        axes = place_axes(figure, 0, heading.height, width, picture)
         axes.set_axis_off()
         # A unit of the data is a typographic point, so that circles keep their sizes.
         middle = (low + high) / 2

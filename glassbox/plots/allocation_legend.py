@@ -34,7 +34,7 @@ def line_style(strength: Floats) -> tuple[Floats, Floats]:
 def draw_legend(figure: Figure, important_name: str) -> None:
     """Draw the legend at the foot of the figure; without a name no words are marked."""
     width, height = (float(inches) for inches in figure.get_size_inches())
-    axes = place_axes(figure, left=0, right=0, bottom=0, top=height - LEGEND_HEIGHT)
+    axes = place_axes(figure, 0, height - LEGEND_HEIGHT, width, LEGEND_HEIGHT)
     axes.set_axis_off()
     axes.set_xlim(0, width * POINTS_PER_INCH)  # a unit is a typographic point
     axes.set_ylim(0, LEGEND_HEIGHT * POINTS_PER_INCH)

@@ -24,7 +24,6 @@ from glassbox.plots.word_labels import (
     ORDINARY,
     Words,
     as_capacity,
-    fit_word,
     prepare_words,
     text_width,
     word_font,
@@ -74,10 +73,7 @@ def capacity_bars(
         name: as_capacity(values, f"capacity of {name}", len(words))[:size]
         for name, values in capacity.items()
     }
-    texts = [
-        fit_word(text, TICK_SIZE, bold=bool(bold))
-        for text, bold in zip(shown.texts, shown.important, strict=True)
-    ]
+    texts = shown.fit(TICK_SIZE)
     longest = max(text_width(text, TICK_SIZE, bold=True) for text in texts) / POINTS_PER_INCH
     width = 0.85 + max(size * float(np.clip(6.2 / size, 0.175, 0.42)), 3.6)
     notes = [shown.note]

@@ -98,7 +98,7 @@ def decision_maps(
         heading.draw_legend(figure, handles)
         for index in range(count):
             left = LEFT + TICKS + index * (panel + GAP)
-            axes = place_axes(figure, left=left, right=width - left - panel, bottom=TICKS, top=top)
+            axes = place_axes(figure, left, top, panel, panel)
             draw_decision_map(
                 axes,
                 maps[index].astype(np.int64),

@@ -86,9 +86,7 @@ def embedding_grid(
             row, column = divmod(index, columns)
             left = LEFT + column * (panel + GAP)
             top = heading.height + above + row * row_height
-            axes = place_axes(
-                figure, left=left, right=width - left - panel, top=top, bottom=height - top - panel
-            )
+            axes = place_axes(figure, left, top, panel, panel)
             extra = titles[index] if titles is not None else None
             draw_panel_title(axes, _name(seeds, ratios, index), extra, panel)
             panel_colors = colors[index] if colors is not None else None

@@ -64,7 +64,8 @@ def draw_features(
         axes.plot([-x, x], [-y, y], color=GRID_COLOR, linewidth=0.7, zorder=1)
     places, near = project(rows, frame, view)
     count = len(rows) if shown is None else min(shown, len(rows))
-    axes.scatter(*places[count:].T, s=3, color=LINE, linewidths=0, zorder=1.5, clip_on=False)
+    if count < len(rows):
+        axes.scatter(*places[count:].T, s=3, color=LINE, linewidths=0, zorder=1.5, clip_on=False)
     _join(axes, places[:count], style, closed=count == len(rows))
     _draw_points(axes, places, near, style, count)
     if counts:

@@ -83,8 +83,7 @@ def feature_vectors(
             left = LEFT + side + column * (panel + GAP)
             for place, view in enumerate(views):
                 top = heading.height + row * block + ABOVE + place * panel
-                box = {"left": left, "right": width - left - panel}
-                axes = place_axes(figure, top=top, bottom=height - top - panel, **box)
+                axes = place_axes(figure, left, top, panel, panel)
                 draw_features(axes, rows, frame, view, style, counts=view == "top")
                 if place == 0:
                     caption = " · ".join(text for text in (texts[index], mean_norm(rows)) if text)

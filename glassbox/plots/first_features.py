@@ -56,9 +56,7 @@ def first_features(weights: ArrayLike, *, title: str = "") -> Figure:
         heading.draw(figure)
         for column, count in enumerate(counts):
             left = LEFT + column * (panel + GAP)
-            axes = place_axes(
-                figure, left=left, right=width - left - panel, top=top, bottom=LEGEND_HEIGHT
-            )
+            axes = place_axes(figure, left, top, panel, panel)
             draw_features(axes, rows, frame, views_of(hidden)[0], style, shown=count)
             name_panel(axes, f"first {count}" if count < size else f"all {count}", "", panel)
         draw_feature_legend(figure, style, left=LEFT)

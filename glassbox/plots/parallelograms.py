@@ -83,10 +83,7 @@ def ranked_parallelograms(
                 )
             top = heading.height + row * ROW + ABOVE
             for column in range(count):
-                x = LEFT + column * (PANEL + GAP)
-                axes = place_axes(
-                    figure, left=x, right=width - x - PANEL, bottom=height - top - PANEL, top=top
-                )
+                axes = place_axes(figure, LEFT + column * (PANEL + GAP), top, PANEL, PANEL)
                 caption = f"rank {model.ranks[column]:,} · {losses[column]:.2g}"
                 axes.set_title(caption, size=NOTE_SIZE, pad=3)
                 _draw(axes, corners[column], list(model.words[column]), color)

@@ -79,11 +79,10 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def place_axes(figure: Figure, *, left: float, right: float, bottom: float, top: float) -> Axes:
-    """Axes with the given margins in inches, for pictures whose size matters."""
-    width, height = figure.get_size_inches()
-    box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
-    return figure.add_axes(box)
+def place_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes of a fixed size, `left` and `top` inches from the figure's upper left corner."""
+    x, y = figure.get_size_inches()
+    return figure.add_axes((left / x, 1 - (top + height) / y, width / x, height / y))
 
 
 def wrap_title(title: str, width: float, size: float = TITLE_SIZE) -> list[str]:

@@ -77,20 +77,13 @@ def weight_frames(
         figure = new_figure(width, top + PANEL + LEGEND_HEIGHT)
         heading.draw(figure)
         draw_feature_legend(figure, style, left=LEFT)
-        curve = place_axes(
-            figure,
-            left=left + CURVE_LEFT,
-            right=RIGHT,
-            top=top + 0.1,
-            bottom=AXIS + LEGEND_HEIGHT,
-        )
+        curve = place_axes(figure, left + CURVE_LEFT, top + 0.1, CURVE, PANEL - 0.1 - AXIS)
         draw_loss(curve, history, history.steps[indices])
         (dot,) = curve.plot([], [], "o", color=LOSS_COLOR, markersize=6, clip_on=False, zorder=4)
-        panels = []
-        for place in range(len(views)):
-            x = LEFT + place * PANEL
-            box = {"left": x, "right": width - x - PANEL, "top": top, "bottom": LEGEND_HEIGHT}
-            panels.append(place_axes(figure, **box))
+        panels = [
+            place_axes(figure, LEFT + place * PANEL, top, PANEL, PANEL)
+            for place in range(len(views))
+        ]
         canvas = cast("FigureCanvasAgg", figure.canvas)
         for index in indices.tolist():
             for axes, view in zip(panels, views, strict=True):

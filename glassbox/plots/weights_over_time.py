@@ -70,9 +70,7 @@ def weights_over_time(
     with rc_context(house_style()):
         figure = new_figure(width, height)
         heading.draw(figure)
-        axes = place_axes(
-            figure, left=MARGIN, right=RIGHT, bottom=height - curve - CURVE, top=curve
-        )
+        axes = place_axes(figure, MARGIN, curve, width - MARGIN - RIGHT, CURVE)
         marked = history.steps[chosen]
         draw_loss(axes, history, marked)
         dots = {"linestyle": "", "marker": "o", "markersize": 4.5, "markeredgecolor": "white"}
@@ -81,9 +79,7 @@ def weights_over_time(
         )
         for place, index in enumerate(chosen.tolist()):
             left = MARGIN + place * (panel + GAP)
-            picture = place_axes(
-                figure, left=left, right=width - left - panel, top=top, bottom=height - top - panel
-            )
+            picture = place_axes(figure, left, top, panel, panel)
             rows = history.weights[index]
             draw_features(picture, rows, frame, views_of(hidden)[0], style, reach=history.reach)
             name_panel(picture, f"step {history.steps[index]:,.0f}", mean_norm(rows), panel)

@@ -34,7 +34,6 @@ from glassbox.plots.word_labels import (
     IMPORTANT,
     ORDINARY,
     Words,
-    fit_word,
     prepare_words,
     text_width,
     word_font,
@@ -105,10 +104,7 @@ def word_heatmap(
 
     cell = float(np.clip(2.4 / count, 0.105, 0.24))  # inches
     font = min(TICK_SIZE, 0.84 * cell * POINTS_PER_INCH)
-    texts = [
-        fit_word(text, font, bold=bool(bold))
-        for text, bold in zip(shown.texts, shown.important, strict=True)
-    ]
+    texts = shown.fit(font)
     margin = max(text_width(text, font, bold=True) for text in texts) / POINTS_PER_INCH + 0.12
     panel = cell * count
     block = panel + (STRIP + 0.08 if strips else 0.0) + 0.24
@@ -135,8 +131,7 @@ def word_heatmap(
             row, column = divmod(index, columns)
             x = left + column * block
             top = heading.height + row * (ABOVE + panel + 0.1) + ABOVE
-            box = {"bottom": height - top - panel, "top": top}
-            axes = place_axes(figure, left=x, right=width - x - panel, **box)
+            axes = place_axes(figure, x, top, panel, panel)
             _draw_panel(axes, array, norm)
             write_above(axes, name, size=LABEL_SIZE, color=TEXT_COLOR, bold=True)
             if column == 0:
@@ -144,8 +139,7 @@ def word_heatmap(
             if index + columns >= len(values):
                 _write_words(axes, texts, shown, font, upright=True)
             if name in strips:
-                start = x + panel + 0.08
-                beside = place_axes(figure, left=start, right=width - start - STRIP, **box)
+                beside = place_axes(figure, x + panel + 0.08, top, STRIP, panel)
                 _draw_strip(beside, strips[name], shown)
         draw_scale(figure, norm, left=left)
     return figure

@@ -26,6 +26,11 @@ class Words(NamedTuple):
     important: NDArray[np.bool_]  # (N,)
     note: str  # says which words are not shown; empty if all are
 
+    def fit(self, size: float) -> list[str]:
+        """The words at a font size, those that would be too wide cut."""
+        pairs = zip(self.texts, self.important.tolist(), strict=True)
+        return [fit_word(text, size, bold=bold) for text, bold in pairs]
+
 
 def prepare_words(words: Sequence[str], important: ArrayLike | None) -> Words:
     """Check the words and marks of one text of T words, and keep the first `MAX_WORDS`.

@@ -38,19 +38,13 @@ def _numpy_order(points: np.ndarray) -> tuple[float, int]:
     return best
 
 
-@pytest.mark.parametrize("frequency", [1, 4, 15])
+@pytest.mark.parametrize("frequency", [1, 4, 15, -7])
 def test_perfect_circle_has_no_spread_and_its_own_order(frequency):
     circle = _circle(31, frequency)
-    score, found = circular_order(circle)
+    score, best = circular_order(circle)
     assert circularity(circle) < 6e-4
     assert score == pytest.approx(1, abs=1e-12)
-    assert found == frequency
-
-
-def test_direction_of_travel_does_not_matter():
-    score, found = circular_order(_circle(31, -7))
-    assert score == pytest.approx(1, abs=1e-12)
-    assert found == 7
+    assert best == abs(frequency)
 
 
 def test_ellipse_counts_as_a_circle():
@@ -96,7 +90,7 @@ def test_coinciding_points_have_no_shape_and_no_order():
 
 
 def test_order_needs_three_points_and_two_features():
-    with pytest.raises(ValueError, match="at least 3 points, got 2"):
+    with pytest.raises(ValueError, match="circular_order"):
         circular_order(torch.zeros(2, 4))
-    with pytest.raises(ValueError, match="got 2"):
+    with pytest.raises(ValueError, match="num_components"):
         circularity(torch.zeros(5, 1))

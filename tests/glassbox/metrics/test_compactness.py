@@ -50,5 +50,5 @@ def test_distances_beyond_the_mean_between_classes_are_dropped():
 
 
 def test_a_single_class_is_refused():
-    with pytest.raises(ValueError, match="at least two different values, got 3"):
+    with pytest.raises(ValueError, match="labels"):
         class_compactness(_noise(4, 2), torch.full((4,), 3))

@@ -41,5 +41,5 @@ def test_half_precision_is_raised():
 
 
 def test_a_mask_of_another_length_is_refused():
-    with pytest.raises(ValueError, match=r"got shape \(3, 5\)"):
+    with pytest.raises(ValueError, match="mask"):
         received_attention(_weights(), MASK[:, :5])
