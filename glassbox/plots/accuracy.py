@@ -14,6 +14,7 @@ from glassbox.plots.figure_title import titled_figure
 from glassbox.plots.style import (
     DASHED,
     MUTED_COLOR,
+    Style,
     house_style,
     log_ticks,
     percent_ticks,
@@ -124,8 +125,8 @@ def _mark_median(axes: Axes, epochs: Floats, threshold: float, color: str) -> st
         return text
     low, high = axes.get_xlim()
     if low <= median <= high:
-        stem: dict[str, float] = {"linewidth": 0.7, "alpha": 0.6, "zorder": 2}
+        stem: Style = {"linewidth": 0.7, "alpha": 0.6, "zorder": 2}
         axes.plot([median, median], [-0.02, threshold], color=color, **stem)
-        dot = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "zorder": 4}
+        dot: Style = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "zorder": 4}
         axes.plot(median, threshold, color=color, **dot)
     return f"{text}, from epoch {median:,.0f} (median)"

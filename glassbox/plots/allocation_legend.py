@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from glassbox.plots.arrays import Floats
-from glassbox.plots.style import MUTED_COLOR, NOTE_SIZE, POINTS_PER_INCH, TEXT_COLOR, place_axes
+from glassbox.plots.style import (
+    MUTED_COLOR,
+    NOTE_SIZE,
+    POINTS_PER_INCH,
+    TEXT_COLOR,
+    Style,
+    place_axes,
+)
 from glassbox.plots.word_labels import IMPORTANT, ORDINARY
 
 if TYPE_CHECKING:
@@ -46,7 +53,7 @@ def _draw_circles(axes: Axes, x: float, y: float, important_name: str) -> None:
     """Circles of three capacities, and what their colors mean."""
     from matplotlib.patches import Circle
 
-    style = {"edgecolor": "white", "linewidth": 0.7}
+    style: Style = {"edgecolor": "white", "linewidth": 0.7}
     for capacity in CAPACITIES:
         radius = float(circle_radii(np.array(capacity)))
         axes.add_patch(Circle((x + radius, y), radius, facecolor=ORDINARY, **style))
@@ -73,7 +80,7 @@ def _draw_lines(axes: Axes, x: float, y: float) -> None:
     for cosine in COSINES:
         width, opacity = (float(value) for value in line_style(np.array(cosine)))
         length = 6 + 30 * (1 - cosine)
-        style = {"color": MUTED_COLOR, "linewidth": width, "alpha": opacity}
+        style: Style = {"color": MUTED_COLOR, "linewidth": width, "alpha": opacity}
         axes.plot([x, x + length], [y, y], solid_capstyle="butt", **style)
         _write(axes, x + length + 2, y, f"{cosine:g}")
         x += length + 19

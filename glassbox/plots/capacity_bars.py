@@ -16,6 +16,7 @@ from glassbox.plots.style import (
     POINTS_PER_INCH,
     TEXT_COLOR,
     TICK_SIZE,
+    Style,
     house_style,
     write_above,
 )
@@ -112,7 +113,7 @@ def _draw_row(axes: Axes, values: Floats, shown: Words) -> None:
         axes.bar(places[chosen], values[chosen], width=0.74, color=color, linewidth=0, zorder=2)
     if not known.all():
         missing = places[~known]
-        style = {"linestyle": "", "marker": "x", "markersize": 4, "color": MUTED_COLOR}
+        style: Style = {"linestyle": "", "marker": "x", "markersize": 4, "color": MUTED_COLOR}
         axes.plot(missing, np.full(len(missing), 0.08), clip_on=False, **style)
     if len(values) > MAX_NUMBERS:
         return

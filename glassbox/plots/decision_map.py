@@ -15,6 +15,7 @@ from glassbox.plots.figure_title import LEFT, LEGEND_LINE, layout_title
 from glassbox.plots.style import (
     NOTE_SIZE,
     TEXT_COLOR,
+    Style,
     house_style,
     new_figure,
     place_axes,
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 
 GAP, ABOVE, TICKS = 0.34, 0.22, 0.3  # inches between panels, above them, and for ticks
 TINT = 0.68  # fraction of white in the color of a region
-CENTER: dict[str, Any] = {
+CENTER: Style = {
     "marker": "x",
     "markersize": 6.0,
     "markeredgewidth": 1.3,
     "color": TEXT_COLOR,
 }
-DIRECTION: dict[str, Any] = {"linewidth": 1.1, "color": TEXT_COLOR}
-POINT: dict[str, Any] = {"marker": "o", "markeredgecolor": "white", "markeredgewidth": 0.8}
+DIRECTION: Style = {"linewidth": 1.1, "color": TEXT_COLOR}
+POINT: Style = {"marker": "o", "markeredgecolor": "white", "markeredgewidth": 0.8}
 # The fifth class is red, as the paper's point in the middle; light blue and blue are far apart.
 PALETTE = [CATEGORIES[index] for index in (0, 1, 2, 3, 5, 7, 6, 4, 8, 9, 10, 11)]
 DIAMETER = 10.0  # of a training point, in typographic points; a center on top stays visible

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,7 @@ from glassbox.plots.arrays import Floats, as_floats, quartiles
 from glassbox.plots.colors import HARMONIC, STANDARD, model_colors
 from glassbox.plots.curves import draw_band
 from glassbox.plots.figure_title import titled_figure
-from glassbox.plots.style import DASHED, MUTED_COLOR, TEXT_COLOR, TICK_SIZE, house_style
+from glassbox.plots.style import DASHED, MUTED_COLOR, TEXT_COLOR, TICK_SIZE, Style, house_style
 from glassbox.plots.word_labels import fit_word, replace_missing_glyphs
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Order(NamedTuple):
 
     label: str
     color: str  # if there is one model; several models have a color each
-    line: dict[str, Any]
+    line: Style
 
 
 ORDERS = {
@@ -112,7 +112,7 @@ def deletion_curve(
                 color, band = colors.get(name, style.color), of_model[order]
                 if (band.high > band.low).any():
                     draw_band(axes, x, band.low, band.high, color)
-                line = {"color": color, "markersize": 3.2, "zorder": 2.8 + 0.1 * layer}
+                line: Style = {"color": color, "markersize": 3.2, "zorder": 2.8 + 0.1 * layer}
                 axes.plot(x, band.middle, **style.line, **line)
         losses = [
             "" if marked is None else _describe_loss(of_model["highest"], marked, x[marked])
@@ -228,12 +228,12 @@ def _draw_legends(
     handles = []
     for name, loss in zip(models, losses, strict=True):
         label = fit_word(replace_missing_glyphs(name, " "), TICK_SIZE, width=LEGEND_WIDTH)
-        square = {"marker": "s", "color": colors[name]} if colors else {}
+        square: Style = {"marker": "s", "color": colors[name]} if colors else {}
         label = f"{label}\n{loss}" if loss else label
         handles.append(Line2D([], [], linestyle="", label=label, **square))
-    common: dict[str, Any] = {"borderaxespad": 0.0, "borderpad": 0.0, "alignment": "left"}
-    tight = {} if colors else {"handlelength": 0.0, "handletextpad": 0.0}
-    above = {"loc": "upper left", "bbox_to_anchor": (1.04, 1.0), "labelspacing": 0.7}
+    common: Style = {"borderaxespad": 0.0, "borderpad": 0.0, "alignment": "left"}
+    tight: Style = {} if colors else {"handlelength": 0.0, "handletextpad": 0.0}
+    above: Style = {"loc": "upper left", "bbox_to_anchor": (1.04, 1.0), "labelspacing": 0.7}
     first = axes.legend(handles=handles, **above, **common, **tight)
     axes.add_artist(first).set_clip_on(False)  # the layout ignores clipped artists
     lines = [

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.feature_arrays import as_members, dimensionality_of
 from glassbox.plots.figure_title import titled_figure
-from glassbox.plots.style import LINE, MUTED_COLOR, NOTE_SIZE, house_style, log_ticks
+from glassbox.plots.style import LINE, MUTED_COLOR, NOTE_SIZE, Style, house_style, log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,5 +156,5 @@ def _draw_swarm(
         offsets[members] = rank * 2 * half / fullest
     places = column * np.exp(offsets)
     for chosen, color, size, layer in ((~kept, WEAK, 2.5, 2), (kept, FEATURE, 5.5, 3)):
-        style = {"color": color, "alpha": 0.8, "linewidths": 0, "zorder": layer}
+        style: Style = {"color": color, "alpha": 0.8, "linewidths": 0, "zorder": layer}
         axes.scatter(places[chosen], values[chosen], s=size, clip_on=False, **style)

@@ -11,7 +11,7 @@ from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import POINT
 from glassbox.plots.curves import draw_median, draw_seeds
 from glassbox.plots.figure_title import titled_figure
-from glassbox.plots.style import TEXT_COLOR, house_style, percent_ticks
+from glassbox.plots.style import TEXT_COLOR, Style, house_style, percent_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def _annotate_two(axes: Axes, curves: Floats, value: float) -> None:
     """Circle and write the value at two components: below a steep curve, above a flat one."""
     steep = value > 0.4
     above = min(0.95, float(np.nanmax(curves[:, :5])) + 0.12)
-    ring = {"markerfacecolor": "none", "markeredgecolor": TEXT_COLOR, "markeredgewidth": 0.8}
+    ring: Style = {"markerfacecolor": "none", "markeredgecolor": TEXT_COLOR, "markeredgewidth": 0.8}
     axes.plot(2, value, marker="o", markersize=8, zorder=5, **ring)
     axes.annotate(
         f"{100 * value:.0f} % in 2 components",

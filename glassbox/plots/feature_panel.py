@@ -65,7 +65,15 @@ def draw_features(
     places, near = project(rows, frame, view)
     count = len(rows) if shown is None else min(shown, len(rows))
     if count < len(rows):
-        axes.scatter(*places[count:].T, s=3, color=LINE, linewidths=0, zorder=1.5, clip_on=False)
+        axes.scatter(
+            places[count:, 0],
+            places[count:, 1],
+            s=3,
+            color=LINE,
+            linewidths=0,
+            zorder=1.5,
+            clip_on=False,
+        )
     _join(axes, places[:count], style, closed=count == len(rows))
     _draw_points(axes, places, near, style, count)
     if counts:
@@ -96,7 +104,8 @@ def _draw_points(axes: Axes, places: Floats, near: Floats, style: FeatureStyle, 
     order = np.argsort(near, kind="stable")
     order = order[order < count]
     axes.scatter(
-        *places[order].T,
+        places[order, 0],
+        places[order, 1],
         s=diameter[order] ** 2,
         c=style.colors[order],
         edgecolors="white",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from glassbox.plots.style import MUTED_COLOR, NOTE_SIZE, TITLE_SIZE, new_figure, wrap_title
+from glassbox.plots.style import MUTED_COLOR, NOTE_SIZE, TITLE_SIZE, Style, new_figure, wrap_title
 from glassbox.plots.word_labels import replace_missing_glyphs
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class FigureTitle(NamedTuple):
             )
             y += TITLE_LINE
         y += GAP if self.title else 0.0
-        style: dict[str, Any] = {"size": NOTE_SIZE, "color": MUTED_COLOR}
+        style: Style = {"size": NOTE_SIZE, "color": MUTED_COLOR}
         for line in self.notes:
             figure.text(left / width, 1 - y / height, line, va="top", parse_math=False, **style)
             y += NOTE_LINE
@@ -82,6 +82,7 @@ def titled_figure(
     *,
     legend: Sequence[Artist] = (),
     foot: float = 0.0,
+    gap: float = 0.06,
 ) -> Figure:
     """A figure with a title, whose axes matplotlib lays out below it.
 
@@ -92,12 +93,13 @@ def titled_figure(
         notes: As in `layout_title`.
         legend: Handles of a legend below the title; none by default.
         foot: Inches to leave empty below the axes.
+        gap: Inches to leave empty at the left and right of each axes.
     """
     lines = layout_title(title, notes, width - 2 * LEFT)
     total = lines.height + GAP + (LEGEND_LINE if legend else 0.0) + height + foot
     figure = new_figure(width, total)
     rect = (0, foot / total, 1, height / total)
-    figure.set_layout_engine("constrained", rect=rect, w_pad=0.06, h_pad=0.05)
+    figure.set_layout_engine("constrained", rect=rect, w_pad=gap, h_pad=0.05, wspace=0)
     lines.draw(figure)
     if legend:
         lines.draw_legend(figure, legend)

@@ -14,6 +14,7 @@ from glassbox.plots.style import (
     DASHED,
     GRID_COLOR,
     MUTED_COLOR,
+    Style,
     house_style,
     log_ticks,
     whole_number,
@@ -70,7 +71,7 @@ def generalization_scatter(
         if not fits.all():
             add_never_tick(axes.xaxis, np.sqrt(high * end), high * (low / high) ** 0.09)
             axes.axvspan(high, end, color=GRID_COLOR, zorder=0, linewidth=0)
-        diagonal = {"color": MUTED_COLOR, "linewidth": 0.8, "linestyle": DASHED, "zorder": 1}
+        diagonal: Style = {"color": MUTED_COLOR, "linewidth": 0.8, "linestyle": DASHED, "zorder": 1}
         axes.plot([low, high], [low, high], label="same epoch", **diagonal)
         axes.scatter(
             x[generalizes],

@@ -16,6 +16,7 @@ from glassbox.plots.style import (
     LABEL_SIZE,
     NOTE_SIZE,
     TEXT_COLOR,
+    Style,
     balanced_columns,
     house_style,
     index_ticks,
@@ -89,11 +90,10 @@ def gram_matrix(
     ratios = [side, *([] if offsets is None else [BIAS]), STRIP, STRIP, GAP]
     with rc_context(house_style(box=True)):
         width = max(2 * LEFT + columns * (side + fixed + 0.15), 4.6)
-        figure = titled_figure(width, rows * (side + ABOVE), title, notes, foot=FOOT)
+        figure = titled_figure(width, rows * (side + ABOVE), title, notes, foot=FOOT, gap=0.025)
         panels = figure.subplots(
             rows, columns * len(ratios), squeeze=False, width_ratios=ratios * columns
         ).reshape(rows * columns, len(ratios))
-        figure.get_layout_engine().set(w_pad=0.025, wspace=0)
         for index, (matrix, *beside, spacer) in enumerate(panels):
             spacer.set_axis_off()
             if index >= count:
@@ -152,7 +152,7 @@ def _draw_image(axes: Axes, values: Floats, scale: Normalize) -> None:
         interpolation="nearest" if len(values) <= MAX_NEAREST else "antialiased",
     )
     if not np.isfinite(values).all() and values.shape[1] > 1:
-        center = {"ha": "center", "va": "center", "size": NOTE_SIZE}
+        center: Style = {"ha": "center", "va": "center", "size": NOTE_SIZE}
         axes.text(0.5, 0.5, "not finite", transform=axes.transAxes, **center)
 
 
@@ -166,7 +166,7 @@ def _frame_pairs(axes: Axes, size: int) -> None:
     """Frame the four entries of each pair of features 2k and 2k + 1."""
     from matplotlib.patches import Rectangle
 
-    style = {"fill": False, "edgecolor": TEXT_COLOR, "linewidth": 1.4, "zorder": 3}
+    style: Style = {"fill": False, "edgecolor": TEXT_COLOR, "linewidth": 1.4, "zorder": 3}
     for first in range(0, size - 1, 2):
         axes.add_patch(Rectangle((first - 0.5, first - 0.5), 2, 2, clip_on=False, **style))
 

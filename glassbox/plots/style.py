@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+Style = dict[str, Any]  # keyword arguments of a matplotlib artist
+
 TEXT_COLOR = "#262626"  # text
 MUTED_COLOR = "#6f6f6f"  # secondary text
 LINE = "#b8b8b8"  # color of spines and of edges of a graph

@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike
 from glassbox.plots.arrays import Floats
 from glassbox.plots.colors import MISSING
 from glassbox.plots.figure_title import LEFT, layout_title
-from glassbox.plots.style import LABEL_SIZE, LINE, MUTED_COLOR, NOTE_SIZE, house_style, new_figure
+from glassbox.plots.style import (
+    LABEL_SIZE,
+    LINE,
+    MUTED_COLOR,
+    NOTE_SIZE,
+    Style,
+    house_style,
+    new_figure,
+)
 from glassbox.plots.word_labels import replace_missing_glyphs
 
 if TYPE_CHECKING:
@@ -164,7 +172,7 @@ def _draw_name(figure: Figure, row: ImageRow, middle: float) -> None:
     lines = row.note.split("\n") if row.note else []
     step = 0.135 / height
     y = middle + step * len(lines) / 2
-    styles = [{"size": LABEL_SIZE, "weight": "bold"}]
+    styles: list[Style] = [{"size": LABEL_SIZE, "weight": "bold"}]
     styles += [{"size": NOTE_SIZE, "color": MUTED_COLOR}] * len(lines)
     for line, style in zip([row.name, *lines], styles, strict=True):
         text = replace_missing_glyphs(line, " ")

@@ -17,7 +17,7 @@ from glassbox.plots.feature_panel import draw_features
 from glassbox.plots.feature_projection import principal_frame, views_of
 from glassbox.plots.feature_vectors import mean_norm
 from glassbox.plots.figure_title import LEFT, layout_title
-from glassbox.plots.style import LINE, house_style, new_figure, place_axes
+from glassbox.plots.style import LINE, Style, house_style, new_figure, place_axes
 from glassbox.plots.training_history import LOSS_COLOR, as_training_history, draw_loss
 
 if TYPE_CHECKING:
@@ -73,7 +73,12 @@ def weights_over_time(
         axes = place_axes(figure, MARGIN, curve, width - MARGIN - RIGHT, CURVE)
         marked = history.steps[chosen]
         draw_loss(axes, history, marked)
-        dots = {"linestyle": "", "marker": "o", "markersize": 4.5, "markeredgecolor": "white"}
+        dots: Style = {
+            "linestyle": "",
+            "marker": "o",
+            "markersize": 4.5,
+            "markeredgecolor": "white",
+        }
         axes.plot(
             marked, history.loss_at(marked), color=LOSS_COLOR, clip_on=False, zorder=4, **dots
         )
