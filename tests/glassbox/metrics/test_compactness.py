@@ -32,10 +32,6 @@ def test_agrees_with_a_double_loop_for_every_seed():
         assert compactness[index] == pytest.approx(expected, abs=1e-12)
 
 
-def test_classes_that_are_points_score_zero():
-    assert class_compactness(_noise(5, 16)[LABELS], LABELS) == 0
-
-
 def test_two_points_and_one_apart_by_hand():
     points = torch.tensor([[0.0], [1.0], [3.0]])
     # Within: 0, 1, 1, 0 and 0; between: 3 and 2, both ways.

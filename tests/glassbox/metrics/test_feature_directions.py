@@ -149,14 +149,6 @@ def test_sparsity_is_the_fraction_of_neurons_without_a_feature():
     assert random.mean().item() == pytest.approx(1.5 * (0.05 - 0.05**3 / 3), abs=1e-3)
 
 
-def test_only_alignment_sees_a_rotation_of_the_hidden_space():
-    weights = _noise(3, 8, 5)
-    turned = weights @ _rotation(5)
-    for measure in MEASURES:
-        same = torch.allclose(measure(turned), measure(weights), rtol=1e-10)
-        assert same == (measure is not basis_alignment)
-
-
 @pytest.mark.parametrize("threshold", [-0.1, math.nan])
 def test_a_threshold_that_is_not_a_norm_is_refused(threshold):
     with pytest.raises(ValueError, match="threshold"):

@@ -95,12 +95,6 @@ def test_capacities_add_up_to_at_least_one_and_at_most_the_rank(rank):
         torch.testing.assert_close(total, torch.ones_like(total))
 
 
-def test_capacity_is_one_for_orthogonal_tokens_and_shared_by_equal_ones():
-    assert torch.equal(capacity(torch.diag(torch.tensor([3.0, 0.5, 1e4]))), torch.ones(3))
-    torch.testing.assert_close(capacity(torch.ones(4, 3)), torch.full((4,), 0.25))
-    assert torch.equal(capacity(torch.tensor([[2.0, 5.0]])), torch.ones(1))
-
-
 def test_a_zero_vector_has_none_and_takes_none_from_others():
     h, _ = _texts((4,))
     with_zero = torch.cat([h, torch.zeros(1, 1, 4, dtype=h.dtype)], dim=1).requires_grad_()

@@ -59,11 +59,6 @@ def test_alignment_ignores_scale_and_shift_but_distance_does_not():
     assert center_distance(features, TARGETS, centers) > 10
 
 
-def test_opposite_features_have_alignment_minus_one():
-    centers = _noise(5, 8)
-    assert center_alignment(-centers[TARGETS], TARGETS, centers) == pytest.approx(-1)
-
-
 def test_distance_is_in_units_of_the_spacing_of_the_centers():
     centers = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
     features = torch.tensor([[0.0, 1.0], [4.0, 3.0]])

@@ -49,12 +49,6 @@ def test_a_word_scores_the_mean_of_its_tokens_and_a_missing_word_minus_infinity(
     torch.testing.assert_close(result, expected)
 
 
-def test_a_batch_of_padding_has_one_missing_word():
-    words = torch.full((2, 3), -1)
-    assert word_scores(torch.zeros(2, 3), words).tolist() == [[-math.inf]] * 2
-    assert not top_words(torch.zeros(2, 1), words, 50).any()
-
-
 @pytest.mark.parametrize("lowest", [False, True])
 @pytest.mark.parametrize("percent", [0, 10, 29, 30, 33.4, 50, 99.9])
 def test_top_words_are_those_of_a_sort_with_ties_to_the_earlier(percent, lowest):
@@ -115,14 +109,6 @@ def test_deletion_closes_gaps_as_a_loop_over_the_texts_does(seed):
         assert new_tokens[b].tolist() == [token for token, _ in text] + [0] * gap
         assert new_words[b].tolist() == [word for _, word in text] + [-1] * gap
         assert new_mask[b].tolist() == [True] * len(text) + [False] * gap
-
-
-def test_nothing_deleted_leaves_the_texts_as_they_are():
-    texts = _texts()
-    _, words, _ = texts
-    deleted = top_words(word_scores(_scores(words), words), words, 0)
-    for before, after in zip(texts, without_words(*texts, deleted, UNKNOWN), strict=True):
-        assert torch.equal(before, after)
 
 
 def test_an_emptied_text_keeps_one_unknown_and_a_row_of_padding_stays_one():

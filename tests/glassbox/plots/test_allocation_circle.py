@@ -93,12 +93,6 @@ def test_words_and_circles_do_not_overlap_and_lie_in_the_figure(count):
             assert not boxes[i].overlaps(discs[j]), (words[i], words[j])
 
 
-def test_the_same_input_gives_the_same_picture():
-    given = sentence(15)
-    one, other = (picture(allocation_circle(*given))[1] for _ in range(2))
-    assert (one == other).all()
-
-
 @pytest.mark.parametrize("states", [np.ones((12, 8)), np.zeros((5, 8)), np.eye(10)])
 def test_equal_zero_and_orthogonal_representations_can_be_drawn(states):
     products = states @ states.T

@@ -5,9 +5,6 @@ from glassbox.plots import capacity_bars
 from glassbox.plots.word_labels import (
     IMPORTANT,
     ORDINARY,
-    fit_word,
-    replace_missing_glyphs,
-    text_width,
 )
 
 RNG = np.random.default_rng(0)
@@ -52,13 +49,6 @@ def test_words_are_not_read_as_mathematics_and_characters_without_a_glyph_are_bo
     assert figure.texts[0].get_text() == "$x$ □\\alpha"
     labels = figure.axes[-1].get_xticklabels()
     assert not any(text.get_parse_math() for text in [*labels, *figure.texts])
-
-
-def test_a_long_word_is_cut_to_the_width_that_is_drawn():
-    short = fit_word("w" * 80, 7.5, width=60.0)
-    assert short.endswith("…") and 50 < text_width(short, 7.5) <= 60
-    assert fit_word("movie", 7.5, width=60.0) == "movie"
-    assert replace_missing_glyphs("a b", " ") == "a b" and replace_missing_glyphs("") == "␣"
 
 
 def test_what_is_not_finite_is_a_cross_and_zero_is_a_bar_without_height():

@@ -47,25 +47,12 @@ def test_short_labels_stand_on_their_points():
         assert text.get_position() == pytest.approx(tuple(CIRCLE[int(text.get_text())]))
 
 
-def test_tuples_of_digits_are_shortened():
-    lattice = np.stack(np.meshgrid(range(5), range(5)), axis=-1).reshape(1, 25, 2).astype(float)
-    labels = [f"({int(x)}, {int(y)})" for x, y in lattice[0]]
-    (axes,) = embedding_grid(lattice, labels=labels).axes
-    assert texts(axes) == {f"{int(x)}{int(y)}" for x, y in lattice[0]}
-
-
 def test_points_that_lie_on_top_of_one_another_are_drawn_without_labels():
     piles = np.repeat(CIRCLE[None, ::7], 8, axis=1)
     labels = [str(index) for index in range(piles.shape[1])]
     (axes,) = embedding_grid(piles, labels=labels).axes
     assert not axes.texts
     assert len(axes.collections[0].get_offsets()) == piles.shape[1]
-
-
-def test_many_points_are_drawn_without_labels():
-    points = np.random.default_rng(0).normal(size=(1, 127, 2))
-    (axes,) = embedding_grid(points, labels=[str(index) for index in range(127)]).axes
-    assert not axes.texts
 
 
 def test_long_labels_stand_beside_their_points_in_large_panels_only():
@@ -83,14 +70,6 @@ def test_edges_are_one_collection_below_the_points():
     (points,) = [item for item in axes.collections if item is not lines]
     assert len(lines.get_segments()) == 30
     assert lines.get_zorder() < points.get_zorder()
-
-
-def test_groups_may_differ_between_seeds():
-    groups = np.stack([np.zeros(31), np.ones(31)])
-    one, two = embedding_grid(circles(2), groups=groups).axes
-    assert not np.allclose(
-        one.collections[0].get_facecolor()[0], two.collections[0].get_facecolor()[0]
-    )
 
 
 def test_points_with_nan_are_left_out_with_their_edges():

@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -73,20 +71,6 @@ def test_tight_clusters_are_counted_and_smooth_rings_are_not():
     assert sorted(t.get_text() for t in below.texts if t.get_text().isdigit()) == ["2", "3", "5"]
     assert clusters_of(ring(400)) == []  # linked all round, and as wide as a ring
     assert clusters_of(ring(90)) == []
-
-
-def test_counts_of_clusters_that_lie_over_one_another_stand_apart():
-    # From above the third and fourth are at one place, and the fifth is right beside them.
-    angle = np.repeat([0.0, 2.0, 4.0, 4.0, 4.06], [9, 8, 3, 7, 5])
-    depth = np.repeat([0.0, 0.0, 0.4, -0.4, 0.0], [9, 8, 3, 7, 5])
-    rows = np.column_stack([np.cos(angle), np.sin(angle), depth])
-    _, below = pictures(feature_vectors(rows))
-    counts = [text for text in below.texts if text.get_text().isdigit()]
-    assert sorted(text.get_text() for text in counts) == ["3", "5", "7", "8", "9"]
-    below.figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in counts]
-    for one, other in itertools.combinations(boxes, 2):
-        assert not one.padded(1).overlaps(other)
 
 
 def test_the_first_features_are_colored_in_one_frame_and_the_others_gray():

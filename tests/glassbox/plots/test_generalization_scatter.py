@@ -45,12 +45,6 @@ def test_runs_that_never_fit_stand_in_a_strip_at_the_right():
     assert drawn == 4
 
 
-def test_dashed_line_is_the_diagonal():
-    (line,) = generalization_scatter(TRAIN, TEST).axes[0].lines
-    assert line.is_dashed()
-    assert list(line.get_xdata()) == list(line.get_ydata())
-
-
 def test_no_strip_without_a_run_that_belongs_there():
     figure = generalization_scatter(TRAIN, TRAIN * 2)
     assert not figure.axes[0].patches

@@ -52,11 +52,6 @@ def test_interference_of_a_feature_of_small_norm_is_pale():
     assert [bar.get_alpha() is not None for bar in axes.patches] == [False, False, True]
 
 
-def test_without_biases_there_is_no_column_for_them():
-    assert len(images(gram_matrix(np.eye(3)))) == 1
-    assert len(images(gram_matrix(np.eye(3), np.zeros(3)))) == 2
-
-
 def test_a_model_that_is_not_finite_does_not_change_the_others_scale():
     weights = np.stack([np.eye(3), np.full((3, 3), np.nan)])
     first, second = images(gram_matrix(weights))

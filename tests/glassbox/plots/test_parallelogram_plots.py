@@ -75,12 +75,6 @@ def test_a_row_for_each_model_and_a_panel_for_each_rank_with_words_sides_and_los
     assert texts(axes)[4] == f"{bar[1] - bar[0]:g} σ" and low < bar[0] < bar[1] < high
 
 
-def test_relations_are_colored_and_the_other_sides_are_not():
-    sides = ranked_parallelograms({"m": ranked(1)}).axes[0].lines[:4]
-    colors = [line.get_color() for line in sides]
-    assert colors[0] == colors[2] != colors[1] == colors[3]
-
-
 @pytest.mark.parametrize(
     "points",
     [

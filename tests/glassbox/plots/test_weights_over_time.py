@@ -2,7 +2,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from glassbox.plots import weight_frames, weights_over_time
 from glassbox.plots.training_history import as_training_history
@@ -36,11 +35,6 @@ def test_eight_of_many_recorded_steps_are_drawn_most_of_them_early():
     assert ratios.max() < 1.5 * 100 ** (1 / 6)  # even in logarithms, as far as steps were recorded
 
 
-def test_few_recorded_steps_are_all_drawn():
-    course = as_training_history(growing()[:3], [0, 5, 7], [1.0], [0])
-    assert course.choose(8).tolist() == [0, 1, 2]
-
-
 def test_marks_lie_on_the_loss_curve_at_the_panels_steps():
     given = losses()
     figure = weights_over_time(growing(), STEPS, **given)
@@ -72,28 +66,6 @@ def test_there_is_no_mark_before_the_first_loss():
     course = as_training_history(growing()[:3], [0, 5, 9], [np.nan, 2.0, 1.0], [0, 5, 7])
     heights = course.loss_at(np.array([0.0, 5.0, 6.0, 9.0]))
     assert np.isnan(heights[0]) and heights[1:] == pytest.approx([2.0, 1.5, 1.0])
-
-
-def marks_of_frames(monkeypatch, loss):
-    """Where the mark on the loss curve stands in each frame."""
-    marks = []
-    drawn = FigureCanvasAgg.draw
-
-    def draw(canvas):
-        (curve,) = (axes for axes in canvas.figure.axes if axes.get_ylabel() == "loss")
-        marks.append(np.column_stack(curve.lines[-1].get_data())[0])
-        return drawn(canvas)
-
-    monkeypatch.setattr(FigureCanvasAgg, "draw", draw)
-    weight_frames(growing()[:3], [0, 5, 10], **loss)
-    return np.array(marks)
-
-
-def test_an_animation_has_no_mark_before_the_first_loss(monkeypatch):
-    loss = {"losses": [2.0, 1.0], "loss_steps": [5.0, 10.0]}
-    marks = marks_of_frames(monkeypatch, loss)
-    assert np.isnan(marks[0, 1])
-    assert marks[1:] == pytest.approx(np.array([[5, 2], [10, 1]]))
 
 
 def limits_of_the_loss(values):
