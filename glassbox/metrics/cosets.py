@@ -69,7 +69,7 @@ def null_best_coset(draws: int = 10000, dimension: int = 16, seed: int = 0) -> T
     Args:
         draws: Number of embeddings; with 10,000 the 99 % quantile has a standard error of 0.004.
         dimension: E, features of an embedding.
-        seed: Of the draws; torch's global generator is not used.
+        seed: Seed of the draws; torch's global generator is not used.
 
     Returns:
         (draws,) float32, the score of :func:`best_coset` for 24 x E independent Gaussian numbers

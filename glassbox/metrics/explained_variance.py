@@ -39,7 +39,7 @@ def _eigen(covariance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def explained_variance(points: Tensor) -> Tensor:
-    """Fraction of the variance that each principal component holds.
+    """Fraction of the variance in each principal component.
 
     Args:
         points: (..., V, E) embeddings; they are centered here.
@@ -61,7 +61,7 @@ def explained_variance(points: Tensor) -> Tensor:
 
 
 def cumulative_explained_variance(points: Tensor) -> Tensor:
-    """Fraction of the variance that the first 1, 2, ..., E principal components hold together.
+    """Fraction of the variance in the first 1, 2, ..., E principal components together.
 
     Args:
         points: (..., V, E) embeddings.

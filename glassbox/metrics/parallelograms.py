@@ -29,7 +29,7 @@ def draw_quadruples(num_pairs: int, num_quadruples: int = 10000, seed: int = 0) 
     Args:
         num_pairs: P, at least 2.
         num_quadruples: Q, drawn with replacement.
-        seed: Of the draw, so that every model, rank and step uses the same quadruples.
+        seed: Seed of the draw, so that every model, rank and step uses the same quadruples.
 
     Returns:
         (Q, 2) indices of pairs, two different ones per row.
@@ -51,7 +51,7 @@ def draw_unrelated(drawn: Tensor, num_pairs: int, seed: int = 0) -> Tensor:
     Args:
         drawn: (Q, 2) indices of pairs from :func:`draw_quadruples`.
         num_pairs: P, at least 2.
-        seed: Of the draw; its random stream differs from that of ``drawn``.
+        seed: Seed of the draw; its random stream differs from that of ``drawn``.
 
     Returns:
         (Q, 2) indices of pairs, each different from the entry of ``drawn``.

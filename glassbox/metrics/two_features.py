@@ -78,7 +78,7 @@ def trained_phase(weights: Tensor, threshold: float = 0.5) -> Tensor:
     Source: ours, to compare with :func:`phase_diagram`.
     """
     if not threshold >= 0:  # nan is refused too
-        raise ValueError(f"threshold must be a norm of at least 0, got {threshold}.")
+        raise ValueError(f"threshold must be at least 0, got {threshold}.")
     cloud = as_points(weights, "weights")
     if cloud.shape[-2:] != (2, 1):
         raise ValueError(

@@ -20,8 +20,8 @@ def border_pixels(rows: int, columns: int, border: int = 4) -> Tensor:
     border of four pixels is half of the area and holds 3.3 % of the intensity.
 
     Args:
-        rows: Of the image.
-        columns: Of the image.
+        rows: Number of pixel rows.
+        columns: Number of pixel columns.
         border: Width in pixels; all pixels belong to it if no interior is left.
 
     Returns:

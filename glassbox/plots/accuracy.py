@@ -48,7 +48,7 @@ def accuracy_curves(
         epochs: (N,) increasing epochs; a log axis leaves out those below 1.
         train: (S, N) accuracy of S seeds on train inputs, 0 to 1; nan where it was not measured.
         test: (S, N) the same on test inputs.
-        title: Of the figure.
+        title: Figure title.
         train_epoch: (S,) epoch from which train accuracy stays above the threshold, nan = never.
         test_epoch: (S,) the same for test accuracy. The median, with never as infinite, is marked
             on the threshold line; the legend counts the seeds that reach it.

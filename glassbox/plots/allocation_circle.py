@@ -74,7 +74,7 @@ def allocation_circle(
         words: T words of the text, in order; the first 60 are drawn.
         important: (T,) bool, which words are marked.
         important_name: What the marks mean, for the legend.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: There is no word, shapes differ, a capacity lies outside 0 to 1, or the products

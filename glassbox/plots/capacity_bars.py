@@ -58,7 +58,7 @@ def capacity_bars(
         words: T words of the text, in order; the first 60 are drawn.
         important: (T,) bool, which words are marked.
         important_name: What the marks mean, for the legend.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: There is no layer or no word, shapes differ, or a capacity lies outside 0 to 1.

@@ -35,7 +35,7 @@ def draw_median(
         axes: Drawn into.
         x: (N,).
         curves: (S, N); nan is left out.
-        color: Of line and band.
+        color: Color of line and band.
         label: For the legend.
         line: Further properties of the line.
     """

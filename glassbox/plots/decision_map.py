@@ -68,7 +68,7 @@ def decision_maps(
         by_distance: Whether the head compares by distance.
         seeds: S seeds, named above the panels.
         accuracy: (S,) fraction of the points that is classified correctly, named beside the seeds.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit.

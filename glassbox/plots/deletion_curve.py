@@ -79,7 +79,7 @@ def deletion_curve(
         marked_percent: One of `percent`, at which the loss of accuracy since 0 % (the SRS, in
             percentage points) is written in the legend; `percent` must start with 0 then.
         score: What orders the words, for the axis.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: There is no model, shapes differ, or a value lies outside its range.

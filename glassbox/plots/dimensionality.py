@@ -49,7 +49,7 @@ def dimensionality_plot(
         weights: (S, N, H), row i the direction of feature i; those of several seeds one by one.
         activity: (S,) 1 − S of each model, above 0 and at most 1.
         threshold: Norm above which a feature counts as represented.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit, or an activity lies outside of 0 to 1 or is 0.

@@ -48,7 +48,7 @@ def embedding_grid(
         edges: (M, 2) pairs of point indices, drawn as thin lines below the points.
         seeds: S seeds, named above the panels.
         titles: S further texts, one per panel, such as the best coset's name.
-        title: Of the whole figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit, or an edge names a point that does not exist.

@@ -28,7 +28,7 @@ def cumulative_explained_variance(ratios: ArrayLike, *, title: str = "") -> Figu
     Args:
         ratios: (S, E) fraction of variance in each component, largest first, each row summing to
             at most 1; a seed with nan is left out from there on. The first ten are drawn.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: The shape does not fit.

@@ -46,7 +46,7 @@ def draw_features(
         rows: One row per feature; the panel says so if one is not finite.
         frame: (H, 3), see `principal_frame`.
         view: Direction of view.
-        style: Of all panels.
+        style: Style of all panels.
         reach: From the origin to the panel's edge; by default a little beyond the longest row.
         shown: Draw the first `shown` features in color and the others as gray dots.
         counts: Write at every tight cluster how many features it holds, if most are in one.

@@ -55,7 +55,7 @@ def feature_vectors(
         weights: (N, H) or (S, N, H), row i the direction of the feature at angle 2πi/N.
         names: S texts above the panels, such as "ℓ = 0.3".
         captions: S further texts, such as "explained 93 %".
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit.

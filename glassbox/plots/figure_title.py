@@ -63,7 +63,7 @@ def layout_title(title: str, notes: Sequence[str], width: float) -> FigureTitle:
     """Wrap a title and notes to a width.
 
     Args:
-        title: Of the figure; may be empty.
+        title: Figure title; may be empty.
         notes: Sentences without a full stop; they are joined, and empty ones left out.
         width: Inches of text.
     """
@@ -89,7 +89,7 @@ def titled_figure(
     Args:
         width: Inches.
         height: Inches of the axes with their labels.
-        title: Of the figure; may be empty.
+        title: Figure title; may be empty.
         notes: As in `layout_title`.
         legend: Handles of a legend below the title; none by default.
         foot: Inches to leave empty below the axes.

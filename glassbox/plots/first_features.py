@@ -34,7 +34,7 @@ def first_features(weights: ArrayLike, *, title: str = "") -> Figure:
 
     Args:
         weights: (N, H), row i the direction of the feature at angle 2πi/N.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: The weights are not (N, H).

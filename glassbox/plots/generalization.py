@@ -41,7 +41,7 @@ def generalization_scatter(
         train_epoch: (S,) epoch from which train accuracy stays high, nan = never; epochs below 1
             are drawn at 1, as both axes are logarithmic.
         test_epoch: (S,) the same for test accuracy.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit.

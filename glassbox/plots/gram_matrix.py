@@ -18,6 +18,7 @@ from glassbox.plots.style import (
     TEXT_COLOR,
     Style,
     balanced_columns,
+    hide_unused,
     house_style,
     index_ticks,
     shorten,
@@ -60,7 +61,7 @@ def gram_matrix(
         names: S texts above the panels, such as "1−S = 0.1".
         pairs: What the pairs of features 2k and 2k + 1 are, such as "correlated: active together".
             They are listed with it above, and framed in every matrix; empty draws none.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit.
@@ -94,12 +95,9 @@ def gram_matrix(
         panels = figure.subplots(
             rows, columns * len(ratios), squeeze=False, width_ratios=ratios * columns
         ).reshape(rows * columns, len(ratios))
-        for index, (matrix, *beside, spacer) in enumerate(panels):
+        hide_unused(panels, count * len(ratios))
+        for index, (matrix, *beside, spacer) in enumerate(panels[:count]):
             spacer.set_axis_off()
-            if index >= count:
-                for axes in (matrix, *beside):
-                    axes.set_axis_off()
-                continue
             _draw_image(matrix, products[index], scale)
             matrix.set_yticks(index_ticks(size, 6))
             matrix.set_xticks([])

@@ -16,6 +16,7 @@ from glassbox.plots.style import (
     LABEL_SIZE,
     NOTE_SIZE,
     balanced_columns,
+    hide_unused,
     house_style,
     index_ticks,
 )
@@ -43,7 +44,7 @@ def neuron_directions(
         weights: (N, H) or (S, N, H), row i the direction of feature i.
         names: S texts above the panels.
         threshold: Features whose norm is not above it are gray, and do not count in the mean.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit.
@@ -67,8 +68,7 @@ def neuron_directions(
         width = max(0.75 + columns * (panel + GAP), 4.6)
         figure = titled_figure(width, rows * (size * cell + ABOVE) + 0.25, title, [note], foot=FOOT)
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        for axes in panels.flat[count:]:
-            axes.set_axis_off()
+        hide_unused(panels, count)
         for index, axes in enumerate(panels.flat[:count]):
             axes.imshow(
                 np.ma.masked_invalid(directions[index]),

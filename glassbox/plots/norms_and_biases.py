@@ -18,6 +18,7 @@ from glassbox.plots.style import (
     LABEL_SIZE,
     LINE,
     TEXT_COLOR,
+    hide_unused,
     house_style,
     index_ticks,
     shorten,
@@ -49,7 +50,7 @@ def norms_and_biases(
         weights: (N, H) or (S, N, H), row i the direction of the feature at angle 2πi/N.
         biases: (N,) or (S, N), of the output of each feature.
         names: S texts, such as "ℓ = 0.6".
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit.
@@ -80,11 +81,8 @@ def norms_and_biases(
         panels = figure.subplots(
             rows, 2 * columns, squeeze=False, width_ratios=[PICTURE, CHART] * columns
         ).reshape(-1, 2)
-        for index, (picture, chart) in enumerate(panels):
-            if index >= count:
-                picture.remove()
-                chart.remove()
-                continue
+        hide_unused(panels, 2 * count)
+        for index, (picture, chart) in enumerate(panels[:count]):
             frame = principal_frame(members.weights[index])
             draw_features(picture, members.weights[index], frame, view, style)
             _draw_chart(chart, members.weights[index], offsets[index])

@@ -17,6 +17,7 @@ from glassbox.plots.style import (
     MUTED_COLOR,
     NOTE_SIZE,
     TEXT_COLOR,
+    hide_unused,
     house_style,
     shorten,
 )
@@ -44,7 +45,7 @@ def parallelogram_distributions(
 
     Args:
         losses: (Q,) losses by model and by task, the same tasks for all models.
-        title: Of the figure.
+        title: Figure title.
         squared: Whether they are squared, for the axis.
 
     Raises:
@@ -94,7 +95,7 @@ def parallelogram_scatter(
 
     Args:
         losses: (Q,) losses by model and by task, of two models on the same quadruples.
-        title: Of the figure.
+        title: Figure title.
         squared: Whether they are squared, for the axes.
 
     Raises:
@@ -162,12 +163,12 @@ def _panels(
     rows = -(-len(tasks) // columns)
     width = 0.6 + PANEL * max(columns, 2)
     figure = titled_figure(width, 0.45 + rows * height, title, legend=legend)
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for unused in panels[len(tasks) :]:
-        unused.remove()
-    for index, (axes, task) in enumerate(zip(panels, tasks, strict=False)):
+    grid = figure.subplots(rows, columns, squeeze=False)
+    hide_unused(grid, len(tasks))
+    panels = list(grid.flat[: len(tasks)])
+    for index, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
         name = shorten(task.replace("_", " "), PANEL, LABEL_SIZE)
         axes.set_title(name, size=LABEL_SIZE, pad=4)
         bottom = index + columns >= len(tasks)
         axes.tick_params(labelleft=index % columns == 0, labelbottom=bottom)
-    return figure, panels[: len(tasks)]
+    return figure, panels

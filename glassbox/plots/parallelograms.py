@@ -55,7 +55,7 @@ def ranked_parallelograms(
 
     Args:
         models: Quadruples by model name.
-        title: Of the figure.
+        title: Figure title.
         note: A line below the title.
 
     Raises:

@@ -43,7 +43,7 @@ def phase_diagram_plot(
         importance: (R,) of the second feature relative to the first, increasing.
         activity: (P,) 1 − S, increasing. Axes are logarithmic if all values are above 0 and span a
             factor of 8 or more.
-        title: Of the figure; the agreement is added to it.
+        title: Figure title; the agreement is appended.
 
     Raises:
         ValueError: Shapes do not fit, axes do not increase, or a phase is unknown.

@@ -6,6 +6,9 @@ import math
 import textwrap
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -130,6 +133,12 @@ def balanced_columns(count: int, limit: int) -> int:
     """Number of columns, at most `limit`, for `count` panels in rows of about the same length."""
     rows = math.ceil(count / max(1, limit))
     return math.ceil(count / rows)
+
+
+def hide_unused(panels: NDArray[np.object_], count: int) -> None:
+    """Hide all but the first `count` axes of an array of panels."""
+    for axes in panels.flat[count:]:
+        axes.set_axis_off()
 
 
 def index_ticks(size: int, limit: int) -> range:

@@ -18,6 +18,7 @@ from glassbox.plots.style import (
     LABEL_SIZE,
     MUTED_COLOR,
     balanced_columns,
+    hide_unused,
     house_style,
     index_ticks,
 )
@@ -43,14 +44,14 @@ def superposition_sheet(
     After the sheet of Toy Models. A bar is as long as ‖W_i‖ and colored by Σ_{j≠i} (Ŵ_i·W_j)²:
     dark where the feature has a direction to itself, bright where it shares it. The line below row
     H - 1 marks as many features as there are hidden neurons, all that fit without superposition.
-    Above each panel stand the number of represented features, and in brackets how many of them are
-    in superposition (an interference above a tenth of the squared norm).
+    Above each panel is the number of represented features, and in brackets how many of them are in
+    superposition (an interference above a tenth of the squared norm).
 
     Args:
         weights: (N, H) or (S, N, H), row i the direction of feature i, the most important first.
         names: S texts above the panels, such as "1−S = 0.1".
         threshold: Norm above which a feature counts as represented.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit.
@@ -77,8 +78,7 @@ def superposition_sheet(
         width = max(0.75 + columns * (panel + GAP), 4.6)
         figure = titled_figure(width, rows * (height + ABOVE) + 0.3, title, notes, foot=FOOT)
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes in panels.flat[count:]:
-            axes.set_axis_off()
+        hide_unused(panels, count)
         for index, axes in enumerate(panels.flat[:count]):
             _draw_bars(axes, norms[index], interference[index], colors)
             axes.set(xlim=(0, 1.04 * longest), ylim=(size - 0.5, -0.5))

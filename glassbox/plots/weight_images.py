@@ -78,7 +78,7 @@ def weight_images(
         image_shape: Rows and columns of an image, of which P is the product.
         means: (C, P), mean image of each class; a class without one (nan) is gray.
         captions: N texts above the weights, such as "unit 37"; None for none.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit.
@@ -130,7 +130,7 @@ def image_rows(rows: Sequence[ImageRow], *, title: str = "", notes: Sequence[str
 
     Args:
         rows: From the top; all images have the same size. Rows may differ in length.
-        title: Of the figure.
+        title: Figure title.
         notes: Sentences below it, without a full stop.
     """
     from matplotlib import rc_context

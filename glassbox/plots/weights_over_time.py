@@ -48,7 +48,7 @@ def weights_over_time(
         steps: (T,) optimizer steps, increasing.
         losses: (K,), in the loss's own units; those that are not finite are left out.
         loss_steps: (K,) optimizer steps of the losses, increasing.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit, or steps do not increase.

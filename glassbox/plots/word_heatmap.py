@@ -74,7 +74,7 @@ def word_heatmap(
         polysemanticity: By the same names, (T,), not negative; None draws no bars.
         important: (T,) bool, which words are marked.
         important_name: What the marks mean, for the notes.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: There is no layer or no word, shapes or layers differ, or a value is negative,

@@ -26,7 +26,7 @@ def test_uniformly_negative_biases():
 
 
 @pytest.mark.parametrize("value", [torch.nan, -torch.inf])
-def test_a_diverged_members_biases_are_nan_and_the_others_are_not(value):
+def test_a_diverged_member_is_nan_and_the_others_are_not(value):
     bias = torch.full((2, 4), -1.0)
     bias[0, 1] = value
     for number in bias_profile(bias):

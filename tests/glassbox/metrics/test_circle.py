@@ -39,7 +39,7 @@ def _numpy_order(points: np.ndarray) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("frequency", [1, 4, 15, -7])
-def test_perfect_circle_has_no_spread_and_its_own_order(frequency):
+def test_a_perfect_circle_is_circular_and_ordered_in_both_directions(frequency):
     circle = _circle(31, frequency)
     score, best = circular_order(circle)
     assert circularity(circle) < 6e-4
@@ -68,11 +68,13 @@ def test_gaussian_clouds_are_clearly_not_circles():
 def test_noisy_clouds_agree_with_numpy_loops(p):
     circles = torch.stack([_circle(p, f, seed=f) for f in (2, 3, 9)])
     clouds = torch.stack((circles + 0.3 * _noise(3, p, 16), _noise(3, p, 16)))  # (2, 3, p, 16)
-    spread, (score, frequency) = circularity(clouds), circular_order(clouds)
-    assert spread.shape == score.shape == frequency.shape == (2, 3)
+    radial_cv, (score, frequency) = circularity(clouds), circular_order(clouds)
+    assert radial_cv.shape == score.shape == frequency.shape == (2, 3)
     for index in np.ndindex(2, 3):
         expected_score, expected_frequency = _numpy_order(clouds[index].numpy())
-        assert spread[index] == pytest.approx(_numpy_circularity(clouds[index].numpy()), abs=1e-9)
+        assert radial_cv[index] == pytest.approx(
+            _numpy_circularity(clouds[index].numpy()), abs=1e-9
+        )
         assert score[index] == pytest.approx(expected_score, abs=1e-9)
         assert frequency[index] == expected_frequency
 

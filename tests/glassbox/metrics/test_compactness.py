@@ -23,8 +23,8 @@ def _loop(points: np.ndarray, labels: np.ndarray) -> float:
 
 def test_agrees_with_a_double_loop_for_every_seed():
     centers = _noise(5, 16)[LABELS]
-    spread = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)[:, None, None, None]
-    clouds = centers + spread * _noise(3, 2, 40, 16)
+    noise = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)[:, None, None, None]
+    clouds = centers + noise * _noise(3, 2, 40, 16)
     compactness = class_compactness(clouds, LABELS)
     assert compactness.shape == (3, 2)
     for index in np.ndindex(3, 2):

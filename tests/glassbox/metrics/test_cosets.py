@@ -76,7 +76,7 @@ def test_every_subgroup_is_closed_and_has_the_identity():
         assert set(TABLE[np.ix_(elements, elements)].ravel()) == set(elements)
 
 
-def test_there_are_54_partitions_with_names_of_their_own():
+def test_there_are_54_partitions_with_unique_names():
     partitions = coset_partitions()
     assert len({partition.labels for partition in partitions}) == len(partitions) == 54
     assert len({partition.name for partition in partitions}) == 54

@@ -60,7 +60,7 @@ def test_fractions_descend_and_accumulate_to_one():
     assert (cumulative <= 1).all()
 
 
-def test_coinciding_points_share_no_variance():
+def test_coinciding_points_have_no_variance():
     same = _clouds(2, 1, 16).expand(2, 31, 16)
     # A plain mean leaves rounding residue, which would pass for a direction.
     assert (same - same.mean(dim=-2, keepdim=True)).ne(0).any()
@@ -92,7 +92,7 @@ def test_coordinates_scale_and_fractions_agree_with_sklearn_whatever_the_blocks(
         assert result.scale[seed].item() == pytest.approx(scale)
 
 
-def test_the_whole_space_is_the_centerd_cloud():
+def test_the_whole_space_is_the_centered_cloud():
     points = _clouds(40, 6)
     result = project_vocabulary(points, None)
     torch.testing.assert_close(result.coordinates, points - points.mean(0))

@@ -92,7 +92,7 @@ def test_polytopes_in_orthogonal_subspaces_are_independent():
     assert result.sum().item() == pytest.approx(6, rel=1e-12)  # the rank
 
 
-def test_measures_are_the_formulas_feature_by_feature():
+def test_metrics_agree_with_the_formulas_feature_by_feature():
     weights = _noise(7, 3)
     rows = weights.tolist()
 
@@ -196,7 +196,7 @@ def test_excluded_features_do_not_change_the_correlation():
     assert correlation[3].isnan()
 
 
-def test_it_is_one_for_clean_directions_in_order_and_nan_without_an_order():
+def test_priority_correlation_is_one_in_order_and_nan_for_equal_priorities():
     # Alone; in a pair that leans together; in one that is the same direction; not there.
     weights = torch.tensor([[[1.0, 0, 0], [0, 1, 0.2], [0, 0.2, 1], [0, 0.2, 0.8], [0, 0, 0]]])
     order = feature_dimensionality(weights)[0].argsort().argsort().float()

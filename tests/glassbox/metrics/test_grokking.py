@@ -48,7 +48,7 @@ def test_threshold_must_be_exceeded():
 
 
 @pytest.mark.parametrize("epochs", [0, 19])
-def test_short_curves_have_no_such_epoch(epochs):
+def test_curves_shorter_than_patience_are_nan(epochs):
     epoch = first_sustained_epoch(torch.ones(3, epochs))
     assert epoch.shape == (3,)
     assert epoch.isnan().all()

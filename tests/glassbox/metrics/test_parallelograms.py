@@ -60,7 +60,7 @@ def test_a_perfect_parallelogram_has_no_loss_and_a_bent_one_what_it_is_bent_by()
     assert parallelogram_losses(corners, sigma, pairs, drawn).tolist() == [0.0, 0.5]
 
 
-def test_quadruples_without_two_sides_have_exactly_no_loss():
+def test_degenerate_quadruples_have_exactly_zero_loss():
     points = embedding(40, 6).float()
     space = project_vocabulary(points)
     pairs = torch.tensor([[0, 5], [0, 5], [8, 8], [9, 9]])
@@ -69,7 +69,7 @@ def test_quadruples_without_two_sides_have_exactly_no_loss():
     assert result[:2].tolist() == [0.0, 0.0] and result[2] > 0
 
 
-def test_partners_take_the_places_of_the_second_words():
+def test_partners_replace_the_second_words():
     points = embedding(40, 6)
     drawn, partners = torch.tensor([[0, 1]]), torch.tensor([[3, 4]])
     result = losses(points, drawn, None, partners=partners)
@@ -80,7 +80,7 @@ def test_partners_take_the_places_of_the_second_words():
     torch.testing.assert_close(own, losses(points, drawn, None))
 
 
-def test_draws_are_of_two_different_pairs_evenly_and_depend_on_the_seed_alone():
+def test_draws_are_uniform_over_different_pairs_and_depend_only_on_the_seed():
     drawn = draw_quadruples(5, 20000, seed=3)
     assert (drawn[:, 0] != drawn[:, 1]).all()
     counts = torch.zeros(5, 5).index_put_(tuple(drawn.T), torch.ones(20000), accumulate=True)
@@ -94,7 +94,7 @@ def test_draws_are_of_two_different_pairs_evenly_and_depend_on_the_seed_alone():
 
 
 @pytest.mark.parametrize("num_pairs", [2, 5])
-def test_an_unrelated_pair_is_any_other_one_and_never_the_words_own(num_pairs):
+def test_an_unrelated_pair_is_any_other_pair(num_pairs):
     drawn = draw_quadruples(num_pairs, 20000, seed=3)
     others = draw_unrelated(drawn, num_pairs, seed=3)
     assert others.shape == drawn.shape and not (others == drawn).any()
@@ -107,7 +107,7 @@ def test_an_unrelated_pair_is_any_other_one_and_never_the_words_own(num_pairs):
         assert not others.equal(draw_unrelated(drawn, num_pairs, seed=4))
 
 
-def test_scores_are_counted():
+def test_scores_are_median_fractions_and_ratio():
     given = torch.tensor([[0.0, 0.0, 0.5, 1.0, 3.0], [2.0, 2.0, 4.0, 6.0, 8.0]])
     scores = parallelogram_scores(given, 2 * given.flip(0))
     assert scores.median.tolist() == [0.5, 4.0]

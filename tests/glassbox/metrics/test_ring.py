@@ -169,7 +169,7 @@ def test_rotation_scale_direction_and_first_feature_play_no_role(measure):
         torch.testing.assert_close(measure(same), expected)
 
 
-def test_a_zero_row_has_no_direction_but_a_place():
+def test_a_zero_row_has_no_direction_but_a_position():
     ring = torch.cat([_ring(9), torch.zeros(1, 3).double()])
     assert ring_turn(ring).isnan() and ring_correlation(ring).isnan()
     assert ring_neighbor_fraction(ring).isfinite() and ring_curvature(ring).isfinite()

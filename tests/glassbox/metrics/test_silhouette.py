@@ -45,7 +45,7 @@ def test_many_labelings_of_many_clouds_agree_with_sklearn_one_by_one():
         assert scores[cloud, partition] == pytest.approx(expected, abs=1e-7)
 
 
-def test_labels_of_their_own_for_every_cloud():
+def test_every_cloud_can_have_its_own_labels():
     points, labels = _random_case(0)
     clouds, labelings = torch.stack((points, points)), torch.stack((labels, labels.flip(0)))
     expected = torch.stack((silhouette(points, labels), silhouette(points, labels.flip(0))))
@@ -63,7 +63,7 @@ def test_coinciding_points_score_zero():
 
 
 @pytest.mark.parametrize("labels", [torch.zeros(6, dtype=torch.long), torch.arange(6)])
-def test_labelings_without_a_silhouette_are_refused(labels):
+def test_labelings_of_one_label_or_only_singletons_are_refused(labels):
     good = torch.arange(6) % 2
     with pytest.raises(ValueError, match="labels"):
         silhouette(torch.zeros(6, 2), torch.stack((good, labels)))

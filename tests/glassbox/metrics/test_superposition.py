@@ -32,12 +32,12 @@ def _loops(text: list[list[float]]) -> dict[str, list]:
     overlap = [[dot(text[i], text[j]) ** 2 for j in n] for i in n]
     unit = [[x / dot(row, row) ** 0.5 for x in row] for row in text]
     others = [sum(dot(unit[i], text[j]) ** 2 for j in n if j != i) for i in n]
-    share = [overlap[i][i] / sum(overlap[i]) for i in n]
-    return {"interference": overlap, "polysemanticity": others, "capacity": share}
+    fraction = [overlap[i][i] / sum(overlap[i]) for i in n]
+    return {"interference": overlap, "polysemanticity": others, "capacity": fraction}
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_measures_are_the_equations_text_by_text_and_zero_at_padding(measure):
+def test_metrics_agree_with_the_equations_and_are_zero_at_padding(measure):
     h, mask = _texts()
     result = measure(h, mask)
     expected = torch.zeros_like(result)
@@ -95,7 +95,7 @@ def test_capacities_add_up_to_at_least_one_and_at_most_the_rank(rank):
         torch.testing.assert_close(total, torch.ones_like(total))
 
 
-def test_a_zero_vector_has_none_and_takes_none_from_others():
+def test_a_zero_vector_is_zero_and_does_not_change_the_others():
     h, _ = _texts((4,))
     with_zero = torch.cat([h, torch.zeros(1, 1, 4, dtype=h.dtype)], dim=1).requires_grad_()
     for measure in PER_TOKEN:

@@ -16,12 +16,12 @@ def _noise(*shape: int) -> torch.Tensor:
 
 def _sklearn_reference(points: np.ndarray, generations: np.ndarray) -> float:
     plane = PCA(2).fit_transform(points)
-    shares = []
+    fractions = []
     for generation in np.unique(generations):
         members = plane[generations == generation]
         if len(members) >= 5:
-            shares.append(PCA().fit(members).explained_variance_ratio_[0])
-    return 1 - np.mean(shares)
+            fractions.append(PCA().fit(members).explained_variance_ratio_[0])
+    return 1 - np.mean(fractions)
 
 
 def test_agrees_with_nested_sklearn_pca_for_every_seed():

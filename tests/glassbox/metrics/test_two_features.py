@@ -85,7 +85,7 @@ def test_a_cell_agrees_with_any_phase_of_the_smallest_loss():
     assert agreement(torch.tensor([[-1, 0]]), losses).tolist() == [[False, True]]
 
 
-def test_each_way_is_recognized_in_its_own_weights():
+def test_the_weights_of_each_phase_are_classified_as_that_phase():
     weights = torch.tensor([MODELS[phase][0] for phase in PHASES])[..., None]
     assert trained_phase(weights).tolist() == [0, 1, 2]
 
@@ -97,7 +97,7 @@ def test_other_models_than_two_features_in_one_dimension_are_refused():
         trained_phase(torch.zeros(2, 1), -1)
 
 
-def test_the_widest_gap_is_found_between_neighboring_norms():
+def test_the_widest_gap_is_between_neighboring_norms():
     torch.manual_seed(0)
     weights = torch.randn(30, 2, 1)
     weights[3] = torch.nan
@@ -113,7 +113,7 @@ def test_the_widest_gap_is_found_between_neighboring_norms():
 
 @pytest.mark.parametrize("activity", [0.02, 0.4, 1.0])
 @pytest.mark.parametrize("importance", [0.2, 3.0])
-def test_the_three_ways_of_the_closed_form_have_its_losses(activity, importance):
+def test_the_loss_agrees_with_the_closed_form_of_each_phase(activity, importance):
     p, r = torch.tensor(activity).double(), torch.tensor(importance).double()
     weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0]]).double()[..., None]
     biases = torch.tensor([[0.0, activity / 2], [activity / 2, 0.0], [0.0, 0.0]]).double()
@@ -121,7 +121,7 @@ def test_the_three_ways_of_the_closed_form_have_its_losses(activity, importance)
     assert loss.tolist() == pytest.approx(phase_diagram(p, r).losses.tolist(), rel=1e-3)
 
 
-def test_it_is_the_mean_loss_of_many_draws_of_the_model_that_is_trained():
+def test_the_loss_agrees_with_the_mean_over_many_draws():
     rng = torch.Generator().manual_seed(0)
     weights = torch.tensor([[0.9, -0.7], [0.8, 0.6]])[..., None]  # two models (2, 1)
     biases = torch.tensor([[-0.05, 0.1], [0.02, -0.03]])
@@ -144,7 +144,7 @@ def test_a_model_that_is_not_finite_has_no_loss():
     assert loss[0].isnan() and loss[1].isfinite()
 
 
-def test_other_models_are_refused():
+def test_shapes_other_than_two_features_and_one_neuron_are_refused():
     with pytest.raises(ValueError, match="weights"):
         two_feature_loss(torch.zeros(3, 1), torch.zeros(3), torch.tensor(0.5), torch.tensor(1.0))
     with pytest.raises(ValueError, match="biases"):

@@ -26,7 +26,7 @@ def numpy_loop(weights, means):
     return cosines, correlations, np.mean(nearest), np.mean(most_alike)
 
 
-def test_mnists_border_is_all_but_the_inner_20_by_20():
+def test_the_border_of_mnist_is_all_but_the_inner_20_by_20_pixels():
     frame = border_pixels(28, 28).view(28, 28)
     assert frame.sum() == 28**2 - 20**2
     assert not frame[4:24, 4:24].any() and frame[3].all() and frame[:, 24].all()
@@ -60,7 +60,7 @@ def test_similarity_agrees_with_a_loop_over_classes_and_seeds():
     assert 0 < np.mean([nearest for _, _, nearest, _ in loops]) < 1  # neither all nor none
 
 
-def test_weights_that_are_the_class_means_are_alike_and_nearest():
+def test_weights_equal_to_the_class_means_have_perfect_scores():
     means = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 3]])
     assert mean_cosines(means, means).tolist() == pytest.approx([1, 1, 1])
     assert mean_correlations(-means, means).tolist() == pytest.approx([-1, -1, -1])
@@ -69,7 +69,7 @@ def test_weights_that_are_the_class_means_are_alike_and_nearest():
     assert own_mean_fraction(turned, means).item() == pytest.approx(1 / 3)
 
 
-def test_scale_moves_the_nearest_mean_but_not_the_most_alike():
+def test_scale_changes_the_nearest_mean_but_not_the_most_correlated():
     means = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.1, 0.0]])
     weights = 0.1 * means  # the first is now nearer to the faint second mean
     assert own_mean_fraction(weights, means) == 0.5

@@ -46,7 +46,7 @@ def test_both_measures_agree_with_loops_for_every_seed():
         assert distance[i] == pytest.approx(_loop_distance(*case), abs=1e-12)
 
 
-def test_features_on_their_centers_are_aligned_at_no_distance():
+def test_features_at_their_centers_are_aligned_at_distance_zero():
     centers = _noise(5, 8)
     assert center_alignment(centers[TARGETS], TARGETS, centers) == pytest.approx(1)
     assert center_distance(centers[TARGETS], TARGETS, centers) == 0
@@ -65,7 +65,7 @@ def test_distance_is_in_units_of_the_spacing_of_the_centers():
     assert center_distance(features, torch.tensor([0, 1]), centers) == 0.5
 
 
-def test_class_at_the_common_mean_counts_zero():
+def test_a_class_at_the_common_mean_counts_zero():
     centers = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     targets = torch.arange(3)
     assert center_alignment(centers, targets, centers) == pytest.approx(2 / 3)

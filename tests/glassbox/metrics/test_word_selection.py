@@ -51,7 +51,7 @@ def test_a_word_scores_the_mean_of_its_tokens_and_a_missing_word_minus_infinity(
 
 @pytest.mark.parametrize("lowest", [False, True])
 @pytest.mark.parametrize("percent", [0, 10, 29, 30, 33.4, 50, 99.9])
-def test_top_words_are_those_of_a_sort_with_ties_to_the_earlier(percent, lowest):
+def test_top_words_agree_with_a_sort_in_which_earlier_words_win_ties(percent, lowest):
     _, words, _ = _texts()
     scores = word_scores(_scores(words), words)
     result = top_words(scores, words, percent, lowest=lowest)
@@ -64,12 +64,12 @@ def test_top_words_are_those_of_a_sort_with_ties_to_the_earlier(percent, lowest)
 
 
 @pytest.mark.parametrize("percent", range(0, 100, 7))
-def test_the_number_of_words_is_the_floor_in_whole_numbers(percent):
+def test_the_number_of_words_is_the_exact_floor(percent):
     words = torch.arange(100)[None]  # 0.29 * 100 is 28.999...
     assert top_words(torch.rand(1, 100), words, percent).sum() == percent
 
 
-def test_words_with_infinite_scores_are_taken_like_others():
+def test_words_with_infinite_scores_can_be_selected():
     words = torch.tensor([[0, 1, 2, 3], [0, 1, -1, -1]])
     scores = torch.full((2, 4), -torch.inf)
     for lowest in (False, True):
@@ -111,7 +111,7 @@ def test_deletion_closes_gaps_as_a_loop_over_the_texts_does(seed):
         assert new_mask[b].tolist() == [True] * len(text) + [False] * gap
 
 
-def test_an_emptied_text_keeps_one_unknown_and_a_row_of_padding_stays_one():
+def test_an_emptied_text_keeps_one_unknown_token_and_padding_is_unchanged():
     tokens = torch.tensor([[7, 8, 0], [9, 0, 0], [0, 0, 0]])
     words = torch.tensor([[0, 1, -1], [0, -1, -1], [-1, -1, -1]])
     deleted = torch.ones(3, 2, dtype=torch.bool)
@@ -159,7 +159,7 @@ def _probability() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("percent", [0, 5, 30, 50, 99])
-def test_they_are_the_first_of_a_sort_with_ties_to_the_earlier_and_at_least_one(percent):
+def test_important_words_are_the_first_of_a_sort_and_at_least_one(percent):
     probability = _probability()
     result = important_words(probability, TEXT_MASK, percent)
     for b, n in enumerate(TEXT_LENGTHS.tolist()):

@@ -48,17 +48,17 @@ def test_lines_join_each_word_to_its_strongest_partners_and_are_colored_by_sign(
             if abs(cosines[i, partner]) >= 0.1:
                 expected.add((min(i, partner), max(i, partner)))
     (lines,) = axes.collections
-    found = {}
+    by_pair = {}
     for segment, color, width in zip(
         lines.get_segments(), lines.get_colors(), lines.get_linewidths(), strict=True
     ):
         ends = [int(np.argmin(np.hypot(*(points - end).T))) for end in segment]
-        found[tuple(ends)] = (tuple(color[:3]), width)
-    assert set(found) == expected
-    for (i, j), (color, _) in found.items():
+        by_pair[tuple(ends)] = (tuple(color[:3]), width)
+    assert set(by_pair) == expected
+    for (i, j), (color, _) in by_pair.items():
         assert color == pytest.approx(to_rgb(POSITIVE if products[i, j] > 0 else NEGATIVE))
-    strengths = [abs(cosines[pair]) for pair in found]
-    widths = [width for _, width in found.values()]
+    strengths = [abs(cosines[pair]) for pair in by_pair]
+    widths = [width for _, width in by_pair.values()]
     assert np.argsort(strengths).tolist() == np.argsort(widths).tolist()
 
 
@@ -138,8 +138,8 @@ def test_cosines_and_rank_correlations_agree_with_scipy():
 def test_distances_that_fit_into_a_plane_are_kept():
     points = RNG.normal(size=(9, 2)) * 100
     distances = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
-    found = stress_layout(distances, np.zeros((9, 4)))
-    again = np.hypot(*(found[:, None] - found[None]).transpose(2, 0, 1))
+    places = stress_layout(distances, np.zeros((9, 4)))
+    again = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
     assert again == pytest.approx(distances, rel=1e-3, abs=1e-3)
 
 
@@ -156,10 +156,10 @@ def test_majorization_lowers_the_stress_at_every_step():
 
 def test_boxes_that_coincide_are_pushed_apart():
     boxes = np.tile([8.0, 3.0, 8.0, 3.0], (15, 1))
-    found = push_apart(np.zeros((15, 2)), boxes)
+    places = push_apart(np.zeros((15, 2)), boxes)
     for i in range(15):
         for j in range(i):
-            apart = abs(found[i] - found[j])
+            apart = abs(places[i] - places[j])
             assert apart[0] >= 16 or apart[1] >= 6
 
 

@@ -41,7 +41,7 @@ def test_important_words_have_a_color_of_their_own_below_and_in_the_bars():
     assert not capacity_bars(CAPACITY, WORDS).legends
 
 
-def test_words_are_not_read_as_mathematics_and_characters_without_a_glyph_are_boxes():
+def test_words_are_not_parsed_as_math_and_missing_glyphs_are_boxes():
     figure = capacity_bars({"ffn1": np.full(8, 0.1)}, ODD, title="$x$ 日\\alpha")
     figure.canvas.draw()  # with warnings as errors
     assert words_below(figure)[:3] == ODD[:3]
@@ -51,14 +51,14 @@ def test_words_are_not_read_as_mathematics_and_characters_without_a_glyph_are_bo
     assert not any(text.get_parse_math() for text in [*labels, *figure.texts])
 
 
-def test_what_is_not_finite_is_a_cross_and_zero_is_a_bar_without_height():
+def test_nan_is_a_cross_and_zero_is_a_bar_without_height():
     figure = capacity_bars({"ffn1": [np.nan, 0.0, 0.4]}, ["a", "b", "c"])
     axes = figure.axes[0]
     assert [bar.get_height() for bar in axes.patches] == [0.0, 0.4]
     assert list(axes.lines[0].get_xdata()) == [0]
 
 
-def test_capacities_that_cannot_be_drawn_are_refused():
+def test_invalid_capacities_are_refused():
     with pytest.raises(ValueError, match="capacity"):
         capacity_bars({}, ["a"])
     with pytest.raises(ValueError, match="words"):

@@ -24,7 +24,7 @@ def marked(axes):
     return [line.get_xydata().tolist() for line in axes.lines if line.get_label() == "weight"]
 
 
-def test_a_place_has_the_tint_of_the_class_that_is_seen_there_with_the_lowest_row_below():
+def test_regions_have_the_tint_of_the_predicted_class_with_the_lowest_row_at_the_bottom():
     for seed, axes in enumerate(draw().axes):
         (image,) = axes.images
         assert image.origin == "lower" and image.get_extent() == [-2, 2, -2, 2]
@@ -41,7 +41,7 @@ def test_points_have_the_full_color_of_their_class():
         assert [to_rgb(dot.get_color()) for dot in dots] == [to_rgb(c) for c in PALETTE[:3]]
 
 
-def test_weights_are_centers_of_a_head_of_distances_and_else_lines_from_the_origin():
+def test_weights_are_crosses_for_distance_heads_and_lines_from_the_origin_otherwise():
     for axes in draw(by_distance=True).axes:
         assert marked(axes) == [WEIGHTS[0].tolist()]
     for axes in draw(by_distance=False).axes:

@@ -23,8 +23,8 @@ def one() -> DeletionCurve:
 
 def lines(figure) -> list[np.ndarray]:
     """The curves, from the last one drawn: highest, random, lowest of the last model, ..."""
-    found = [line for line in figure.axes[0].lines if len(line.get_xdata()) == len(PERCENT)]
-    return [np.asarray(line.get_ydata()) for line in found][::-1]
+    curves = [line for line in figure.axes[0].lines if len(line.get_xdata()) == len(PERCENT)]
+    return [np.asarray(line.get_ydata()) for line in curves][::-1]
 
 
 def bands(figure) -> list[np.ndarray]:
@@ -63,7 +63,7 @@ def test_several_seeds_are_drawn_as_median_and_quartiles():
             assert (at.min(), at.max()) == pytest.approx(tuple(quartiles))
 
 
-def test_models_are_told_apart_by_color_and_orders_by_line():
+def test_models_differ_in_color_and_orders_in_line_style():
     figure = deletion_curve(PERCENT, {"SAFR": several(), "baseline": one()})
     drawn = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 10]
     assert len({line.get_color() for line in drawn[:3]}) == 1
@@ -75,7 +75,7 @@ def test_models_are_told_apart_by_color_and_orders_by_line():
     ]
 
 
-def test_the_marked_share_tells_the_srs_in_percent_points():
+def test_the_legend_gives_the_srs_at_the_marked_percentage():
     highest = np.linspace(0.8, 0.35, 10)
     figure = deletion_curve(PERCENT, {"SAFR": DeletionCurve(highest)}, marked_percent=30)
     assert key(figure)[0] == "SAFR\nSRS(30 %) = 15.0 points"
@@ -87,7 +87,7 @@ def test_the_marked_share_tells_the_srs_in_percent_points():
     assert key(figure)[0] == f"SAFR\nSRS(30 %) = {middle:.1f} points\n({low:.1f} to {high:.1f})"
 
 
-def test_shares_that_were_not_measured_leave_a_gap():
+def test_percentages_that_were_not_measured_leave_a_gap():
     highest, lowest, random = (values.copy() for values in several())
     highest[:, 4] = np.nan
     random[:, 0, 5] = np.nan
@@ -100,7 +100,7 @@ def test_shares_that_were_not_measured_leave_a_gap():
     assert drawn[1][5] == pytest.approx(np.median(random[:, 1:, 5].mean(axis=1)))
 
 
-def test_a_single_share_can_be_drawn():
+def test_a_single_percentage_can_be_drawn():
     deletion_curve([30.0], {"SAFR": DeletionCurve([0.5])}).canvas.draw()
     deletion_curve(PERCENT, {"SAFR": DeletionCurve(np.full(10, np.nan))}).canvas.draw()
 

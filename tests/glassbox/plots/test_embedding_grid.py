@@ -18,7 +18,7 @@ def texts(axes) -> set[str]:
     return {text.get_text() for text in axes.texts}
 
 
-def test_one_panel_a_seed_in_rows_of_five():
+def test_one_panel_per_seed_in_rows_of_five():
     figure = embedding_grid(circles(12), explained=np.linspace(0, 1, 12), seeds=range(12))
     lefts = {round(axes.get_position().x0, 6) for axes in figure.axes}
     tops = {round(axes.get_position().y1, 6) for axes in figure.axes}
@@ -40,14 +40,14 @@ def test_panels_are_square_with_equal_aspect_and_hold_all_points(seeds):
         assert bottom < points[:, 1].min() and points[:, 1].max() < top
 
 
-def test_short_labels_stand_on_their_points():
+def test_short_labels_are_drawn_on_their_points():
     (axes,) = embedding_grid(CIRCLE[None], labels=NUMBERS).axes
     assert texts(axes) == set(NUMBERS)
     for text in axes.texts:
         assert text.get_position() == pytest.approx(tuple(CIRCLE[int(text.get_text())]))
 
 
-def test_points_that_lie_on_top_of_one_another_are_drawn_without_labels():
+def test_overlapping_points_are_drawn_without_labels():
     piles = np.repeat(CIRCLE[None, ::7], 8, axis=1)
     labels = [str(index) for index in range(piles.shape[1])]
     (axes,) = embedding_grid(piles, labels=labels).axes
@@ -55,7 +55,7 @@ def test_points_that_lie_on_top_of_one_another_are_drawn_without_labels():
     assert len(axes.collections[0].get_offsets()) == piles.shape[1]
 
 
-def test_long_labels_stand_beside_their_points_in_large_panels_only():
+def test_long_labels_are_drawn_beside_their_points_in_large_panels_only():
     labels = [f"{index:04d}" for index in range(31)]
     large = embedding_grid(circles(1), labels=labels)
     small = embedding_grid(circles(20), labels=labels)

@@ -18,8 +18,8 @@ def ring(count: int = 90, radius: float = 0.2, height: float = 0.0):
 
 def points(axes):
     """Centers and colors of the points in color, the largest scatter of the panel."""
-    found = max(axes.collections, key=lambda c: 0 if isinstance(c, LineCollection) else 1)
-    return np.asarray(found.get_offsets()), found.get_facecolors()
+    scatter = max(axes.collections, key=lambda c: 0 if isinstance(c, LineCollection) else 1)
+    return np.asarray(scatter.get_offsets()), scatter.get_facecolors()
 
 
 def pictures(figure):
@@ -35,7 +35,7 @@ def test_a_flat_ring_is_a_circle_from_above_and_an_ellipse_at_an_angle():
     assert flattened.min() == pytest.approx(0.2 * np.sin(np.deg2rad(25)), rel=1e-3)
 
 
-def test_rings_start_at_the_right_and_run_counter_clockwise_however_they_are_turned():
+def test_rings_start_at_the_right_and_run_counterclockwise_for_any_rotation():
     for rows in (ring(), ring()[::-1], ring(height=0.3)):
         places, _ = project(rows, principal_frame(rows), "top")
         angles = np.unwrap(np.arctan2(places[:, 1], places[:, 0]))

@@ -8,8 +8,8 @@ TEST = np.array([1000.0, np.nan, 2000.0, 900.0])
 
 
 def dots(figure, name: str):
-    (found,) = [item for item in figure.axes[0].collections if item.get_label().startswith(name)]
-    return found
+    (scatter,) = [item for item in figure.axes[0].collections if item.get_label().startswith(name)]
+    return scatter
 
 
 def tick_texts(axis) -> list[str]:
@@ -35,7 +35,7 @@ def test_runs_that_never_generalize_are_hollow_above_all_others():
     assert "never" not in tick_texts(figure.axes[0].xaxis)
 
 
-def test_runs_that_never_fit_stand_in_a_strip_at_the_right():
+def test_runs_that_never_fit_are_in_a_strip_at_the_right():
     train = np.array([100.0, np.nan, np.nan, 150.0])
     figure = generalization_scatter(train, TEST)
     assert tick_texts(figure.axes[0].xaxis)[-1] == "never"
@@ -45,7 +45,7 @@ def test_runs_that_never_fit_stand_in_a_strip_at_the_right():
     assert drawn == 4
 
 
-def test_no_strip_without_a_run_that_belongs_there():
+def test_there_is_no_strip_without_a_run_that_never_learns():
     figure = generalization_scatter(TRAIN, TRAIN * 2)
     assert not figure.axes[0].patches
 

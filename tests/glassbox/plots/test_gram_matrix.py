@@ -22,15 +22,15 @@ def bars(figure, name):
 def test_matrices_and_biases_share_a_scale_that_is_white_at_zero():
     weights, biases = RNG.normal(size=(3, 6, 2)), 20 * RNG.normal(size=(3, 6))
     figure = gram_matrix(weights, biases)
-    found = images(figure)
-    assert len(found) == 6
+    drawn = images(figure)
+    assert len(drawn) == 6
     for model in range(3):
         expected = [[sum(a * b) for b in weights[model]] for a in weights[model]]
-        assert np.asarray(found[2 * model].get_array()) == pytest.approx(np.array(expected))
-        assert np.asarray(found[2 * model + 1].get_array())[:, 0] == pytest.approx(biases[model])
+        assert np.asarray(drawn[2 * model].get_array()) == pytest.approx(np.array(expected))
+        assert np.asarray(drawn[2 * model + 1].get_array())[:, 0] == pytest.approx(biases[model])
     largest = max(np.abs(biases).max(), np.abs(weights @ weights.swapaxes(1, 2)).max())
-    assert {(image.norm.vmin, image.norm.vmax) for image in found} == {(-largest, largest)}
-    middle = found[0].cmap(found[0].norm(0.0))
+    assert {(image.norm.vmin, image.norm.vmax) for image in drawn} == {(-largest, largest)}
+    middle = drawn[0].cmap(drawn[0].norm(0.0))
     assert min(middle[:3]) > 0.95
 
 
@@ -62,13 +62,13 @@ def test_a_model_that_is_not_finite_does_not_change_the_others_scale():
 def test_norms_and_negative_biases_are_drawn_per_feature():
     weights, biases = RNG.normal(size=(2, 8, 3)), RNG.normal(size=(2, 8))
     figure = norms_and_biases(weights, biases, names=["ℓ = 1", "ℓ = 0.5"])
-    found = [
+    drawn = [
         {line.get_label(): line.get_ydata() for line in axes.lines}
         for axes in figure.axes
         if "norm" in [line.get_label() for line in axes.lines]
     ]
-    assert len(found) == 2
-    for model, lines in enumerate(found):
+    assert len(drawn) == 2
+    for model, lines in enumerate(drawn):
         expected = [np.sqrt((row**2).sum()) for row in weights[model]]
         assert lines["norm"] == pytest.approx(expected)
         assert lines["-bias"] == pytest.approx(-biases[model])

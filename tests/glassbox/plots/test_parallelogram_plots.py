@@ -21,7 +21,7 @@ def texts(axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def test_each_panel_holds_every_models_distribution_and_its_share_below_one():
+def test_each_panel_draws_every_models_distribution_and_its_fraction_below_one():
     figure = parallelogram_distributions(LOSSES, title="two components")
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         task.replace("_", " ") for task in TASKS
@@ -33,12 +33,12 @@ def test_each_panel_holds_every_models_distribution_and_its_share_below_one():
             x, y = curve.get_xdata(), curve.get_ydata()
             expected = [(LOSSES[model][task] <= at).mean() for at in x]
             assert y == pytest.approx(np.array(expected))
-        shares = [100 * (of_model[task] < 1).mean() for of_model in LOSSES.values()]
-        assert texts(axes)[::-1] == [f"{share:.0f} % below 1" for share in shares]
+        fractions = [100 * (of_model[task] < 1).mean() for of_model in LOSSES.values()]
+        assert texts(axes)[::-1] == [f"{fraction:.0f} % below 1" for fraction in fractions]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LOSSES)
 
 
-def test_curves_start_at_the_share_of_exact_zeros():
+def test_curves_start_at_the_fraction_of_exact_zeros():
     figure = parallelogram_distributions({"m": {"t": [0, 0, 0, 2.0]}})
     assert figure.axes[0].lines[1].get_ydata()[0] == 0.75
 

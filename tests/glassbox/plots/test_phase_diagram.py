@@ -24,7 +24,7 @@ def draw(trained, losses, **options):
     return phase_diagram_plot(trained, losses, importance=IMPORTANCE, activity=ACTIVITY, **options)
 
 
-def test_trained_and_expected_phases_stand_side_by_side():
+def test_trained_and_expected_phases_are_drawn_side_by_side():
     losses, phase = closed_form()
     trained = phase.copy()
     trained[0, 0] = 0 if phase[0, 0] else 1

@@ -8,7 +8,7 @@ from glassbox.plots.label_placement import compact, uncovered
 from glassbox.plots.style import balanced_columns, index_ticks, log_ticks, shorten, wrap_title
 
 
-def test_models_have_distinct_colors_and_keep_them_in_any_company():
+def test_models_have_distinct_colors_in_any_order():
     names = ["standard MLP", "harmonic MLP", "standard transformer", "harmonic transformer"]
     assert len(set(model_colors(names))) == 4
     assert model_colors(names[::-1]) == model_colors(names)[::-1]
@@ -63,6 +63,6 @@ def test_texts_are_fitted():
     assert [balanced_columns(7, limit) for limit in (9, 6, 3, 0)] == [7, 4, 3, 1]
 
 
-def test_covered_points_carry_no_label():
+def test_covered_points_are_not_labeled():
     points = np.array([[0.0, 0.0], [0.5, 0.0], [2.0, 0.0], [np.nan, 0.0]])
     assert uncovered(points, 1.0).tolist() == [True, False, True, False]

@@ -24,7 +24,7 @@ def test_bars_are_norms_and_dark_without_interference_and_bright_with_it():
     assert first.get_xlim() == second.get_xlim()
 
 
-def test_a_line_stands_below_as_many_features_as_there_are_neurons():
+def test_a_line_marks_the_number_of_hidden_neurons():
     (axes,) = panels(superposition_sheet(ALONE))
     dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert [line.get_ydata()[0] for line in dashed] == [1.5]
@@ -48,7 +48,7 @@ def test_features_of_regular_bodies_lie_on_their_plateaus():
     assert at_two[:, 1] == pytest.approx(np.full(5, 2 / 5))
     assert at_ten[:, 1] == pytest.approx(np.full(4, 1 / 2))
     assert weak[:, 1] == pytest.approx([0.0])
-    assert np.exp(np.log(at_two[:, 0]).mean()) == pytest.approx(2.0)  # spread about its column
+    assert np.exp(np.log(at_two[:, 0]).mean()) == pytest.approx(2.0)  # around its column
 
 
 def test_the_line_is_hidden_dimensions_per_feature_the_median_of_equal_activities():
@@ -59,7 +59,7 @@ def test_the_line_is_hidden_dimensions_per_feature_the_median_of_equal_activitie
     assert line.get_ydata() == pytest.approx([2 / 8, (2 / 4 + 2 / 2) / 2])
 
 
-def test_values_are_moved_apart_only_where_they_are_near():
+def test_only_close_values_are_moved_apart():
     assert spread_apart([1.0, 0.5, 0.48], 0.1) == pytest.approx([1.0, 0.54, 0.44])
 
 

@@ -1,4 +1,4 @@
-"""Weight images: what stands in which row, in which colors."""
+"""Weight images: the rows and their colors."""
 
 import matplotlib.colors
 import numpy as np
@@ -21,7 +21,7 @@ def drawn(figure):
     return [rows[top] for top in sorted(rows, reverse=True)]
 
 
-def test_means_stand_above_weights_and_these_above_which_of_them_are_zero():
+def test_rows_are_class_means_weights_and_weights_near_zero():
     weights, means = RNG.normal(size=(4, 6)), RNG.random((4, 6))
     figure = weight_images(weights, (2, 3), means=means)
     rows = drawn(figure)
@@ -31,14 +31,14 @@ def test_means_stand_above_weights_and_these_above_which_of_them_are_zero():
     assert rows[0][darkest][place][:3] == pytest.approx((0, 0, 0), abs=0.01)
 
 
-def test_red_is_positive_blue_negative_and_white_zero_on_a_scale_that_is_symmetric():
+def test_weights_are_red_above_zero_blue_below_and_white_at_zero():
     weights = np.array([[2.0, 0.0, -2.0, 0.1]])
     (row, _) = drawn(weight_images(weights, (2, 2)))
     red, white, blue = row[0][0, 0], row[0][0, 1], row[0][1, 0]
     assert red[0] > red[2] and blue[2] > blue[0] and min(white[:3]) > 0.95
 
 
-def test_a_single_strong_pixel_does_not_pale_the_others():
+def test_one_large_weight_does_not_set_the_color_scale():
     weights = RNG.uniform(-1, 1, size=(10, 28, 28))
     weights[0, 0, 0] = 50.0
     assert reach_of(weights) < 1.01
@@ -48,7 +48,7 @@ def test_a_single_strong_pixel_does_not_pale_the_others():
     assert reach_of(one) == 3.0
 
 
-def test_yellow_are_weights_near_zero_and_not_large_negative_ones():
+def test_only_weights_near_zero_are_yellow():
     weights = np.array([[0.009, -0.009, -1.0, 0.01]])
     (_, near) = drawn(weight_images(weights, (2, 2)))
     yellow, dark = (matplotlib.colors.to_rgba(color) for color in (NEAR, FAR))

@@ -20,8 +20,8 @@ def measures(count: int, scale: float = 1.0):
 
 
 def layers(count: int):
-    found = {name: measures(count, 10.0**place) for place, name in enumerate(LAYERS)}
-    return ({name: f[1] for name, f in found.items()}, {name: f[2] for name, f in found.items()})
+    parts = {name: measures(count, 10.0**place) for place, name in enumerate(LAYERS)}
+    return {name: p[1] for name, p in parts.items()}, {name: p[2] for name, p in parts.items()}
 
 
 def panels(figure):
@@ -32,7 +32,7 @@ def strips(figure):
     return [axes for axes in figure.axes if axes.patches and not axes.images and axes.texts]
 
 
-def test_a_panel_a_layer_shows_squared_cosines_and_leaves_the_diagonal_out():
+def test_panels_show_squared_cosines_without_the_diagonal():
     states, interference, _ = measures(6)
     (axes,) = panels(word_heatmap({"ffn1": interference}, list("abcdef")))
     shown = axes.images[0].get_array()
@@ -44,12 +44,12 @@ def test_a_panel_a_layer_shows_squared_cosines_and_leaves_the_diagonal_out():
     assert (~axes.images[1].get_array().mask == np.eye(6, dtype=bool)).all()
 
 
-def test_polysemanticity_stands_beside_each_row_on_the_layer_s_own_scale():
+def test_polysemanticity_is_a_bar_per_row_on_the_layers_own_scale():
     interference, poly = layers(4)
     figure = word_heatmap(interference, list("abcd"), polysemanticity=poly)
-    found = strips(figure)
-    assert len(found) == 5
-    for axes, panel, values in zip(found, panels(figure), poly.values(), strict=True):
+    drawn = strips(figure)
+    assert len(drawn) == 5
+    for axes, panel, values in zip(drawn, panels(figure), poly.values(), strict=True):
         widths = {
             round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in axes.patches
         }
