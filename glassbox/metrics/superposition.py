@@ -60,7 +60,7 @@ def capacity(h: Tensor, mask: Tensor | None = None) -> Tensor:
     """C_i = (h_i · h_i)² / Σ_j (h_i · h_j)², the fraction of h_i's direction that is token i's own.
 
     It is computed as ‖h_i‖² / (‖h_i‖² + P_i), the same without fourth powers. Unless every vector
-    of a text is zero, its capacities add up to at least 1 and at most the rank of its h (the paper's
+    of a text is zero, its capacities sum to at least 1 and at most the rank of its h (the paper's
     bound is D, which is never below the rank).
 
     Args:

@@ -9,15 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from glassbox.plots.arrays import Floats, as_floats
-from glassbox.plots.colors import MISSING
+from glassbox.plots.colors import MISSING, draw_color_scale
 from glassbox.plots.figure_title import layout_title
-from glassbox.plots.interference_colors import (
-    COLORS,
-    as_interference,
-    color_norm,
-    draw_scale,
-    normalize,
-)
 from glassbox.plots.style import (
     LABEL_SIZE,
     MUTED_COLOR,
@@ -44,7 +37,9 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-DIAGONAL = "#e6e9eb"
+COLORS, DIAGONAL = "OrRd", "#e6e9eb"
+TICKS = {0.0: "0", 0.04: ".04", 0.16: ".16", 0.36: ".36", 0.64: ".64", 1.0: "1"}
+ROUNDING = 2e-2  # tolerance for values of low precision
 STRIP, ABOVE = 0.55, 0.42  # inches: the column of polysemanticities, a layer's name
 MAX_WIDTH = 12.0  # inches of panels side by side
 
@@ -81,6 +76,7 @@ def word_heatmap(
             asymmetric or larger than the diagonal allows.
     """
     from matplotlib import rc_context
+    from matplotlib.colors import PowerNorm
 
     if not interference:
         raise ValueError("interference is empty: there is no layer to draw.")
@@ -123,7 +119,7 @@ def word_heatmap(
     heading = layout_title(title, notes, width - 0.3)
     foot = margin + 0.62
     height = heading.height + rows * (ABOVE + panel) + (rows - 1) * 0.1 + foot
-    norm = color_norm()
+    norm = PowerNorm(0.5, vmin=0.0, vmax=1.0, clip=True)  # by |cosine|
     with rc_context(house_style(box=True) | {"text.parse_math": False}):
         figure = new_figure(width, height)
         heading.draw(figure, 0.15)
@@ -141,8 +137,35 @@ def word_heatmap(
             if name in strips:
                 beside = place_axes(figure, x + panel + 0.08, top, STRIP, panel)
                 _draw_strip(beside, strips[name], shown)
-        draw_scale(figure, norm, left=left)
+        label = "interference ÷ ‖h‖² ‖h′‖² = cosine², color by its root"
+        scale_width = min(3.0, width - left - 0.3)
+        draw_color_scale(figure, norm, COLORS, TICKS, label, left=left, width=scale_width)
     return figure
+
+
+def normalize(interference: Floats, name: str) -> Floats:
+    """Cosine² (T, T) from interference (T, T): I_ij / √(I_ii I_jj); nan where that is 0 / 0."""
+    root = np.sqrt(np.diag(interference))
+    divisor = root[:, None] * root[None]
+    known = np.isfinite(interference) & np.isfinite(divisor) & (divisor > 0)
+    result = np.full(interference.shape, np.nan)
+    result[known] = interference[known] / divisor[known]
+    if (result[known] > 1 + ROUNDING).any():
+        raise ValueError(
+            f"interference of {name} exceeds its diagonal, which must hold (h_i·h_i)²."
+        )
+    return np.minimum(result, 1.0)
+
+
+def as_interference(values: ArrayLike, name: str, size: int) -> Floats:
+    """Interference (T, T) after a check that it is symmetric and not negative."""
+    array = as_floats(values, f"interference of {name}", (size, size), "(words, words)")
+    if (array < 0).any():
+        raise ValueError(f"interference of {name} is negative for a pair of words.")
+    both = np.isfinite(array) & np.isfinite(array.T)
+    if (np.abs(array - array.T)[both] > ROUNDING * np.maximum(array, array.T)[both]).any():
+        raise ValueError(f"interference of {name} is not symmetric.")
+    return array
 
 
 def _draw_panel(axes: Axes, values: Floats, norm: Normalize) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from glassbox.plots import word_heatmap
-from glassbox.plots.interference_colors import normalize
+from glassbox.plots.word_heatmap import normalize
 
 RNG = np.random.default_rng(0)
 LAYERS = ("embedding", "vmask", "attention", "ffn1", "ffn2")
