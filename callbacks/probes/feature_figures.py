@@ -129,9 +129,7 @@ def ring_figures(
         range(len(scales)), key=lambda i: (round(abs(scales[i] - FIGURE_4_SCALE), 6), -scales[i])
     )
     figures = {
-        "rings": feature_vectors(
-            weights, circular=True, names=names, captions=captions, title=title
-        ),
+        "rings": feature_vectors(weights, names=names, captions=captions, title=title),
         "norms_and_biases": norms_and_biases(weights, biases, names=names, title=title),
         "first_features": first_features(
             weights[nearest], title=f"{title}, {value_name(f'scale={scales[nearest]:g}')}"

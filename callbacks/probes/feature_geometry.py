@@ -184,8 +184,8 @@ class FeatureGeometry(Probe[HasFeatureWeights]):
             "clusters": cluster_count(weights, self.cluster_distance),
             "cluster_tightness": cluster_tightness(weights),
             "bias_mean": profile.mean,
-            "bias_negative_fraction": profile.negative_share,
-            "bias_std": profile.spread,
+            "bias_negative_fraction": profile.negative_fraction,
+            "bias_std": profile.std,
         }
         shown = ["represented", "num_superposed"]
         data = datamodule_of(trainer)

@@ -135,7 +135,7 @@ class Parallelograms(WordPairProbe):
             for percent in QUANTILES:
                 values[f"{task}/quantile_{percent}"] = losses.quantile(percent / 100, dim=-1)
         values |= {key: median_over_tasks(values, key) for key in SUMMARY}
-        values["explained_variance"] = self._measured.space.shares.sum(-1)
+        values["explained_variance"] = self._measured.space.fractions.sum(-1)
         self.summary_metrics = [
             f"val/{self.name}/{key}" for key in (*SUMMARY, "explained_variance")
         ]

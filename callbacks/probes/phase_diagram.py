@@ -11,7 +11,7 @@ from torch import Tensor
 from callbacks.probes.checks import datamodule_of
 from callbacks.probes.probe import Probe
 from callbacks.trainer_state import progress_text
-from glassbox.metrics import phase_diagram, trained_phase, two_feature_loss, widest_gap
+from glassbox.metrics import agreement, phase_diagram, trained_phase, two_feature_loss, widest_gap
 from glassbox.protocols import HasFeatureWeights
 
 if TYPE_CHECKING:
@@ -95,8 +95,6 @@ class PhaseDiagram(Probe[HasFeatureWeights]):
             )
 
     def measure(self, trainer: L.Trainer, module: HasFeatureWeights) -> dict[str, Tensor]:
-        from glassbox.plots.phase_diagram import agreement
-
         weights = module.feature_weights().double().cpu()  # (M, 2, 1)
         biases = module.feature_biases().double().cpu()  # (M, 2)
         settings = _member_settings(trainer)
@@ -115,7 +113,7 @@ class PhaseDiagram(Probe[HasFeatureWeights]):
         for member in losses.nan_to_num(nan=torch.inf).argsort(descending=True).tolist():
             cell = row[member], column[member]  # written last: the member with the least loss
             phase[cell], least[cell] = phases[member], losses[member]
-        agrees = torch.from_numpy(agreement(phase.numpy(), theory.losses.numpy()))  # (R, P)
+        agrees = agreement(phase, theory.losses)  # (R, P)
         ratio = least / theory.losses.amin(dim=-1)
         self.diagram = Diagram(importance, activity, phase, theory.losses)
         self.arrays = {

@@ -34,7 +34,7 @@ def projection_title(model: str, space: Projection, components: int | None) -> s
     """The model, and how much of its variance the principal components explain."""
     if components is None:
         return f"{model} · whole space"
-    percent = 100 * float(space.shares[0].sum())
+    percent = 100 * float(space.fractions[0].sum())
     return f"{model} · {components} principal components with {percent:.0f} % of the variance"
 
 

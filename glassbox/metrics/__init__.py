@@ -1,16 +1,15 @@
 """Interpretability metrics: plain functions from tensors to numbers.
 
-For embeddings, many seeds at once: points are ``(..., V, E)``, one row a token, and a result has
-the leading dimensions ``...``. All work is done without gradients in float64 on the device of the
-input (ranks in float32); results come back as float32 (float64 for float64 input). A cloud with a
-nan or an infinity gives nan and leaves its neighbors in the batch alone, so one diverged seed does
-not cost the other nineteen.
+Embeddings of many seeds are ``(..., V, E)``, one row per token, and a result has the leading
+dimensions ``...``. Metrics are computed without gradients in float64 on the device of the input
+(ranks in float32) and returned as float32 (float64 for float64 input). Points with a nan or an
+infinity give nan and do not affect the other members of the batch, such as other seeds.
 
-For the weights of autoencoders: ``(..., N, H)``, one row a feature, leading dimensions members
+Weights of autoencoders are ``(..., N, H)``, one row per feature; leading dimensions are members
 (seeds, sparsities, scales). The same rules hold.
 
-For padded texts: representations are ``(..., T, D)`` with a mask ``(..., T)`` of the real tokens.
-Padding is never read and gets 0; work is done in float32 or better.
+Representations of padded texts are ``(..., T, D)`` with a mask ``(..., T)`` of the real tokens.
+Padding is never read and gets 0; the precision is float32 or better.
 """
 
 from glassbox.metrics._masked import check_percent
@@ -63,7 +62,8 @@ from glassbox.metrics.silhouette import silhouette
 from glassbox.metrics.superposition import capacity, interference, polysemanticity
 from glassbox.metrics.tree import generation_one_dimensionality
 from glassbox.metrics.two_features import (
-    PhaseDiagram,
+    PhaseDiagramResult,
+    agreement,
     phase_diagram,
     trained_phase,
     two_feature_loss,
@@ -84,8 +84,9 @@ __all__ = [
     "BiasProfile",
     "ParallelogramScores",
     "Partition",
-    "PhaseDiagram",
+    "PhaseDiagramResult",
     "Projection",
+    "agreement",
     "analogy_ranks",
     "analogy_scores",
     "basis_alignment",

@@ -5,19 +5,19 @@ from torch import Tensor
 
 
 def average_ranks(values: Tensor, tolerance: float = 0.0) -> Tensor:
-    """Ranks from 0, the mean rank for values that are equal.
+    """Ranks from 0; equal values share their mean rank.
 
     Args:
         values: (..., P) float64.
-        tolerance: values count as equal if they, or a chain of values between them, are no further
-            apart than this.
+        tolerance: Values count as equal if they, or a chain of values between them, differ by at
+            most this.
 
     Returns:
         (..., P) float64. A sample with a nan has no meaningful ranks.
     """
     ordered, order = values.sort(dim=-1)
     rises = torch.diff(ordered, dim=-1, prepend=ordered[..., :1]) > tolerance
-    group = rises.cumsum(dim=-1)  # (..., P), the how-manieth different value
+    group = rises.cumsum(dim=-1)  # (..., P), index of the distinct value
     place = torch.arange(values.shape[-1], dtype=values.dtype, device=values.device)
     zeros = torch.zeros_like(values)
     total = zeros.scatter_add(-1, group, place.expand_as(values))
@@ -27,12 +27,12 @@ def average_ranks(values: Tensor, tolerance: float = 0.0) -> Tensor:
 
 
 def spearman(x: Tensor, y: Tensor, tolerance: float = 0.0) -> Tensor:
-    """Pearson's correlation of the ranks.
+    """Spearman's correlation: Pearson's correlation of the ranks.
 
     Args:
         x: (..., P) float64, ties exact.
         y: (..., P) float64; leading dimensions broadcast.
-        tolerance: of ties in ``y``, as in :func:`average_ranks`.
+        tolerance: For ties in ``y``, as in :func:`average_ranks`.
 
     Returns:
         (...) in [-1, 1]; nan where one side is constant or ``y`` has a nan.
@@ -40,8 +40,8 @@ def spearman(x: Tensor, y: Tensor, tolerance: float = 0.0) -> Tensor:
     Source: ``scipy.stats.spearmanr``, which has no tolerance.
     """
     first, second = average_ranks(x), average_ranks(y, tolerance)
-    middle = (x.shape[-1] - 1) / 2  # ties keep the mean
-    first, second = first - middle, second - middle
-    spread = (first.square().sum(dim=-1) * second.square().sum(dim=-1)).sqrt()
-    correlation = (first * second).sum(dim=-1) / spread
+    mean = (x.shape[-1] - 1) / 2  # also with ties
+    first, second = first - mean, second - mean
+    scale = (first.square().sum(dim=-1) * second.square().sum(dim=-1)).sqrt()
+    correlation = (first * second).sum(dim=-1) / scale
     return correlation.where(y.isfinite().all(dim=-1), torch.nan)

@@ -1,4 +1,4 @@
-"""What all metrics share: checked float64 input, exact distances, results in the caller's dtype."""
+"""Helpers of all metrics: checked float64 input, exact distances, results in the caller's dtype."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,8 @@ from torch import Tensor
 def as_points(points: Tensor, name: str = "points") -> Tensor:
     """``points`` (..., V, E), detached, in float64; a cloud that is not all finite is all nan.
 
-    One nan need not reach every number computed from a cloud (a maximum over the other points, a
-    comparison that is merely false), and an infinity can even divide to a perfect 0.
+    Otherwise a nan could be lost in a maximum or a comparison, and an infinity could divide to a
+    perfect 0.
 
     Raises:
         ValueError: the tensor is not floating point, has fewer than two dimensions, or is empty
@@ -24,7 +24,7 @@ def as_points(points: Tensor, name: str = "points") -> Tensor:
 
 
 def check_points(points: Tensor, name: str = "points") -> None:
-    """Refuse what :func:`as_points` refuses, without a copy.
+    """Raise as :func:`as_points` does, without making a copy.
 
     Raises:
         ValueError: as :func:`as_points`.
@@ -55,7 +55,7 @@ def as_labels(labels: Tensor, points: Tensor, name: str = "labels") -> Tensor:
 
 
 def as_flat_labels(labels: Tensor, points: Tensor, name: str = "labels") -> Tensor:
-    """Like :func:`as_labels`, for metrics whose labels are ``(V,)``: one labelling for all seeds.
+    """Like :func:`as_labels`, for metrics whose labels are ``(V,)``, one labeling for all seeds.
 
     Raises:
         ValueError: as :func:`as_labels`, or the labels have leading dimensions.
@@ -71,11 +71,11 @@ def like_input(result: Tensor, like: Tensor) -> Tensor:
     return result.to(device=like.device, dtype=dtype)
 
 
-def centerd(points: Tensor) -> Tensor:
+def centered(points: Tensor) -> Tensor:
     """``points`` (..., V, E) minus their mean.
 
-    The first point is subtracted before the mean is: equal points then give exact zeros instead of
-    rounding residue, which principal components and angles would take for a shape.
+    The first point is subtracted before the mean, so that equal points give exact zeros rather than
+    rounding residue, which would look like a direction to principal components and angles.
     """
     points = points - points[..., :1, :]
     return points - points.mean(dim=-2, keepdim=True)
@@ -85,6 +85,6 @@ def distances(points: Tensor) -> Tensor:
     """Euclidean distances (..., V, V) between ``points`` (..., V, E).
 
     Differences are formed explicitly: the |x|^2 + |y|^2 - 2xy form of ``cdist`` loses half the
-    digits of a small distance and leaves a diagonal that is not zero.
+    digits of small distances and does not give a zero diagonal.
     """
     return torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")

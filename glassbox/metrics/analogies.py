@@ -1,4 +1,4 @@
-"""Analogies: a − b + c ≈ d, and how many other words lie closer to that point than d does."""
+"""Analogies: a − b + c ≈ d, scored by how many other words are closer to that point than d."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from glassbox.metrics._tensors import check_points
 
-ENTRIES = 1 << 24  # of a similarity matrix (queries × vocabulary) that are held at once
+ENTRIES = 1 << 24  # of the similarity matrix (queries × vocabulary) in memory at once
 
 
 class AnalogyScores(NamedTuple):
-    """What is told of many ranks; (...) each, nan where there is no rank."""
+    """Statistics of many ranks; (...) each, nan where there is no rank."""
 
     median_rank: Tensor
-    first: Tensor  # share with rank 1
-    top_10: Tensor  # share with a rank up to 10
-    relative: Tensor  # median over that of unrelated answers: 1 where the relation is unseen
+    first: Tensor  # fraction with rank 1
+    top_10: Tensor  # fraction with a rank up to 10
+    relative: Tensor  # median over that of unrelated answers: 1 if the relation is not represented
 
 
 def analogy_ranks(
@@ -28,24 +28,24 @@ def analogy_ranks(
     similarity: Literal["euclidean", "cosine"] = "euclidean",
     partners: Tensor | None = None,
 ) -> Tensor:
-    """Rank of n among all words by how close they are to E_j − E_i + E_m, in the full space.
+    """Rank of n among all words by their distance to E_j − E_i + E_m, in the full space.
 
-    The three given words are no candidates. A quadruple has no rank (nan) where n is one of them,
-    or where i and j end in the same token and so show no relation.
+    The three given words are not candidates. A quadruple has no rank (nan) if n is one of them, or
+    if i and j are the same token and so show no relation.
 
-    Distances are of the centerd embedding, which they do not depend on, in float32 (float64 for
-    float64 points): words that are closer than rounding can tell share a rank. Cosines are of the
-    embedding as it is. Memory is bounded, whatever the vocabulary: blocks of queries against all
-    words, the time of Q · V · E multiplications.
+    Distances are computed in float32 (float64 for float64 points) after centering, which does not
+    change them; words within rounding error of each other share a rank. Cosines are of the
+    embedding without centering. Memory is bounded for any vocabulary: blocks of queries are
+    compared with all words, in Q · V · E multiplications.
 
     Args:
         points: (..., V, E) embeddings.
         pairs: (P, 2) token ids: i is to j as m is to n.
         drawn: (Q, 2) indices of the pairs (i, j) and (m, n).
-        similarity: Euclidean distance, as the parallelogram loss has it and a harmonic head, or
-            cosine, as is usual for word vectors.
-        partners: (Q, 2) indices of the pairs whose second word is asked for in n's place, for
-            answers of the same kind that are not related; None asks for n.
+        similarity: Euclidean distance, as in the parallelogram loss and harmonic heads, or cosine,
+            as is usual for word vectors.
+        partners: (Q, 2) indices of pairs whose second word replaces n, for unrelated answers of the
+            same kind; None ranks n.
 
     Returns:
         (..., Q) ranks from 1.
@@ -55,7 +55,7 @@ def analogy_ranks(
     """
     check_points(points)
     if similarity not in ("euclidean", "cosine"):
-        raise ValueError(f"similarity is {similarity!r}; choose euclidean or cosine")
+        raise ValueError(f"similarity is {similarity!r}; choose euclidean or cosine.")
     points = points.detach()
     if points.dim() > 2:
         ranks = [analogy_ranks(cloud, pairs, drawn, similarity, partners) for cloud in points]
@@ -65,7 +65,7 @@ def analogy_ranks(
     if partners is not None:
         n = pairs[partners[:, 1], 1].to(cloud.device)
     if similarity == "euclidean":
-        cloud = cloud - cloud.mean(dim=0)  # short vectors lose fewer digits in a product
+        cloud = cloud - cloud.mean(dim=0)  # shorter vectors lose fewer digits in products
         offset = -0.5 * cloud.square().sum(dim=1)  # |q - w|² = |q|² - 2 (q·w + offset)
         words = cloud
     else:
@@ -80,7 +80,7 @@ def analogy_ranks(
 
 
 def _ranks(words: Tensor, offset: Tensor, queries: Tensor, given: Tensor, target: Tensor) -> Tensor:
-    """1 + number of words closer than the target, (block,), the `given` (block, 3) left out."""
+    """1 + number of words closer than the target, (block,), without the `given` (block, 3)."""
     closeness = torch.addmm(offset, queries, words.mT)  # (block, V)
     own = closeness.gather(1, target[:, None])
     closeness.scatter_(1, given, -torch.inf)
@@ -88,14 +88,14 @@ def _ranks(words: Tensor, offset: Tensor, queries: Tensor, given: Tensor, target
 
 
 def analogy_scores(ranks: Tensor, unrelated: Tensor) -> AnalogyScores:
-    """Median rank, share of rank 1 and of ranks up to 10, and the median relative to unrelated.
+    """Median rank, fraction of rank 1 and of ranks up to 10, and the median relative to unrelated.
 
-    Ranks alone do not tell whether a relation is seen: words that are near to everything, as
-    frequent ones can be, have low ranks whatever is asked.
+    Low ranks alone do not show that a relation is represented: words that are close to all others,
+    such as frequent ones, have low ranks in any analogy.
 
     Args:
         ranks: (..., Q), nan where there is none.
-        unrelated: (..., Q) ranks of other pairs' second words at the same points.
+        unrelated: (..., Q) ranks of other pairs' second words for the same queries.
     """
     known = ~ranks.isnan()
     number = known.sum(dim=-1)

@@ -1,4 +1,4 @@
-"""Are the biases of an autoencoder's outputs negative, and alike?"""
+"""How negative and how uniform the biases of an autoencoder's outputs are."""
 
 from typing import NamedTuple
 
@@ -12,15 +12,15 @@ class BiasProfile(NamedTuple):
     """Each member's biases in three numbers."""
 
     mean: Tensor  # (...), in the units of the features
-    negative_share: Tensor  # (...), share of the N biases that are below 0
-    spread: Tensor  # (...), population standard deviation; 0 where all are alike
+    negative_fraction: Tensor  # (...), fraction of the N biases that are below 0
+    std: Tensor  # (...), population standard deviation; 0 if all are equal
 
 
 def bias_profile(bias: Tensor) -> BiasProfile:
-    """Mean, share of negative ones and spread of the N biases of each member.
+    """Mean, fraction of negative ones and standard deviation of the N biases of each member.
 
     Args:
-        bias: (..., N), one bias a feature.
+        bias: (..., N), one bias per feature.
 
     Returns:
         Three tensors (...); float32, or float64 for a float64 bias. A member with a nan or an
@@ -40,7 +40,7 @@ def bias_profile(bias: Tensor) -> BiasProfile:
     negative = (values < 0).to(values).mean(dim=-1)
     profile = BiasProfile(
         mean=values.mean(dim=-1),
-        negative_share=negative.where(values.isfinite().all(dim=-1), torch.nan),
-        spread=values.std(dim=-1, correction=0),
+        negative_fraction=negative.where(values.isfinite().all(dim=-1), torch.nan),
+        std=values.std(dim=-1, correction=0),
     )
     return BiasProfile(*(like_input(value, bias) for value in profile))

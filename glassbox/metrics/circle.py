@@ -1,7 +1,7 @@
-"""Is the embedding of modular addition a circle, and do the tokens go round it in order?
+"""Circularity of an embedding of modular addition, and the order of the tokens on the circle.
 
-Roundness and order are separate questions: thirty-one tokens scattered over a circle in any
-sequence are perfectly round, and only the order says that the circle computes addition.
+The two are independent: tokens on a circle in any order are perfectly circular, but only the right
+order computes addition.
 """
 
 import torch
@@ -10,24 +10,24 @@ from torch import Tensor
 from glassbox.metrics._tensors import as_points, like_input
 from glassbox.metrics.explained_variance import principal_components
 
-# An axis shorter than this share of the other is rounding (float32 resolves 6e-8), not shape.
+# An axis shorter than this fraction of the other is rounding error (float32 resolves 6e-8).
 _FLAT = 1e-6
 
 
 def circularity(points: Tensor) -> Tensor:
-    """Spread of the radii in the plane of the first two principal components.
+    """Coefficient of variation of the radii in the plane of the first two principal components.
 
     Each axis of that plane is first scaled to [0, 1], so an ellipse counts as a circle. The extent
-    of p equally spaced points along an axis depends on how they are turned, so a perfect p-gon
-    gives not quite 0: at most about 0.0005 for p = 31.
+    of p equally spaced points along an axis depends on their rotation, so a perfect p-gon gives
+    slightly more than 0: at most about 0.0005 for p = 31.
 
     Args:
         points: (..., V, E) embeddings, E at least 2.
 
     Returns:
         (...) standard deviation (population) over mean of the distances to the centroid: 0 for a
-        perfect circle or ellipse, about 0.5 for a Gaussian cloud, 0.6 for equal steps on a line,
-        without an upper limit of 1. Points that all coincide give nan. float32, or float64 for
+        perfect circle or ellipse, about 0.5 for a Gaussian cloud, 0.6 for equal steps on a line; it
+        can exceed 1. Points that all coincide give nan. float32, or float64 for
         float64 points.
 
     Raises:
@@ -50,17 +50,17 @@ def circular_order(points: Tensor) -> tuple[Tensor, Tensor]:
     With angle_j the angle of token j about the centroid in the plane of the first two principal
     components, the score is the largest |mean_j exp(i (angle_j - 2 pi f j / p))| over the
     frequencies f = 1..(p-1)//2 and both directions of travel. These means are the discrete Fourier
-    transform of exp(i angle_j), so all are had at once. Radii play no role.
+    transform of exp(i angle_j), which gives all of them at once. Radii play no role.
 
     Args:
         points: (..., p, E) embeddings in the order of the tokens, p at least 3, E at least 2.
 
     Returns:
-        score (...) in [0, 1]: 1 when the tokens go round in equal steps of f (of an f that shares
-        a factor with p, several tokens share a place); 0, but for rounding, when all coincide.
-        Chance is well above 0, because the best of many frequencies wins: median 0.36, 99 % below
-        0.50, for 31 tokens in random order. float32, or float64 for float64 points.
-        frequency (...) int64, the winning f; without meaning where the score is nan.
+        score (...) in [0, 1]: 1 if the tokens follow the circle in equal steps of f (several share
+        a place if f shares a factor with p); 0, up to rounding, if all coincide.
+        The chance level is well above 0, because the best of many frequencies counts: median 0.36,
+        99 % below 0.50, for 31 tokens in random order. float32, or float64 for float64 points.
+        frequency (...) int64, the best f; meaningless where the score is nan.
 
     Raises:
         ValueError: ``points`` is not a floating-point (..., p, E) with p at least 3, E at least 2.

@@ -1,7 +1,7 @@
-"""Do the weights of many features converge to a few values? Clusters of rows, and how tight.
+"""Clusters of the rows of a weight matrix, and how tight they are.
 
 Distances are in units of the mean norm of a member's rows, so that a member's scale plays no role.
-Weights are (..., N, H), a row a feature; one (N, N) matrix is formed for each member.
+Weights are (..., N, H), one row per feature; one (N, N) matrix is formed for each member.
 """
 
 import torch
@@ -11,28 +11,30 @@ from glassbox.metrics._tensors import as_points, distances, like_input
 
 
 def cluster_labels(weights: Tensor, cluster_distance: float = 0.05) -> Tensor:
-    """Which cluster each row belongs to: rows are linked if they are near, directly or by a chain.
+    """Cluster of each row by single linkage, cut at a fixed distance.
 
-    This is single cluster_distance, cut at a fixed distance. Chains count: rows on a smooth ring are linked
-    all round when their spacing 2π/N is below ``cluster_distance`` (at 0.05 from N = 126 on), which is one
-    cluster without any discretization.
+    Rows are in one cluster if they are close or connected by a chain of close rows. All rows on a
+    smooth ring are connected when their spacing 2π/N is below ``cluster_distance`` (at 0.05 from
+    N = 126 on): one cluster without any discretization.
 
     Args:
-        weights: (..., N, H), a row a feature.
-        cluster_distance: the largest distance of linked rows, in units of the mean norm; at least 0.
+        weights: (..., N, H), one row per feature.
+        cluster_distance: Largest distance of linked rows, in units of the mean norm; at least 0.
 
     Returns:
         (..., N) int64, numbered from 0 in the order of the clusters' first rows; -1 for all rows
         of a member that is not finite.
 
     Raises:
-        ValueError: ``weights`` is not a floating-point (..., N, H), or ``cluster_distance`` is negative.
+        ValueError: ``weights`` is not a floating-point (..., N, H), or ``cluster_distance`` is
+            negative.
 
     Source: ours, for the discretization of the feature-geometry paper, §7 and Figure 6.
     """
     if not cluster_distance >= 0:  # nan is refused too
         raise ValueError(
-            f"cluster_distance must be a distance of at least 0, in units of the mean norm, got {cluster_distance}."
+            f"cluster_distance must be at least 0, in units of the mean norm, got "
+            f"{cluster_distance}."
         )
     cloud = as_points(weights, "weights")
     num_rows = cloud.shape[-2]
@@ -41,8 +43,8 @@ def cluster_labels(weights: Tensor, cluster_distance: float = 0.05) -> Tensor:
     linked |= torch.eye(num_rows, dtype=torch.bool, device=cloud.device)
     root = torch.arange(num_rows, device=cloud.device).expand(cloud.shape[:-1])
     while True:
-        # The smallest number among the linked rows, then the number that this row has itself: by
-        # the second step a number covers twice the distance each time, not one link.
+        # Each row takes the smallest root among its linked rows, then that root's own root, which
+        # doubles the chain length covered per iteration.
         lowest = root[..., None, :].where(linked, num_rows).amin(dim=-1)
         lowest = lowest.gather(-1, lowest)
         if torch.equal(lowest, root):
@@ -54,15 +56,15 @@ def cluster_labels(weights: Tensor, cluster_distance: float = 0.05) -> Tensor:
 
 
 def cluster_count(weights: Tensor, cluster_distance: float = 0.05) -> Tensor:
-    """How many clusters :func:`cluster_labels` finds.
+    """Number of clusters of :func:`cluster_labels`.
 
     Args:
-        weights: (..., N, H), a row a feature.
-        cluster_distance: as there.
+        weights: (..., N, H), one row per feature.
+        cluster_distance: As there.
 
     Returns:
-        (...) 1 to N, a whole number: N where every row is on its own. float32, or float64 for
-        float64 weights.
+        (...) 1 to N, an integer: N if every row is its own cluster. float32, or float64 for float64
+        weights.
 
     Raises:
         ValueError: as :func:`cluster_labels`.
@@ -76,15 +78,15 @@ def cluster_count(weights: Tensor, cluster_distance: float = 0.05) -> Tensor:
 def cluster_tightness(weights: Tensor) -> Tensor:
     """Median distance of a row to the nearest other row, over the mean norm.
 
-    Needs no threshold, and unlike the count it does not depend on chains; but pairs of equal rows
+    It needs no threshold and does not depend on chains, unlike the count; but pairs of equal rows
     are enough to make it small.
 
     Args:
-        weights: (..., N, H), a row a feature, N at least 2.
+        weights: (..., N, H), one row per feature, N at least 2.
 
     Returns:
-        (...) at least 0: 0 where most rows coincide with another, 2 sin(π/N) on a smooth ring
-        (0.07 for N = 90), √2 for orthogonal rows of one length; nan where all rows are zero.
+        (...) at least 0: 0 if most rows coincide with another, 2 sin(π/N) on a smooth ring
+        (0.07 for N = 90), √2 for orthogonal rows of one length; nan if all rows are zero.
         float32, or float64 for float64 weights.
 
     Raises:

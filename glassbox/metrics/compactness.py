@@ -1,4 +1,4 @@
-"""Do the members of an equivalence class share one place?"""
+"""How compact the classes of an embedding are."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from glassbox.metrics._tensors import as_flat_labels, as_points, distances, like
 def class_compactness(points: Tensor, labels: Tensor) -> Tensor:
     """Mean distance within classes over mean distance between classes.
 
-    The mean within runs over ordered pairs, a point with itself included, and drops every distance
-    that is not below the mean between classes. Both are the authors' choices and both flatter: the
-    n points of a class contribute n zeros to n^2 pairs, and a class in two distant halves looks
-    compact. :func:`~glassbox.metrics.silhouette` has neither property.
+    The mean within classes is over ordered pairs, including each point with itself, and drops
+    distances that are not below the mean between classes. Both are the authors' choices and both
+    lower the value: the n points of a class contribute n zeros to n^2 pairs, and a class in two
+    distant halves looks compact. :func:`~glassbox.metrics.silhouette` has neither property.
 
     Args:
         points: (..., V, E) embeddings.

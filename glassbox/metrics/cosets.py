@@ -1,4 +1,4 @@
-"""Which cosets of S4 does the embedding of a permutation network cluster by?"""
+"""The cosets of S4 that the embedding of a permutation network clusters by."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from glassbox.metrics.s4 import coset_partitions
 from glassbox.metrics.silhouette import silhouette
 
 _ORDER = 24
-_BATCH = 128  # clouds that are scored at once: their distances stay in the cache
+_BATCH = 128  # clouds scored at once, whose distances fit into the cache
 
 
 def coset_silhouettes(points: Tensor, num_components: int | None = 2) -> Tensor:
@@ -17,7 +17,7 @@ def coset_silhouettes(points: Tensor, num_components: int | None = 2) -> Tensor:
 
     Args:
         points: (..., 24, E) embeddings of the permutations in lexicographic order.
-        num_components: project on this many principal components first; the authors use the two
+        num_components: Project on this many principal components first; the authors use the two
             that they plot. ``None`` scores in all E dimensions.
 
     Returns:
@@ -40,16 +40,15 @@ def coset_silhouettes(points: Tensor, num_components: int | None = 2) -> Tensor:
     return like_input(silhouette(cloud[..., None, :, :], labels), points)
 
 
-def best_coset(points: Tensor, num_components: int | None = 2) -> tuple[Tensor, Tensor]:
-    """The coset partition that fits best.
+def best_coset(points: Tensor) -> tuple[Tensor, Tensor]:
+    """The coset partition with the largest silhouette in the plane of two principal components.
 
-    The best of 54 is above 0 by chance: for 24 Gaussian points in 16 dimensions the best score in
-    the plane is 0.01 +- 0.04, 99 % of them below 0.13, and it is nearly always that of a coarse
-    partition (A4, then D4). Hold a score against that before reading it.
+    The best of 54 is above 0 by chance: for 24 Gaussian points in 16 dimensions the best score is
+    0.01 ± 0.04, 99 % of them below 0.13, nearly always of a coarse partition (A4, then D4). Compare
+    a score with :func:`null_best_coset` before interpreting it.
 
     Args:
         points: (..., 24, E) embeddings of the permutations in lexicographic order.
-        num_components: as in :func:`coset_silhouettes`.
 
     Returns:
         score (...) in [-1, 1], the largest silhouette; float32, or float64 for float64 points.
@@ -60,34 +59,33 @@ def best_coset(points: Tensor, num_components: int | None = 2) -> tuple[Tensor, 
 
     Source: as :func:`coset_silhouettes`; the null distribution is our measurement.
     """
-    score, index = coset_silhouettes(as_points(points), num_components).max(dim=-1)
+    score, index = coset_silhouettes(as_points(points)).max(dim=-1)
     return like_input(score, points), index.to(points.device)
 
 
 def null_best_coset(draws: int = 10000, dimension: int = 16, seed: int = 0) -> Tensor:
-    """The best silhouette of embeddings that know nothing of S4: what a score has to exceed.
+    """Null distribution of :func:`best_coset`: scores of random embeddings.
 
     Args:
-        draws: How many embeddings are drawn; 10,000 take three seconds and leave the 99 % quantile
-            uncertain by 0.004.
+        draws: Number of embeddings; with 10,000 the 99 % quantile has a standard error of 0.004.
         dimension: E, features of an embedding.
-        seed: Of the draws; torch's global generator is left alone.
+        seed: Seed of the draws; torch's global generator is not used.
 
     Returns:
         (draws,) float32, the score of :func:`best_coset` for 24 x E independent Gaussian numbers
-        each. In 16 dimensions 0.01 +- 0.04, 95 % of them below 0.08, 99 % below 0.13.
+        each. In 16 dimensions 0.01 ± 0.04, 95 % of them below 0.08, 99 % below 0.13.
 
     Raises:
         ValueError: ``draws`` is below 1, or ``dimension`` below 2 (the plane that is scored).
 
-    Source: Appendix B of the harmonic-loss paper reads cosets off pictures, without a baseline;
-    the null distribution is ours.
+    Source: ours; Appendix B of the harmonic-loss paper reads cosets off pictures, without a
+    baseline.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}.")
     if dimension < 2:
         raise ValueError(
-            f"dimension must be at least 2, the plane that is scored, got {dimension}."
+            f"dimension must be at least 2 (scores are taken in a plane), got {dimension}."
         )
     generator = torch.Generator().manual_seed(seed)
     clouds = torch.randn(draws, _ORDER, dimension, generator=generator)

@@ -1,7 +1,7 @@
-"""Principal components: how few directions hold an embedding, and the picture in the first ones.
+"""Principal components of an embedding: explained variance, and coordinates in the first ones.
 
-The harmonic-loss paper's Figure 3(a) plots the cumulative shares, and every picture of an embedding
-(Figures 2, 4, 7) is a plot of the first two components.
+The harmonic-loss paper plots cumulative fractions in Figure 3(a), and the first two components in
+Figures 2, 4 and 7.
 """
 
 from typing import NamedTuple
@@ -9,28 +9,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glassbox.metrics._tensors import as_points, centerd, check_points, like_input
+from glassbox.metrics._tensors import as_points, centered, check_points, like_input
 
-ROWS = 8192  # of a vocabulary that are held in float64 at once
+ROWS = 8192  # of a vocabulary in float64 at once
 
 
 class Projection(NamedTuple):
-    """A vocabulary in the plane, or in the few dimensions, that hold most of its variance."""
+    """A vocabulary in its first principal components."""
 
-    coordinates: Tensor  # (..., V, k), centerd, in the units of the points
+    coordinates: Tensor  # (..., V, k), centered, in the units of the points
     scale: Tensor  # (...), root mean square length of the coordinates
-    shares: Tensor  # (..., k), of the variance in each component
+    fractions: Tensor  # (..., k), of the variance in each component
 
 
 def _spectrum(cloud: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (..., E), descending, and eigenvectors (..., E, E) of a centerd cloud."""
+    """Eigenvalues (..., E), descending, and eigenvectors (..., E, E) of a centered cloud."""
     return _eigen(cloud.mT @ cloud / cloud.shape[-2])
 
 
 def _eigen(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (..., E), descending, and eigenvectors (..., E, E) of covariances (..., E, E).
 
-    LAPACK raises on a nan and takes the whole batch with it, hence the detour through zeros.
+    A nan would make LAPACK raise for the whole batch, so such members are computed as zeros.
     """
     finite = covariance.isfinite().all(dim=-1).all(dim=-1)[..., None]
     values, vectors = torch.linalg.eigh(covariance.where(finite[..., None], 0.0))
@@ -39,35 +39,35 @@ def _eigen(covariance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def explained_variance(points: Tensor) -> Tensor:
-    """Share of the variance that each principal component holds.
+    """Fraction of the variance in each principal component.
 
     Args:
-        points: (..., V, E) embeddings; they are centerd here.
+        points: (..., V, E) embeddings; they are centered here.
 
     Returns:
-        (..., E) shares in [0, 1], descending, which sum to 1; float32, or float64 for float64
-        points. 1 in the first place means that all points lie on one line. From place V on they
-        are zero, because V points span at most V - 1 directions. Points that all coincide have no
-        variance to share and give zeros.
+        (..., E) fractions in [0, 1], descending, which sum to 1; float32, or float64 for float64
+        points. A first entry of 1 means that all points lie on one line. From entry V on they are
+        zero, because V points span at most V - 1 directions. Points that all coincide have no
+        variance and give zeros.
 
     Raises:
         ValueError: ``points`` is not a floating-point (..., V, E).
 
     Source: scikit-learn's ``explained_variance_ratio_``, as in the authors' ``variances``.
     """
-    values, _ = _spectrum(centerd(as_points(points)))
+    values, _ = _spectrum(centered(as_points(points)))
     total = values.sum(dim=-1, keepdim=True)
     return like_input(torch.where(total == 0, 0.0, values / total), points)
 
 
 def cumulative_explained_variance(points: Tensor) -> Tensor:
-    """Share of the variance that the first 1, 2, ..., E principal components hold together.
+    """Fraction of the variance in the first 1, 2, ..., E principal components together.
 
     Args:
         points: (..., V, E) embeddings.
 
     Returns:
-        (..., E), ascending, in [0, 1]: entry 1 is the "EV" printed over the paper's pictures.
+        (..., E), ascending, in [0, 1]: entry 1 is the "EV" above the paper's pictures.
         A last entry of 0 instead of 1 means that all points coincide. Same dtype rule as
         :func:`explained_variance`.
 
@@ -76,20 +76,20 @@ def cumulative_explained_variance(points: Tensor) -> Tensor:
 
     Source: harmonic-loss paper, Figure 3(a).
     """
-    shares = explained_variance(as_points(points))
-    return like_input(shares.cumsum(dim=-1).clamp_max(1.0), points)
+    fractions = explained_variance(as_points(points))
+    return like_input(fractions.cumsum(dim=-1).clamp_max(1.0), points)
 
 
 def principal_components(points: Tensor, num_components: int = 2) -> Tensor:
-    """Coordinates of the centerd points along their first principal components.
+    """Coordinates of the centered points along their first principal components.
 
-    Eigenvectors have no sign of their own. Here the loading that is largest in magnitude is made
-    positive, so a picture does not flip between runs or devices. Components of equal variance (a
-    perfect circle) still leave the rotation within their plane open.
+    The sign of an eigenvector is arbitrary; here its loading of largest magnitude is positive, so
+    that pictures do not flip between runs or devices. Components of equal variance (a perfect
+    circle) are determined up to a rotation within their plane.
 
     Args:
         points: (..., V, E) embeddings.
-        num_components: k, how many components to keep, 1 to E.
+        num_components: k, number of components, 1 to E.
 
     Returns:
         (..., V, k) coordinates in the units of ``points``, not whitened; float32, or float64 for
@@ -99,26 +99,25 @@ def principal_components(points: Tensor, num_components: int = 2) -> Tensor:
         ValueError: ``points`` is not a floating-point (..., V, E), or ``num_components`` is not in
             1..E.
     """
-    cloud = centerd(as_points(points))
+    cloud = centered(as_points(points))
     _check_components(num_components, cloud)
     _, vectors = _spectrum(cloud)
     return like_input(cloud @ _signed(vectors[..., :num_components]), points)
 
 
 def project_vocabulary(points: Tensor, num_components: int | None = 2) -> Projection:
-    """Coordinates of very many points in their first principal components, block by block.
+    """Coordinates of a large vocabulary in its first principal components, block by block.
 
-    The same as :func:`principal_components` by way of the E x E covariance of row blocks in
-    float64, so that a vocabulary of 50,257 rows is never held in float64 as a whole: seconds on one
-    core for 768 features, exact, where a randomized decomposition is off by more than a tenth.
+    Equal to :func:`principal_components`, but computed from the E x E covariance of row blocks, so
+    that a vocabulary of 50,257 rows is never in float64 as a whole. Unlike a randomized
+    decomposition, it is exact.
 
     Args:
-        points: (..., V, E) embeddings; they are centerd here.
-        num_components: k, how many components to keep, 1 to E; None keeps the whole space, not
-            rotated.
+        points: (..., V, E) embeddings; they are centered here.
+        num_components: k, number of components, 1 to E; None keeps the whole space, not rotated.
 
     Returns:
-        Coordinates, their root mean square length and the share of variance in each component;
+        Coordinates, their root mean square length and the fraction of variance in each component;
         float32, or float64 for float64 points. nan for a cloud that is not all finite.
 
     Raises:
@@ -132,7 +131,7 @@ def project_vocabulary(points: Tensor, num_components: int | None = 2) -> Projec
     if num_components is not None:
         _check_components(num_components, source)
     rows, origin = source.shape[-2], source[..., :1, :].double()
-    # Relative to the first row, so that equal points give exact zeros (see `centerd`).
+    # Relative to the first row, so that equal points give exact zeros (as in `centered`).
     total = sum((block.double() - origin).sum(-2) for block in source.split(ROWS, -2))
     center = origin + (total / rows).unsqueeze(-2)  # (..., 1, E)
     covariance = torch.zeros(*source.shape[:-2], *[source.shape[-1]] * 2).to(center)
@@ -140,16 +139,16 @@ def project_vocabulary(points: Tensor, num_components: int | None = 2) -> Projec
         cloud = block.double() - center
         covariance += cloud.mT @ cloud / rows
     values, vectors = _eigen(covariance)
-    shares = values / values.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    fractions = values / values.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
     if num_components is None:
-        # The nan of a cloud that is not finite must reach all of its points.
+        # A cloud that is not finite must be nan in all of its points.
         kept = torch.eye(source.shape[-1]).to(vectors).where(vectors.isfinite(), torch.nan)
     else:
         kept = _signed(vectors[..., :num_components])
-    values, shares = values[..., :num_components], shares[..., :num_components]
+    values, fractions = values[..., :num_components], fractions[..., :num_components]
     blocks = [like_input((b.double() - center) @ kept, points) for b in source.split(ROWS, -2)]
     coordinates, scale = torch.cat(blocks, dim=-2), values.sum(-1).sqrt()
-    return Projection(coordinates, like_input(scale, points), like_input(shares, points))
+    return Projection(coordinates, like_input(scale, points), like_input(fractions, points))
 
 
 def _check_components(number: int, points: Tensor) -> None:

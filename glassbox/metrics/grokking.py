@@ -1,4 +1,4 @@
-"""When does an accuracy curve get good and stay good?"""
+"""The epoch from which an accuracy curve stays above a threshold."""
 
 import torch
 from torch import Tensor
@@ -8,21 +8,21 @@ def first_sustained_epoch(accuracy: Tensor, threshold: float = 0.9, patience: in
     """First epoch from which the accuracy stays above the threshold for ``patience`` epochs.
 
     Args:
-        accuracy: (..., epochs), one value an epoch.
-        threshold: the accuracy must be strictly greater; compared in the dtype of ``accuracy``, so
+        accuracy: (..., epochs), one value per epoch.
+        threshold: The accuracy must be strictly greater; compared in the dtype of ``accuracy``, so
             a float32 0.9 is not above 0.9.
-        patience: number of epochs in a row, the first one included; at least 1.
+        patience: Number of consecutive epochs, the first one included; at least 1.
 
     Returns:
         (...) float32: the 0-based epoch i such that all of i..i+patience-1 are above the threshold;
-        nan where there is none, which includes curves shorter than ``patience``. A nan accuracy is
-        not above anything. The difference of the values for test and train is the grokking delay.
+        nan if there is none, such as for curves shorter than ``patience``. A nan accuracy is not
+        above the threshold. The difference between test and train is the grokking delay.
 
     Raises:
         ValueError: ``patience`` is below 1 or ``accuracy`` has no dimension.
 
     Source: harmonic-loss paper, Figure 3(c), with the authors' 0.9 and 20 epochs. They drop runs
-    without such an epoch from the figure; count the nans instead.
+    without such an epoch from the figure; here they are nan.
     """
     if patience < 1:
         raise ValueError(f"patience must be at least 1, got {patience}.")

@@ -1,4 +1,4 @@
-"""Is the embedding of a grid a lattice: is every parallelogram of the grid still one?"""
+"""How far the parallelograms of a grid are from parallelograms in its embedding."""
 
 import functools
 
@@ -12,8 +12,8 @@ from glassbox.metrics._tensors import as_points, distances, like_input
 def _quadruples(side: int) -> Tensor:
     """Token ids (4, Q) of all a < b < c with d = b + c - a on the grid.
 
-    d comes after c in the numbering, so the four are always different. Triples within one row or
-    one column are left out, diagonal ones kept, as the authors do.
+    d has a larger id than c, so the four are always different. Triples within one row or one column
+    are left out and diagonal ones kept, as in the authors' code.
     """
     triples = torch.combinations(torch.arange(side * side), 3).T
     row, column = triples // side, triples % side
@@ -32,18 +32,18 @@ def lattice_deviation(points: Tensor, side: int) -> Tensor:
 
     For corners a, b, c and d = b + c - a the deviation is
     sqrt((|ab| - |cd|)^2 + (|ac| - |bd|)^2) / sqrt((|ab|^2 + |bc|^2 + |cd|^2 + |ad|^2) / 2).
-    The denominator mixes two sides with the two diagonals; that is how the authors wrote it, and
-    it is kept so that values can be compared.
+    The denominator mixes two sides with the two diagonals, as in the authors' code, so that values
+    can be compared.
 
     Args:
         points: (..., side * side, E) embeddings; token ``side * row + column`` sits at
             (row, column). All E dimensions count, there is no projection.
-        side: number of rows and of columns, at least 2. The table of parallelograms is built once
-            for a side; building it takes memory in proportion to side^6.
+        side: Number of rows and of columns, at least 2. The table of parallelograms is built once
+            per side and takes memory proportional to side^6.
 
     Returns:
         (...) 0 for any linear image of the grid; about 0.22 for a Gaussian cloud in 16 dimensions.
-        Parallelograms whose four corners coincide are left out; if that is all of them, nan.
+        Parallelograms whose four corners coincide are left out; if that leaves none, nan.
         float32, or float64 for float64 points.
 
     Raises:
@@ -55,7 +55,9 @@ def lattice_deviation(points: Tensor, side: int) -> Tensor:
         raise ValueError(f"side must be at least 2, got {side}.")
     cloud = as_points(points)
     if cloud.shape[-2] != side * side:
-        raise ValueError(f"A grid of side {side} has {side * side} points, got {cloud.shape[-2]}.")
+        raise ValueError(
+            f"points must have {side * side} rows for side {side}, got {cloud.shape[-2]}."
+        )
     length = distances(cloud)
     a, b, c, d = _quadruples(side).to(length.device)
     ab, cd, ac, bd = length[..., a, b], length[..., c, d], length[..., a, c], length[..., b, d]

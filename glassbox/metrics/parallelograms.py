@@ -1,7 +1,8 @@
-"""Parallelograms of word pairs: whether a relation is the same step everywhere in an embedding.
+"""Parallelograms of word pairs: whether a relation is the same offset everywhere in an embedding.
 
 The harmonic-loss paper's §6 draws two pairs (i, j) and (m, n) of one relation, such as jump-jumped
-and win-won, and asks how far E_i, E_j, E_n, E_m are from a parallelogram (equation 5, Figure 6).
+and win-won, and measures how far E_i, E_j, E_n, E_m are from a parallelogram (equation 5, Figure
+6).
 """
 
 from __future__ import annotations
@@ -14,31 +15,30 @@ from torch import Tensor
 
 
 class ParallelogramScores(NamedTuple):
-    """What is told of many parallelogram losses; (...) each."""
+    """Statistics of many parallelogram losses; (...) each."""
 
     median: Tensor
-    below_1: Tensor  # share of losses below 1, exact zeros included
-    zeros: Tensor  # share of exact zeros
-    relative: Tensor  # median over the median of unrelated words: 1 where the relation is unseen
+    below_1: Tensor  # fraction of losses below 1, exact zeros included
+    zeros: Tensor  # fraction of exact zeros
+    relative: Tensor  # median over that of unrelated words: 1 if the relation is not represented
 
 
 def draw_quadruples(num_pairs: int, num_quadruples: int = 10000, seed: int = 0) -> Tensor:
-    """Which two pairs each quadruple is made of.
+    """Draw the two word pairs of each quadruple.
 
     Args:
         num_pairs: P, at least 2.
         num_quadruples: Q, drawn with replacement.
-        seed: Of the draw, which depends on nothing else, so that every model, rank and step is
-            measured on the same quadruples.
+        seed: Seed of the draw, so that every model, rank and step uses the same quadruples.
 
     Returns:
-        (Q, 2) indices of pairs, the two of a row never the same.
+        (Q, 2) indices of pairs, two different ones per row.
 
     Raises:
         ValueError: There are fewer than two pairs.
     """
     if num_pairs < 2:
-        raise ValueError(f"a parallelogram needs two word pairs, got {num_pairs}.")
+        raise ValueError(f"num_pairs must be at least 2, got {num_pairs}.")
     generator = torch.Generator().manual_seed(seed)
     first = torch.randint(num_pairs, (num_quadruples,), generator=generator)
     second = torch.randint(num_pairs - 1, (num_quadruples,), generator=generator)
@@ -46,15 +46,15 @@ def draw_quadruples(num_pairs: int, num_quadruples: int = 10000, seed: int = 0) 
 
 
 def draw_unrelated(drawn: Tensor, num_pairs: int, seed: int = 0) -> Tensor:
-    """For each pair of each quadruple another pair, whose second word stands in for an unrelated.
+    """Draw another pair for each pair of each quadruple, whose second word serves as unrelated.
 
     Args:
-        drawn: (Q, 2) indices of pairs, as of :func:`draw_quadruples`.
+        drawn: (Q, 2) indices of pairs from :func:`draw_quadruples`.
         num_pairs: P, at least 2.
-        seed: Of the draw; the stream is another than that of ``drawn``.
+        seed: Seed of the draw; its random stream differs from that of ``drawn``.
 
     Returns:
-        (Q, 2) indices of pairs, none of them that of ``drawn`` in its place.
+        (Q, 2) indices of pairs, each different from the entry of ``drawn``.
     """
     generator = torch.Generator().manual_seed(seed + 1)
     others = torch.randint(num_pairs - 1, drawn.shape, generator=generator)
@@ -71,20 +71,20 @@ def parallelogram_losses(
 ) -> Tensor:
     """‖E_i + E_n − E_j − E_m‖ / σ of every quadruple.
 
-    The loss is exactly 0 where the quadruple has no two sides: where the words of each pair end in
-    the same token, or the two pairs in the same tokens. Nothing is left out here.
+    The loss is exactly 0 for degenerate quadruples: if the words of each pair are the same token,
+    or the two pairs are the same tokens. They are included.
 
     Args:
-        coordinates: (..., V, k) centerd embeddings, projected or not.
+        coordinates: (..., V, k) centered embeddings, projected or not.
         scale: (...) σ, the root mean square length of all V coordinates.
         pairs: (P, 2) token ids of the pairs' words.
-        drawn: (Q, 2) indices of the pairs (i, j) and (m, n), as of :func:`draw_quadruples`.
+        drawn: (Q, 2) indices of the pairs (i, j) and (m, n), from :func:`draw_quadruples`.
         squared: Return the square, as the authors' code does (the paper's equation has none).
-        partners: (Q, 2) indices of the pairs whose second words take the places of j and n, for
-            words of the same kind that are not related; None takes each word's own.
+        partners: (Q, 2) indices of pairs whose second words replace j and n, for unrelated words of
+            the same kind; None uses j and n.
 
     Returns:
-        (..., Q) losses, without a unit; a rotation or a scaling of the embedding leaves them.
+        (..., Q) losses, without a unit, invariant to rotation and scaling of the embedding.
 
     Source: harmonic-loss paper, equation 5.
     """
@@ -97,9 +97,9 @@ def parallelogram_losses(
 
 
 def parallelogram_scores(losses: Tensor, unrelated: Tensor) -> ParallelogramScores:
-    """Median, share below 1, share of exact zeros, and the median relative to unrelated words.
+    """Median, fractions below 1 and of exact zeros, and the median relative to unrelated words.
 
-    The authors subtract the zeros' share from the plotted distribution; here it is told beside it.
+    The authors subtract the fraction of zeros from the plotted distribution; here it is separate.
 
     Args:
         losses: (..., Q).
@@ -109,23 +109,23 @@ def parallelogram_scores(losses: Tensor, unrelated: Tensor) -> ParallelogramScor
         (...) each; nan where a loss is nan.
     """
     unknown = losses.isnan().any(dim=-1)
-    shares = [(losses < 1).float().mean(dim=-1), (losses == 0).float().mean(dim=-1)]
-    below, zeros = (share.where(~unknown, torch.nan) for share in shares)
+    fractions = [(losses < 1).float().mean(dim=-1), (losses == 0).float().mean(dim=-1)]
+    below, zeros = (fraction.where(~unknown, torch.nan) for fraction in fractions)
     median = losses.quantile(0.5, dim=-1)
     return ParallelogramScores(median, below, zeros, median / unrelated.quantile(0.5, dim=-1))
 
 
 def ranked_quadruples(losses: Tensor, pairs: Tensor, drawn: Tensor, ranks: Sequence[int]) -> Tensor:
-    """The quadruples with the given ranks among all that are drawn, the smallest loss first.
+    """The quadruples with the given ranks by ascending loss.
 
-    Only quadruples of four different tokens have a rank, since the others are no parallelograms,
-    and of the draws of the same four (in either order of the pairs) one.
+    Only quadruples of four different tokens are ranked, and each set of four (in either order of
+    the pairs) once.
 
     Args:
         losses: (Q,) of one model.
         pairs: (P, 2) token ids of the pairs' words.
         drawn: (Q, 2) indices of pairs.
-        ranks: Ascending, from 0; those that are not reached are left out.
+        ranks: Ascending, from 0; those beyond the last quadruple are left out.
 
     Returns:
         (R,) indices of rows of ``drawn``.
@@ -134,7 +134,7 @@ def ranked_quadruples(losses: Tensor, pairs: Tensor, drawn: Tensor, ranks: Seque
     tokens = pairs[drawn]  # (Q, 2, 2)
     i, j, m, n = tokens.flatten(1).unbind(dim=1)
     whole = (i != j) & (i != m) & (i != n) & (j != m) & (j != n) & (m != n)
-    flip = (i > m)[:, None, None]  # i = m only where the quadruple is left out
+    flip = (i > m)[:, None, None]  # i = m only in quadruples that are left out
     ordered = torch.where(flip, tokens.flip(1), tokens).flatten(1)
     order = torch.argsort(losses, stable=True)
     order = order[whole[order]]

@@ -1,4 +1,4 @@
-"""How much attention a token receives from the others of its text."""
+"""How much attention each token of a text receives."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from glassbox.metrics._masked import check_mask, in_float32
 
 
 def received_attention(attention_weights: Tensor, mask: Tensor) -> Tensor:
-    """Attention that goes to each token, summed over the real tokens it comes from, mean of heads.
+    """Attention to each token, summed over the real tokens that attend to it, averaged over heads.
 
     Args:
-        attention_weights: (B, heads, T, T), row i being what token i looks at (rows add up to 1).
+        attention_weights: (B, heads, T, T), row i what token i attends to (rows sum to 1).
         mask: (B, T) bool, true on real tokens.
 
     Returns:
-        (B, T), 0 at padding; the n real tokens of a text share n. float64 if the weights are,
-        float32 otherwise.
+        (B, T), 0 at padding; sums to n over the n real tokens of a text. float64 if the weights
+        are, float32 otherwise.
 
     Raises:
         ValueError: ``mask`` is not bool or does not fit the weights.

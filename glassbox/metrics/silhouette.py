@@ -1,4 +1,4 @@
-"""Mean silhouette coefficient, for many clouds and many labellings at once."""
+"""Mean silhouette coefficient, for many clouds and many labelings at once."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ def silhouette(points: Tensor, labels: Tensor) -> Tensor:
         points: (..., V, E).
         labels: (..., V) integers. Leading dimensions broadcast against those of ``points``:
             points (S, 1, V, E) and labels (P, V) give (S, P), and the distances of each cloud are
-            computed once for all P labellings.
+            computed once for all P labelings.
 
     Returns:
         (...) in [-1, 1]: 1 when clusters are points apart from each other, 0 when they overlap,
@@ -25,23 +25,22 @@ def silhouette(points: Tensor, labels: Tensor) -> Tensor:
 
     Raises:
         ValueError: ``points`` is not a floating-point (..., V, E), ``labels`` are not integers, one
-            a point, or a labelling has fewer than 2 or more than V - 1 different labels.
+            a point, or a labeling has fewer than 2 or more than V - 1 different labels.
 
     Source: Rousseeuw (1987), with the conventions of ``sklearn.metrics.silhouette_score``.
     """
     cloud = as_points(points)
     _, dense = torch.unique(as_labels(labels, cloud), return_inverse=True)
     member = torch.nn.functional.one_hot(dense).to(cloud)  # (..., V, C)
-    size = member.sum(dim=-2)  # (..., C); zero for labels that only other labellings use
+    size = member.sum(dim=-2)  # (..., C); zero for labels that only other labelings use
     used = (size > 0).sum(dim=-1)
     if bool(((used < 2) | (used >= cloud.shape[-2])).any()):
         worst = int(used.min()) if int(used.min()) < 2 else int(used.max())
         raise ValueError(
-            f"A labelling of {cloud.shape[-2]} points must have between 2 and "
+            f"A labeling of {cloud.shape[-2]} points must have between 2 and "
             f"{cloud.shape[-2] - 1} different labels, got {worst}."
         )
-    # einsum folds a dimension that only one side has into the matrix product; matmul would copy
-    # the distances once for every labelling.
+    # matmul would copy the distances once per labeling; einsum does not.
     reach = torch.einsum("...ij,...jc->...ic", distances(cloud), member)
     own_size = (member * size[..., None, :]).sum(dim=-1)
     a = (reach * member).sum(dim=-1) / (own_size - 1).clamp_min(1)

@@ -1,12 +1,12 @@
-"""How tokens share the neurons of a layer: interference, polysemanticity and capacity.
+"""How tokens share the dimensions of a layer: interference, polysemanticity and capacity.
 
-SAFR paper §2. A text has T tokens with representations h_i of width D. With the weights of a
-feature in h_i's place capacity is the dimensionality of Toy Models of Superposition, and
-polysemanticity the interference that a feature suffers there.
+SAFR paper §2. A text has T tokens with representations h_i of width D. For rows of weights instead
+of tokens, capacity is the dimensionality of Toy Models of Superposition, and polysemanticity the
+interference of a feature there.
 
-All three take float32 or better (half precision is raised, autocast is off: products of FFN
-activations, squared, reach 4e9), can be differentiated, and are 0 at padding, whose values they do
-not read. They need one (T, T) matrix a text and nothing larger.
+All three are computed in float32 or better without autocast (squared products of FFN activations
+reach 4e9), are differentiable, and are 0 at padding, which is not read. They need one (T, T) matrix
+per text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from glassbox.metrics._tensors import check_points
 
 
 def interference(h: Tensor, mask: Tensor | None = None) -> Tensor:
-    """I_ij = (h_i · h_j)², how much the representations of two tokens overlap.
+    """I_ij = (h_i · h_j)², the overlap of two tokens' representations.
 
     Args:
         h: (..., T, D).
@@ -38,14 +38,14 @@ def interference(h: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def polysemanticity(h: Tensor, mask: Tensor | None = None) -> Tensor:
-    """P_i = Σ_{j≠i} (ĥ_i · h_j)² with ĥ_i = h_i/‖h_i‖, what lies in h_i's direction of the others.
+    """P_i = Σ_{j≠i} (ĥ_i · h_j)² with ĥ_i = h_i/‖h_i‖, the other tokens' overlap with a direction.
 
     Args:
         h: (..., T, D).
         mask: (..., T) bool, true on real tokens; None if all are.
 
     Returns:
-        (..., T), at least 0, in units of ‖h‖². A zero vector has no direction and gets 0. float64
+        (..., T), at least 0, in units of ‖h‖². 0 for a zero vector. float64
         if ``h`` is, float32 otherwise.
 
     Raises:
@@ -57,10 +57,10 @@ def polysemanticity(h: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def capacity(h: Tensor, mask: Tensor | None = None) -> Tensor:
-    """C_i = (h_i · h_i)² / Σ_j (h_i · h_j)², the share of h_i's direction that is token i's own.
+    """C_i = (h_i · h_i)² / Σ_j (h_i · h_j)², the fraction of h_i's direction that is token i's own.
 
-    It is taken as ‖h_i‖² / (‖h_i‖² + P_i), the same without fourth powers. Unless every vector of
-    a text is zero, its capacities add up to at least 1 and at most the rank of its h (the paper's
+    It is computed as ‖h_i‖² / (‖h_i‖² + P_i), the same without fourth powers. Unless every vector
+    of a text is zero, its capacities sum to at least 1 and at most the rank of its h (the paper's
     bound is D, which is never below the rank).
 
     Args:
@@ -68,8 +68,8 @@ def capacity(h: Tensor, mask: Tensor | None = None) -> Tensor:
         mask: (..., T) bool, true on real tokens; None if all are.
 
     Returns:
-        (..., T) in [0, 1]: 1 where h_i is orthogonal to all others, 1/n where n tokens have the
-        same vector, 0 for a zero vector. float64 if ``h`` is, float32 otherwise.
+        (..., T) in [0, 1]: 1 if h_i is orthogonal to all others, 1/n if n tokens have the same
+        vector, 0 for a zero vector. float64 if ``h`` is, float32 otherwise.
 
     Raises:
         ValueError: as :func:`interference`.
@@ -83,7 +83,7 @@ def capacity(h: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def _real(h: Tensor, mask: Tensor | None) -> Tensor:
-    """``h`` in float32 or better with zeros at padding: a zero vector adds nothing to any sum."""
+    """``h`` in float32 or better, with zeros at padding, which contribute nothing to any sum."""
     check_points(h, "h")
     h = in_float32(h)
     if mask is None:
@@ -102,7 +102,7 @@ def _length_and_overlap(h: Tensor) -> tuple[Tensor, Tensor]:
     """‖h_i‖ and P_i, (..., T) each."""
     length = torch.linalg.vector_norm(h, dim=-1)
     divisor = length.masked_fill(length == 0, 1.0)
-    # Rows of products are divided rather than h: the same, without a second (..., T, D).
+    # Dividing the products instead of h avoids a second (..., T, D).
     along = _products(h) / divisor.unsqueeze(-1)  # ĥ_i · h_j
     diagonal = torch.eye(h.shape[-2], dtype=torch.bool, device=h.device)
     return length, along.masked_fill(diagonal, 0.0).square().sum(dim=-1)

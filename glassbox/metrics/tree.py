@@ -1,4 +1,4 @@
-"""Does each generation of a family tree lie on a line of its own?"""
+"""How close each generation of a family tree is to a line."""
 
 import torch
 from torch import Tensor
@@ -6,28 +6,28 @@ from torch import Tensor
 from glassbox.metrics._tensors import as_flat_labels, as_points, like_input
 from glassbox.metrics.explained_variance import principal_components
 
-# Few points are close to a line by chance alone; with this limit the levels 3 to 6 of a seven-level
-# binary tree count.
+# Few points are close to a line by chance; with this limit levels 3 to 6 of a seven-level binary
+# tree count.
 _MIN_NODES = 5
-# Below this share of the whole picture's variance a generation is a point with rounding (1e-12 of
-# its extent), which has no direction.
+# Below this fraction of the whole variance a generation is one point with rounding errors (1e-12 of
+# the extent).
 _COLLAPSED = 1e-24
 
 
 def generation_one_dimensionality(points: Tensor, generations: Tensor) -> Tensor:
-    """One minus the share of variance along the main axis of a generation, mean of generations.
+    """One minus the fraction of variance along a generation's main axis, averaged over generations.
 
-    The nodes are projected on their first two principal components; within that plane each
-    generation of at least five nodes has a main axis of its own.
+    The nodes are projected on their first two principal components, and the main axis of each
+    generation of at least five nodes is taken within that plane.
 
     Args:
         points: (..., V, E) embeddings of the nodes, E at least 2.
         generations: (V,) integer generation of each node.
 
     Returns:
-        (...) in [0, 0.5]: 0 when each generation lies on a line, 0.5 when each spreads equally in
-        both directions of the plane. Generations that collapse to one point have no axis and are
-        left out; if that is all of them, nan. float32, or float64 for float64 points.
+        (...) in [0, 0.5]: 0 when each generation lies on a line, 0.5 when its variance is equal in
+        both directions of the plane. Generations that collapse to one point are left out; if that
+        leaves none, nan. float32, or float64 for float64 points.
 
     Raises:
         ValueError: ``points`` is not a floating-point (..., V, E) with E at least 2,
@@ -41,7 +41,7 @@ def generation_one_dimensionality(points: Tensor, generations: Tensor) -> Tensor
     large = counts >= _MIN_NODES
     if not large.any():
         raise ValueError(
-            f"At least one generation must have {_MIN_NODES} nodes, "
+            f"generations must include one of at least {_MIN_NODES} nodes, "
             f"the largest has {int(counts.max())}."
         )
     plane = principal_components(cloud, 2)
@@ -50,12 +50,12 @@ def generation_one_dimensionality(points: Tensor, generations: Tensor) -> Tensor
     offset = plane - (averager @ plane)[..., generation, :]
     x, y = offset.unbind(dim=-1)
     moments = torch.stack((x * x, y * y, x * y), dim=-1)
-    # Of the symmetric 2 x 2 covariance [[xx, xy], [xy, yy]] the larger eigenvalue in closed form.
+    # Larger eigenvalue of the symmetric 2 x 2 covariance [[xx, xy], [xy, yy]] in closed form.
     xx, yy, xy = (averager @ moments)[..., large, :].unbind(dim=-1)
     total = xx + yy
-    share = (total + torch.hypot(xx - yy, 2 * xy)) / (2 * total)
+    along = (total + torch.hypot(xx - yy, 2 * xy)) / (2 * total)
 
     whole = plane.square().sum(dim=-1).mean(dim=-1, keepdim=True)
     collapsed = total <= _COLLAPSED * whole
-    bend = torch.where(collapsed, 0.0, 1 - share)
-    return like_input(bend.sum(dim=-1) / (~collapsed).sum(dim=-1), points)
+    deviation = torch.where(collapsed, 0.0, 1 - along)
+    return like_input(deviation.sum(dim=-1) / (~collapsed).sum(dim=-1), points)

@@ -1,8 +1,8 @@
-"""Two features, one hidden dimension: which of them a ReLU output model had best represent.
+"""Two features in one hidden dimension: phases that theory predicts and that models train to.
 
 Features x_1 and x_2 are independently active with probability p and then uniform on [0, 1]; errors
-of the second weigh r times those of the first. There are three ways to use the one dimension, each
-with a loss in closed form, so that trained models can be held against theory.
+of the second weigh r times those of the first. A ReLU output model can use its one dimension in
+three ways, called phases here, each with a loss in closed form to compare trained models with.
 """
 
 from typing import NamedTuple
@@ -12,74 +12,29 @@ from torch import Tensor
 
 from glassbox.metrics._tensors import as_points, like_input
 
-POINTS = 64  # midpoints on [0, 1]: losses are exact to about 1e-4 of themselves
-
-
-def two_feature_loss(
-    weights: Tensor, biases: Tensor, activity: Tensor, importance: Tensor
-) -> Tensor:
-    """E[(x_1 - x̂_1)² + r (x_2 - x̂_2)²] of x̂ = max(0, W Wᵀ x + b), as of ``phase_diagram``.
-
-    Each feature is active with probability p, independently, and then uniform on [0, 1]. The four
-    cases (none active, either, both) are integrated by the midpoint rule.
-
-    Args:
-        weights: (..., 2, 1), a row a feature.
-        biases: (..., 2).
-        activity: p = 1 - S, in [0, 1]; broadcasts to (...).
-        importance: r, of the second feature relative to the first's 1; broadcasts to (...).
-
-    Returns:
-        (...) summed over the two features, twice what training calls the loss; nan of a model that
-        is not finite. float32, or float64 for float64 weights.
-
-    Raises:
-        ValueError: ``weights`` is not a floating-point (..., 2, 1), or ``biases`` does not fit.
-    """
-    cloud = as_points(weights, "weights")
-    if cloud.shape[-2:] != (2, 1) or biases.shape != cloud.shape[:-1]:
-        raise ValueError(
-            f"weights must be (..., 2, 1) and biases (..., 2), two features and one neuron, got "
-            f"shapes {tuple(weights.shape)} and {tuple(biases.shape)}."
-        )
-    w, b = cloud[..., 0], biases.detach().to(cloud)  # (..., 2) each
-    middles = (torch.arange(POINTS, device=w.device, dtype=w.dtype) + 0.5) / POINTS
-    nothing = torch.zeros(1, device=w.device, dtype=w.dtype)
-    p = activity.detach().to(w).expand(w.shape[:-1])
-    r = importance.detach().to(w).expand(w.shape[:-1])
-    total = torch.zeros_like(p)
-    for first, x in ((1 - p, nothing), (p, middles)):
-        for second, y in ((1 - p, nothing), (p, middles)):
-            hidden = w[..., :1, None] * x[:, None] + w[..., 1:, None] * y  # (..., X, Y)
-            loss = torch.zeros_like(p)
-            for i, (target, factor) in enumerate(((x[:, None], torch.ones_like(r)), (y, r))):
-                output = (w[..., i, None, None] * hidden + b[..., i, None, None]).relu()
-                loss = loss + factor * (target - output).square().mean(dim=(-2, -1))
-            total = total + first * second * loss
-    return like_input(total, weights)
-
-
 PHASES = ("first alone", "second alone", "antipodal pair")
+POINTS = 64  # midpoints on [0, 1]: losses are exact to about 1e-4 of themselves
+TIE = 1e-6  # relative: phases whose losses differ by less are equally good
 
 
-class PhaseDiagram(NamedTuple):
-    """What theory expects of each cell of activity and importance."""
+class PhaseDiagramResult(NamedTuple):
+    """Expected losses and best phase of each cell of activity and importance."""
 
     losses: Tensor  # (..., 3), expected loss of each of PHASES, summed over the two features
-    phase: Tensor  # (...), int64 index into PHASES of the least; the first of equal ones
+    phase: Tensor  # (...), int64 index into PHASES of the smallest; the first of equal ones
 
 
-def phase_diagram(activity: Tensor, importance: Tensor) -> PhaseDiagram:
+def phase_diagram(activity: Tensor, importance: Tensor) -> PhaseDiagramResult:
     """Losses of the three ways to represent two features in one dimension, and the best way.
 
-    - The first alone, W = (1, 0): the second is guessed as its mean p/2, which leaves r times its
-      variance, r(p/3 - p²/4).
+    - The first alone, W = (1, 0): the second is predicted as its mean p/2, which leaves r times
+      its variance, r(p/3 - p²/4).
     - The second alone, W = (0, 1): p/3 - p²/4.
     - Antipodal, W = (1, -1): exact while one is active. If both are, the smaller is lost and
       subtracted from the larger: p² (1 + r) E[min²] = p² (1 + r)/6.
 
-    So the pair is best below p = 4r/(2 + 5r) for r <= 1. The weights 1 and -1 are taken as given:
-    where both are often active, training can move them and the biases, and do a little better.
+    So the pair is best below p = 4r/(2 + 5r) for r <= 1. Weights are fixed at 1 and -1: where both
+    features are often active, training can adjust weights and biases and do a little better.
 
     Args:
         activity: (...) p = 1 - S, in [0, 1].
@@ -101,14 +56,16 @@ def phase_diagram(activity: Tensor, importance: Tensor) -> PhaseDiagram:
     p, r = torch.broadcast_tensors(activity.detach().double(), importance.detach().double())
     variance = p / 3 - p.square() / 4
     losses = torch.stack([r * variance, variance, p.square() * (1 + r) / 6], dim=-1)
-    return PhaseDiagram(like_input(losses, activity), losses.argmin(dim=-1).to(activity.device))
+    return PhaseDiagramResult(
+        like_input(losses, activity), losses.argmin(dim=-1).to(activity.device)
+    )
 
 
 def trained_phase(weights: Tensor, threshold: float = 0.5) -> Tensor:
-    """Which of the three ways a trained model has taken.
+    """Which of the three phases a trained model is in.
 
     Args:
-        weights: (..., 2, 1), a row a feature.
+        weights: (..., 2, 1), one row per feature.
         threshold: a feature is represented if its weight is larger in magnitude; at least 0.
 
     Returns:
@@ -121,7 +78,7 @@ def trained_phase(weights: Tensor, threshold: float = 0.5) -> Tensor:
     Source: ours, to compare with :func:`phase_diagram`.
     """
     if not threshold >= 0:  # nan is refused too
-        raise ValueError(f"threshold must be a norm of at least 0, got {threshold}.")
+        raise ValueError(f"threshold must be at least 0, got {threshold}.")
     cloud = as_points(weights, "weights")
     if cloud.shape[-2:] != (2, 1):
         raise ValueError(
@@ -137,18 +94,77 @@ def trained_phase(weights: Tensor, threshold: float = 0.5) -> Tensor:
     return phase.masked_fill(opposite, 2).to(weights.device)
 
 
-def widest_gap(weights: Tensor) -> Tensor:
-    """Between which two norms of features no model has any: how sudden the change of phase is.
-
-    Where a feature's norm grows gradually as it comes to matter, models on a grid of settings have
-    norms everywhere between 0 and 1; where it jumps, there is a gap.
+def agreement(trained: Tensor, losses: Tensor) -> Tensor:
+    """Which cells hold a phase of the smallest expected loss; of equal phases either agrees.
 
     Args:
-        weights: (M, N, H), of models on a grid; those that are not finite are left out.
+        trained: (...) int64 of :func:`trained_phase`.
+        losses: (..., 3) of :func:`phase_diagram`.
 
     Returns:
-        (2,): lower and upper end of the widest gap between the norms of all features. nan where
-        there are fewer than two.
+        (...) bool; false where ``trained`` is -1.
+
+    Source: ours, to compare trained models with :func:`phase_diagram`.
+    """
+    own = losses.gather(-1, trained.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+    return (trained >= 0) & (own <= losses.amin(dim=-1) * (1 + TIE))
+
+
+def two_feature_loss(
+    weights: Tensor, biases: Tensor, activity: Tensor, importance: Tensor
+) -> Tensor:
+    """E[(x_1 - x̂_1)² + r (x_2 - x̂_2)²] of a model x̂ = max(0, W Wᵀ x + b).
+
+    The four cases (none active, either, both) are integrated by the midpoint rule.
+
+    Args:
+        weights: (..., 2, 1), one row per feature.
+        biases: (..., 2).
+        activity: p = 1 - S, in [0, 1]; broadcasts to (...).
+        importance: r, of the second feature relative to the first's 1; broadcasts to (...).
+
+    Returns:
+        (...) at least 0, summed over the two features (training logs their mean); nan for a model
+        that is not finite. float32, or float64 for float64 weights.
+
+    Raises:
+        ValueError: ``weights`` is not a floating-point (..., 2, 1), or ``biases`` does not fit.
+    """
+    cloud = as_points(weights, "weights")
+    if cloud.shape[-2:] != (2, 1) or biases.shape != cloud.shape[:-1]:
+        raise ValueError(
+            f"weights must be (..., 2, 1) and biases (..., 2), two features and one neuron, got "
+            f"shapes {tuple(weights.shape)} and {tuple(biases.shape)}."
+        )
+    w, b = cloud[..., 0], biases.detach().to(cloud)  # (..., 2) each
+    middles = (torch.arange(POINTS, device=w.device, dtype=w.dtype) + 0.5) / POINTS
+    inactive = torch.zeros(1, device=w.device, dtype=w.dtype)
+    p = activity.detach().to(w).expand(w.shape[:-1])
+    r = importance.detach().to(w).expand(w.shape[:-1])
+    total = torch.zeros_like(p)
+    for first, x in ((1 - p, inactive), (p, middles)):
+        for second, y in ((1 - p, inactive), (p, middles)):
+            hidden = w[..., :1, None] * x[:, None] + w[..., 1:, None] * y  # (..., X, Y)
+            loss = torch.zeros_like(p)
+            for i, (target, factor) in enumerate(((x[:, None], torch.ones_like(r)), (y, r))):
+                output = (w[..., i, None, None] * hidden + b[..., i, None, None]).relu()
+                loss = loss + factor * (target - output).square().mean(dim=(-2, -1))
+            total = total + first * second * loss
+    return like_input(total, weights)
+
+
+def widest_gap(weights: Tensor) -> Tensor:
+    """The widest interval between two neighboring feature norms: how sudden the change of phase is.
+
+    If a feature's norm grows gradually with its importance, models on a grid of settings have
+    norms everywhere between 0 and 1; if it jumps, there is a gap.
+
+    Args:
+        weights: (M, N, H) of models on a grid; features that are not finite are left out.
+
+    Returns:
+        (2,): lower and upper end of the widest gap between the norms of all features; nan if there
+        are fewer than two.
 
     Source: ours, for Bowcott §6, observation 4.
     """

@@ -1,8 +1,8 @@
-"""Weights that are images: are those of dark pixels zero, and does a class's look like its mean?
+"""Weights of a layer on pixels: how many are near zero, and their similarity to class means.
 
-Weights of a layer on the pixels are ``(..., C, P)``, one row a class (or a hidden unit), one column
-a pixel; class means are ``(C, P)``. A class without a mean (a row of nan) takes no part; weights
-that are not all finite give nan.
+Weights are ``(..., C, P)``, one row per class or hidden unit and one column per pixel; class means
+are ``(C, P)``. A class without a mean (a row of nan) is ignored; weights that are not all finite
+give nan.
 """
 
 import torch
@@ -10,17 +10,19 @@ from torch import Tensor
 
 from glassbox.metrics._tensors import as_points, check_points, like_input
 
+NEAR_ZERO = 0.01
+
 
 def border_pixels(rows: int, columns: int, border: int = 4) -> Tensor:
-    """Which pixels of an image lie less than ``border`` pixels from an edge.
+    """Mask of the pixels that are less than ``border`` pixels from an edge of an image.
 
-    MNIST's digits were scaled into 20 × 20 pixels, and then placed in 28 × 28 by their center of
-    mass: a frame of four pixels holds 3.3 % of its ink on half of its area.
+    MNIST's digits were scaled to 20 × 20 pixels and centered in 28 × 28 by their center of mass: a
+    border of four pixels is half of the area and holds 3.3 % of the intensity.
 
     Args:
-        rows: Of the image.
-        columns: Of the image.
-        border: Width of the frame in pixels; all pixels are in it where it leaves no inside.
+        rows: Number of pixel rows.
+        columns: Number of pixel columns.
+        border: Width in pixels; all pixels belong to it if no interior is left.
 
     Returns:
         (rows · columns,) bool, row by row from the top left.
@@ -30,30 +32,28 @@ def border_pixels(rows: int, columns: int, border: int = 4) -> Tensor:
     """
     if min(rows, columns, border) < 1:
         raise ValueError(
-            f"rows, columns and border are {rows}, {columns} and {border}; each must be at least 1."
+            f"rows, columns and border must be at least 1, got {rows}, {columns} and {border}."
         )
     frame = torch.ones(rows, columns, dtype=torch.bool)
     frame[border : max(border, rows - border), border : max(border, columns - border)] = False
     return frame.flatten()
 
 
-def near_zero_fraction(
-    weights: Tensor, pixels: Tensor | None = None, limit: float = 0.01
-) -> Tensor:
-    """Share of the weights of some pixels that lie within ``limit`` of zero.
+def near_zero_fraction(weights: Tensor, pixels: Tensor | None = None) -> Tensor:
+    """Fraction of the weights with |w| < 0.01.
 
     Args:
         weights: (..., C, P).
-        pixels: (P,) bool, those that are looked at; None for all.
-        limit: 0.01 in the paper, whose image however shows w < 0.01, large negative weights too.
+        pixels: (P,) bool, the pixels to count; None for all.
 
     Returns:
-        (...) in [0, 1]; nan where no pixel is chosen.
+        (...) in [0, 1]; nan if no pixel is chosen.
 
     Raises:
         ValueError: ``weights`` is not a floating-point (..., C, P), or ``pixels`` does not fit.
 
-    Source: harmonic-loss paper §5 and the caption of Figure 5.
+    Source: harmonic-loss paper §5 and the caption of Figure 5, whose image shows w < 0.01, which
+    includes large negative weights.
     """
     weight = as_points(weights, "weights")
     if pixels is not None:
@@ -63,8 +63,8 @@ def near_zero_fraction(
                 f"{pixels.dtype}."
             )
         weight = weight[..., pixels.to(weight.device)]
-    # A comparison with nan is false, and would count as a weight that is far from zero.
-    near = torch.where(weight.isnan(), torch.nan, (weight.abs() < limit).to(weight))
+    # A comparison with nan is false and would count as far from zero.
+    near = torch.where(weight.isnan(), torch.nan, (weight.abs() < NEAR_ZERO).to(weight))
     return like_input(near.flatten(-2).mean(dim=-1), weights)
 
 
@@ -76,7 +76,7 @@ def mean_cosines(weights: Tensor, means: Tensor) -> Tensor:
         means: (C, P).
 
     Returns:
-        (..., C) in [-1, 1]; 0 where either has no length; nan of a class without a mean.
+        (..., C) in [-1, 1]; 0 if either is zero; nan for a class without a mean.
 
     Raises:
         ValueError: The shapes do not fit.
@@ -89,15 +89,15 @@ def mean_cosines(weights: Tensor, means: Tensor) -> Tensor:
 def mean_correlations(weights: Tensor, means: Tensor) -> Tensor:
     """Pearson correlation, over pixels, between each class's weight and its class mean.
 
-    It tells likeness of shape, since it knows neither brightness nor contrast: a mean image is
-    nowhere negative, and has a cosine of 0.4 to 0.6 with an even gray.
+    Unlike the cosine it is independent of brightness: a mean image is nowhere negative and has a
+    cosine of 0.4 to 0.6 with uniform gray.
 
     Args:
         weights: (..., C, P).
         means: (C, P).
 
     Returns:
-        (..., C) in [-1, 1]; 0 where either is an even gray; nan of a class without a mean.
+        (..., C) in [-1, 1]; 0 if either is constant; nan for a class without a mean.
 
     Raises:
         ValueError: The shapes do not fit.
@@ -109,17 +109,16 @@ def mean_correlations(weights: Tensor, means: Tensor) -> Tensor:
 
 
 def own_mean_fraction(weights: Tensor, means: Tensor, *, scale_free: bool = False) -> Tensor:
-    """Share of the classes whose weight is nearer to its own class mean than to any other's.
+    """Fraction of the classes whose weight is nearer to its own class mean than to any other's.
 
     Args:
         weights: (..., C, P).
         means: (C, P).
-        scale_free: Take the mean with the highest correlation for the nearest, instead of that at
-            the least Euclidean distance: a weight that is half as large as its mean may lie nearer
-            to a faint other one.
+        scale_free: Compare by correlation instead of Euclidean distance, by which a weight half as
+            large as its mean may be nearer to another mean of small norm.
 
     Returns:
-        (...) in [0, 1], over the classes that have a mean; nan where none has. A tie is not nearer.
+        (...) in [0, 1], over the classes that have a mean; nan if none has. Ties do not count.
 
     Raises:
         ValueError: The shapes do not fit.
@@ -136,8 +135,8 @@ def own_mean_fraction(weights: Tensor, means: Tensor, *, scale_free: bool = Fals
     own = far.diagonal(dim1=-2, dim2=-1)  # (..., C)
     is_other = ~torch.eye(len(mean), dtype=torch.bool, device=mean.device) & known
     nearest_other = torch.where(is_other, far, torch.inf).amin(dim=-1)
-    found = torch.where(own.isnan(), torch.nan, (own < nearest_other).to(far))
-    return like_input(found[..., known].mean(dim=-1), weights)
+    nearer = torch.where(own.isnan(), torch.nan, (own < nearest_other).to(far))
+    return like_input(nearer[..., known].mean(dim=-1), weights)
 
 
 def _checked(weights: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,13 +153,13 @@ def _checked(weights: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _shape_of(images: Tensor) -> Tensor:
-    """Images (..., P) minus their mean gray; an even gray gives exact zeros."""
+    """Images (..., P) minus their mean; constant images give exact zeros."""
     images = images - images[..., :1]
     return images - images.mean(dim=-1, keepdim=True)
 
 
 def _unit(images: Tensor) -> Tensor:
-    """Images (..., P) at length 1, or 0."""
+    """Images (..., P) scaled to length 1; zeros stay zero."""
     length = images.norm(dim=-1, keepdim=True)
     return torch.where(length == 0, 0.0, images / length)
 

@@ -1,6 +1,6 @@
-"""Class centers: do weights stay finite, and do features sit on the rows that stand for them?
+"""Norms of weights, and how well features match the weight rows of their classes.
 
-Under cross-entropy the weights of separable data grow without end; under harmonic loss they
+Under cross-entropy the weights of separable data grow without bound; under harmonic loss they
 converge to class centers (harmonic-loss paper, toy cases and Figure 1).
 """
 
@@ -51,9 +51,8 @@ def _checked(features: Tensor, targets: Tensor, centers: Tensor) -> tuple[Tensor
 def center_alignment(features: Tensor, targets: Tensor, centers: Tensor) -> Tensor:
     """Mean cosine between the mean feature of a class and the center (weight row) of that class.
 
-    Both sides are taken relative to their mean over the classes that occur, since a shift common
-    to all classes says nothing about which is which. A class at that mean has no direction: its
-    cosine is 0 when it is there exactly, arbitrary when only nearly.
+    Both sides are taken relative to their mean over the classes that occur, since a common shift
+    does not distinguish classes. The cosine of a class exactly at that mean is 0.
 
     Args:
         features: (..., N, E) inputs of the last layer.
@@ -61,12 +60,12 @@ def center_alignment(features: Tensor, targets: Tensor, centers: Tensor) -> Tens
         centers: (..., C, E) weight rows of the last layer.
 
     Returns:
-        (...) in [-1, 1]: 1 when each class mean points to its own center, about 0 for unrelated
-        ones, nan where fewer than two classes occur. Lengths play no role. float32, or float64
+        (...) in [-1, 1]: 1 if each class mean points to its own center, about 0 if they are
+        unrelated, nan if fewer than two classes occur. Lengths play no role. float32, or float64
         for float64 features.
 
     Raises:
-        ValueError: the shapes do not fit, there are fewer than 2 centers, or a target is not in
+        ValueError: The shapes do not fit, there are fewer than 2 centers, or a target is not in
             0..C-1.
 
     Source: the self-duality of neural collapse (Papyan, Han, Donoho 2020) as a cosine.
@@ -88,22 +87,22 @@ def center_alignment(features: Tensor, targets: Tensor, centers: Tensor) -> Tens
 
 
 def center_distance(features: Tensor, targets: Tensor, centers: Tensor) -> Tensor:
-    """Mean distance of a feature to the center of its class, in units of the centers' own spacing.
+    """Mean distance of a feature to the center of its class, relative to the centers' distances.
 
     Args:
         features: (..., N, E) inputs of the last layer.
         targets: (..., N) integer classes in 0..C-1; leading dimensions broadcast.
-        centers: (..., C, E) weight rows of the last layer. Their C x C distances are formed, so
-            this is for tens or hundreds of classes, not for a tokenizer's vocabulary.
+        centers: (..., C, E) weight rows of the last layer. Their C x C distances are computed, so
+            this is for tens or hundreds of classes, not for a vocabulary.
 
     Returns:
-        (...) at least 0: 0 when every feature sits on its center, where harmonic loss converges;
-        1 when features are as far from their center as centers are from each other; inf (nan, if
-        the features are there too) where all centers coincide. float32, or float64 for float64
+        (...) at least 0: 0 if every feature is at its center, to which harmonic loss converges; 1
+        if features are as far from their center as centers from each other; inf if all centers
+        coincide (nan if the features coincide with them). float32, or float64 for float64
         features.
 
     Raises:
-        ValueError: the shapes do not fit, there are fewer than 2 centers, or a target is not in
+        ValueError: The shapes do not fit, there are fewer than 2 centers, or a target is not in
             0..C-1.
 
     Source: ours, after the harmonic-loss paper's reading of weights as class centers.

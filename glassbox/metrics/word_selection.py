@@ -1,4 +1,4 @@
-"""Which tokens of a text count as important, by VMASK's probability that they are kept."""
+"""Selection of the words or tokens of a text with the highest scores, and their deletion."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 from glassbox.metrics._masked import check_mask, check_percent, floor_percent, highest, in_float32
 
-PADDING = 0  # the token at padding
+PADDING = 0  # token id
 
 
 def word_scores(scores: Tensor, words: Tensor) -> Tensor:
     """Mean score of each word's tokens.
 
     Args:
-        scores: (B, T) of tokens; what stands at padding is not read.
+        scores: (B, T) of tokens; padding is not read.
         words: (B, T) int64, the word of each token, -1 at padding.
 
     Returns:
-        (B, W), W being the number of words of the longest text, at least 1; -inf where a text has
-        no such word. float64 if the scores are, float32 otherwise.
+        (B, W), W the number of words of the longest text, at least 1; -inf where a text has fewer
+        words. float64 if the scores are, float32 otherwise.
     """
     scores = in_float32(scores)
     size = max(1, int(words.max()) + 1)
@@ -31,15 +31,15 @@ def word_scores(scores: Tensor, words: Tensor) -> Tensor:
 
 
 def top_words(scores: Tensor, words: Tensor, percent: float, lowest: bool = False) -> Tensor:
-    """The floor(percent / 100 · n) words with the highest scores of each text of n words.
+    """Mask of the floor(percent / 100 · n) words with the highest scores in a text of n words.
 
-    Of words with equal scores the earlier is taken first.
+    Earlier words win ties.
 
     Args:
-        scores: (B, W) of words, as of :func:`word_scores`; random numbers give the control.
+        scores: (B, W) of words, from :func:`word_scores`, or random numbers as a control.
         words: (B, T) int64, the word of each token, -1 at padding.
-        percent: At least 0, which takes no word (the start of a sweep over k), and below 100.
-        lowest: Take as many with the lowest scores instead.
+        percent: In [0, 100).
+        lowest: Select the same number of words with the lowest scores instead.
 
     Returns:
         (B, W) bool.
@@ -47,45 +47,47 @@ def top_words(scores: Tensor, words: Tensor, percent: float, lowest: bool = Fals
     Raises:
         ValueError: ``percent`` is outside [0, 100).
 
-    Source: SAFR paper §4, S̃(k); floor is our definition (the paper does not tell), and rounding
-    otherwise moves a score by up to 2.6 points.
+    Source: SAFR paper §4, S̃(k). The paper does not define the rounding, which changes a score by
+    up to 2.6 points; floor is our choice.
     """
     check_percent(percent)
-    there = _words_there(words, scores.shape[1])
-    return highest(-scores if lowest else scores, there, floor_percent(percent, there.sum(dim=1)))
+    existing = _existing_words(words, scores.shape[1])
+    return highest(
+        -scores if lowest else scores, existing, floor_percent(percent, existing.sum(dim=1))
+    )
 
 
 def without_words(
     tokens: Tensor, words: Tensor, mask: Tensor, deleted: Tensor, unknown: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The texts without some of their words: the gaps are closed, and what is left moves up.
+    """Delete words from texts and close the gaps.
 
-    A text that loses everything keeps one ``unknown`` token, which is its word 0; a row that was
-    padding only stays padding.
+    A text without remaining words keeps one ``unknown`` token as its word 0; a row of padding only
+    is unchanged.
 
     Args:
         tokens: (B, T) int64.
         words: (B, T) int64, the word of each token, -1 at padding.
         mask: (B, T) bool, true on real tokens.
-        deleted: (B, W) bool, as of :func:`top_words`.
+        deleted: (B, W) bool, from :func:`top_words`.
         unknown: Token of an emptied text.
 
     Returns:
-        tokens, words (counted from 0 again) and mask, (B, T') each: T' is the length of the longest
-        text that is left, at least 1.
+        tokens, words (renumbered from 0) and mask, (B, T') each, T' the length of the longest
+        remaining text, at least 1.
 
     Raises:
-        ValueError: ``mask`` is not bool or not of the shape of the tokens.
+        ValueError: ``mask`` is not bool, or its shape differs from that of the tokens.
     """
     check_mask(mask, tokens.shape)
     in_word = words.clamp_min(0)
     kept = mask & ~((words >= 0) & deleted.gather(1, in_word))
-    left = (_words_there(words, deleted.shape[1]) & ~deleted).cumsum(dim=1) - 1  # new numbers
+    left = (_existing_words(words, deleted.shape[1]) & ~deleted).cumsum(dim=1) - 1  # new numbers
     numbered = torch.where(words >= 0, left.gather(1, in_word), -1)
 
     length = kept.sum(dim=1)
     longest = max(1, int(length.max()))
-    # Each kept token to its place, the others to a column that is cut off.
+    # Kept tokens move to their place, the others to a column that is cut off.
     place = torch.where(kept, kept.cumsum(dim=1) - 1, longest)
     shape = (len(tokens), longest + 1)
     new_tokens = tokens.new_full(shape, PADDING).scatter_(1, place, tokens)[:, :longest]
@@ -98,30 +100,30 @@ def without_words(
     return new_tokens, new_words, new_mask
 
 
-def _words_there(words: Tensor, size: int) -> Tensor:
-    """(B, size) bool: which words a text has."""
-    there = torch.zeros(len(words), size + 1, dtype=torch.bool, device=words.device)
-    return there.scatter_(1, words + 1, True)[:, 1:]
+def _existing_words(words: Tensor, size: int) -> Tensor:
+    """(B, size) bool, which words each text has."""
+    existing = torch.zeros(len(words), size + 1, dtype=torch.bool, device=words.device)
+    return existing.scatter_(1, words + 1, True)[:, 1:]
 
 
 def important_words(probability: Tensor, mask: Tensor, percent: float = 30) -> Tensor:
-    """The max(1, floor(percent / 100 · n)) most probable of the n real tokens of each text.
+    """Mask of the max(1, floor(percent / 100 · n)) most probable of n real tokens of each text.
 
-    Of tokens with equal probability the earlier is taken first.
+    Earlier tokens win ties.
 
     Args:
-        probability: (B, T); what stands at padding is not read.
+        probability: (B, T), such as VMASK's that a token is kept; padding is not read.
         mask: (B, T) bool, true on real tokens.
-        percent: At least 0, which leaves the one most probable token, and below 100.
+        percent: In [0, 100); 0 selects the most probable token.
 
     Returns:
-        (B, T) bool, false at padding; a row without real tokens has none.
+        (B, T) bool, false at padding.
 
     Raises:
         ValueError: ``percent`` is outside [0, 100), or ``mask`` is not bool or of another shape.
 
-    Source: SAFR paper §5, "Average Capacity Across the Vocabulary" (Table 3, top 30 %); the floor,
-    and at least one token a text, are our definition.
+    Source: SAFR paper §5, "Average Capacity Across the Vocabulary" (Table 3, top 30 %); floor
+    and the minimum of one token are our choice.
     """
     check_percent(percent)
     check_mask(mask, probability.shape)

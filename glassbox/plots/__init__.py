@@ -1,7 +1,8 @@
 """Figures of the probes: pure functions from NumPy arrays to a matplotlib `Figure`.
 
-Nothing here logs, writes files or knows about Lightning. matplotlib is imported on the first call
-of a function, not with this package, and pyplot never: a figure is freed when its caller drops it.
+Nothing here logs, writes files or imports Lightning. matplotlib is imported on the first call of a
+function, not with this package, and pyplot is never imported: a figure is freed when its caller
+drops it.
 
     figure = embedding_grid(coordinates, explained=explained, seeds=seeds, title="modular addition")
     figure.savefig("embedding.png")
@@ -20,7 +21,6 @@ from glassbox.plots.feature_vectors import feature_vectors
 from glassbox.plots.first_features import first_features
 from glassbox.plots.generalization import generalization_scatter
 from glassbox.plots.gram_matrix import gram_matrix
-from glassbox.plots.loss_curves import LossCurve, loss_curves
 from glassbox.plots.neuron_directions import neuron_directions
 from glassbox.plots.norms_and_biases import norms_and_biases
 from glassbox.plots.parallelogram_losses import parallelogram_distributions, parallelogram_scatter
@@ -35,7 +35,6 @@ from glassbox.plots.word_heatmap import word_heatmap
 
 __all__ = [
     "DeletionCurve",
-    "LossCurve",
     "RankedParallelograms",
     "accuracy_curves",
     "allocation_circle",
@@ -51,7 +50,6 @@ __all__ = [
     "gram_matrix",
     "group_colors",
     "house_style",
-    "loss_curves",
     "model_colors",
     "neuron_directions",
     "new_figure",

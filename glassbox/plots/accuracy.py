@@ -7,29 +7,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from glassbox.plots.arrays import (
-    Floats,
-    as_floats,
-    censored_median,
-    quartiles,
-    seed_segments,
-)
+from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import TEST, TRAIN
+from glassbox.plots.curves import draw_median, draw_seeds
+from glassbox.plots.figure_title import titled_figure
 from glassbox.plots.style import (
+    DASHED,
     MUTED_COLOR,
+    Style,
     house_style,
     log_ticks,
-    new_figure,
-    place_axes,
+    percent_ticks,
     whole_number,
-    wrap_title,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_EPOCHS = 400  # about one epoch for every point of the axis' width
+MAX_EPOCHS = 400  # about one epoch per point of the axis' width
 
 
 def accuracy_curves(
@@ -49,116 +45,88 @@ def accuracy_curves(
     series are sampled (not averaged) at about 400 epochs, evenly spaced along the axis.
 
     Args:
-        epochs: (N,) increasing epochs; on a log axis those below 1 are left out.
+        epochs: (N,) increasing epochs; a log axis leaves out those below 1.
         train: (S, N) accuracy of S seeds on train inputs, 0 to 1; nan where it was not measured.
         test: (S, N) the same on test inputs.
-        title: of the figure.
+        title: Figure title.
         train_epoch: (S,) epoch from which train accuracy stays above the threshold, nan = never.
         test_epoch: (S,) the same for test accuracy. The median, with never as infinite, is marked
-            on the threshold line; the legend tells how many seeds got there.
-        threshold: accuracy in 0 to 1 that counts as learned.
-        log_epochs: whether the epoch axis is logarithmic.
+            on the threshold line; the legend counts the seeds that reach it.
+        threshold: Accuracy in 0 to 1 that counts as learned.
+        log_epochs: Whether the epoch axis is logarithmic.
+
+    Raises:
+        ValueError: Shapes do not fit, or the epochs cannot be drawn on the axis.
     """
     from matplotlib import rc_context
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     steps = as_floats(epochs, "epochs", (None,), "(epochs,)")
-    shape = (None, len(steps))
-    curves = [as_floats(train, "train", shape, "(seeds, epochs)")]
-    curves.append(as_floats(test, "test", (len(curves[0]), len(steps)), "(seeds, epochs)"))
-    sustained: list[Floats | None] = []
-    for name, values in (("train_epoch", train_epoch), ("test_epoch", test_epoch)):
-        given = None if values is None else as_floats(values, name, (len(curves[0]),), "(seeds,)")
-        sustained.append(given)
     if not (np.isfinite(steps).all() and (np.diff(steps) > 0).all()):
         raise ValueError("epochs must be finite and increasing.")
     if log_epochs and steps[-1] < 1:
-        raise ValueError("A logarithmic axis needs an epoch of 1 or later.")
-
+        raise ValueError("epochs must include 1 or later on a logarithmic axis.")
+    trained = as_floats(train, "train", (None, len(steps)), "(seeds, epochs)")
+    tested = as_floats(test, "test", (len(trained), len(steps)), "(seeds, epochs)")
     kept = sample_epochs(steps, log=log_epochs)
-    heading = wrap_title(title, 5.0)
-    rows = 1 if all(given is None for given in sustained) else 2
-    top = 0.2 + 0.17 * rows + 0.19 * len(heading)
     with rc_context(house_style()):
-        figure = new_figure(5.8, 3.0 + top)
-        axes = place_axes(figure, left=0.62, right=0.24, bottom=0.48, top=top)
-        axes.set_title("\n".join(heading), y=1.0, pad=12 * rows + 6)
-        low, high = float(steps[kept[0]]), float(steps[kept[-1]])
-        if low == high:
-            low, high = low * 0.5, high * 2 + 1
-        if log_epochs:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(FuncFormatter(whole_number))
-        axes.set_xlim(low, high)
-        axes.set_ylim(-0.02, 1.04)
-        axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"])
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("accuracy")
-        axes.grid(axis="y")
-        axes.axhline(threshold, color=MUTED_COLOR, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
-        names = (("train", TRAIN), ("test", TEST))
-        for (name, color), values, epoch in zip(names, curves, sustained, strict=True):
-            label = name if epoch is None else f"{name}: {_reached(epoch, threshold)}"
-            _draw_band(axes, steps[kept], values[:, kept], color, label)
-            if epoch is not None:
-                _draw_mark(axes, epoch, threshold, color)
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            borderaxespad=0.2,
-            borderpad=0.1,
-            labelspacing=0.3,
-            ncols=2 if rows == 1 else 1,
-        )
+        figure = titled_figure(5.8, 3.6, title)
+        axes = figure.subplots()
+        _prepare_axes(axes, float(steps[kept[0]]), float(steps[kept[-1]]), log_epochs)
+        axes.axhline(threshold, color=MUTED_COLOR, linewidth=0.8, linestyle=DASHED, zorder=1.5)
+        for name, values, given, color in (
+            ("train", trained, train_epoch, TRAIN),
+            ("test", tested, test_epoch, TEST),
+        ):
+            label = name
+            if given is not None:
+                reached = as_floats(given, f"{name}_epoch", (len(trained),), "(seeds,)")
+                label += ": " + _mark_median(axes, reached, threshold, color)
+            draw_seeds(axes, steps[kept], values[:, kept], color)
+            draw_median(axes, steps[kept], values[:, kept], color, label)
+        one_line = train_epoch is None and test_epoch is None
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if one_line else 1)
     return figure
 
 
-def sample_epochs(epochs: Floats, *, log: bool, most: int = MOST_EPOCHS) -> NDArray[np.int64]:
-    """Indices of at most `most` epochs, evenly spaced on the axis, first and last included."""
+def sample_epochs(epochs: Floats, *, log: bool, limit: int = MAX_EPOCHS) -> NDArray[np.int64]:
+    """Indices of at most `limit` epochs, evenly spaced on the axis, first and last included."""
     usable = np.flatnonzero(epochs >= 1) if log else np.arange(len(epochs))
-    if len(usable) <= most:
+    if len(usable) <= limit:
         return usable
     first, last = epochs[usable[0]], epochs[usable[-1]]
-    wanted = np.geomspace(first, last, most) if log else np.linspace(first, last, most)
+    wanted = np.geomspace(first, last, limit) if log else np.linspace(first, last, limit)
     nearest = np.searchsorted(epochs[usable], wanted * (1 - 1e-12))
     return usable[np.unique(np.clip(nearest, 0, len(usable) - 1))]
 
 
-def _reached(epochs: Floats, threshold: float) -> str:
-    median = censored_median(epochs)
-    share = f"{np.isfinite(epochs).sum()} of {len(epochs)} seeds hold {100 * threshold:.0f} %"
-    return f"{share}, from epoch {median:,.0f} (median)" if np.isfinite(median) else share
+def _prepare_axes(axes: Axes, low: float, high: float, log: bool) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+    if low == high:
+        low, high = low * 0.5, high * 2 + 1
+    if log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(whole_number))
+    axes.set(xlim=(low, high), ylim=(-0.02, 1.04), xlabel="epoch", ylabel="accuracy")
+    percent_ticks(axes.yaxis)
+    axes.grid(axis="y")
 
 
-def _draw_band(axes: Axes, x: Floats, y: Floats, color: str, label: str) -> None:
-    from matplotlib.collections import LineCollection
+def _mark_median(axes: Axes, epochs: Floats, threshold: float, color: str) -> str:
+    """Mark the median epoch on the threshold line; returns the legend's text."""
+    from glassbox.metrics.quantiles import censored_quantile
 
-    if len(y) > 1:
-        lines = LineCollection(
-            seed_segments(x, y), colors=color, linewidths=0.5, alpha=0.22, zorder=2
-        )
-        axes.add_collection(lines, autolim=False)
-    lower, median, upper = quartiles(y)
-    if len(y) > 2:
-        axes.fill_between(x, lower, upper, color=color, alpha=0.18, linewidth=0, zorder=2.2)
-    axes.plot(x, median, color=color, label=label, zorder=3)
-
-
-def _draw_mark(axes: Axes, epochs: Floats, threshold: float, color: str) -> None:
-    median = censored_median(epochs)
+    reached = np.isfinite(epochs).sum()
+    text = f"{reached} of {len(epochs)} seeds hold {100 * threshold:.0f} %"
+    median = censored_quantile(epochs, 0.5)
+    if not np.isfinite(median):
+        return text
     low, high = axes.get_xlim()
-    if not np.isfinite(median) or not low <= median <= high:
-        return
-    axes.plot([median, median], [-0.02, threshold], color=color, linewidth=0.7, alpha=0.6, zorder=2)
-    axes.plot(
-        median,
-        threshold,
-        marker="o",
-        markersize=5,
-        color=color,
-        markeredgecolor="white",
-        markeredgewidth=0.8,
-        zorder=4,
-    )
+    if low <= median <= high:
+        stem: Style = {"linewidth": 0.7, "alpha": 0.6, "zorder": 2}
+        axes.plot([median, median], [-0.02, threshold], color=color, **stem)
+        dot: Style = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "zorder": 4}
+        axes.plot(median, threshold, color=color, **dot)
+    return f"{text}, from epoch {median:,.0f} (median)"

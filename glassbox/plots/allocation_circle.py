@@ -1,26 +1,21 @@
-"""The words of one text as circles and lines: how a layer's neurons are allocated."""
+"""The words of one text as circles and lines: how a layer's dimensions are allocated."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from glassbox.plots.allocation_legend import (
-    KEY_HEIGHT,
-    KEY_WIDTH,
+    LEGEND_HEIGHT,
+    LEGEND_WIDTH,
     NEGATIVE,
     POSITIVE,
-    Lines,
-    choose_lines,
     circle_radii,
-    cosines_of,
-    draw_key,
-    line_gaps,
+    draw_legend,
     line_style,
-    rank_correlation,
 )
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.figure_title import layout_title
@@ -31,7 +26,6 @@ from glassbox.plots.word_labels import (
     ORDINARY,
     Words,
     as_capacity,
-    fit_word,
     prepare_words,
     text_width,
     word_font,
@@ -41,8 +35,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LINES_PER_WORD = 2
+MIN_COSINE = 0.1  # in magnitude, of a line
 WORD_SIZE = 7.0  # typographic points
-DOT = 0.003  # capacity of a circle of a point's radius
+MIN_GAP, MAX_GAP = 5.0, 32.0  # typographic points between rims, see `_distances`
+DOT = 0.003  # capacity of a circle with a radius of one point
+ROUNDING = 1e-2  # tolerance for products of low precision
+
+
+class Lines(NamedTuple):
+    """The lines of the picture, strongest last."""
+
+    pairs: NDArray[np.int64]  # (L, 2)
+    cosines: Floats  # (L,)
 
 
 def allocation_circle(
@@ -52,63 +57,50 @@ def allocation_circle(
     *,
     important: ArrayLike | None = None,
     important_name: str = "important: top 30 % by VMASK",
-    lines_per_word: int = 2,
-    limit: float = 0.1,
     title: str = "",
 ) -> Figure:
     """Draw each word as a circle as large as its capacity, and interfering words close together.
 
     After Figure 2(b) of the SAFR paper. A line joins two words whose representations h point in
-    similar (red) or opposite (blue) directions; the stronger, the shorter, wider and darker. The
-    paper does not define the strength: here it is |cosine| = |h_i·h_j| / (‖h_i‖ ‖h_j‖). The words
-    are laid out such that the gap between two circles grows with 1 − |cosine|, as far as a plane
-    allows (weighted stress, deterministic); how far it does is written above the picture.
+    similar (red) or opposite (blue) directions; stronger lines are shorter, wider and darker. The
+    paper does not define the strength: here it is |cosine| = |h_i·h_j| / (‖h_i‖ ‖h_j‖). A pair has
+    a line if it is among the two strongest of either word, and at least 0.1. The gap between two
+    circles grows with 1 − |cosine|, as far as a plane allows (weighted stress, deterministic); the
+    rank correlation of the two is written above the picture.
 
     Args:
-        capacity: (T,) in 0 to 1; a word that is not finite is a dashed ring, one of 0 a dot.
+        capacity: (T,) in 0 to 1; nan is drawn as a dashed ring, 0 as a dot.
         products: (T, T) inner products h_i·h_j of one layer, the squared norms on the diagonal.
         words: T words of the text, in order; the first 60 are drawn.
         important: (T,) bool, which words are marked.
-        important_name: What the marks mean, for the key.
-        lines_per_word: A pair gets a line if it is among the strongest so many of either word, so
-            that every word shows what it interferes with most.
-        limit: Absolute cosine below which a pair gets no line.
-        title: Of the figure.
+        important_name: What the marks mean, for the legend.
+        title: Figure title.
 
     Raises:
-        ValueError: There is no word, shapes differ, a capacity or the limit lies outside 0 to 1,
-            or the products are not those of vectors (asymmetric, or larger than the norms allow).
+        ValueError: There is no word, shapes differ, a capacity lies outside 0 to 1, or the products
+            are not those of vectors (asymmetric, or larger than the norms allow).
     """
     from matplotlib import rc_context
 
     size = len(words)
     shown = prepare_words(words, important)
     areas = as_capacity(capacity, "capacity", size)
-    if not 0 <= limit <= 1:
-        raise ValueError(f"limit is {limit:g}, expected an absolute cosine from 0 to 1.")
-    if lines_per_word < 1:
-        raise ValueError(f"lines_per_word is {lines_per_word}, expected 1 or more.")
     cosines = cosines_of(as_floats(products, "products", (size, size), "(words, words)"))
     count = len(shown.texts)
     areas, cosines = areas[:count], cosines[:count, :count]
-    lines = choose_lines(cosines, lines_per_word, limit)
+    lines = choose_lines(cosines)
     radii = circle_radii(areas)
-    labels = [
-        fit_word(text, WORD_SIZE, bold=bool(bold))
-        for text, bold in zip(shown.texts, shown.important, strict=True)
-    ]
+    labels = shown.fit(WORD_SIZE)
     boxes, inside = _boxes(labels, radii, shown.important)
     points = stress_layout(_distances(cosines, radii), boxes)
     low, high = (points - boxes[:, :2]).min(axis=0), (points + boxes[:, 2:]).max(axis=0)
-    spread = (high - low) / POINTS_PER_INCH + 0.3
-    width = max(float(spread[0]), KEY_WIDTH)
-    picture = max(float(spread[1]), 1.2)
-    rule = f"each word's {lines_per_word} strongest with |cosine| ≥ {limit:g}"
-    heading = layout_title(title, _notes(shown, lines, rule, points, areas), width - 0.3)
+    extent = (high - low) / POINTS_PER_INCH + 0.3
+    width, picture = max(float(extent[0]), LEGEND_WIDTH), max(float(extent[1]), 1.2)
+    heading = layout_title(title, _notes(shown, lines, points, areas), width - 0.3)
     with rc_context(house_style() | {"text.parse_math": False}):
-        figure = new_figure(width, heading.height + picture + KEY_HEIGHT)
-        heading.draw(figure, 0.15)
-        axes = place_axes(figure, left=0, right=0, bottom=KEY_HEIGHT, top=heading.height)
+        figure = new_figure(width, heading.height + picture + LEGEND_HEIGHT)
+        heading.draw(figure)
+        axes = place_axes(figure, 0, heading.height, width, picture)
         axes.set_axis_off()
         # A unit of the data is a typographic point, so that circles keep their sizes.
         middle = (low + high) / 2
@@ -118,18 +110,70 @@ def allocation_circle(
         _draw_lines(axes, points, lines)
         _draw_circles(axes, points, areas, radii, shown)
         _write_words(axes, points, radii, labels, inside, shown)
-        draw_key(figure, important_name if shown.important.any() else "")
+        draw_legend(figure, important_name if shown.important.any() else "")
     return figure
 
 
-def _distances(cosines: Floats, radii: Floats) -> Floats:
-    """Wanted distances (T, T) of centers: the gap between two rims grows with 1 − |cosine|."""
+def cosines_of(products: Floats) -> Floats:
+    """Cosines (T, T) of inner products (T, T); nan on the diagonal and where undefined.
+
+    Raises:
+        ValueError: The products are not those of vectors.
+    """
+    norms = np.sqrt(np.maximum(np.diag(products), 0.0))
+    scale = norms[:, None] * norms[None]
+    known = np.isfinite(products) & np.isfinite(scale) & (scale > 0)
+    cosines = np.full(products.shape, np.nan)
+    cosines[known] = products[known] / scale[known]
+    both = known & known.T
+    if (np.diag(products) < 0).any():
+        raise ValueError("products has a negative squared norm on its diagonal.")
+    if (np.abs(cosines - cosines.T)[both] > ROUNDING).any():
+        raise ValueError("products is not symmetric, expected inner products h_i·h_j.")
+    if (np.abs(cosines[known]) > 1 + ROUNDING).any():
+        raise ValueError(
+            "products exceeds what the norms on its diagonal allow, expected inner products "
+            "h_i·h_j (not their squares)."
+        )
+    np.fill_diagonal(cosines, np.nan)
+    return np.clip(cosines, -1.0, 1.0)
+
+
+def choose_lines(cosines: Floats) -> Lines:
+    """The pairs that are among the strongest of either word; of equal ones the earlier word's.
+
+    cosines (T, T) are nan where there is none.
+    """
     strength = np.abs(np.nan_to_num(cosines))
-    return np.asarray(radii[:, None] + radii[None] + line_gaps(strength, len(radii)))
+    rank = np.argsort(np.argsort(-strength, axis=1, kind="stable"), axis=1, kind="stable")
+    chosen = (rank < LINES_PER_WORD) & (strength >= MIN_COSINE) & np.isfinite(cosines)
+    rows, columns = np.nonzero(np.triu(chosen | chosen.T, 1))
+    order = np.argsort(strength[rows, columns], kind="stable")
+    pairs = np.column_stack([rows, columns])[order]
+    return Lines(pairs, cosines[pairs[:, 0], pairs[:, 1]])
+
+
+def rank_correlation(one: Floats, two: Floats) -> float:
+    """Spearman's rank correlation of two arrays (N,); nan where one is constant."""
+    import torch
+
+    from glassbox.metrics._rank_correlation import spearman
+
+    return float(spearman(torch.from_numpy(one).double(), torch.from_numpy(two).double()))
+
+
+def _distances(cosines: Floats, radii: Floats) -> Floats:
+    """Target distances (T, T) of centers: the gap between two rims grows with 1 − |cosine|.
+
+    It is 5 points at a cosine of ±1, and 32 √T more at 0.
+    """
+    strength = np.abs(np.nan_to_num(cosines))
+    gaps = MIN_GAP + MAX_GAP * np.sqrt(len(radii)) * (1.0 - strength)
+    return np.asarray(radii[:, None] + radii[None] + gaps)
 
 
 def _boxes(labels: list[str], radii: Floats, bold: NDArray[np.bool_]) -> tuple[Floats, list[bool]]:
-    """What circle and word cover, (T, 4) as in `stress_layout`, and which words stand inside."""
+    """Boxes (T, 4) around circle and word as in `stress_layout`, and which words fit inside."""
     boxes, inside = [], []
     for label, radius, strong in zip(labels, radii.tolist(), bold.tolist(), strict=True):
         half = text_width(label, WORD_SIZE, bold=strong) / 2
@@ -142,8 +186,9 @@ def _boxes(labels: list[str], radii: Floats, bold: NDArray[np.bool_]) -> tuple[F
     return np.array(boxes), inside
 
 
-def _notes(shown: Words, lines: Lines, rule: str, points: Floats, areas: Floats) -> list[str]:
+def _notes(shown: Words, lines: Lines, points: Floats, areas: Floats) -> list[str]:
     drawn, total = len(lines.pairs), len(points) * (len(points) - 1) // 2
+    rule = f"each word's {LINES_PER_WORD} strongest with |cosine| ≥ {MIN_COSINE:g}"
     notes = [shown.note, f"lines: {rule}, {drawn} of {total} pairs"]
     if not np.isfinite(areas).all():
         notes.append("dashed ring: capacity not a finite number")
@@ -154,8 +199,8 @@ def _notes(shown: Words, lines: Lines, rule: str, points: Floats, areas: Floats)
         lengths = np.hypot(*(points[first] - points[second]).T) - radii[first] - radii[second]
         order = rank_correlation(lengths, np.abs(lines.cosines))
         if np.isfinite(order):
-            said = f"{order:.2f}".replace("-", "−")
-            notes.append(f"rank correlation of length and |cosine|: {said}")
+            number = f"{order:.2f}".replace("-", "−")
+            notes.append(f"rank correlation of length and |cosine|: {number}")
     return notes
 
 
@@ -195,7 +240,7 @@ def _draw_circles(axes: Axes, points: Floats, areas: Floats, radii: Floats, show
                 zorder=2,
             )
         )
-        if known and area < DOT:  # no area is left to see
+        if known and area < DOT:  # a circle would be invisible
             axes.plot(*point, marker="o", markersize=1.6, color=MUTED_COLOR, zorder=2)
 
 

@@ -1,31 +1,30 @@
-"""Capacity of each word of one text, one row of bars a layer."""
+"""Capacity of each word of one text, one row of bars per layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from glassbox.plots.arrays import Floats
-from glassbox.plots.figure_title import layout_title
+from glassbox.plots.figure_title import titled_figure
 from glassbox.plots.style import (
     LABEL_SIZE,
     MUTED_COLOR,
-    NOTE_SIZE,
     POINTS_PER_INCH,
+    TEXT_COLOR,
     TICK_SIZE,
+    Style,
     house_style,
-    new_figure,
-    place_axes,
+    write_above,
 )
 from glassbox.plots.word_labels import (
     IMPORTANT,
     ORDINARY,
     Words,
     as_capacity,
-    fit_word,
     prepare_words,
     text_width,
     word_font,
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROW, ABOVE_ROW = 0.62, 0.33  # inches
-MOST_NUMBERS = 26  # bars of more words are too narrow for their values
+ROW = 0.98  # inches of a layer's row with its name
+MAX_NUMBERS = 26  # bars of more words are too narrow for their values
 ROTATION = 60.0  # degrees, of the words
 
 
@@ -50,99 +49,61 @@ def capacity_bars(
 ) -> Figure:
     """Draw the capacity of every word in every layer, all layers on the same axis from 0 to 1.
 
-    After Figures 2(a), 4 and 5 of the SAFR paper. Capacity (equation 3) is the share of a word's
+    After Figures 2(a), 4 and 5 of the SAFR paper. Capacity (equation 3) is the fraction of a word's
     representation that is its own: 1 where no other word of the text points in its direction, 1/T
-    where all T words point in the same. A bar that is not finite is drawn as a cross.
+    where all T words point in the same. A value that is not finite is drawn as a cross.
 
     Args:
-        capacity: By the layers' names, from the top row to the bottom one, (T,) in 0 to 1.
+        capacity: By layer name, from the top row to the bottom one, (T,) in 0 to 1.
         words: T words of the text, in order; the first 60 are drawn.
         important: (T,) bool, which words are marked.
-        important_name: What the marks mean, for the key.
-        title: Of the figure.
+        important_name: What the marks mean, for the legend.
+        title: Figure title.
 
     Raises:
         ValueError: There is no layer or no word, shapes differ, or a capacity lies outside 0 to 1.
     """
     from matplotlib import rc_context
+    from matplotlib.patches import Patch
 
     if not capacity:
-        raise ValueError("there is no layer to draw.")
+        raise ValueError("capacity is empty: there is no layer to draw.")
     shown = prepare_words(words, important)
+    size = len(shown.texts)
     rows = {
-        name: as_capacity(values, f"capacity of {name}", len(words))
+        name: as_capacity(values, f"capacity of {name}", len(words))[:size]
         for name, values in capacity.items()
     }
-    size = len(shown.texts)
-    step = float(np.clip(6.2 / size, 0.175, 0.42))  # inches a word
-    left, right = 0.62, 0.16
-    texts = [
-        fit_word(text, TICK_SIZE, bold=bool(bold))
-        for text, bold in zip(shown.texts, shown.important, strict=True)
-    ]
+    texts = shown.fit(TICK_SIZE)
     longest = max(text_width(text, TICK_SIZE, bold=True) for text in texts) / POINTS_PER_INCH
-    bottom = 0.2 + float(np.sin(np.deg2rad(ROTATION))) * longest
-    side = max(0.0, 3.6 - step * size)  # few words keep bars of an ordinary width
-    width = left + step * size + side + right
-    missing = any(not np.isfinite(values[:size]).all() for values in rows.values())
-    heading = layout_title(
-        title, [shown.note, "× not a finite number" if missing else ""], width - 0.3
-    )
-    key = 0.22 if shown.important.any() else 0.0
-    top = heading.height + key
-    height = top + len(rows) * (ABOVE_ROW + ROW) + bottom
+    width = 0.85 + max(size * float(np.clip(6.2 / size, 0.175, 0.42)), 3.6)
+    notes = [shown.note]
+    if not all(np.isfinite(values).all() for values in rows.values()):
+        notes.append("× not a finite number")
+    legend = []
+    if shown.important.any():
+        legend = [Patch(color=IMPORTANT, label=important_name)]
+        legend.append(Patch(color=ORDINARY, label="other words"))
     with rc_context(house_style() | {"text.parse_math": False}):
-        figure = new_figure(width, height)
-        heading.draw(figure, 0.15)
-        if key:
-            _draw_key(figure, important_name, heading.height)
-        for row, (name, values) in enumerate(rows.items()):
-            start = top + row * (ABOVE_ROW + ROW) + ABOVE_ROW
-            axes = place_axes(
-                figure, left=left, right=right + side, bottom=height - start - ROW, top=start
-            )
-            _draw_row(axes, values[:size], shown)
-            _name_row(axes, name, values[:size], shown)
-        for index, text in enumerate(texts):
-            axes.annotate(
-                text,
-                (index, 0),
-                xytext=(2.5, -5),
-                textcoords="offset points",
-                rotation=ROTATION,
-                rotation_mode="anchor",
-                ha="right",
-                va="center",
-                size=TICK_SIZE,
-                annotation_clip=False,
-                **word_font(bool(shown.important[index])),
-            )
+        height = len(rows) * ROW + float(np.sin(np.deg2rad(ROTATION))) * longest + 0.1
+        figure = titled_figure(width, height, title, notes, legend=legend)
+        panels = figure.subplots(len(rows), squeeze=False)[:, 0]
+        for axes, (name, values) in zip(panels, rows.items(), strict=True):
+            _draw_row(axes, values, shown)
+            write_above(axes, name, offset=10, size=LABEL_SIZE, color=TEXT_COLOR, bold=True)
+            write_above(axes, _describe_means(values, shown), align="right", offset=10, size=7.0)
+        panels[-1].set_xticks(
+            range(size), texts, rotation=ROTATION, ha="right", rotation_mode="anchor"
+        )
+        for label, marked in zip(panels[-1].get_xticklabels(), shown.important, strict=True):
+            label.set(**word_font(bool(marked)))
     return figure
 
 
-def _draw_key(figure: Figure, name: str, below: float) -> None:
-    from matplotlib.patches import Patch
-
-    width, height = figure.get_size_inches()
-    figure.legend(
-        handles=[Patch(color=IMPORTANT, label=name), Patch(color=ORDINARY, label="other words")],
-        loc="upper left",
-        bbox_to_anchor=(0.15 / width, 1 - below / height),
-        borderaxespad=0.0,
-        borderpad=0.0,
-        handlelength=0.9,
-        handleheight=0.8,
-        handletextpad=0.5,
-        columnspacing=1.4,
-        ncols=2,
-        fontsize=NOTE_SIZE,
-    )
-
-
 def _draw_row(axes: Axes, values: Floats, shown: Words) -> None:
-    axes.set_xlim(-0.6, len(values) - 0.4)
-    axes.set_ylim(0, 1)
+    axes.set(xlim=(-0.6, max(len(values), 8) - 0.4), ylim=(0, 1))
     axes.set_xticks([])
+    axes.tick_params(axis="x", length=0)
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.grid(axis="y")
     places = np.arange(len(values))
@@ -150,16 +111,11 @@ def _draw_row(axes: Axes, values: Floats, shown: Words) -> None:
     for marked, color in ((False, ORDINARY), (True, IMPORTANT)):
         chosen = known & (shown.important == marked)
         axes.bar(places[chosen], values[chosen], width=0.74, color=color, linewidth=0, zorder=2)
-    axes.plot(
-        places[~known],
-        np.full(int((~known).sum()), 0.08),
-        linestyle="",
-        marker="x",
-        markersize=4,
-        color=MUTED_COLOR,
-        clip_on=False,
-    )
-    if len(values) > MOST_NUMBERS:
+    if not known.all():
+        missing = places[~known]
+        style: Style = {"linestyle": "", "marker": "x", "markersize": 4, "color": MUTED_COLOR}
+        axes.plot(missing, np.full(len(missing), 0.08), clip_on=False, **style)
+    if len(values) > MAX_NUMBERS:
         return
     for place in places[known].tolist():
         axes.annotate(
@@ -174,8 +130,8 @@ def _draw_row(axes: Axes, values: Floats, shown: Words) -> None:
         )
 
 
-def _name_row(axes: Axes, name: str, values: Floats, shown: Words) -> None:
-    """Write the layer's name above its row, and its mean capacities at the right end."""
+def _describe_means(values: Floats, shown: Words) -> str:
+    """Mean capacity, and the means of important and other words where there are both."""
     parts = [("mean", values)]
     if shown.important.any() and not shown.important.all():
         parts += [("important", values[shown.important]), ("other", values[~shown.important])]
@@ -183,20 +139,4 @@ def _name_row(axes: Axes, name: str, values: Floats, shown: Words) -> None:
     for label, part in parts:
         finite = part[np.isfinite(part)]
         means.append(f"{label} {finite.mean():.2f}" if len(finite) else f"{label} nan")
-    left: dict[str, Any] = {"weight": "bold", "size": LABEL_SIZE}
-    right: dict[str, Any] = {"color": MUTED_COLOR, "size": NOTE_SIZE}
-    for text, x, align, font in (
-        (name, 0.0, "left", left),
-        (" · ".join(means), 1.0, "right", right),
-    ):
-        axes.annotate(
-            text,
-            (x, 1),
-            xycoords="axes fraction",
-            xytext=(0, 10),
-            textcoords="offset points",
-            ha=align,
-            va="baseline",
-            annotation_clip=False,
-            **font,
-        )
+    return " · ".join(means)

@@ -2,39 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from glassbox.plots.style import NOTE_SIZE
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap, Normalize
+    from matplotlib.figure import Figure
+
 GroupKind = Literal["cyclic", "sequential", "categorical"]
 
-# The hues of Okabe and Ito (2008) with their yellow darkened, for white paper, and five quiet
-# companions for up to twelve groups (the cosets of a two-element subgroup of S4).
+# The hues of Okabe and Ito (2008) with a darker yellow, for white paper, and five more for up to
+# twelve groups (the cosets of a two-element subgroup of S4).
 CATEGORIES = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B5A642",
-    "#5B4A9E", "#8C6D46", "#7A7A7A", "#12355B", "#A8D5BA",
-)  # fmt: skip
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"),
+    *("#B5A642", "#5B4A9E", "#8C6D46", "#7A7A7A", "#12355B", "#A8D5BA"),
+)
 MISSING = "#c9c9c9"
 POINT = "#2A6F9E"  # points without a group
 
 STANDARD, HARMONIC = "#0072B2", "#D55E00"  # Figures 1 and 6 of the paper: blue and orange
 TRAIN, TEST = "#0072B2", "#D55E00"
-# Figure 3 of the paper draws green, red, yellow and blue; these are the same hues, told apart also
-# by readers who do not see red and green.
+# Figure 3 of the paper draws green, red, yellow and blue; these are the same hues in shades that
+# readers with red-green color blindness can distinguish.
 MODELS = {
     "standard mlp": "#009E73",
     "harmonic mlp": "#D55E00",
     "standard transformer": "#E69F00",
     "harmonic transformer": "#0072B2",
 }
-SHORT_NAMES = {"m": "standard mlp", "hm": "harmonic mlp", "t": "standard transformer",
-               "ht": "harmonic transformer"}  # fmt: skip
+SHORT_NAMES = {
+    "m": "standard mlp",
+    "hm": "harmonic mlp",
+    "t": "standard transformer",
+    "ht": "harmonic transformer",
+}
+
+
+def draw_color_scale(
+    figure: Figure,
+    norm: Normalize,
+    colors: str | Colormap,
+    ticks: Mapping[float, str],
+    label: str,
+    *,
+    left: float = 0.4,
+    width: float = 2.2,
+) -> None:
+    """Draw a color scale at the foot of the figure, 0.6 inches high with its texts.
+
+    Args:
+        figure: Drawn into; what is above must leave the space.
+        norm: From values to colors.
+        colors: Color map, or its name.
+        ticks: Texts by value.
+        label: Below the scale.
+        left: Inches from the figure's left edge.
+        width: Inches.
+    """
+    from matplotlib.cm import ScalarMappable
+
+    inches = figure.get_size_inches()
+    axes = figure.add_axes(
+        (left / inches[0], 0.42 / inches[1], width / inches[0], 0.09 / inches[1])
+    )
+    axes.set_in_layout(False)
+    bar = figure.colorbar(ScalarMappable(norm, colors), cax=axes, orientation="horizontal")
+    bar.outline.set_visible(False)
+    bar.set_ticks(list(ticks), labels=list(ticks.values()))
+    bar.minorticks_off()
+    axes.set_xlabel(label, size=NOTE_SIZE)
+    axes.tick_params(labelsize=NOTE_SIZE - 0.5, length=2)
 
 
 def model_colors(names: Sequence[str]) -> list[str]:
-    """One distinct color (hex) a model: the paper's where the name tells which model it is."""
+    """One distinct color (hex) per model: the paper's if the name identifies one of its models."""
     wanted = [_paper_color(name) for name in names]
     spare = [color for color in CATEGORIES if color not in wanted] or list(CATEGORIES)
     colors: list[str] = []
@@ -77,9 +123,9 @@ def group_colors(groups: ArrayLike, kind: GroupKind) -> NDArray[np.float64]:
     if kind == "cyclic":
         colors[known] = cyclic_colors(present / (present.max() + 1))
     elif kind == "sequential":
-        spread = present.max() - present.min()
-        position = (present - present.min()) / spread if spread > 0 else np.full(present.shape, 0.5)
-        colors[known] = colormaps["viridis"](0.04 + 0.83 * position)  # without the glaring yellow
+        extent = present.max() - present.min()
+        position = (present - present.min()) / extent if extent > 0 else np.full(present.shape, 0.5)
+        colors[known] = colormaps["viridis"](0.04 + 0.83 * position)  # yellow is too pale on white
     elif kind == "categorical":
         distinct, index = np.unique(present, return_inverse=True)
         if len(distinct) <= len(CATEGORIES):

@@ -1,4 +1,4 @@
-"""Maps of the plane: which class a model sees where, its points and what its weights stand for."""
+"""Decision regions of a model over 2-D inputs, with its training points and weights."""
 
 from __future__ import annotations
 
@@ -11,27 +11,34 @@ from numpy.typing import ArrayLike, NDArray
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import CATEGORIES, cyclic_colors
 from glassbox.plots.embedding_panel import draw_panel_title
-from glassbox.plots.figure_title import layout_title
-from glassbox.plots.style import NOTE_SIZE, TEXT_COLOR, house_style, new_figure
+from glassbox.plots.figure_title import LEFT, LEGEND_LINE, layout_title
+from glassbox.plots.style import (
+    NOTE_SIZE,
+    TEXT_COLOR,
+    Style,
+    house_style,
+    new_figure,
+    place_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-MARGIN, GAP, CAPTION, KEY, TICKS = 0.15, 0.34, 0.2, 0.26, 0.3  # inches
-TINT = 0.68  # how much white is mixed into the color of a region
-CENTER: dict[str, Any] = {
+GAP, ABOVE, TICKS = 0.34, 0.22, 0.3  # inches between panels, above them, and for ticks
+TINT = 0.68  # fraction of white in the color of a region
+CENTER: Style = {
     "marker": "x",
     "markersize": 6.0,
     "markeredgewidth": 1.3,
     "color": TEXT_COLOR,
 }
-DIRECTION: dict[str, Any] = {"linewidth": 1.1, "color": TEXT_COLOR}
-POINT: dict[str, Any] = {"marker": "o", "markeredgecolor": "white", "markeredgewidth": 0.8}
-# The fifth class is red, as the paper's point in the middle, and light blue is kept from blue.
+DIRECTION: Style = {"linewidth": 1.1, "color": TEXT_COLOR}
+POINT: Style = {"marker": "o", "markeredgecolor": "white", "markeredgewidth": 0.8}
+# The fifth class is red, as the paper's point in the middle; light blue and blue are far apart.
 PALETTE = [CATEGORIES[index] for index in (0, 1, 2, 3, 5, 7, 6, 4, 8, 9, 10, 11)]
-DIAMETER = 10.0  # of a training point, in typographic points: a center on it stays in view
+DIAMETER = 10.0  # of a training point, in typographic points; a center on top stays visible
 
 
 def decision_maps(
@@ -48,21 +55,20 @@ def decision_maps(
 ) -> Figure:
     """Draw decision regions over the plane, a panel for each seed.
 
-    After the harmonic-loss paper's Figure 1: a disc's color is its class, a region's the class
-    that the model sees there. The rows of the weight are crosses where the head compares by
-    distance, since they are the class centers then, and otherwise lines from the origin, which an
-    inner product only knows the direction and length of.
+    After the harmonic-loss paper's Figure 1: a disc has the color of its class, a region that of
+    the class the model predicts there. The rows of the weight are crosses if the head compares by
+    distance, since they are the class centers then, and otherwise lines from the origin.
 
     Args:
-        regions: (S, R, R) class numbers, the lowest row first.
+        regions: (S, R, R) predicted class numbers, the lowest row first.
         window: Left, right, lower and upper end of the map, (4,), in the inputs' unit.
         points: (S, N, 2), in the inputs' unit.
         targets: (S, N) class numbers.
         weights: (S, C, 2) rows of the head's weight in the same plane; None draws none.
         by_distance: Whether the head compares by distance.
         seeds: S seeds, named above the panels.
-        accuracy: (S,) share of the points that is classified, named beside them.
-        title: Of the figure.
+        accuracy: (S,) fraction of the points that is classified correctly, named beside the seeds.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit.
@@ -71,49 +77,40 @@ def decision_maps(
 
     maps = as_floats(regions, "regions", (None, None, None), "(seeds, rows, columns)")
     count = len(maps)
-    ends = as_floats(window, "window", (4,), "(left, right, low, high)")
+    limits = as_floats(window, "window", (4,), "(left, right, low, high)")
     places = as_floats(points, "points", (count, None, 2), "(seeds, points, 2)")
     size = places.shape[1]
     classes = as_floats(targets, "targets", (count, size), "(seeds, points)").astype(np.int64)
     rows = None
     if weights is not None:
         rows = as_floats(weights, "weights", (count, None, 2), "(seeds, classes, 2)")
-    shares = None if accuracy is None else as_floats(accuracy, "accuracy", (count,), "(seeds,)")
+    correct = None if accuracy is None else as_floats(accuracy, "accuracy", (count,), "(seeds,)")
     if seeds is not None and len(seeds) != count:
         raise ValueError(f"seeds has {len(seeds)} entries, expected {count}.")
 
     panel = {1: 3.4, 2: 2.8, 3: 2.4}.get(count, 1.9)
-    width = max(4.2, 2 * MARGIN + TICKS + count * panel + (count - 1) * GAP)
-    heading = layout_title(title, [], width - 2 * MARGIN)
-    above = heading.height + KEY + CAPTION
-    height = above + panel + TICKS
+    width = max(4.2, 2 * LEFT + TICKS + count * (panel + GAP) - GAP)
+    heading = layout_title(title, [], width - 2 * LEFT)
+    top = heading.height + LEGEND_LINE + ABOVE
     with rc_context(house_style(box=True)):
-        figure = new_figure(width, height)
-        heading.draw(figure, MARGIN)
+        figure = new_figure(width, top + panel + TICKS)
+        heading.draw(figure)
         handles = legend_handles(rows is not None, by_distance)
-        figure.legend(
-            handles=handles,
-            loc="upper left",
-            bbox_to_anchor=(MARGIN / width, 1 - (heading.height + 0.02) / height),
-            ncols=len(handles),
-            borderaxespad=0.0,
-            borderpad=0.0,
-        )
+        heading.draw_legend(figure, handles)
         for index in range(count):
-            left = MARGIN + TICKS + index * (panel + GAP)
-            box = (left / width, TICKS / height, panel / width, panel / height)
-            axes = figure.add_axes(box)
+            left = LEFT + TICKS + index * (panel + GAP)
+            axes = place_axes(figure, left, top, panel, panel)
             draw_decision_map(
                 axes,
                 maps[index].astype(np.int64),
-                ends,
+                limits,
                 places[index],
                 classes[index],
                 None if rows is None else rows[index],
                 by_distance,
             )
             parts = [] if seeds is None else [f"seed {seeds[index]}"]
-            parts += [] if shares is None else [f"{100 * shares[index]:.0f} % right"]
+            parts += [] if correct is None else [f"{100 * correct[index]:.0f} % correct"]
             draw_panel_title(axes, " · ".join(parts), None, panel)
     return figure
 
@@ -127,7 +124,7 @@ def draw_decision_map(
     weights: Floats | None,
     by_distance: bool,
 ) -> None:
-    """Draw one seed's map: regions, then weights, then points, and centers above these.
+    """Draw one seed's map: regions below weights below points, and class centers on top.
 
     Args:
         axes: Drawn into, its limits become the window's.
@@ -136,7 +133,7 @@ def draw_decision_map(
         points: (N, 2).
         targets: (N,) class numbers.
         weights: (C, 2) rows of the head's weight; None draws none.
-        by_distance: Whether these are centers; otherwise they are directions.
+        by_distance: Whether the weights are class centers; otherwise they are directions.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -159,7 +156,7 @@ def draw_decision_map(
 
 
 def class_colors(count: int) -> Floats:
-    """A color (R, G, B) for each of `count` classes; of more than twelve those of a ring."""
+    """A color (R, G, B) for each of `count` classes; cyclic for more than twelve."""
     from matplotlib.colors import to_rgb
 
     if count > len(PALETTE):
@@ -168,7 +165,7 @@ def class_colors(count: int) -> Floats:
 
 
 def legend_handles(has_weights: bool, by_distance: bool) -> list[Line2D]:
-    """What the marks of a map mean: points, and centers or directions of weights."""
+    """Handles of a legend to a map: points, regions, and centers or directions of weights."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -1,16 +1,16 @@
-"""Which share of a dimension each feature has, as features grow sparse: steps, not a slope."""
+"""Dimensionality of each feature as features become sparser: plateaus rather than a slope."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.feature_arrays import as_members, dimensionality_of
-from glassbox.plots.figure_title import layout_title
-from glassbox.plots.style import LINE, MUTED_COLOR, NOTE_SIZE, house_style, new_figure, place_axes
+from glassbox.plots.figure_title import titled_figure
+from glassbox.plots.style import LINE, MUTED_COLOR, NOTE_SIZE, Style, house_style, log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,6 @@ PLATEAUS = (
     (0.0, "0  not represented"),
 )
 FEATURE, WEAK, MEAN = "#2A6F9E", "#b9c4cb", "#D55E00"
-WIDTH, HEIGHT = 5.4, 3.7  # inches of the axes
-LEFT, RIGHT, BOTTOM = 0.6, 1.6, 0.5
 SWARM = 0.012  # height of a bin of the swarm, in dimensionality
 
 
@@ -41,23 +39,22 @@ def dimensionality_plot(
 ) -> Figure:
     """Draw D_i = ‖W_i‖² / Σ_j (Ŵ_i·W_j)² of every feature over 1/(1 − S), on a logarithmic axis.
 
-    After the plot of Toy Models. Points of one column are spread sideways where many are alike, so
-    that the width at a value tells how many features have it. Dotted lines mark the values of
+    After the plot of Toy Models. Points of one column are moved sideways where many are alike, so
+    that the width at a value shows how many features have it. Dotted lines mark the values of
     features at the vertices of regular bodies. The line is D* = H/‖W‖²_F, hidden dimensions per
-    feature, the median over the models of one activity. Dimensionality is blind to length, so
-    features below the threshold are gray.
+    feature, the median over the models of one activity. Dimensionality does not depend on length,
+    so features whose norm is below the threshold are gray.
 
     Args:
         weights: (S, N, H), row i the direction of feature i; those of several seeds one by one.
         activity: (S,) 1 − S of each model, above 0 and at most 1.
         threshold: Norm above which a feature counts as represented.
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
         ValueError: Shapes do not fit, or an activity lies outside of 0 to 1 or is 0.
     """
     from matplotlib import rc_context
-    from matplotlib.lines import Line2D
 
     members = as_members(weights)
     count, _, hidden = members.weights.shape
@@ -65,54 +62,57 @@ def dimensionality_plot(
     if not ((active > 0) & (active <= 1)).all():
         raise ValueError(f"activity is {active.tolist()}; it must be above 0 and at most 1.")
     norms = np.linalg.norm(members.weights, axis=2)  # (S, N)
-    shares = dimensionality_of(members.weights)
+    dimensionality = dimensionality_of(members.weights)  # (S, N)
+    total = (members.weights**2).sum(axis=(1, 2))
+    known_total = np.isfinite(total) & (total > 0)
     sparse = 1 / active
+    columns = np.unique(sparse)
+    low, high = float(columns[0]), float(columns[-1])
+    gaps = np.diff(np.log(columns))
+    half = max(0.38 * gaps.min(), 0.012 * np.log(high / low)) if len(gaps) else 0.2  # logarithmic
     notes = [] if members.finite.all() else [f"{(~members.finite).sum()} models are not finite"]
-    heading = layout_title(title, notes, LEFT + WIDTH + RIGHT - 0.3)
-    top = heading.height + 0.34
     with rc_context(house_style()):
-        figure = new_figure(LEFT + WIDTH + RIGHT, top + HEIGHT + BOTTOM)
-        heading.draw(figure, 0.15)
-        axes = place_axes(figure, left=LEFT, right=RIGHT, bottom=BOTTOM, top=top)
-        columns = np.unique(sparse)
-        low, high = float(columns[0]), float(columns[-1])
-        gaps = np.diff(np.log(columns))
-        half = 0.38 * float(gaps.min()) if len(gaps) else 0.2  # of a column, in logarithms
-        half = max(half, 0.012 * np.log(high / low)) if len(gaps) else half
+        figure = titled_figure(7.6, 4.5, title, notes)
+        axes = figure.subplots()
         axes.set_xscale("log")
         axes.set_xlim(low * np.exp(-1.5 * half), high * np.exp(1.5 * half))
         axes.set_ylim(-0.04, 1.05)
         _draw_plateaus(axes)
+        means = []
         for column in columns:
             here = sparse == column
-            values, kept = shares[here].ravel(), (norms[here] > threshold).ravel()
+            values, kept = dimensionality[here].ravel(), (norms[here] > threshold).ravel()
             known = np.isfinite(values)
             _draw_swarm(axes, float(column), values[known], kept[known], half)
-        total = (members.weights**2).sum(axis=(1, 2))
-        known = np.isfinite(total) & (total > 0)
-        mean = [
-            float(np.median(hidden / total[(sparse == column) & known]))
-            if ((sparse == column) & known).any()
-            else np.nan
-            for column in columns
-        ]
-        axes.plot(columns, mean, color=MEAN, linewidth=1.2, marker="o", markersize=3.5, zorder=4)
-        _label_axis(axes, low, high)
+            totals = total[here & known_total]
+            means.append(float(np.median(hidden / totals)) if len(totals) else np.nan)
+        axes.plot(columns, means, color=MEAN, linewidth=1.2, marker="o", markersize=3.5, zorder=4)
+        ticks = log_ticks(low * 0.98, high * 1.02) or [low]
+        axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel("1 / (1 − S): sparser to the right")
         axes.set_ylabel("dimensionality D of a feature")
-        dots: dict[str, Any] = {"linestyle": "", "marker": "o", "markeredgewidth": 0}
-        counts = {int((sparse == column).sum()) for column in columns}
-        of = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-        median = f": median of {of} seeds" if max(counts) > 1 else ""
-        handles = [
-            Line2D([], [], color=FEATURE, markersize=4, label="feature", **dots),
-            Line2D([], [], color=WEAK, markersize=3, label=f"norm below {threshold:g}", **dots),
-            Line2D([], [], color=MEAN, marker="o", markersize=3.5, linewidth=1.2,
-                   label=f"D* = H/‖W‖²{median}"),
-        ]  # fmt: skip
-        axes.legend(
-            handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, borderaxespad=0.0
-        )
+        _draw_legend(axes, threshold, {int((sparse == column).sum()) for column in columns})
     return figure
+
+
+def _draw_legend(axes: Axes, threshold: float, seeds: set[int]) -> None:
+    from matplotlib.lines import Line2D
+
+    fewest, most = min(seeds), max(seeds)
+    number = f"{most}" if fewest == most else f"{fewest} to {most}"
+    median = f": median of {number} seeds" if most > 1 else ""
+    handles = [
+        Line2D([], [], color=color, marker="o", markersize=size, linewidth=width, label=label)
+        for color, size, width, label in (
+            (FEATURE, 4, 0, "feature"),
+            (WEAK, 3, 0, f"norm below {threshold:g}"),
+            (MEAN, 3.5, 1.2, f"D* = H/‖W‖²{median}"),
+        )
+    ]
+    axes.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, borderaxespad=0.0
+    )
 
 
 def _draw_plateaus(axes: Axes) -> None:
@@ -133,7 +133,7 @@ def _draw_plateaus(axes: Axes) -> None:
 
 
 def spread_apart(values: list[float], gap: float) -> list[float]:
-    """The falling values, those nearer than `gap` to the next moved apart by the same way each."""
+    """Descending values, with neighbors closer than `gap` moved apart by equal amounts."""
     moved = list(values)
     for upper in range(len(moved) - 1):
         lack = gap - (moved[upper] - moved[upper + 1])
@@ -146,34 +146,15 @@ def spread_apart(values: list[float], gap: float) -> list[float]:
 def _draw_swarm(
     axes: Axes, column: float, values: Floats, kept: NDArray[np.bool_], half: float
 ) -> None:
-    """Points of one column, spread sideways within ± `half` (in logarithms) by their density."""
+    """Draw the points of one column, moved sideways by up to ± `half` (logarithmic) where dense."""
     bins = np.round(values / SWARM).astype(int)
-    widest = max(np.bincount(bins).max(initial=1), 12)  # a few points do not fill the column
+    fullest = max(np.bincount(bins).max(initial=1), 12)  # a few points do not fill the column
     offsets = np.zeros(len(values))
     for number in np.unique(bins):
         members = np.flatnonzero(bins == number)
         rank = np.arange(len(members)) - (len(members) - 1) / 2
-        offsets[members] = rank * 2 * half / widest
+        offsets[members] = rank * 2 * half / fullest
     places = column * np.exp(offsets)
     for chosen, color, size, layer in ((~kept, WEAK, 2.5, 2), (kept, FEATURE, 5.5, 3)):
-        axes.scatter(
-            places[chosen],
-            values[chosen],
-            s=size,
-            color=color,
-            alpha=0.8,
-            linewidths=0,
-            zorder=layer,
-            clip_on=False,
-        )
-
-
-def _label_axis(axes: Axes, low: float, high: float) -> None:
-    powers = [step * 10.0**power for power in range(-1, 8) for step in (1, 2, 5)]
-    if high > 50 * low:
-        powers = [power for power in powers if f"{power:.0e}"[0] != "2" and power >= 1]
-    ticks = [power for power in powers if low * 0.98 <= power <= high * 1.02]
-    ticks = ticks or [low]
-    axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel("1 / (1 − S): the sparser, the further right")
+        style: Style = {"color": color, "alpha": 0.8, "linewidths": 0, "zorder": layer}
+        axes.scatter(places[chosen], values[chosen], s=size, clip_on=False, **style)

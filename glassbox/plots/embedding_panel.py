@@ -11,15 +11,23 @@ from numpy.typing import NDArray
 from glassbox.plots.arrays import Floats, finite_rows
 from glassbox.plots.colors import POINT, text_on
 from glassbox.plots.label_placement import beside, compact, uncovered
-from glassbox.plots.style import LINE, MUTED_COLOR, NOTE_SIZE, POINTS_PER_INCH, TEXT_COLOR, shorten
+from glassbox.plots.style import (
+    LINE,
+    MUTED_COLOR,
+    NOTE_SIZE,
+    POINTS_PER_INCH,
+    TEXT_COLOR,
+    shorten,
+    write_above,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_LABELS = 45  # more points than this are drawn without text
-COVERED = 0.74  # labeled discs keep at least this share of a diameter between their centers
-UNLABELED = 0.4  # of a disc's diameter: what a point has that carries no label among those that do
-SMALLEST_PANEL_WITH_TEXT = 2.2  # inches, below which long labels would need type under 6 pt
+MIN_DISTANCE = 0.74  # between the centers of labeled discs, in diameters
+UNLABELED = 0.4  # diameter of a point without a label among labeled discs, in disc diameters
+MIN_PANEL_WITH_TEXT = 2.2  # inches; in smaller panels long labels would need type under 6 pt
 
 
 class Marks(NamedTuple):
@@ -35,18 +43,7 @@ def draw_panel_title(axes: Axes, name: str, extra: str | None, panel: float) -> 
     """Write the seed's line above the panel of `panel` inches, and the extra text below it."""
     axes.set_title(name, loc="center", size=NOTE_SIZE + 0.3, y=1.0, pad=4 if extra is None else 12)
     if extra is not None:
-        axes.annotate(
-            shorten(extra, panel, NOTE_SIZE - 0.5),
-            (0.5, 1.0),
-            xycoords="axes fraction",
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            va="baseline",
-            size=NOTE_SIZE - 0.5,
-            color=MUTED_COLOR,
-            annotation_clip=False,
-        )
+        write_above(axes, shorten(extra, panel, NOTE_SIZE - 0.5), align="center", offset=4)
 
 
 def _frame(points: Floats, marks: Marks) -> tuple[Floats, float]:
@@ -62,11 +59,11 @@ def _frame(points: Floats, marks: Marks) -> tuple[Floats, float]:
 
 
 def choose_marks(points: Floats, labels: Sequence[str] | None, panel: float) -> Marks:
-    """One way for all panels: numbers on discs, or text beside dots, or dots alone.
+    """Choose one style for all panels: labels on discs, labels beside dots, or dots alone.
 
     points (S, P, 2) and the panel's side in typographic points. Labels of one or two characters
-    stand on discs, provided that at least half of them stay legible (they do not where points lie
-    on top of one another); longer ones stand beside their dots in large panels.
+    are drawn on discs, provided that at least half of them are legible (points may coincide);
+    longer ones are drawn beside their dots in large panels.
     """
     size = points.shape[1]
     texts = [compact(str(label)) for label in labels] if labels is not None else []
@@ -75,10 +72,10 @@ def choose_marks(points: Floats, labels: Sequence[str] | None, panel: float) -> 
     if not texts or size > MAX_LABELS:
         return plain
     if max(len(text) for text in texts) > 2:
-        roomy = panel >= SMALLEST_PANEL_WITH_TEXT * POINTS_PER_INCH
+        roomy = panel >= MIN_PANEL_WITH_TEXT * POINTS_PER_INCH
         return Marks("beside", texts, min(dot, 6.0), panel) if roomy else plain
     discs = Marks("inside", texts, float(np.clip(0.41 * panel / np.sqrt(size), 8.5, 15.0)), panel)
-    gap = COVERED * discs.diameter
+    gap = MIN_DISTANCE * discs.diameter
     legible = sum(int(uncovered(_in_points(seed, discs), gap).sum()) for seed in points)
     return discs if legible >= 0.5 * finite_rows(points).sum() else plain
 
@@ -94,7 +91,7 @@ def draw_panel(
     """Draw the points (P, 2) in their colors (P, 4) above the edges (M, 2), in a square frame.
 
     Returns:
-        How many of the finite points have no room for their label, or are drawn without any.
+        How many of the finite points are drawn without a label.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgba
@@ -117,15 +114,15 @@ def draw_panel(
         )
     if colors is None:
         colors = np.tile(np.array(to_rgba(POINT)), (len(points), 1))
-    carries = np.zeros(len(points), dtype=bool)
+    labeled = np.zeros(len(points), dtype=bool)
     diameters = np.full(len(points), marks.diameter)
     positions = _in_points(points, marks)
     if marks.mode == "inside":
-        carries = uncovered(positions, COVERED * marks.diameter)
-        diameters[~carries] *= UNLABELED  # a blank disc would look like a label that is missing
-    order = np.argsort(carries, kind="stable")  # a labeled disc lies above one without a label
+        labeled = uncovered(positions, MIN_DISTANCE * marks.diameter)
+        diameters[~labeled] *= UNLABELED  # a blank disc would look like a missing label
+    order = np.argsort(labeled, kind="stable")  # labeled discs on top
     order = order[finite[order]]
-    # Of one size, so that a PDF holds one disc and its places, where it can: a quarter of the file.
+    # A single size lets a PDF store one disc and its places, a quarter of the file.
     areas = np.unique(diameters[order] ** 2)
     axes.scatter(
         points[order, 0],
@@ -139,19 +136,19 @@ def draw_panel(
         linewidths=0.5 if marks.diameter > 5 else 0.25,
     )
     if marks.mode == "inside":
-        inks = text_on(colors)
-        for index in np.flatnonzero(carries).tolist():
+        text_colors = text_on(colors)
+        for index in np.flatnonzero(labeled).tolist():
             axes.text(
                 points[index, 0],
                 points[index, 1],
                 marks.labels[index],
                 size=0.56 * marks.diameter,
-                color=inks[index],
+                color=text_colors[index],
                 ha="center",
                 va="center_baseline",
                 zorder=3,
             )
-        return int(finite.sum() - carries.sum())
+        return int(finite.sum() - labeled.sum())
     if marks.mode == "beside":
         size = 6.5
         placed = beside(

@@ -1,4 +1,4 @@
-"""The weights of features as figures take them: checked, named, and measured."""
+"""Weights of features as figures need them: checked, named, and measured."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from glassbox.plots.arrays import Floats
 
 
 class Members(NamedTuple):
-    """Weights of the models that one figure shows, a panel a model."""
+    """Weights of the models that one figure shows, one panel per model."""
 
     weights: Floats  # (S, N, H), row i the direction of feature i
-    names: list[str]  # S, above the panels; empty strings where none were given
+    names: list[str]  # S, above the panels; empty if none were given
 
     @property
     def finite(self) -> NDArray[np.bool_]:
-        """Which models have no nan and no infinity, (S,)."""
+        """Mask (S,) of the models without nan and infinity."""
         return np.asarray(np.isfinite(self.weights).all(axis=(1, 2)))
 
 
@@ -28,10 +28,11 @@ def as_members(weights: ArrayLike, names: Sequence[str] | None = None) -> Member
 
     Args:
         weights: Row i is the direction of feature i in the hidden layer.
-        names: S texts; None leaves the panels without.
+        names: S texts; None leaves the panels unnamed.
 
     Raises:
-        ValueError: The weights have another number of axes or an empty one, or the names are not S.
+        ValueError: The weights have another number of axes or an empty one, or there are not S
+            names.
     """
     array = np.asarray(weights, dtype=np.float64)
     if array.ndim == 2:
@@ -39,13 +40,13 @@ def as_members(weights: ArrayLike, names: Sequence[str] | None = None) -> Member
     if array.ndim != 3 or 0 in array.shape:
         raise ValueError(
             f"weights has shape {np.shape(weights)}, expected (features, hidden) or "
-            f"(models, features, hidden), none of them 0."
+            f"(models, features, hidden), none of them empty."
         )
     return Members(array, as_names(names, len(array), "names"))
 
 
 def as_names(names: Sequence[str] | None, count: int, what: str) -> list[str]:
-    """One text a panel, empty ones for None.
+    """One text per panel, empty for None.
 
     Raises:
         ValueError: There are more or fewer than `count`.
@@ -58,7 +59,7 @@ def as_names(names: Sequence[str] | None, count: int, what: str) -> list[str]:
 
 
 def as_biases(biases: ArrayLike, members: Members) -> Floats:
-    """The biases (S, N) of the members; (N,) is taken for a single one.
+    """The biases (S, N) of the members; (N,) is accepted for one member.
 
     Raises:
         ValueError: The shape does not fit the weights.
@@ -84,7 +85,7 @@ def interference_of(weights: Floats) -> Floats:
 
 
 def dimensionality_of(weights: Floats) -> Floats:
-    """‖W_i‖² / Σ_j (Ŵ_i · W_j)² (S, N) of weights (S, N, H); likewise."""
+    """‖W_i‖² / Σ_j (Ŵ_i · W_j)² (S, N) of weights (S, N, H); nan as above."""
     import torch
 
     from glassbox.metrics.feature_directions import feature_dimensionality
@@ -93,21 +94,20 @@ def dimensionality_of(weights: Floats) -> Floats:
 
 
 def clusters_of(rows: Floats) -> list[NDArray[np.int64]]:
-    """The rows' indices in each tight cluster of rows (N, H), for a count to be written at it.
+    """The rows' indices in each tight cluster of rows (N, H).
 
-    Rows within 0.05 of the mean norm are linked (`glassbox.metrics.cluster_labels`). A chain round
-    a smooth ring is no cluster: what is wider than 0.3 of the mean norm is left out, and so are
-    rows on their own.
+    Rows within 0.05 of the mean norm are linked (`glassbox.metrics.cluster_labels`). Chains wider
+    than 0.3 of the mean norm, such as a smooth ring, and single rows do not count.
     """
     import torch
 
     from glassbox.metrics.clusters import cluster_labels
 
     labels = cluster_labels(torch.from_numpy(rows)).numpy()
-    reach = 0.3 * np.linalg.norm(rows, axis=1).mean()
-    found = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
+    widest = 0.3 * np.linalg.norm(rows, axis=1).mean()
+    groups = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
     return [
         indices
-        for indices in found
-        if len(indices) > 1 and np.ptp(rows[indices], axis=0).max() <= reach
+        for indices in groups
+        if len(indices) > 1 and np.ptp(rows[indices], axis=0).max() <= widest
     ]

@@ -1,4 +1,4 @@
-"""The features' directions in the hidden layer, a panel a model."""
+"""The features' directions in the hidden layer, one panel per model."""
 
 from __future__ import annotations
 
@@ -8,95 +8,85 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from glassbox.plots.arrays import Floats
 from glassbox.plots.feature_arrays import Members, as_members, as_names
-from glassbox.plots.feature_legend import draw_feature_key, feature_look, name_panel
+from glassbox.plots.feature_legend import (
+    LEGEND_HEIGHT,
+    draw_feature_legend,
+    feature_style,
+    name_panel,
+)
 from glassbox.plots.feature_panel import counted_clusters, draw_features
-from glassbox.plots.feature_projection import VIEWS, View, principal_frame
-from glassbox.plots.figure_title import layout_title
-from glassbox.plots.style import MUTED_COLOR, NOTE_SIZE, house_style, new_figure, place_axes
+from glassbox.plots.feature_projection import VIEWS, principal_frame, views_of
+from glassbox.plots.figure_title import LEFT, layout_title
+from glassbox.plots.style import (
+    MUTED_COLOR,
+    NOTE_SIZE,
+    balanced_columns,
+    house_style,
+    new_figure,
+    place_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MARGIN, GAP, CAPTION, KEY = 0.15, 0.12, 0.38, 0.34  # inches
-SIDE = 0.2  # for the views' names
-LARGEST, SMALLEST, WIDEST = 2.4, 1.45, 13.2  # inches: a panel's side, the figure
+GAP, ABOVE, SIDE = 0.12, 0.38, 0.2  # inches between panels, for names, and for the views' names
+MAX_SIZE, MIN_SIZE, MAX_WIDTH = 2.4, 1.45, 13.2  # inches: a panel's side, the figure
 
 
 def feature_vectors(
     weights: ArrayLike,
     *,
-    circular: bool = False,
     names: Sequence[str] | None = None,
     captions: Sequence[str] | None = None,
-    views: Sequence[View] | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw the rows of W of every model: what each feature adds to the hidden layer.
+    """Draw the rows of W of every model of circular features: what each adds to the hidden layer.
 
-    After Figures 3 and 6 of the feature-geometry paper, and the polygons of Toy Models. Models with
-    two hidden neurons are drawn on these neurons' axes. With three or more they are seen in their
-    three principal directions about the origin, from above at an angle and below it straight from
-    above, so that a flat ring can be told from a bent one. Panels are scaled to their own rows;
-    the mean length of these stands above them.
+    After Figures 3 and 6 of the feature-geometry paper. Models with two hidden neurons are drawn on
+    these neurons' axes. With three or more the first row of panels shows their three principal
+    directions about the origin from above at an angle, and the second from straight above, which
+    tells a flat ring from a bent one. Lines join consecutive features, and the number of features
+    is written at each tight cluster. Each panel has its own scale; the rows' mean norm is written
+    above it.
 
     Args:
-        weights: (N, H) or (S, N, H), row i the direction of feature i.
-        circular: Feature i lies at angle 2πi/N of a circle: points of cyclic colors, the next one
-            to each joined to it, and the size written at each tight cluster. If not, arrows from
-            the origin (points if there are more than 60), from feature 0's dark color on.
+        weights: (N, H) or (S, N, H), row i the direction of the feature at angle 2πi/N.
         names: S texts above the panels, such as "ℓ = 0.3".
         captions: S further texts, such as "explained 93 %".
-        views: Which ones, from the top row down; by default "oblique" and "top", or, with fewer
-            than three hidden neurons, "top".
-        title: Of the figure.
+        title: Figure title.
 
     Raises:
-        ValueError: Shapes do not fit, or there is no view or no such view.
+        ValueError: Shapes do not fit.
     """
     from matplotlib import rc_context
 
     members = as_members(weights, names)
     texts = as_names(captions, len(members.names), "captions")
     count, size, hidden = members.weights.shape
-    chosen: list[View] = list(views or (["top"] if hidden < 3 else ["oblique", "top"]))
-    unknown = [view for view in chosen if view not in VIEWS]
-    if unknown:
-        raise ValueError(f"views are {', '.join(VIEWS)}, not {unknown[0]!r}.")
+    views = views_of(hidden)
     side = SIDE if hidden > 2 else 0.0
-    columns = min(count, max(1, int((WIDEST - 2 * MARGIN - side) / (SMALLEST + GAP))))
-    columns = -(-count // -(-count // columns))  # rows of about the same length
-    panel = float(np.clip((11.0 - side) / columns - GAP, SMALLEST, LARGEST))
-    blocks = -(-count // columns)
-    width = max(2 * MARGIN + side + columns * (panel + GAP) - GAP, 4.4)
-    heading = layout_title(title, [_note(members, circular)], width - 2 * MARGIN)
-    block = CAPTION + len(chosen) * panel + 0.06
-    height = heading.height + blocks * block + KEY
-    look = feature_look(size, circular=circular, panel=panel)
-    longest = np.linalg.norm(members.weights[members.finite], axis=-1).max(initial=0.0)
-    reach = None if circular else 1.16 * float(longest)
+    columns = balanced_columns(count, int((MAX_WIDTH - 2 * LEFT - side) / (MIN_SIZE + GAP)))
+    panel = float(np.clip((11.0 - side) / columns - GAP, MIN_SIZE, MAX_SIZE))
+    width = max(2 * LEFT + side + columns * (panel + GAP) - GAP, 4.4)
+    heading = layout_title(title, _notes(members), width - 2 * LEFT)
+    block = ABOVE + len(views) * panel + 0.06
+    height = heading.height + -(-count // columns) * block + LEGEND_HEIGHT
+    style = feature_style(size, panel=panel)
     with rc_context(house_style()):
         figure = new_figure(width, height)
-        heading.draw(figure, MARGIN)
+        heading.draw(figure)
         for index, rows in enumerate(members.weights):
             row, column = divmod(index, columns)
-            frame = principal_frame(rows, circular=circular)
-            left = MARGIN + side + column * (panel + GAP)
-            for place, view in enumerate(chosen):
-                top = heading.height + row * block + CAPTION + place * panel
-                axes = place_axes(
-                    figure,
-                    left=left,
-                    right=width - left - panel,
-                    top=top,
-                    bottom=height - top - panel,
-                )
-                lowest = place == len(chosen) - 1
-                draw_features(
-                    axes, rows, frame, view, look, reach=reach, counts=circular and lowest
-                )
+            frame = principal_frame(rows)
+            left = LEFT + side + column * (panel + GAP)
+            for place, view in enumerate(views):
+                top = heading.height + row * block + ABOVE + place * panel
+                axes = place_axes(figure, left, top, panel, panel)
+                draw_features(axes, rows, frame, view, style, counts=view == "top")
                 if place == 0:
-                    caption = " · ".join(t for t in (texts[index], _mean_norm(rows)) if t)
+                    caption = " · ".join(text for text in (texts[index], mean_norm(rows)) if text)
                     name_panel(axes, members.names[index], caption, panel + 0.8 * GAP)
                 if column == 0 and hidden > 2:
                     axes.annotate(
@@ -112,24 +102,22 @@ def feature_vectors(
                         color=MUTED_COLOR,
                         annotation_clip=False,
                     )
-        draw_feature_key(figure, look, left=MARGIN + 0.62, bottom=0.14)
+        draw_feature_legend(figure, style, left=LEFT)
     return figure
 
 
-def _mean_norm(rows: np.ndarray) -> str:
+def mean_norm(rows: Floats) -> str:
+    """The mean length of rows (N, H) as a caption; empty if it is not finite."""
     norm = np.linalg.norm(rows, axis=1).mean()
-    return f"norm {norm:.2f}" if np.isfinite(norm) else ""
+    return f"norm {norm:.2g}" if np.isfinite(norm) else ""
 
 
-def _note(members: Members, circular: bool) -> str:
-    hidden = members.weights.shape[2]
+def _notes(members: Members) -> list[str]:
     notes = ["norm: the mean length of a model's rows"]
+    hidden = members.weights.shape[2]
     if hidden > 3:
         notes.append(f"three principal directions of {hidden} dimensions")
-    if circular:
-        notes += ["each panel on its own scale", "lines join consecutive features"]
-        if any(counted_clusters(rows) for rows in members.weights):
-            notes.append("numbers count the features of a tight cluster")
-    else:
-        notes.append("dotted: length 1")
-    return " · ".join(notes)
+    notes += ["each panel on its own scale", "lines join consecutive features"]
+    if any(counted_clusters(rows) for rows in members.weights):
+        notes.append("numbers count the features of a tight cluster")
+    return notes

@@ -9,15 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import POINT, TEST
+from glassbox.plots.figure_title import titled_figure
 from glassbox.plots.style import (
+    DASHED,
     GRID_COLOR,
     MUTED_COLOR,
+    Style,
     house_style,
     log_ticks,
-    new_figure,
-    place_axes,
     whole_number,
-    wrap_title,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-STRIP = 0.1  # share of an axis that is given to runs that never got there
+STRIP = 0.1  # fraction of an axis reserved for runs that never learn
 
 
 def generalization_scatter(
@@ -34,14 +34,17 @@ def generalization_scatter(
     """Draw the epoch at which each run generalizes over the one at which it fits its train inputs.
 
     After Figure 3(c) of the harmonic-loss paper. Runs on the dashed line y = x generalize as they
-    learn; runs above it grok. Runs that never generalize are not dropped: they stand hollow in a
-    strip along the top (and, if they never fit their train inputs, in one along the right side).
+    learn; runs above it grok. Runs that never generalize are drawn hollow in a strip along the top,
+    and runs that never fit their train inputs in a strip along the right side.
 
     Args:
         train_epoch: (S,) epoch from which train accuracy stays high, nan = never; epochs below 1
             are drawn at 1, as both axes are logarithmic.
         test_epoch: (S,) the same for test accuracy.
-        title: of the figure.
+        title: Figure title.
+
+    Raises:
+        ValueError: Shapes do not fit.
     """
     from matplotlib import rc_context
 
@@ -57,29 +60,19 @@ def generalization_scatter(
     y = np.where(generalizes, y, np.sqrt(high * end))
     y = np.where(neither, spread_over_strip(neither, high, end, step=0.618), y)
 
-    heading = wrap_title(title, 3.3)
     with rc_context(house_style(box=True)):
-        figure = new_figure(3.9, 3.68 + 0.19 * len(heading))
-        axes = place_axes(
-            figure, left=0.68, right=0.16, bottom=0.48, top=0.14 + 0.19 * len(heading)
-        )
-        axes.set_title("\n".join(heading))
+        figure = titled_figure(3.9, 3.7, title)
+        axes = figure.subplots()
         prepare_epoch_axes(axes, low, high, end)
+        axes.set_anchor("SW")  # the layout measures labels from the lower left corner
         if not generalizes.all():
             add_never_tick(axes.yaxis, np.sqrt(high * end), high)
             axes.axhspan(high, end, color=GRID_COLOR, zorder=0, linewidth=0)
         if not fits.all():
             add_never_tick(axes.xaxis, np.sqrt(high * end), high * (low / high) ** 0.09)
             axes.axvspan(high, end, color=GRID_COLOR, zorder=0, linewidth=0)
-        axes.plot(
-            [low, high],
-            [low, high],
-            color=MUTED_COLOR,
-            linewidth=0.8,
-            linestyle=(0, (4, 3)),
-            zorder=1,
-            label="same epoch",
-        )
+        diagonal: Style = {"color": MUTED_COLOR, "linewidth": 0.8, "linestyle": DASHED, "zorder": 1}
+        axes.plot([low, high], [low, high], label="same epoch", **diagonal)
         axes.scatter(
             x[generalizes],
             y[generalizes],
@@ -101,21 +94,18 @@ def generalization_scatter(
             zorder=3,
             label=f"never: {(~generalizes).sum()} of {len(x)}",
         )
-        axes.legend(
-            loc="lower right",
-            bbox_to_anchor=(1 - 1.1 * STRIP * (not fits.all()), 0.0),
-            borderaxespad=0.5,
-        )
+        right = 1.0 if fits.all() else 1 - 1.1 * STRIP
+        axes.legend(loc="lower right", bbox_to_anchor=(right, 0.0), borderaxespad=0.5)
     return figure
 
 
 def add_never_tick(axis: Axis, place: float, last: float) -> None:
-    """A tick at `place`, in the middle of the strip, and none between `last` and it."""
+    """Add a tick at `place`, in the middle of the strip, and remove those between it and `last`."""
     axis.set_ticks([*(tick for tick in axis.get_majorticklocs() if tick <= last), place])
 
 
 def epoch_limits(epochs: Floats) -> tuple[float, float]:
-    """Limits around the epochs with some air, at least a decade apart."""
+    """Limits around the epochs with a margin, at least a decade apart."""
     if len(epochs) == 0:
         return 1.0, 1000.0
     low, high = epochs.min() / 1.6, epochs.max() * 1.4
@@ -126,14 +116,14 @@ def epoch_limits(epochs: Floats) -> tuple[float, float]:
 def spread_over_strip(
     missing: NDArray[np.bool_], high: float, end: float, step: float = 0.0
 ) -> Floats:
-    """Places (S,) across the strip for the missing runs: side by side, or in steps of a share."""
+    """Places (S,) of the missing runs across the strip: evenly, or `step` of its width apart."""
     number = np.cumsum(missing) - 0.5
-    share = (number * step) % 1 if step else number / max(int(missing.sum()), 1)
-    return np.asarray(high * (end / high) ** (0.15 + 0.7 * share))
+    fraction = (number * step) % 1 if step else number / max(int(missing.sum()), 1)
+    return np.asarray(high * (end / high) ** (0.15 + 0.7 * fraction))
 
 
 def prepare_epoch_axes(axes: Axes, low: float, high: float, end: float) -> None:
-    """Two logarithmic axes from `low` to `end`, whose ticks beyond `high` read "never"."""
+    """Make both axes logarithmic from `low` to `end`; ticks beyond `high` read "never"."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes.set(xscale="log", yscale="log", xlim=(low, end), ylim=(low, end))

@@ -1,4 +1,4 @@
-"""Word pairs drawn as parallelograms, from the best to the worse, one row a model."""
+"""Word pairs drawn as parallelograms by ascending loss, one row per model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike
 
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.colors import model_colors
+from glassbox.plots.figure_title import layout_title
 from glassbox.plots.label_placement import DIGIT_WIDTH
 from glassbox.plots.style import (
+    LABEL_SIZE,
     LINE,
     MUTED_COLOR,
     NOTE_SIZE,
@@ -20,21 +22,22 @@ from glassbox.plots.style import (
     house_style,
     new_figure,
     place_axes,
-    wrap_title,
+    write_above,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANEL = 1.62  # inches
+PANEL, GAP, LEFT = 1.62, 0.1, 0.12  # inches
+ABOVE, ROW = 0.46, 2.16  # inches above a panel, and of a row
 WORD_SIZE = 6.8
 SIDES = ((0, 1), (1, 3), (3, 2), (2, 0))  # of i, j, m, n: both relations, and what joins them
 BARS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class RankedParallelograms(NamedTuple):
-    """Some of one model's quadruples by ascending loss."""
+    """R of one model's quadruples, by ascending loss."""
 
     corners: ArrayLike  # (R, 4, 2) of i, j, m, n, in units of σ
     words: Sequence[Sequence[str]]  # R times four
@@ -47,12 +50,12 @@ def ranked_parallelograms(
 ) -> Figure:
     """Draw the quadruples of each model in a row, with their words, rank and loss.
 
-    After the bottom of Figure 6 of the harmonic-loss paper. Each panel has its own scale, told by a
-    bar in units of σ, since the best parallelograms are often small ones.
+    After the bottom of Figure 6 of the harmonic-loss paper. Each panel has its own scale, shown by
+    a bar in units of σ, since the best parallelograms are often small ones.
 
     Args:
-        models: By the models' names; all with the same number of quadruples, or fewer.
-        title: Of the figure.
+        models: Quadruples by model name.
+        title: Figure title.
         note: A line below the title.
 
     Raises:
@@ -61,51 +64,31 @@ def ranked_parallelograms(
     from matplotlib import rc_context
 
     if not models or not any(len(model.ranks) for model in models.values()):
-        raise ValueError("there is no parallelogram to draw.")
+        raise ValueError("models is empty: there is no parallelogram to draw.")
     columns = max(len(model.ranks) for model in models.values())
-    left, gap, above = 0.12, 0.1, 0.4
-    width = max(2 * left + columns * PANEL + (columns - 1) * gap, 4.5)
-    heading = wrap_title(title, width - 2 * left)
-    notes = wrap_title(note, width - 2 * left, NOTE_SIZE)
-    top = 0.1 + 0.19 * len(heading) + 0.14 * len(notes) + 0.06
-    row_height = above + PANEL + 0.14
-    height = top + len(models) * row_height + 0.1
+    width = max(2 * LEFT + columns * (PANEL + GAP) - GAP, 4.5)
+    heading = layout_title(title, [note], width - 2 * LEFT)
+    height = heading.height + len(models) * ROW + 0.1
+    colors = model_colors(list(models))
     with rc_context(house_style(box=True)):
         figure = new_figure(width, height)
-        y = 1 - 0.1 / height
-        figure.text(left / width, y, "\n".join(heading), va="top", size=10.0)
-        y -= 0.19 * len(heading) / height
-        figure.text(left / width, y, "\n".join(notes), va="top", size=NOTE_SIZE, color=MUTED_COLOR)
-        for row, ((name, model), color) in enumerate(
-            zip(models.items(), model_colors(list(models)), strict=True)
-        ):
+        heading.draw(figure, LEFT)
+        for row, ((name, model), color) in enumerate(zip(models.items(), colors, strict=True)):
             count = len(model.ranks)
             corners = as_floats(model.corners, f"corners of {name}", (count, 4, 2), "(R, 4, 2)")
             losses = as_floats(model.losses, f"losses of {name}", (count,), "(R,)")
             if len(model.words) != count or any(len(words) != 4 for words in model.words):
-                raise ValueError(f"{name} needs four words for each of its {count} parallelograms.")
-            start = top + row * row_height
-            figure.text(
-                left / width,
-                1 - (start + 0.1) / height,
-                name,
-                color=color,
-                weight="bold",
-                va="center",
-            )
+                raise ValueError(
+                    f"words of {name} must be four for each of {count} parallelograms."
+                )
+            top = heading.height + row * ROW + ABOVE
             for column in range(count):
-                x = left + column * (PANEL + gap)
-                axes = place_axes(
-                    figure,
-                    left=x,
-                    right=width - x - PANEL,
-                    bottom=height - start - above - PANEL,
-                    top=start + above,
-                )
-                axes.set_title(
-                    f"rank {model.ranks[column]:,} · {losses[column]:.2g}", size=NOTE_SIZE, pad=3
-                )
+                axes = place_axes(figure, LEFT + column * (PANEL + GAP), top, PANEL, PANEL)
+                caption = f"rank {model.ranks[column]:,} · {losses[column]:.2g}"
+                axes.set_title(caption, size=NOTE_SIZE, pad=3)
                 _draw(axes, corners[column], list(model.words[column]), color)
+                if column == 0:
+                    write_above(axes, name, offset=17, size=LABEL_SIZE, color=color, bold=True)
     return figure
 
 
@@ -154,9 +137,9 @@ def _draw(axes: Axes, corners: Floats, words: list[str], color: str) -> None:
 def place_words(points: Floats, words: Sequence[str]) -> Floats:
     """Centers of four words (4, 2) beside their points (4, 2), in typographic points.
 
-    Each word in turn takes the place around its point that covers the least: of words that are
-    placed already, of dots, of sides, and then the nearest one. The panel's center is the origin,
-    and no word leaves it.
+    Each word in turn takes the place around its point that covers the least of words placed
+    before, of dots and of sides, and the nearest of equally good places. The origin is the panel's
+    center, and no word leaves the panel.
     """
     half = PANEL / 2 * POINTS_PER_INCH
     height = 1.15 * WORD_SIZE

@@ -1,6 +1,6 @@
-"""Places in the plane for labeled circles, at given distances as far as a plane allows.
+"""Places in the plane for labeled circles, as close to given distances as a plane allows.
 
-Nothing here draws, and nothing is random: the same distances give the same picture.
+The layout is deterministic: the same distances give the same picture.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import numpy as np
 from glassbox.plots.arrays import Floats
 
 ITERATIONS = 300
-ROUNDS = 12  # of pulling together and pushing apart
+ROUNDS = 12  # of separating boxes and restoring distances
 
 
 def stress_layout(distances: Floats, boxes: Floats) -> Floats:
-    """Points (N, 2) that lie about as far apart as `distances` say, their boxes free of overlap.
+    """Points (N, 2) at about the given distances, whose boxes do not overlap.
 
-    Minimises the stress Σ_{i<j} (‖x_i − x_j‖ − d_ij)² / d_ij² by majorisation (SMACOF, de Leeuw
+    Minimizes the stress Σ_{i<j} (‖x_i − x_j‖ − d_ij)² / d_ij² by majorization (SMACOF, de Leeuw
     1977; the weights of Kamada and Kawai 1989, so that short distances count most), from two
-    starts: classical scaling, and the points on a circle in their order. The better one is turned
+    starts: classical scaling, and the points on a circle in their order. The better one is rotated
     so that it is widest along x, and boxes that overlap are then pushed apart.
 
     Args:
         distances: (N, N) symmetric and positive off the diagonal, in typographic points.
-        boxes: (N, 4) how far each point's box reaches to the left, down, right and up of it.
+        boxes: (N, 4) extent of each point's box to its left, down, right and up.
     """
     size = len(distances)
     if size < 2:
@@ -32,9 +32,9 @@ def stress_layout(distances: Floats, boxes: Floats) -> Floats:
         majorize(distances, start)
         for start in (classical_scaling(distances), _circle(size, float(distances.max())))
     ]
-    points = min(candidates, key=lambda found: stress(distances, found))
+    points = min(candidates, key=lambda candidate: stress(distances, candidate))
     points = _widest_along_x(points - points.mean(axis=0))
-    for _ in range(ROUNDS):  # what was pushed apart needlessly is pulled together again
+    for _ in range(ROUNDS):  # restores distances between boxes that moved too far
         points = majorize(distances, push_apart(points, boxes, sweeps=30), iterations=3)
     return push_apart(points, boxes)
 
@@ -65,7 +65,7 @@ def majorize(distances: Floats, start: Floats, iterations: int = ITERATIONS) -> 
 
 
 def classical_scaling(distances: Floats) -> Floats:
-    """The two leading coordinates (N, 2) of Torgerson's scaling, with signs that are fixed."""
+    """The two leading coordinates (N, 2) of Torgerson's scaling, with fixed signs."""
     size = len(distances)
     center = np.eye(size) - 1.0 / size
     values, vectors = np.linalg.eigh(-0.5 * center @ distances**2 @ center)
@@ -75,9 +75,9 @@ def classical_scaling(distances: Floats) -> Floats:
 
 
 def push_apart(points: Floats, boxes: Floats, sweeps: int = 3000) -> Floats:
-    """Move the points (N, 2) until their boxes (N, 4) do not overlap, in `sweeps` at most.
+    """Move the points (N, 2) until their boxes (N, 4) do not overlap, in at most `sweeps` sweeps.
 
-    Two boxes that overlap both move along the axis on which they overlap less.
+    Two boxes that overlap both move along the axis of the smaller overlap.
     """
     half = (boxes[:, 2:] + boxes[:, :2]) / 2
     offset = (boxes[:, 2:] - boxes[:, :2]) / 2
@@ -98,7 +98,7 @@ def push_apart(points: Floats, boxes: Floats, sweeps: int = 3000) -> Floats:
         shift = np.where(hit, direction * (0.5 * depth + 0.05), 0.0)
         step = np.zeros_like(points)
         for dimension in (0, 1):
-            # Rows: what pushes word i away from all j, softened where many push at once.
+            # Total push on box i from all others, damped where many push at once.
             parts = np.where(axis[..., 0] == dimension, shift, 0.0)
             step[:, dimension] = -parts.sum(axis=1) / np.sqrt(np.maximum(1, (parts != 0).sum(1)))
         centers = centers + step
@@ -115,7 +115,7 @@ def _circle(size: int, diameter: float) -> Floats:
 
 
 def _widest_along_x(points: Floats) -> Floats:
-    """The points turned about the origin by principal axes, with signs that are fixed."""
+    """The points turned about the origin by principal axes, with fixed signs."""
     _, vectors = np.linalg.eigh(points.T @ points)
     turned = points @ vectors[:, ::-1]
     largest = np.argmax(np.abs(turned), axis=0)

@@ -1,19 +1,26 @@
-"""The look that all figures share: ink, grays, font sizes, spines, and how a figure is made."""
+"""The look that all figures share: colors, font sizes, spines, and helpers to lay out and label."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+
+Style = dict[str, Any]  # keyword arguments of a matplotlib artist
 
 TEXT_COLOR = "#262626"  # text
 MUTED_COLOR = "#6f6f6f"  # secondary text
-LINE = "#b8b8b8"  # spines, edges of a graph
+LINE = "#b8b8b8"  # color of spines and of edges of a graph
 GRID_COLOR = "#ececec"  # grids, strips
+DASHED = (0, (4, 3))  # reference lines
 
 TITLE_SIZE = 10.0
 LABEL_SIZE = 8.5
@@ -21,13 +28,14 @@ TICK_SIZE = 7.5
 NOTE_SIZE = 7.0
 
 POINTS_PER_INCH = 72.0
-CHARACTER_WIDTH = 0.6  # of a DejaVu Sans letter, in ems: on the safe side of ordinary text
+CHARACTER_WIDTH = 0.6  # of a DejaVu Sans letter, in ems; ordinary text is narrower
 
 
 def house_style(*, box: bool = False) -> dict[Any, Any]:
-    """Matplotlib settings of every figure, to be used as `with rc_context(house_style()):`.
+    """Matplotlib settings of every figure, for use as `with rc_context(house_style()):`.
 
-    With `box`, axes have a frame on all four sides.
+    Args:
+        box: Frame the axes on all four sides instead of left and below.
     """
     return {
         "figure.dpi": 150,
@@ -67,7 +75,7 @@ def house_style(*, box: bool = False) -> dict[Any, Any]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of width x height inches on the Agg canvas, unknown to pyplot."""
+    """An empty figure of width × height inches on the Agg canvas, not registered with pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -76,11 +84,10 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def place_axes(figure: Figure, *, left: float, right: float, bottom: float, top: float) -> Axes:
-    """Axes with the given margins in inches: exact, and cheaper than a layout engine."""
-    width, height = figure.get_size_inches()
-    box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
-    return figure.add_axes(box)
+def place_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes of a fixed size, `left` and `top` inches from the figure's upper left corner."""
+    x, y = figure.get_size_inches()
+    return figure.add_axes((left / x, 1 - (top + height) / y, width / x, height / y))
 
 
 def wrap_title(title: str, width: float, size: float = TITLE_SIZE) -> list[str]:
@@ -95,15 +102,65 @@ def shorten(text: str, width: float, size: float) -> str:
     return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
-def log_ticks(low: float, high: float, least: float = 1.0) -> list[float]:
+def write_above(
+    axes: Axes,
+    text: str,
+    *,
+    align: Literal["left", "center", "right"] = "left",
+    offset: float = 5.0,
+    size: float = NOTE_SIZE - 0.5,
+    color: str = MUTED_COLOR,
+    bold: bool = False,
+) -> None:
+    """Write a line of text above the axes, `offset` typographic points from their edge."""
+    axes.annotate(
+        text,
+        ({"left": 0.0, "center": 0.5, "right": 1.0}[align], 1),
+        xycoords="axes fraction",
+        xytext=(0, offset),
+        textcoords="offset points",
+        ha=align,
+        va="baseline",
+        size=size,
+        color=color,
+        weight="bold" if bold else "normal",
+        annotation_clip=False,
+        parse_math=False,
+    )
+
+
+def balanced_columns(count: int, limit: int) -> int:
+    """Number of columns, at most `limit`, for `count` panels in rows of about the same length."""
+    rows = math.ceil(count / max(1, limit))
+    return math.ceil(count / rows)
+
+
+def hide_unused(panels: NDArray[np.object_], count: int) -> None:
+    """Hide all but the first `count` axes of an array of panels."""
+    for axes in panels.flat[count:]:
+        axes.set_axis_off()
+
+
+def index_ticks(size: int, limit: int) -> range:
+    """At most `limit` round numbers among 0 to `size` - 1, evenly spaced from 0."""
+    steps = (step * 10**power for power in range(9) for step in (1, 2, 5))
+    return range(0, size, next(step for step in steps if size <= limit * step))
+
+
+def log_ticks(low: float, high: float, smallest: float = 1.0) -> list[float]:
     """Round numbers between two limits on a log axis: 1, 10, 100, or 1, 2, 5, 10 on a short one.
 
-    None is below `least`: there is no epoch before 1.
+    None is below `smallest`: there is no epoch before 1.
     """
     steps = (1, 2, 5) if high < 300 * low else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in steps]
-    return [tick for tick in ticks if max(low, least) <= tick <= high]
+    return [tick for tick in ticks if max(low, smallest) <= tick <= high]
+
+
+def percent_ticks(axis: Axis) -> None:
+    """Quarters of an axis from 0 to 1, written in percent."""
+    axis.set_ticks([0, 0.25, 0.5, 0.75, 1.0], labels=["0", "25 %", "50 %", "75 %", "100 %"])
 
 
 def whole_number(value: float, _position: int | None = None) -> str:

@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from glassbox.plots.feature_legend import draw_feature_key, feature_look, name_panel
+from glassbox.plots.feature_legend import (
+    LEGEND_HEIGHT,
+    draw_feature_legend,
+    feature_style,
+    name_panel,
+)
 from glassbox.plots.feature_panel import draw_features
-from glassbox.plots.feature_projection import View, principal_frame
-from glassbox.plots.figure_title import layout_title
-from glassbox.plots.style import LINE, house_style, new_figure, place_axes
+from glassbox.plots.feature_projection import principal_frame, views_of
+from glassbox.plots.feature_vectors import mean_norm
+from glassbox.plots.figure_title import LEFT, layout_title
+from glassbox.plots.style import LINE, Style, house_style, new_figure, place_axes
 from glassbox.plots.training_history import LOSS_COLOR, as_training_history, draw_loss
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARGIN, LEFT, RIGHT, GAP, CAPTION = 0.15, 0.82, 0.34, 0.1, 0.36  # inches
-BRIDGE, CURVE, AXIS, KEY = 0.28, 1.35, 0.5, 0.26  # inches: panels to curve, curve, its axis, key
-MOST_PANELS = 8
+MARGIN, RIGHT, GAP, ABOVE = 0.82, 0.34, 0.1, 0.36  # inches around and between the panels
+BELOW, CURVE, AXIS = 0.28, 1.35, 0.5  # inches: from panels to curve, the curve, its axis
+MAX_PANELS = 8
 
 
 def weights_over_time(
@@ -29,80 +35,66 @@ def weights_over_time(
     *,
     losses: ArrayLike,
     loss_steps: ArrayLike,
-    circular: bool = True,
-    view: View | None = None,
     title: str = "",
 ) -> Figure:
     """Draw one model's rows at recorded steps, each tied to its place on the loss curve.
 
-    After Figure 7 of the feature-geometry paper. All panels have one scale and one frame, that of
-    the last weights, so that growth and movement are seen as they are. Of more than eight recorded
-    steps eight are drawn, evenly in their logarithms.
+    After Figure 7 of the feature-geometry paper. All panels have the scale and frame of the last
+    weights, so that growth and movement are visible. If more than eight steps were recorded, eight
+    are drawn, evenly in their logarithms.
 
     Args:
-        weights: (T, N, H) at T steps, row i the direction of feature i.
-        steps: (T,) optimizer steps, rising.
+        weights: (T, N, H) at T steps, row i the direction of the feature at angle 2πi/N.
+        steps: (T,) optimizer steps, increasing.
         losses: (K,), in the loss's own units; those that are not finite are left out.
-        loss_steps: (K,) optimizer steps of the losses, rising.
-        circular: Feature i lies at angle 2πi/N of a circle; see `feature_vectors`.
-        view: From where; by default "oblique", or "top" with fewer than three hidden neurons.
-        title: Of the figure.
+        loss_steps: (K,) optimizer steps of the losses, increasing.
+        title: Figure title.
 
     Raises:
-        ValueError: Shapes do not fit, or steps do not rise.
+        ValueError: Shapes do not fit, or steps do not increase.
     """
     from matplotlib import rc_context
 
-    course = as_training_history(weights, steps, losses, loss_steps)
-    chosen = course.choose(MOST_PANELS)
-    count, (_, size, hidden) = len(chosen), course.weights.shape
-    shown: View = view or ("oblique" if hidden > 2 else "top")
+    history = as_training_history(weights, steps, losses, loss_steps)
+    chosen = history.choose(MAX_PANELS)
+    count, (_, size, hidden) = len(chosen), history.weights.shape
     panel = float(np.clip(10.4 / count - GAP, 1.2, 2.0))
-    across = count * (panel + GAP) - GAP
-    width = LEFT + max(across, 3.6) + RIGHT
-    notes = ["all panels on one scale", "norm: the rows' mean length", course.unmeasured]
-    heading = layout_title(title, notes, width - 2 * MARGIN)
-    top = heading.height + CAPTION
-    curve = top + panel + BRIDGE
-    height = curve + CURVE + AXIS + KEY
-    look = feature_look(size, circular=circular, panel=panel)
-    frame = principal_frame(course.last_rows, circular=circular)
+    width = MARGIN + max(count * (panel + GAP) - GAP, 3.6) + RIGHT
+    notes = ["all panels on one scale", "norm: the rows' mean length", history.late_start]
+    heading = layout_title(title, notes, width - 2 * LEFT)
+    top = heading.height + ABOVE
+    curve = top + panel + BELOW
+    height = curve + CURVE + AXIS + LEGEND_HEIGHT - 0.08
+    style = feature_style(size, panel=panel)
+    frame = principal_frame(history.last_rows)
     with rc_context(house_style()):
         figure = new_figure(width, height)
-        heading.draw(figure, MARGIN)
-        axes = place_axes(figure, left=LEFT, right=RIGHT, bottom=AXIS + KEY, top=curve)
-        marked = course.steps[chosen]
-        draw_loss(axes, course, marked)
-        heights = course.loss_at(marked)
+        heading.draw(figure)
+        axes = place_axes(figure, MARGIN, curve, width - MARGIN - RIGHT, CURVE)
+        marked = history.steps[chosen]
+        draw_loss(axes, history, marked)
+        dots: Style = {
+            "linestyle": "",
+            "marker": "o",
+            "markersize": 4.5,
+            "markeredgecolor": "white",
+        }
         axes.plot(
-            marked,
-            heights,
-            color=LOSS_COLOR,
-            linestyle="",
-            marker="o",
-            markersize=4.5,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            clip_on=False,
-            zorder=4,
+            marked, history.loss_at(marked), color=LOSS_COLOR, clip_on=False, zorder=4, **dots
         )
         for place, index in enumerate(chosen.tolist()):
-            left = LEFT + place * (panel + GAP)
-            picture = place_axes(
-                figure, left=left, right=width - left - panel, top=top, bottom=height - top - panel
-            )
-            rows = course.weights[index]
-            draw_features(picture, rows, frame, shown, look, reach=course.reach)
-            norm = np.linalg.norm(rows, axis=1).mean()
-            caption = f"norm {norm:.2g}" if np.isfinite(norm) else ""
-            name_panel(picture, f"step {course.steps[index]:,.0f}", caption, panel)
+            left = MARGIN + place * (panel + GAP)
+            picture = place_axes(figure, left, top, panel, panel)
+            rows = history.weights[index]
+            draw_features(picture, rows, frame, views_of(hidden)[0], style, reach=history.reach)
+            name_panel(picture, f"step {history.steps[index]:,.0f}", mean_norm(rows), panel)
             _tie(axes, (left + panel / 2) / width, 1 - (top + panel) / height, marked[place])
-        draw_feature_key(figure, look, left=LEFT + 0.62, bottom=0.12)
+        draw_feature_legend(figure, style, left=MARGIN)
     return figure
 
 
 def _tie(axes: Axes, x: float, y: float, step: float) -> None:
-    """A thin line from a panel's foot, in shares of the figure, to its step on the curve's axes."""
+    """Draw a thin line from a place in the figure (fractions) to a step on the curve's axes."""
     from matplotlib.patches import ConnectionPatch
 
     figure = axes.figure

@@ -1,4 +1,4 @@
-"""The words of one text as they stand in figures: safe to draw, not too long, marks for some."""
+"""The words of one text as figures show them: safe to draw, cut to a length, some marked."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from numpy.typing import ArrayLike, NDArray
 from glassbox.plots.arrays import Floats, as_floats
 from glassbox.plots.style import TEXT_COLOR
 
-MOST_WORDS = 60  # longer texts are drawn as far as this: more words are not legible
-LONGEST_WORD = 66.0  # typographic points, about fifteen letters of 7.5 pt
+MAX_WORDS = 60  # of a text; more are not legible
+MAX_WORD_WIDTH = 66.0  # typographic points, about fifteen letters of 7.5 pt
 IMPORTANT, ORDINARY = "#E69F00", "#93A4AE"  # of bars and circles
-IMPORTANT_INK = "#9A5800"  # the same hue, dark enough for text
-ROUNDING = 1e-3  # by which a capacity may lie outside of [0, 1]
-SPACE, UNKNOWN = "\u2423", "\u25a1"  # what stands for white space, and for what has no glyph
+IMPORTANT_TEXT = "#9A5800"  # the same hue, dark enough for text
+ROUNDING = 1e-3  # a capacity may lie outside of [0, 1] by this much
+SPACE, UNKNOWN = "\u2423", "\u25a1"  # drawn for white space, and for a missing glyph
 
 
 class Words(NamedTuple):
     """The words that a figure shows."""
 
-    texts: list[str]  # N, replace_missing_glyphs, not shortened
+    texts: list[str]  # N, without missing glyphs, not shortened
     important: NDArray[np.bool_]  # (N,)
-    note: str  # which words are not shown; empty if all are
+    note: str  # says which words are not shown; empty if all are
+
+    def fit(self, size: float) -> list[str]:
+        """The words at a font size, those that would be too wide cut."""
+        pairs = zip(self.texts, self.important.tolist(), strict=True)
+        return [fit_word(text, size, bold=bold) for text, bold in pairs]
 
 
 def prepare_words(words: Sequence[str], important: ArrayLike | None) -> Words:
-    """Check the words and marks of one text of T words, and cut them after `MOST_WORDS`.
+    """Check the words and marks of one text of T words, and keep the first `MAX_WORDS`.
 
     Args:
         words: T words, in the order of the text.
@@ -38,17 +43,17 @@ def prepare_words(words: Sequence[str], important: ArrayLike | None) -> Words:
         ValueError: There is no word, or the marks are not T booleans.
     """
     if len(words) == 0:
-        raise ValueError("there is no word to draw.")
+        raise ValueError("words is empty: there is no word to draw.")
     marks = np.zeros(len(words), dtype=bool) if important is None else np.asarray(important)
     if marks.dtype != np.bool_ or marks.shape != (len(words),):
         raise ValueError(
-            f"important is {marks.dtype} of shape {marks.shape}, expected one true or false for "
-            f"each of the {len(words)} words."
+            f"important is {marks.dtype} of shape {marks.shape}, expected booleans of shape "
+            f"({len(words)},), one per word."
         )
-    cut = len(words) > MOST_WORDS
-    note = f"drawn: the first {MOST_WORDS} of {len(words)} words" if cut else ""
+    cut = len(words) > MAX_WORDS
+    note = f"drawn: the first {MAX_WORDS} of {len(words)} words" if cut else ""
     return Words(
-        [replace_missing_glyphs(str(word)) for word in words[:MOST_WORDS]], marks[:MOST_WORDS], note
+        [replace_missing_glyphs(str(word)) for word in words[:MAX_WORDS]], marks[:MAX_WORDS], note
     )
 
 
@@ -62,9 +67,9 @@ def as_capacity(values: ArrayLike, name: str, size: int) -> Floats:
 
 
 def replace_missing_glyphs(text: str, space: str = SPACE) -> str:
-    """The text with a box for every character that the font lacks, and `space` for white space.
+    """Replace characters that the font lacks by a box, and white space by `space`.
 
-    matplotlib warns at each drawing of a character without a glyph, and breaks lines at line feeds.
+    matplotlib warns whenever it draws a character without a glyph, and breaks lines at line feeds.
     """
     from matplotlib.font_manager import findfont, get_font
 
@@ -85,7 +90,7 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
-def fit_word(text: str, size: float, *, bold: bool = False, width: float = LONGEST_WORD) -> str:
+def fit_word(text: str, size: float, *, bold: bool = False, width: float = MAX_WORD_WIDTH) -> str:
     """The word, cut with an ellipsis where it would be wider than `width` typographic points."""
     if text_width(text, size, bold=bold) <= width:
         return text
@@ -96,8 +101,8 @@ def fit_word(text: str, size: float, *, bold: bool = False, width: float = LONGE
 
 
 def word_font(important: bool) -> dict[str, Any]:
-    """How the text of a word is set: bold and colored if it is important."""
+    """Text properties of a word: bold and colored if it is important."""
     return {
-        "color": IMPORTANT_INK if important else TEXT_COLOR,
+        "color": IMPORTANT_TEXT if important else TEXT_COLOR,
         "weight": "bold" if important else "normal",
     }

@@ -119,7 +119,7 @@ def compare(
             embedding, encoded, num_quadruples, seed, components, squared
         )
         measured[name] = found
-        share = float(found.space.shares[0].sum())
+        share = float(found.space.fractions[0].sum())
         for task, of_task in encoded.items():
             scores = parallelogram_scores(found.losses[task][0], found.unrelated[task][0])
             row: Row = {"model": name, "task": task, "pairs": len(of_task.words)}
@@ -183,7 +183,7 @@ def _heading(measured: Mapping[str, Measured], components: int | None) -> str:
     if components is None:
         return "whole space"
     shares = " and ".join(
-        f"{100 * float(found.space.shares[0].sum()):.0f} % ({name})"
+        f"{100 * float(found.space.fractions[0].sum()):.0f} % ({name})"
         for name, found in measured.items()
     )
     what = f"{components} principal component{'s' if components > 1 else ''}"

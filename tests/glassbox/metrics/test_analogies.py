@@ -48,12 +48,12 @@ def test_an_unrelated_answer_is_the_second_word_of_another_pair():
     points, drawn = embedding(40, 6), draw_quadruples(len(PAIRS), 30)
     partners = draw_quadruples(len(PAIRS), 30, seed=1)
     expected = by_hand(points.double().numpy(), drawn, "euclidean", partners)
-    found = analogy_ranks(points, PAIRS, drawn, partners=partners)
-    assert found.tolist() == pytest.approx(expected, nan_ok=True)
+    ranks = analogy_ranks(points, PAIRS, drawn, partners=partners)
+    assert ranks.tolist() == pytest.approx(expected, nan_ok=True)
     assert expected != by_hand(points.double().numpy(), drawn, "euclidean")
 
 
-def test_a_perfect_analogy_has_rank_one_though_a_given_word_lies_closer():
+def test_given_words_are_not_candidates():
     points = torch.tensor([[0.0, 0.0], [0.1, 0.0], [3.0, 3.0], [3.3, 3.0], [9.0, 9.0]])
     ranks = analogy_ranks(points, torch.tensor([[0, 1], [2, 3]]), torch.tensor([[0, 1]]))
     assert ranks.tolist() == [1.0]  # word 2 is nearer to (3.1, 3)
@@ -69,22 +69,14 @@ def test_rotation_and_scale_leave_the_ranks_and_a_shift_the_distances(similarity
     assert shifted.equal(expected) == (similarity == "euclidean")
 
 
-def test_quadruples_without_a_question_have_no_rank():
+def test_degenerate_quadruples_have_no_rank():
     pairs = torch.tensor([[0, 1], [2, 1], [3, 3], [4, 5]])
     drawn = torch.tensor([[0, 1], [2, 3], [3, 2], [3, 0]])
     ranks = analogy_ranks(embedding(20, 4), pairs, drawn)
     assert ranks.isnan().tolist() == [True, True, True, False]
 
 
-def test_a_diverged_model_has_no_ranks_and_leaves_the_others_alone():
-    points, drawn = embedding(2, 40, 6), draw_quadruples(len(PAIRS), 9)
-    alone = analogy_ranks(points[1], PAIRS, drawn)
-    points[0, 39, 0] = torch.nan
-    ranks = analogy_ranks(points, PAIRS, drawn)
-    assert ranks[0].isnan().all() and ranks[1].equal(alone)
-
-
-def test_scores_are_of_the_ranks_there_are():
+def test_scores_ignore_missing_ranks():
     nan = math.nan
     ranks = torch.tensor([[1.0, 10.0, 11.0, 500.0, nan], [nan] * 5])
     unrelated = torch.tensor([[20.0, 21.0, nan, 22.0, 3.0], [1.0] * 5])
@@ -94,5 +86,5 @@ def test_scores_are_of_the_ranks_there_are():
 
 
 def test_another_similarity_is_refused():
-    with pytest.raises(ValueError, match="similarity is 'dot'; choose euclidean or cosine"):
+    with pytest.raises(ValueError, match="similarity"):
         analogy_ranks(embedding(9, 2), PAIRS[:2], torch.tensor([[0, 1]]), "dot")  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from glassbox.metrics import (
@@ -16,7 +17,10 @@ from glassbox.metrics import (
     feature_dimensionality,
     feature_interference,
     feature_norms,
+    pair_cosine,
+    priority_correlation,
     represented_features,
+    top_priority_fraction,
 )
 
 PER_FEATURE = [feature_norms, feature_interference, feature_dimensionality, basis_alignment]
@@ -60,27 +64,27 @@ def _rotation(size: int) -> Tensor:
     return torch.linalg.qr(_noise(size, size))[0]
 
 
-@pytest.mark.parametrize(("weights", "share"), POLYTOPES)
+@pytest.mark.parametrize(("weights", "fraction"), POLYTOPES)
 @pytest.mark.parametrize("scale", [1.0, 1e-9, 1e6])
-def test_dimensionality_at_the_polytopes_of_toy_models(weights, share, scale):
+def test_dimensionality_at_the_polytopes_of_toy_models(weights, fraction, scale):
     result = feature_dimensionality(scale * weights)
-    torch.testing.assert_close(result, torch.full_like(result, share), rtol=1e-12, atol=0)
+    torch.testing.assert_close(result, torch.full_like(result, fraction), rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize(("weights", "share"), POLYTOPES)
-def test_at_a_polytope_of_unit_norms_counts_and_interference_follow_from_it(weights, share):
+@pytest.mark.parametrize(("weights", "fraction"), POLYTOPES)
+def test_at_a_polytope_of_unit_norms_counts_and_interference_follow_from_it(weights, fraction):
     features, hidden = weights.shape
     torch.testing.assert_close(feature_norms(weights), torch.ones(features).double())
     assert represented_features(weights) == features
     assert feature_count(weights).item() == pytest.approx(features, rel=1e-12)
     # Each of the N features has H/N of a dimension, and the others lie in its direction with the
     # rest: 1 / (1 + interference) = H/N.
-    assert dimensions_per_feature(weights).item() == pytest.approx(share, rel=1e-12)
+    assert dimensions_per_feature(weights).item() == pytest.approx(fraction, rel=1e-12)
     interference = torch.full((features,), features / hidden - 1, dtype=torch.float64)
     torch.testing.assert_close(feature_interference(weights), interference, atol=1e-12, rtol=1e-12)
 
 
-def test_polytopes_in_orthogonal_subspaces_do_not_know_of_each_other():
+def test_polytopes_in_orthogonal_subspaces_are_independent():
     weights = torch.block_diag(3.0 * DIGON, 0.2 * _polygon(3), _polygon(5), torch.eye(1).double())
     expected = torch.tensor([1 / 2] * 2 + [2 / 3] * 3 + [2 / 5] * 5 + [1.0]).double()
     result = feature_dimensionality(weights @ _rotation(6))
@@ -88,7 +92,7 @@ def test_polytopes_in_orthogonal_subspaces_do_not_know_of_each_other():
     assert result.sum().item() == pytest.approx(6, rel=1e-12)  # the rank
 
 
-def test_measures_are_the_formulas_feature_by_feature():
+def test_metrics_agree_with_the_formulas_feature_by_feature():
     weights = _noise(7, 3)
     rows = weights.tolist()
 
@@ -111,14 +115,14 @@ def test_measures_are_the_formulas_feature_by_feature():
         torch.testing.assert_close(measure(weights), torch.tensor(values, dtype=torch.float64))
 
 
-def test_a_feature_is_represented_from_above_the_threshold_on():
+def test_a_feature_is_represented_above_the_threshold():
     weights = torch.diag(torch.tensor([0.0, 0.5, 0.51, 1.0]))
     assert represented_features(weights) == 2
     assert represented_features(weights, threshold=0.0) == 3
     assert represented_features(weights, threshold=1.0) == 0
 
 
-def test_a_zero_row_has_no_share_and_takes_none():
+def test_a_zero_row_has_no_dimensionality_and_takes_none():
     weights = torch.cat([_polygon(5), torch.zeros(1, 2).double()])
     for measure in PER_FEATURE:
         result = measure(weights)
@@ -127,57 +131,82 @@ def test_a_zero_row_has_no_share_and_takes_none():
     assert dimensions_per_feature(torch.zeros(3, 2)) == torch.inf
 
 
-def test_alignment_is_one_on_a_neuron_and_least_on_all_alike():
+def test_alignment_is_one_on_a_neuron_and_smallest_on_all_equally():
     weights = torch.tensor([[0.0, -3.0, 0.0], [1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [2.0, 1.0, 1.0]])
     torch.testing.assert_close(basis_alignment(weights), torch.tensor([1, 1 / 3, 1 / 2, 2 / 3]))
     torch.testing.assert_close(basis_alignment(1e-30 * weights), basis_alignment(weights))
 
 
-def test_sparsity_is_the_share_of_neurons_that_a_feature_leaves_alone():
+def test_sparsity_is_the_fraction_of_neurons_without_a_feature():
     rows = [[0.0, -3.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], [1.0, -1.0, 0.04, 0.0], [0.0] * 4]
     weights = torch.tensor(rows)
     expected = torch.tensor([3 / 4, 0.0, 1 / 2, 0.0])
     torch.testing.assert_close(basis_sparsity(weights), expected)
     torch.testing.assert_close(basis_sparsity(1e-30 * weights), expected)
-    assert basis_sparsity(weights, small=0.01)[2] == 1 / 4
     # An entry of a random direction in 5 dimensions has the density (3/4)(1 - x²), whose integral
     # from -0.05 to 0.05 this is.
     random = basis_sparsity(torch.randn(100_000, 5, generator=torch.Generator().manual_seed(0)))
     assert random.mean().item() == pytest.approx(1.5 * (0.05 - 0.05**3 / 3), abs=1e-3)
 
 
-def test_only_alignment_sees_a_rotation_of_the_hidden_space():
-    weights = _noise(3, 8, 5)
-    turned = weights @ _rotation(5)
-    for measure in MEASURES:
-        same = torch.allclose(measure(turned), measure(weights), rtol=1e-10)
-        assert same == (measure is not basis_alignment)
-
-
-@pytest.mark.parametrize("measure", MEASURES)
-def test_members_are_measured_each_by_itself_and_a_diverged_one_is_nan(measure):
-    weights = _noise(2, 3, 8, 4).float()
-    weights[0, 1, 2, 3] = torch.nan
-    weights[1, 2, 0, 0] = torch.inf
-    result = measure(weights)
-    assert result.dtype == torch.float32
-    for i, j in torch.cartesian_prod(torch.arange(2), torch.arange(3)).tolist():
-        if (i, j) in ((0, 1), (1, 2)):
-            assert result[i, j].isnan().all()
-        else:
-            torch.testing.assert_close(result[i, j], measure(weights[i, j]))
-            assert result[i, j].isfinite().all()
-
-
-@pytest.mark.parametrize("measure", MEASURES)
-def test_what_is_no_matrix_of_weights_is_refused(measure):
-    with pytest.raises(ValueError, match=r"weights must be floating point"):
-        measure(torch.ones(3, 2, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"weights must be .* got shape \(3,\)"):
-        measure(torch.ones(3))
-
-
 @pytest.mark.parametrize("threshold", [-0.1, math.nan])
-def test_a_threshold_that_is_no_norm_is_refused(threshold):
-    with pytest.raises(ValueError, match=f"at least 0, got {threshold}"):
+def test_a_threshold_that_is_not_a_norm_is_refused(threshold):
+    with pytest.raises(ValueError, match="threshold"):
         represented_features(torch.ones(3, 2), threshold)
+
+
+def test_cosines_of_pairs_at_known_angles_whatever_their_lengths():
+    angles = torch.tensor([0.3, 0.3, 0.3, 0.3 + math.pi, 0.3, 0.3 + math.pi / 2, 0.0, 1.0])
+    lengths = torch.tensor([1.0, 0.2, 3.0, 1.0, 1.0, 1e-9, 1.0, 1.0])
+    weights = lengths[:, None] * torch.stack([angles.cos(), angles.sin()], -1)
+    expected = [1.0, -1.0, 0.0, math.cos(1.0)]
+    assert pair_cosine(weights).tolist() == pytest.approx(expected, abs=1e-6)
+    assert pair_cosine(torch.stack([weights, -weights])).shape == (2, 4)
+
+
+def test_a_pair_with_a_zero_row_has_no_angle():
+    cosines = pair_cosine(torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]))
+    assert cosines[0].isnan() and cosines[1] == 1.0
+
+
+def test_an_odd_number_of_features_is_refused():
+    with pytest.raises(ValueError, match="weights"):
+        pair_cosine(torch.zeros(3, 2))
+
+
+def test_correlation_is_scipys_of_the_dimensionalities():
+    torch.manual_seed(0)
+    weights, priority = torch.randn(4, 9, 3), torch.rand(4, 9).round(decimals=1)
+    correlation = priority_correlation(weights, priority)
+    for member in range(4):
+        expected = spearmanr(priority[member], feature_dimensionality(weights)[member]).statistic
+        assert correlation[member].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_excluded_features_do_not_change_the_correlation():
+    torch.manual_seed(1)
+    weights, priority = torch.randn(4, 9, 3), torch.rand(4, 9)
+    counts = torch.rand(4, 9) < 0.6
+    counts[3] = False
+    correlation = priority_correlation(weights, priority, counts)
+    for member in range(3):
+        own = feature_dimensionality(weights)[member][counts[member]]
+        expected = spearmanr(priority[member][counts[member]], own).statistic
+        assert correlation[member].item() == pytest.approx(expected, abs=1e-6)
+    assert correlation[3].isnan()
+
+
+def test_priority_correlation_is_one_in_order_and_nan_for_equal_priorities():
+    # Alone; in a pair that leans together; in one that is the same direction; not there.
+    weights = torch.tensor([[[1.0, 0, 0], [0, 1, 0.2], [0, 0.2, 1], [0, 0.2, 0.8], [0, 0, 0]]])
+    order = feature_dimensionality(weights)[0].argsort().argsort().float()
+    assert priority_correlation(weights, order[None]).item() == pytest.approx(1.0)
+    assert priority_correlation(weights, -order[None]).item() == pytest.approx(-1.0)
+    assert priority_correlation(weights, torch.ones(1, 5)).isnan().all()
+
+
+def test_top_priority_fraction_treats_ties_as_equal():
+    represented = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]]).bool()
+    priority = torch.tensor([[4.0, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1], [1, 1, 1, 1]])
+    fraction = top_priority_fraction(represented, priority).tolist()
+    assert fraction == pytest.approx([1.0, 0.5, math.nan, 1.0], nan_ok=True)

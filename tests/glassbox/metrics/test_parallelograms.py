@@ -60,34 +60,27 @@ def test_a_perfect_parallelogram_has_no_loss_and_a_bent_one_what_it_is_bent_by()
     assert parallelogram_losses(corners, sigma, pairs, drawn).tolist() == [0.0, 0.5]
 
 
-def test_quadruples_without_two_sides_have_exactly_no_loss():
+def test_degenerate_quadruples_have_exactly_zero_loss():
     points = embedding(40, 6).float()
     space = project_vocabulary(points)
     pairs = torch.tensor([[0, 5], [0, 5], [8, 8], [9, 9]])
     drawn = torch.tensor([[0, 1], [2, 3], [0, 2]])
-    found = parallelogram_losses(space.coordinates, space.scale, pairs, drawn)
-    assert found[:2].tolist() == [0.0, 0.0] and found[2] > 0
+    result = parallelogram_losses(space.coordinates, space.scale, pairs, drawn)
+    assert result[:2].tolist() == [0.0, 0.0] and result[2] > 0
 
 
-def test_every_seed_is_measured_by_itself():
-    points = embedding(3, 40, 6)
-    together = losses(points)
-    assert together.shape == (3, 60)
-    torch.testing.assert_close(together[1], losses(points[1]))
-
-
-def test_partners_take_the_places_of_the_second_words():
+def test_partners_replace_the_second_words():
     points = embedding(40, 6)
     drawn, partners = torch.tensor([[0, 1]]), torch.tensor([[3, 4]])
-    found = losses(points, drawn, None, partners=partners)
+    result = losses(points, drawn, None, partners=partners)
     i, j, m, n = points[[0, 11, 7, 31]]
     sigma = (points - points.mean(0)).square().sum(1).mean().sqrt()
-    assert found.item() == pytest.approx(float((i + n - j - m).norm() / sigma))
+    assert result.item() == pytest.approx(float((i + n - j - m).norm() / sigma))
     own = losses(points, drawn, None, partners=drawn)
     torch.testing.assert_close(own, losses(points, drawn, None))
 
 
-def test_draws_are_of_two_different_pairs_evenly_and_depend_on_the_seed_alone():
+def test_draws_are_uniform_over_different_pairs_and_depend_only_on_the_seed():
     drawn = draw_quadruples(5, 20000, seed=3)
     assert (drawn[:, 0] != drawn[:, 1]).all()
     counts = torch.zeros(5, 5).index_put_(tuple(drawn.T), torch.ones(20000), accumulate=True)
@@ -96,12 +89,12 @@ def test_draws_are_of_two_different_pairs_evenly_and_depend_on_the_seed_alone():
     torch.manual_seed(99)
     assert drawn.equal(draw_quadruples(5, 20000, seed=3))
     assert not drawn.equal(draw_quadruples(5, 20000, seed=4))
-    with pytest.raises(ValueError, match="needs two word pairs, got 1"):
+    with pytest.raises(ValueError, match="num_pairs"):
         draw_quadruples(1)
 
 
 @pytest.mark.parametrize("num_pairs", [2, 5])
-def test_an_unrelated_pair_is_any_other_one_and_never_the_words_own(num_pairs):
+def test_an_unrelated_pair_is_any_other_pair(num_pairs):
     drawn = draw_quadruples(num_pairs, 20000, seed=3)
     others = draw_unrelated(drawn, num_pairs, seed=3)
     assert others.shape == drawn.shape and not (others == drawn).any()
@@ -114,7 +107,7 @@ def test_an_unrelated_pair_is_any_other_one_and_never_the_words_own(num_pairs):
         assert not others.equal(draw_unrelated(drawn, num_pairs, seed=4))
 
 
-def test_scores_are_counted():
+def test_scores_are_median_fractions_and_ratio():
     given = torch.tensor([[0.0, 0.0, 0.5, 1.0, 3.0], [2.0, 2.0, 4.0, 6.0, 8.0]])
     scores = parallelogram_scores(given, 2 * given.flip(0))
     assert scores.median.tolist() == [0.5, 4.0]
@@ -124,19 +117,6 @@ def test_scores_are_counted():
     given[0, 2] = torch.nan
     for values in parallelogram_scores(given, given):
         assert values[0].isnan() and values[1].isfinite()
-
-
-def test_unrelated_words_are_told_from_related_ones():
-    starts = embedding(30, 4)
-    points = torch.cat([starts, starts + torch.tensor([1.0, -2.0, 0.5, 3.0])])
-    pairs = torch.stack([torch.arange(30), torch.arange(30, 60)], dim=1)
-    space = project_vocabulary(points)
-    found = [
-        parallelogram_losses(space.coordinates, space.scale, pairs, draw_quadruples(30), partners=p)
-        for p in (None, draw_quadruples(30, seed=1))
-    ]
-    assert parallelogram_scores(*found).relative < 1e-9
-    assert parallelogram_scores(found[1], found[1]).relative == 1
 
 
 def test_ranks_are_among_distinct_quadruples_of_four_tokens():

@@ -15,7 +15,7 @@ def _weights() -> torch.Tensor:
     return scores.masked_fill(~MASK[:, None, None], -torch.inf).softmax(dim=-1)
 
 
-def test_it_is_the_loop_over_heads_and_real_tokens():
+def test_received_attention_is_a_loop_over_heads_and_real_tokens():
     weights = _weights()
     result = received_attention(weights, MASK)
     expected = torch.zeros_like(result)
@@ -34,12 +34,12 @@ def test_padding_neither_gives_nor_receives():
     assert (received_attention(broken, MASK)[~MASK] == 0).all()
 
 
-def test_half_precision_is_raised():
+def test_half_precision_is_computed_in_float32():
     weights = torch.full((1, 1, 300, 300), 1.0, dtype=torch.bfloat16)
     result = received_attention(weights, torch.ones(1, 300, dtype=torch.bool))
     assert result.dtype == torch.float32 and (result == 300).all()
 
 
 def test_a_mask_of_another_length_is_refused():
-    with pytest.raises(ValueError, match=r"got shape \(3, 5\)"):
+    with pytest.raises(ValueError, match="mask"):
         received_attention(_weights(), MASK[:, :5])

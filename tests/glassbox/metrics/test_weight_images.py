@@ -14,7 +14,7 @@ from glassbox.metrics import (
 
 
 def numpy_loop(weights, means):
-    """Cosines, correlations and both shares of one model, class by class."""
+    """Cosines, correlations and both fractions of one model, class by class."""
     cosines, correlations, nearest, most_alike = [], [], [], []
     for label, weight in enumerate(weights):
         own = means[label]
@@ -26,59 +26,41 @@ def numpy_loop(weights, means):
     return cosines, correlations, np.mean(nearest), np.mean(most_alike)
 
 
-def test_the_border_of_a_small_image_is_its_outer_frame():
-    expected = [
-        [1, 1, 1, 1],
-        [1, 0, 0, 1],
-        [1, 1, 1, 1],
-    ]
-    assert border_pixels(3, 4, 1).view(3, 4).int().tolist() == expected
-
-
-def test_mnists_border_is_all_but_the_inner_20_by_20():
+def test_the_border_of_mnist_is_all_but_the_inner_20_by_20_pixels():
     frame = border_pixels(28, 28).view(28, 28)
     assert frame.sum() == 28**2 - 20**2
     assert not frame[4:24, 4:24].any() and frame[3].all() and frame[:, 24].all()
 
 
-def test_an_image_without_an_inside_is_all_border():
-    assert border_pixels(4, 3, 4).all() and border_pixels(8, 20, 4).all()
-
-
-def test_shares_near_zero_are_counted_of_the_chosen_pixels_only():
+def test_the_fraction_near_zero_counts_the_chosen_pixels_only():
     # Of a 3 x 3 image the frame is all but the middle one.
     row = [0.0, 0.009, -0.009, 0.01, 0.0, -0.01, 1.0, -1.0, 5.0]
     weights = torch.tensor([row], dtype=torch.float64)
     assert near_zero_fraction(weights).item() == pytest.approx(4 / 9)
     assert near_zero_fraction(weights, border_pixels(3, 3, 1)).item() == pytest.approx(3 / 8)
-    assert near_zero_fraction(weights, limit=2.0).item() == pytest.approx(8 / 9)
     none = torch.zeros(9, dtype=torch.bool)
     assert near_zero_fraction(weights, none).isnan()
 
 
-def test_a_large_negative_weight_is_not_near_zero():
-    assert near_zero_fraction(torch.tensor([[-1.0, -0.5]])) == 0
-
-
-def test_likeness_agrees_with_a_loop_over_classes_and_seeds():
+def test_similarity_agrees_with_a_loop_over_classes_and_seeds():
     rng = np.random.default_rng(0)
     means = rng.random((5, 12))
     weights = 0.6 * means + 0.3 * rng.normal(size=(3, 5, 12))
-    found = [
+    values = [
         function(torch.from_numpy(weights), torch.from_numpy(means)).numpy()
         for function in (mean_cosines, mean_correlations, own_mean_fraction)
     ]
     alike = own_mean_fraction(torch.from_numpy(weights), torch.from_numpy(means), scale_free=True)
     loops = [numpy_loop(of_seed, means) for of_seed in weights]
     for seed, (cosines, correlations, nearest, most_alike) in enumerate(loops):
-        assert found[0][seed] == pytest.approx(np.array(cosines))
-        assert found[1][seed] == pytest.approx(np.array(correlations))
-        assert found[2][seed] == pytest.approx(nearest)
+        assert values[0][seed] == pytest.approx(np.array(cosines))
+        assert values[1][seed] == pytest.approx(np.array(correlations))
+        assert values[2][seed] == pytest.approx(nearest)
         assert alike[seed] == pytest.approx(most_alike)
     assert 0 < np.mean([nearest for _, _, nearest, _ in loops]) < 1  # neither all nor none
 
 
-def test_weights_that_are_the_class_means_are_alike_and_nearest():
+def test_weights_equal_to_the_class_means_have_perfect_scores():
     means = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 3]])
     assert mean_cosines(means, means).tolist() == pytest.approx([1, 1, 1])
     assert mean_correlations(-means, means).tolist() == pytest.approx([-1, -1, -1])
@@ -87,7 +69,7 @@ def test_weights_that_are_the_class_means_are_alike_and_nearest():
     assert own_mean_fraction(turned, means).item() == pytest.approx(1 / 3)
 
 
-def test_scale_moves_the_nearest_mean_but_not_the_most_alike():
+def test_scale_changes_the_nearest_mean_but_not_the_most_correlated():
     means = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.1, 0.0]])
     weights = 0.1 * means  # the first is now nearer to the faint second mean
     assert own_mean_fraction(weights, means) == 0.5
@@ -101,7 +83,7 @@ def test_brightness_and_contrast_change_the_cosine_but_not_the_correlation():
     assert mean_cosines(5 * means + 7, means).item() == pytest.approx(112 / (14 * 966) ** 0.5)
 
 
-def test_an_even_gray_is_like_nothing():
+def test_constant_images_have_no_similarity():
     means = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     assert mean_correlations(torch.full((2, 2), 0.3), means).tolist() == [0, 0]
     assert mean_cosines(torch.zeros(2, 2), means).tolist() == [0, 0]
@@ -109,7 +91,7 @@ def test_an_even_gray_is_like_nothing():
     assert own_mean_fraction(torch.full((2, 2), 0.3), means, scale_free=True) == 0
 
 
-def test_a_class_without_images_takes_no_part():
+def test_a_class_without_images_is_ignored():
     means = torch.tensor([[1.0, 0.0, 0.0], [torch.nan] * 3, [0.0, 0.0, 1.0]])
     weights = torch.tensor([[1.0, 0.0, 0.1], [1.0, 0.0, 0.0], [1.0, 0.0, 0.2]])
     assert mean_cosines(weights, means).isnan().tolist() == [False, True, False]
@@ -117,19 +99,10 @@ def test_a_class_without_images_takes_no_part():
     assert own_mean_fraction(weights, torch.full((3, 3), torch.nan)).isnan()
 
 
-def test_a_diverged_seed_is_nan_and_leaves_the_others_alone():
-    means = torch.eye(3)
-    weights = torch.stack([torch.eye(3), torch.eye(3)])
-    weights[0, 2, 1] = torch.nan
-    for found in (near_zero_fraction(weights), own_mean_fraction(weights, means)):
-        assert found[0].isnan() and found[1].isfinite()
-    assert mean_correlations(weights, means)[0].isnan().all()
-
-
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"means must be \(3, 4\)"):
+    with pytest.raises(ValueError, match="means"):
         mean_cosines(torch.ones(2, 3, 4), torch.ones(2, 4))
-    with pytest.raises(ValueError, match=r"pixels must be \(4,\)"):
+    with pytest.raises(ValueError, match="pixels"):
         near_zero_fraction(torch.ones(3, 4), torch.ones(3, dtype=torch.bool))
-    with pytest.raises(ValueError, match="each must be at least 1"):
+    with pytest.raises(ValueError, match="border"):
         border_pixels(4, 4, 0)

@@ -46,16 +46,7 @@ def test_both_measures_agree_with_loops_for_every_seed():
         assert distance[i] == pytest.approx(_loop_distance(*case), abs=1e-12)
 
 
-def test_targets_without_seeds_serve_all_seeds():
-    features, centers = _noise(3, 50, 8), _noise(3, 5, 8, seed=1)
-    for metric in (center_alignment, center_distance):
-        torch.testing.assert_close(
-            metric(features, TARGETS, centers),
-            metric(features, TARGETS.expand(3, 50), centers),
-        )
-
-
-def test_features_on_their_centers_are_aligned_at_no_distance():
+def test_features_at_their_centers_are_aligned_at_distance_zero():
     centers = _noise(5, 8)
     assert center_alignment(centers[TARGETS], TARGETS, centers) == pytest.approx(1)
     assert center_distance(centers[TARGETS], TARGETS, centers) == 0
@@ -68,18 +59,13 @@ def test_alignment_ignores_scale_and_shift_but_distance_does_not():
     assert center_distance(features, TARGETS, centers) > 10
 
 
-def test_opposite_features_have_alignment_minus_one():
-    centers = _noise(5, 8)
-    assert center_alignment(-centers[TARGETS], TARGETS, centers) == pytest.approx(-1)
-
-
 def test_distance_is_in_units_of_the_spacing_of_the_centers():
     centers = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
     features = torch.tensor([[0.0, 1.0], [4.0, 3.0]])
     assert center_distance(features, torch.tensor([0, 1]), centers) == 0.5
 
 
-def test_class_at_the_common_mean_counts_zero():
+def test_a_class_at_the_common_mean_counts_zero():
     centers = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     targets = torch.arange(3)
     assert center_alignment(centers, targets, centers) == pytest.approx(2 / 3)
@@ -91,27 +77,18 @@ def test_one_class_has_no_alignment():
     assert center_alignment(features, targets, centers).isnan().tolist() == [True, False]
 
 
-def test_a_diverged_seed_is_nan():
-    features, centers = _noise(3, 50, 8), _noise(3, 5, 8, seed=1)
-    features[1, 0, 0] = torch.inf
-    centers[2, 0, 0] = torch.nan
-    for metric in (center_alignment, center_distance):
-        assert metric(features, TARGETS, centers).isnan().tolist() == [False, True, True]
-    assert weight_norm(centers).isnan().tolist() == [False, False, True]
-
-
 @pytest.mark.parametrize("metric", [center_alignment, center_distance])
 @pytest.mark.parametrize(
-    ("targets", "centers", "message"),
+    ("targets", "centers", "argument"),
     [
-        (torch.full((4,), 5), torch.zeros(5, 8), "between 0 and 4, got 5 to 5"),
-        (torch.tensor([-1, 0, 1, 2]), torch.zeros(5, 8), "between 0 and 4, got -1 to 2"),
-        (torch.zeros(3, dtype=torch.long), torch.zeros(5, 8), "each of the 4 points"),
-        (torch.zeros(4), torch.zeros(5, 8), "targets must be integers"),
-        (torch.zeros(4, dtype=torch.long), torch.zeros(5, 7), "got 8 and 7"),
-        (torch.zeros(4, dtype=torch.long), torch.zeros(1, 8), "at least 2 rows, got 1"),
+        (torch.full((4,), 5), torch.zeros(5, 8), "targets"),
+        (torch.tensor([-1, 0, 1, 2]), torch.zeros(5, 8), "targets"),
+        (torch.zeros(3, dtype=torch.long), torch.zeros(5, 8), "targets"),
+        (torch.zeros(4), torch.zeros(5, 8), "targets"),
+        (torch.zeros(4, dtype=torch.long), torch.zeros(5, 7), "centers"),
+        (torch.zeros(4, dtype=torch.long), torch.zeros(1, 8), "centers"),
     ],
 )
-def test_what_does_not_fit_is_refused(metric, targets, centers, message):
-    with pytest.raises(ValueError, match=message):
+def test_arguments_that_do_not_fit_are_refused(metric, targets, centers, argument):
+    with pytest.raises(ValueError, match=argument):
         metric(torch.zeros(4, 8), targets, centers)

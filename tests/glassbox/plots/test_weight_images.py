@@ -1,4 +1,4 @@
-"""Weight images: what stands in which row, in which colors."""
+"""Weight images: the rows and their colors."""
 
 import matplotlib.colors
 import numpy as np
@@ -6,9 +6,6 @@ import pytest
 
 from glassbox.plots import weight_images
 from glassbox.plots.weight_images import FAR, NEAR, reach_of
-from glassbox.reproduction.figures import weight_images_by_head
-from glassbox.reproduction.figures.weight_images import median_seed
-from glassbox.reproduction.grid_point import GridPoint
 
 RNG = np.random.default_rng(0)
 
@@ -24,30 +21,24 @@ def drawn(figure):
     return [rows[top] for top in sorted(rows, reverse=True)]
 
 
-def texts(figure):
-    of_axes = [axes.get_title() for axes in figure.axes]
-    return [text.get_text() for text in figure.texts] + of_axes
-
-
-def test_means_stand_above_weights_and_these_above_which_of_them_are_zero():
+def test_rows_are_class_means_weights_and_weights_near_zero():
     weights, means = RNG.normal(size=(4, 6)), RNG.random((4, 6))
-    figure = weight_images(weights, (2, 3), means=means, title="mine")
+    figure = weight_images(weights, (2, 3), means=means)
     rows = drawn(figure)
     assert [len(row) for row in rows] == [4, 4, 4]
     darkest = max(range(4), key=lambda label: means[label].max())
     place = np.unravel_index(means[darkest].argmax(), (2, 3))
     assert rows[0][darkest][place][:3] == pytest.approx((0, 0, 0), abs=0.01)
-    assert "mine" in texts(figure) and {"0", "1", "2", "3"} <= set(texts(figure))
 
 
-def test_red_is_positive_blue_negative_and_white_zero_on_a_scale_that_is_symmetric():
+def test_weights_are_red_above_zero_blue_below_and_white_at_zero():
     weights = np.array([[2.0, 0.0, -2.0, 0.1]])
     (row, _) = drawn(weight_images(weights, (2, 2)))
     red, white, blue = row[0][0, 0], row[0][0, 1], row[0][1, 0]
     assert red[0] > red[2] and blue[2] > blue[0] and min(white[:3]) > 0.95
 
 
-def test_a_single_strong_pixel_does_not_pale_the_others():
+def test_one_large_weight_does_not_set_the_color_scale():
     weights = RNG.uniform(-1, 1, size=(10, 28, 28))
     weights[0, 0, 0] = 50.0
     assert reach_of(weights) < 1.01
@@ -57,7 +48,7 @@ def test_a_single_strong_pixel_does_not_pale_the_others():
     assert reach_of(one) == 3.0
 
 
-def test_yellow_are_weights_near_zero_and_not_large_negative_ones():
+def test_only_weights_near_zero_are_yellow():
     weights = np.array([[0.009, -0.009, -1.0, 0.01]])
     (_, near) = drawn(weight_images(weights, (2, 2)))
     yellow, dark = (matplotlib.colors.to_rgba(color) for color in (NEAR, FAR))
@@ -69,69 +60,3 @@ def test_a_class_without_a_mean_and_a_diverged_weight_are_drawn():
     means, weights = np.eye(3, 4), np.full((3, 4), np.nan)
     means[1] = np.nan
     assert len(drawn(weight_images(weights, (2, 2), means=means))) == 3
-
-
-def test_units_carry_their_captions_which_must_be_as_many():
-    figure = weight_images(np.ones((2, 4)), (2, 2), captions=["unit 5", "unit 0"])
-    assert {"unit 5", "unit 0"} <= set(texts(figure))
-    with pytest.raises(ValueError, match="captions has 1 entries, expected 2"):
-        weight_images(np.ones((2, 4)), (2, 2), captions=["unit 5"])
-    with pytest.raises(ValueError, match=r"images of 2 × 3"):
-        weight_images(np.ones((2, 4)), (2, 3))
-
-
-# ---- of a study ----------------------------------------------------------------------------------
-
-
-def point(head, network, accuracies=(0.9, 0.7, 0.8), units=False):
-    size = len(accuracies)
-    arrays = {
-        "weight_images": RNG.normal(size=(size, 3, 4)),
-        "class_means": RNG.random((size, 3, 4)),
-        "image_shape": np.full((size, 2), 2),
-    }
-    metrics = {
-        "test/accuracy": np.array(accuracies),
-        "val/weight_images/near_zero_border": np.array([0.5] * size),
-    }
-    if units:
-        arrays["image_units"] = np.tile([7, 1, 2], (size, 1))
-    else:
-        metrics["val/weight_images/correlation"] = np.array([0.25] * size)
-    return GridPoint({"head": head, "network": network}, range(size), metrics, arrays)
-
-
-def test_each_head_shows_its_median_seed_below_the_class_means():
-    points = [point("cross-entropy", "one layer"), point("harmonic", "one layer")]
-    figure = weight_images_by_head([*points, point("harmonic", "two layers", units=True)])
-    rows = drawn(figure)
-    assert len(rows) == 5  # means, and two for each head
-    alone = drawn(weight_images(points[1].arrays["weight_images"][2], (2, 2)))
-    assert np.array_equal(np.array(rows[3]), np.array(alone[0]))  # 0.8 is the median: seed 2
-    found = texts(figure)
-    assert {"cross-entropy", "harmonic", "seed 2"} <= set(found)
-    assert "test 80.00 %" in found and "like means: r = 0.25" in found
-
-
-def test_hidden_units_have_no_class_means_above_them():
-    points = [point(head, "two layers", units=True) for head in ("cross-entropy", "harmonic")]
-    figure = weight_images_by_head(points, network="two layers")
-    assert len(drawn(figure)) == 4
-    assert texts(figure).count("unit 7") == 2
-
-
-def test_a_network_that_has_not_been_run_gives_way_to_one_that_has():
-    figure = weight_images_by_head([point("harmonic", "one layer")], network="two layers")
-    assert len(drawn(figure)) == 3
-
-
-def test_the_median_of_an_even_number_of_seeds_is_the_lower_and_unknown_ones_are_passed_by():
-    assert median_seed(np.array([0.4, 0.1, 0.3, 0.2])) == 3
-    assert median_seed(np.array([np.nan, 0.1, np.nan])) == 1
-    assert median_seed(np.array([np.nan, np.nan])) == 0
-
-
-def test_points_without_images_are_refused_with_the_name_of_what_is_missing():
-    bare = GridPoint({"head": "a", "network": "b"}, [0], {"test/accuracy": np.ones(1)}, {})
-    with pytest.raises(ValueError, match="no array 'image_shape'"):
-        weight_images_by_head([bare])

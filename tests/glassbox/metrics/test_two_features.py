@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.metrics import phase_diagram, trained_phase, widest_gap
+from glassbox.metrics import agreement, phase_diagram, trained_phase, two_feature_loss, widest_gap
 from glassbox.metrics.two_features import PHASES
+from lightning_modules.networks.toy_autoencoder import ToyAutoencoder
 
 # Weights and biases of the three ways, given the mean p/2 of a feature.
 MODELS = {
@@ -58,41 +59,45 @@ def test_rows_of_importance_and_columns_of_activity_make_a_diagram():
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, torch.nan])
-def test_an_activity_that_is_no_probability_is_refused(value):
-    with pytest.raises(ValueError, match=r"activity must be a probability"):
+def test_an_activity_outside_0_to_1_is_refused(value):
+    with pytest.raises(ValueError, match="activity"):
         phase_diagram(torch.tensor([0.5, value]), torch.tensor(1.0))
 
 
 @pytest.mark.parametrize("value", [-1.0, torch.inf, torch.nan])
-def test_an_importance_that_is_no_weight_is_refused(value):
-    with pytest.raises(ValueError, match="importance must be finite"):
+def test_a_negative_or_infinite_importance_is_refused(value):
+    with pytest.raises(ValueError, match="importance"):
         phase_diagram(torch.tensor(0.5), torch.tensor([value, 1.0]))
 
 
-def test_trained_weights_are_told_apart():
-    pairs = {
-        (1.0, 0.1): 0, (-0.9, -0.4): 0, (0.0, 1.2): 1, (1.0, -1.0): 2, (-0.6, 0.7): 2,
-        (0.3, 0.2): -1, (1.0, 1.0): -1, (torch.nan, 1.0): -1, (1.0, torch.inf): -1,
-    }  # fmt: skip
+def test_trained_weights_are_classified():
+    pairs = {(1.0, 0.1): 0, (-0.9, -0.4): 0, (0.0, 1.2): 1, (1.0, -1.0): 2, (-0.6, 0.7): 2}
+    pairs |= {(0.3, 0.2): -1, (1.0, 1.0): -1, (torch.nan, 1.0): -1, (1.0, torch.inf): -1}
     weights = torch.tensor(list(pairs))[..., None]
     assert trained_phase(weights).tolist() == list(pairs.values())
-    assert trained_phase(weights, threshold=0.15)[5] == -1  # both, with one sign
+    assert trained_phase(weights, threshold=0.15)[5] == -1  # both, of the same sign
     assert trained_phase(weights, threshold=0.25)[5] == 0
 
 
-def test_each_way_is_recognized_in_its_own_weights():
+def test_a_cell_agrees_with_any_phase_of_the_smallest_loss():
+    losses = torch.tensor([[[0.2, 0.2, 0.3], [0.1, 0.2, 0.3]]])
+    assert agreement(torch.tensor([[1, 1]]), losses).tolist() == [[True, False]]
+    assert agreement(torch.tensor([[-1, 0]]), losses).tolist() == [[False, True]]
+
+
+def test_the_weights_of_each_phase_are_classified_as_that_phase():
     weights = torch.tensor([MODELS[phase][0] for phase in PHASES])[..., None]
     assert trained_phase(weights).tolist() == [0, 1, 2]
 
 
 def test_other_models_than_two_features_in_one_dimension_are_refused():
-    with pytest.raises(ValueError, match=r"two features and one neuron, got shape \(5, 3, 1\)"):
+    with pytest.raises(ValueError, match="weights"):
         trained_phase(torch.zeros(5, 3, 1))
-    with pytest.raises(ValueError, match="at least 0, got -1"):
+    with pytest.raises(ValueError, match="threshold"):
         trained_phase(torch.zeros(2, 1), -1)
 
 
-def test_the_widest_gap_is_found_between_neighboring_norms():
+def test_the_widest_gap_is_between_neighboring_norms():
     torch.manual_seed(0)
     weights = torch.randn(30, 2, 1)
     weights[3] = torch.nan
@@ -104,3 +109,43 @@ def test_the_widest_gap_is_found_between_neighboring_norms():
     in_two = torch.tensor([[[3.0, 4.0], [0.0, 1.0]], [[0.6, 0.8], [0.0, 2.0]]])
     assert widest_gap(in_two).tolist() == pytest.approx([2.0, 5.0])
     assert widest_gap(weights[3:4]).isnan().all()
+
+
+@pytest.mark.parametrize("activity", [0.02, 0.4, 1.0])
+@pytest.mark.parametrize("importance", [0.2, 3.0])
+def test_the_loss_agrees_with_the_closed_form_of_each_phase(activity, importance):
+    p, r = torch.tensor(activity).double(), torch.tensor(importance).double()
+    weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0]]).double()[..., None]
+    biases = torch.tensor([[0.0, activity / 2], [activity / 2, 0.0], [0.0, 0.0]]).double()
+    loss = two_feature_loss(weights, biases, p, r)
+    assert loss.tolist() == pytest.approx(phase_diagram(p, r).losses.tolist(), rel=1e-3)
+
+
+def test_the_loss_agrees_with_the_mean_over_many_draws():
+    rng = torch.Generator().manual_seed(0)
+    weights = torch.tensor([[0.9, -0.7], [0.8, 0.6]])[..., None]  # two models (2, 1)
+    biases = torch.tensor([[-0.05, 0.1], [0.02, -0.03]])
+    p, r = torch.tensor([0.3, 0.8]), torch.tensor([2.0, 0.5])
+    expected = two_feature_loss(weights, biases, p, r)
+    for i in range(2):
+        model = ToyAutoencoder(2, 1)
+        with torch.no_grad():
+            model.weight.copy_(weights[i])
+            model.bias.copy_(biases[i])
+        active = torch.rand(200_000, 2, generator=rng) < p[i]
+        x = active * torch.rand(200_000, 2, generator=rng)
+        loss = model(x, torch.tensor([1.0, float(r[i])]))  # the mean over the two features
+        assert float(expected[i]) == pytest.approx(2 * loss.item(), rel=0.01)
+
+
+def test_a_model_that_is_not_finite_has_no_loss():
+    weights = torch.tensor([[torch.nan, 1.0], [1.0, 0.0]])[..., None]
+    loss = two_feature_loss(weights, torch.zeros(2, 2), torch.tensor(0.5), torch.tensor(1.0))
+    assert loss[0].isnan() and loss[1].isfinite()
+
+
+def test_shapes_other_than_two_features_and_one_neuron_are_refused():
+    with pytest.raises(ValueError, match="weights"):
+        two_feature_loss(torch.zeros(3, 1), torch.zeros(3), torch.tensor(0.5), torch.tensor(1.0))
+    with pytest.raises(ValueError, match="biases"):
+        two_feature_loss(torch.zeros(2, 1), torch.zeros(3), torch.tensor(0.5), torch.tensor(1.0))
