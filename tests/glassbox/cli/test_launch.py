@@ -17,8 +17,7 @@ from lightning.pytorch.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from callbacks import check_launch, cluster_plugins, planned_launch
-from glassbox.cli.launch import Launch
+from glassbox.cli.launch import Launch, check_launch, cluster_plugins, planned_launch
 
 EIGHT = Launch("gpu", 8, 1, "bf16-mixed")
 TWO_NODES = Launch("gpu", 8, 2, "bf16-mixed")
