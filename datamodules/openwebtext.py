@@ -140,8 +140,8 @@ class OpenWebText(L.LightningDataModule):
         return self.train_shards.num_windows(self.block_size) // self.global_batch_size
 
     @property
-    def val_windows(self) -> int:
-        """Windows that validation goes through (after ``setup``)."""
+    def num_val_windows(self) -> int:
+        """Windows that validation reads (after ``setup``)."""
         assert self.val_shards is not None
         windows = self.val_shards.num_windows(self.block_size)
         return windows if self.val_windows is None else min(windows, self.val_windows)
@@ -201,9 +201,9 @@ class OpenWebText(L.LightningDataModule):
                     f"lower data.block_size{batch}, or prepare more text"
                 )
         ranks = self.trainer.world_size if self.trainer is not None else 1
-        if self.val_windows < ranks:  # a rank without a batch would leave the others waiting
+        if self.num_val_windows < ranks:  # a rank without a batch would leave the others waiting
             raise ValueError(
-                f"validation has {self.val_windows} windows, and at least {ranks} are needed, one "
+                f"validation has {self.num_val_windows} windows, and at least {ranks} are needed, one "
                 f"for each device; raise data.val_windows, lower data.block_size, or hold out more "
                 f"text"
             )
@@ -263,7 +263,7 @@ class OpenWebText(L.LightningDataModule):
         return HeldOutBatches(
             self.val_shards,
             self.block_size,
-            self.val_windows,
+            self.num_val_windows,
             self.micro_batch_size,
             rank,
             world,
@@ -303,7 +303,7 @@ class OpenWebText(L.LightningDataModule):
         on_each = f" on each of {ranks} devices" if ranks > 1 else ""
         return {
             "tokens": f"{self.train_shards.num_tokens:,} for training, "
-            f"{self.val_shards.num_tokens:,} held out, {self.val_windows:,} windows validated on",
+            f"{self.val_shards.num_tokens:,} held out, {self.num_val_windows:,} windows validated on",
             "batch": f"{self.global_batch_size} × {self.block_size:,} = {tokens:,} tokens a step, "
             f"{self.micro_batch_size} windows at a time, {self._accumulates or 1} times{on_each}",
         }
