@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 import shlex
 import sys
 import tempfile
@@ -17,9 +16,8 @@ import yaml
 
 from callbacks.run.summary import as_list
 from glassbox.cli.argv import parse
-from glassbox.cli.class_lookup import known_classes, known_keys
 from glassbox.cli.error_messages import user_message
-from glassbox.cli.lightning_cli import run
+from glassbox.cli.lightning_cli import build_parser, run
 from glassbox.reproduction.build_report import write_sections
 from glassbox.reproduction.earlier_reports import read_reported
 from glassbox.reproduction.grouping import group, identity_of
@@ -27,7 +25,7 @@ from glassbox.reproduction.list_studies import print_overview
 from glassbox.reproduction.plan import Plan
 from glassbox.reproduction.report_manifest import Identities, refuse_other_report, report_origin
 from glassbox.reproduction.run_grid import Runner, TrainedMembers, run_grid
-from glassbox.reproduction.run_log import output_to, run_log
+from glassbox.reproduction.run_log import run_log
 from glassbox.reproduction.run_store import Store
 from glassbox.reproduction.study import Labels, Study, find_studies, load_studies, study_name
 from glassbox.reproduction.study import study_title as title_of
@@ -217,9 +215,7 @@ def _lacking_folder(plan: Plan) -> str | None:
 @functools.cache
 def _parser() -> Any:
     """The command line's parser, which takes a while to build."""
-    config = next((STUDIES.parent).glob("*.yaml"))
-    with open(os.devnull, "w") as nowhere, output_to(nowhere):  # it tells of a seed
-        return run(["resolve", "--config", str(config)]).parser
+    return build_parser()
 
 
 @functools.cache
@@ -238,8 +234,7 @@ def _config_of(study: Study, point: Labels) -> dict[str, Any]:
     try:
         return _resolved(str(study.config), typed_keys(study.keys_of(point)))
     except Exception as error:
-        words = ["--config", str(study.config)]
-        sentence = user_message(error, words, known_classes, known_keys("fit"))
+        sentence = user_message(error, ["fit", "--config", str(study.config)])
         if sentence is None:
             raise
         raise ValueError(f"{study.name}, at {_text(point)}: {sentence}") from None
@@ -310,4 +305,4 @@ def _train(config: dict[str, Any], log: Path, name: str) -> TrainedMembers:
 
 
 def _explain(error: Exception) -> str | None:
-    return user_message(error, (), known_classes, known_keys("fit"))
+    return user_message(error, ["fit"])

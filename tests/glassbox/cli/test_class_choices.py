@@ -2,16 +2,18 @@
 
 import pytest
 
-from glassbox.cli import lightning_cli
-from glassbox.cli.argv import expand_class_defaults
+from glassbox.cli.argv import expand_class_defaults, parse
+from glassbox.cli.lightning_cli import build_parser
 
 MNIST = "configs/mnist/mnist_harmonic.yaml"
 ADDITION = "configs/algorithmic/modular_addition.yaml"
 
 
+PARSER = build_parser()
+
+
 def resolved(*words):
-    cli = lightning_cli.run(["resolve", *words])
-    return cli.config.fit.model.init_args
+    return parse(PARSER.parse_args, ["fit", *words]).fit.model.init_args
 
 
 def options(spec):
@@ -52,8 +54,8 @@ def test_a_class_that_the_config_names_keeps_what_the_config_sets(in_root):
 
 
 def test_a_class_within_the_data_has_its_own_defaults(in_root):
-    words = ["resolve", "--config", ADDITION, "--data.task", "EquivalenceClasses"]
-    data = lightning_cli.run(words).config.fit.data.init_args
+    words = ["fit", "--config", ADDITION, "--data.task", "EquivalenceClasses"]
+    data = parse(PARSER.parse_args, words).fit.data.init_args
     from datamodules import EquivalenceClasses
 
     assert data.task.init_args.modulus == EquivalenceClasses().modulus

@@ -17,10 +17,10 @@ from lightning.pytorch.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from glassbox.cli.launch import Launch, check_launch, cluster_plugins, planned_launch
+from glassbox.cli.launch import ProcessLayout, check_launch, cluster_plugins, planned_launch
 
-EIGHT = Launch("gpu", 8, 1, "bf16-mixed")
-TWO_NODES = Launch("gpu", 8, 2, "bf16-mixed")
+EIGHT = ProcessLayout("gpu", 8, 1, "bf16-mixed")
+TWO_NODES = ProcessLayout("gpu", 8, 2, "bf16-mixed")
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "8"}
 SRUN = {
     "SLURM_JOB_ID": "71234", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "8",

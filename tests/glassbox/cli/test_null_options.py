@@ -3,8 +3,8 @@
 import pytest
 from jsonargparse import ArgumentParser
 
-from glassbox.cli import lightning_cli
-from glassbox.cli.argv import rewrite_null_options
+from glassbox.cli.argv import parse, rewrite_null_options
+from glassbox.cli.lightning_cli import build_parser
 
 CONFIG = "configs/algorithmic/modular_addition.yaml"
 
@@ -74,6 +74,6 @@ def test_other_words_are_left_as_they_are(words):
 
 
 def test_the_command_line_takes_null_for_the_exponent_of_a_head(in_root):
-    words = ["resolve", "--config", CONFIG, "--model.head.exponent", "null"]
-    head = lightning_cli.run(words).config.fit.model.init_args.head
+    words = ["fit", "--config", CONFIG, "--model.head.exponent", "null"]
+    head = parse(build_parser().parse_args, words).fit.model.init_args.head
     assert head.class_path.endswith("HarmonicHead") and head.init_args.exponent is None
