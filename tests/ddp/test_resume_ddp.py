@@ -237,7 +237,7 @@ def test_the_command_ends_with_143_on_both_ranks_and_goes_on_with_ckpt_path_last
     assert second[0] == resumed[0] == 0
     stopped, went_on = versions(folder / "command")
     assert stored(last(stopped))["global_step"] == 6  # the next that is logged
-    assert f"going on from {last(stopped)}, step 6" in second[1]
+    assert f"resuming from {last(stopped)}, step 6" in second[1]
     assert resumed[1] == ""  # one rank speaks
     assert stored(last(went_on))["global_step"] == 16
 
