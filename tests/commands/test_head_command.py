@@ -41,9 +41,9 @@ HEADS = [SphericalSoftmaxHead, *(partial(cls, geometry=HarmonicHead) for cls in 
     "options",
     [
         (*FOCAL, "--model.head.geometry.exponent", "2"),
-        (*SETTINGS, "{exponent: [2, 4, 2, 4]}"),
-        (*FOCAL, *SETTINGS, "{exponent: [2, 4, 2, 4]}"),
-        (*FOCAL, *SETTINGS, "{gamma: [2, 4, 2, 4]}"),
+        (*SETTINGS, "{exponent: [1, 2, 3, 4]}"),
+        (*FOCAL, *SETTINGS, "{exponent: [1, 2, 3, 4]}"),
+        (*FOCAL, *SETTINGS, "{gamma: [1, 2, 3, 4]}"),
     ],
 )
 def test_any_objective_takes_any_geometry_and_settings_per_member(in_root, capsys, options):
@@ -57,7 +57,7 @@ def test_any_objective_takes_any_geometry_and_settings_per_member(in_root, capsy
     [
         ((*FOCAL, "--model.head.geometry.exponent", "-2"), "exponent"),
         (("--model.head", "FocalHead", "--model.head.gamma", "-1"), "gamma"),
-        (("--model.head", "FocalHead", *SETTINGS, "{exponent: [2, 4, 2, 4]}"), "'exponent'"),
+        (("--model.head", "FocalHead", *SETTINGS, "{exponent: [1, 2, 3, 4]}"), "'exponent'"),
     ],
 )
 def test_a_setting_out_of_range_or_of_another_head_is_refused(in_root, capsys, options, named):
