@@ -145,7 +145,7 @@ def find_checkpoint(name: str, config: dict[str, Any], training: bool) -> str | 
         The file; None if none is asked for, or `fit` has none to resume from.
 
     Raises:
-        ValueError: The file does not exist, or does not match the config.
+        ValueError: The file does not exist, is damaged, or does not match the config.
     """
     path = config.get("ckpt_path")
     if path == "last":
@@ -156,22 +156,12 @@ def find_checkpoint(name: str, config: dict[str, Any], training: bool) -> str | 
     elif path and path not in ("best", "hpc"):
         if not os.path.isfile(path):
             raise ValueError(f"ckpt_path is {path}, which does not exist")
-        check_compatibility(path, config["model"].get("init_args", {}))
+        mismatch = first_mismatch(read_checkpoint(path), config["model"].get("init_args", {}))
+        if mismatch:
+            raise ValueError(
+                f"the checkpoint {path} was {mismatch}; use the config.yaml of its run"
+            )
     return path
-
-
-def check_compatibility(path: str, config: dict[str, Any]) -> None:
-    """Check that a checkpoint's weights are those of a model config.
-
-    Args:
-        path: Checkpoint file. One without settings, of another program, passes.
-        config: The model's ``init_args`` as parsed from the command line.
-
-    Raises:
-        ValueError: They are not, or the file is damaged.
-    """
-    if mismatch := first_mismatch(read_checkpoint(path), config):
-        raise ValueError(f"the checkpoint {path} was {mismatch}; use the config.yaml of its run")
 
 
 def last_checkpoint(
@@ -179,10 +169,9 @@ def last_checkpoint(
 ) -> str | None:
     """Find the newest checkpoint in ``root/name/version_*/checkpoints`` that this config wrote.
 
-    Every start of a run has its own folder, so the last checkpoint is in the folder of an earlier
-    start. Newest is by the file's time. Damaged files are skipped with a warning; those of another
-    network, head, seed, task, batch or training setting with a note. Every rank searches by itself,
-    and finds the same file as long as no other run of this name writes (``ExactResume`` checks it).
+    Every start of a run has a folder of its own. Newest is by the file's time. Damaged files are
+    skipped with a warning; those of another network, head, seed, task, batch or training setting
+    with a note. Every rank searches by itself (``ExactResume`` checks that all find the same file).
 
     Args:
         root: Folder of all runs.
@@ -233,11 +222,11 @@ def last_checkpoint(
 def _newest_first(folder: Path) -> Iterator[Path]:
     def age(path: Path) -> tuple[float, int, str]:
         version = path.parts[-3].rpartition("_")[2]
-        number = int(version) if version.isdigit() else -1
         try:
-            return path.stat().st_mtime, number, path.name
-        except FileNotFoundError:
-            return 0.0, number, path.name
+            time = path.stat().st_mtime
+        except FileNotFoundError:  # another run has just deleted it
+            time = 0.0
+        return time, int(version) if version.isdigit() else -1, path.name
 
     yield from sorted(folder.glob("version_*/checkpoints/*.ckpt"), key=age, reverse=True)
 

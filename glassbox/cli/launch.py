@@ -38,13 +38,6 @@ class ProcessLayout:
         """Number of processes."""
         return None if self.devices is None else self.devices * self.num_nodes
 
-    def describe(self) -> str:
-        """The config's keys and their product, for messages."""
-        return (
-            f"trainer.devices {self.devices} times trainer.num_nodes {self.num_nodes} are "
-            f"{self.world_size}"
-        )
-
 
 def planned_launch(trainer: Mapping[str, Any]) -> ProcessLayout:
     """The processes that a trainer's settings ask for, whatever a launcher started.
@@ -162,7 +155,8 @@ def _check_torchrun(layout: ProcessLayout, environ: Mapping[str, str]) -> None:
         nodes, rest = divmod(world, layout.devices)
         fitting = f" (--trainer.num_nodes {nodes})" if nodes and not rest else ""
         raise ValueError(
-            f"WORLD_SIZE (processes in total) is {world}, but {layout.describe()}; {hint}{fitting}"
+            f"WORLD_SIZE (processes in total) is {world}, but trainer.devices × trainer.num_nodes "
+            f"is {layout.world_size}; {hint}{fitting}"
         )
 
 
@@ -182,11 +176,14 @@ def _check_slurm(layout: ProcessLayout, environ: Mapping[str, str], starts: bool
             f"--trainer.devices {per_node}, or #SBATCH --ntasks-per-node={layout.devices}"
         )
     if tasks is not None and tasks != layout.world_size:
-        one = " (or export SLURM_JOB_NAME=interactive, and Lightning starts the others itself)"
+        alone = tasks == 1 and layout.num_nodes == 1
+        one = (
+            " (or export SLURM_JOB_NAME=interactive: Lightning starts the others)" if alone else ""
+        )
         raise ValueError(
-            f"SLURM_NTASKS is {tasks}, but {layout.describe()}; set "
-            f"#SBATCH --nodes={layout.num_nodes} --ntasks-per-node={layout.devices} and start with "
-            f"srun{one if tasks == 1 and layout.num_nodes == 1 else ''}"
+            f"SLURM_NTASKS is {tasks}, but trainer.devices × trainer.num_nodes is "
+            f"{layout.world_size}; set #SBATCH --nodes={layout.num_nodes} "
+            f"--ntasks-per-node={layout.devices} and start with srun{one}"
         )
     if tasks is not None and tasks > 1 and per_node is None:
         raise ValueError(

@@ -115,7 +115,10 @@ def compare(
     names = names or _names(checkpoints, [one.model for one in loaded])
     embeddings = [one.model.embedding_matrix() for one in loaded]  # (1, V, E) each
     vocab_size = embeddings[0].shape[1]
-    _check_sizes({path: e.shape[1] for path, e in zip(checkpoints, embeddings, strict=True)})
+    sizes = {path: e.shape[1] for path, e in zip(checkpoints, embeddings, strict=True)}
+    if len(set(sizes.values())) > 1:
+        listing = ", ".join(f"{path}: {size:,}" for path, size in sizes.items())
+        raise ValueError(f"checkpoints must have one vocabulary, but their sizes are {listing}")
     vocabulary = choose_tokenizer(loaded, tokenizer)
     if vocabulary is None:
         raise ValueError(
@@ -140,19 +143,17 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     for stale in _FIGURES:
         (folder / f"{stale}.png").unlink(missing_ok=True)
-    _write_csv(folder / "parallelograms.csv", rows)
+    with (folder / "parallelograms.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
     title = _title(measured, components)
     figures = _loss_figures(measured, title, squared)
     if components is not None and components >= 2:
         drawn = draw_quadruples(len(encoded[figure_task].words), num_quadruples, seed)
+        chosen = (encoded[figure_task], drawn, vocabulary.decode)
         ranked = {
-            name: rank_parallelograms(
-                model.space,
-                model.losses[figure_task],
-                encoded[figure_task],
-                drawn,
-                vocabulary.decode,
-            )
+            name: rank_parallelograms(model.space, model.losses[figure_task], *chosen)
             for name, model in measured.items()
         }
         figures |= _ranked_figure(ranked, f"{figure_task.replace('_', ' ')} · {title}")
@@ -173,15 +174,6 @@ def _names(checkpoints: list[str], models: list[LanguageModel]) -> list[str]:
     if len(set(names)) < len(names):
         names = [f"{number} {name}" for number, name in enumerate(names, start=1)]
     return names
-
-
-def _check_sizes(sizes: Mapping[str, int]) -> None:
-    if len(set(sizes.values())) > 1:
-        listing = ", ".join(f"{path}: {size:,}" for path, size in sizes.items())
-        raise ValueError(
-            f"checkpoints have vocabularies of different sizes ({listing} tokens); compare models "
-            f"of one vocabulary"
-        )
 
 
 def _parallelogram_values(model: Measured, task: str) -> Row:
@@ -242,13 +234,6 @@ def _ranked_figure(
 
     shown = {name: one for name, one in ranked.items() if one is not None}
     return {"parallelograms": ranked_parallelograms(shown, title=title, note=NOTE)} if shown else {}
-
-
-def _write_csv(path: Path, rows: list[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _table(rows: list[Row], names: list[str]) -> str:
