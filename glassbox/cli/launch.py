@@ -177,13 +177,11 @@ def _check_slurm(layout: ProcessLayout, environ: Mapping[str, str], starts: bool
         )
     if tasks is not None and tasks != layout.world_size:
         alone = tasks == 1 and layout.num_nodes == 1
-        one = (
-            " (or export SLURM_JOB_NAME=interactive: Lightning starts the others)" if alone else ""
-        )
+        other = " (or export SLURM_JOB_NAME=interactive: Lightning starts the others)"
         raise ValueError(
             f"SLURM_NTASKS is {tasks}, but trainer.devices × trainer.num_nodes is "
             f"{layout.world_size}; set #SBATCH --nodes={layout.num_nodes} "
-            f"--ntasks-per-node={layout.devices} and start with srun{one}"
+            f"--ntasks-per-node={layout.devices} and start with srun{other if alone else ''}"
         )
     if tasks is not None and tasks > 1 and per_node is None:
         raise ValueError(
