@@ -113,8 +113,8 @@ def test_the_file_holds_what_the_probe_measures(tmp_path):
         values = probe.measure(trainer, HARMONIC.model)
         for task, row in rows.items():
             for key in keys:
-                found = values[f"{task}/{key}"].item()
-                assert float(row[f"{prefix}{key}"]) == pytest.approx(found, nan_ok=True), key
+                expected = values[f"{task}/{key}"].item()
+                assert float(row[f"{prefix}{key}"]) == pytest.approx(expected, nan_ok=True), key
 
 
 def test_one_model_has_no_scatter_and_the_whole_space_no_parallelograms(tmp_path):

@@ -1,4 +1,4 @@
-"""Every shipped config: short, with a header that says what to expect, and it trains."""
+"""Every shipped config: short, with a header of command and expectation, and it trains."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SMALL = {
     "ToyPoints": ("", "val/plane/loss"),
     "features": ("--data.batch_size 512 --data.steps_per_epoch 2 --data.val_steps 1", "val/loss"),
 }
-# What makes any language model a tiny one, on one CPU; all else is as the config says.
+# What makes any language model a tiny one, on one CPU; all else as in the config.
 TINY = (
     "--data.tokenizer", "bytes", "--data.block_size", "16",
     "--data.global_batch_size", "4", "--data.micro_batch_size", "2",

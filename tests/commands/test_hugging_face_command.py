@@ -73,9 +73,9 @@ def test_an_exported_model_loads_in_transformers_and_here(
     run = lightning_command("fit", *TINY, *data)
     checkpoint, out = str(run / "checkpoints" / "last.ckpt"), str(tmp_path / "out")
     main(["export", "--checkpoint", checkpoint, "--output", out, "--tokenizer", "bytes"])
-    said = capsys.readouterr().out
-    assert "model.safetensors" in said and f"from_pretrained('{out}')" in said
-    assert ("lightning_modules.gpt2.transformers_model" in said) is (head == "HarmonicHead")
+    printed = capsys.readouterr().out
+    assert "model.safetensors" in printed and f"from_pretrained('{out}')" in said
+    assert ("lightning_modules.gpt2.transformers_model" in printed) is (head == "HarmonicHead")
     model = transformers.AutoModelForCausalLM.from_pretrained(out)
     words = transformers.AutoTokenizer.from_pretrained(out)
     inputs = words("some text", return_tensors="pt")

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from glassbox.cli.main import main
-from tests.helpers.language_model_command import prepare, sentence, with_data, write_texts
+from tests.helpers.language_model_command import prepare, error_line, with_data, write_texts
 from tests.helpers.paths import ROOT
 
 
@@ -82,7 +82,7 @@ def test_prepare_has_nothing_to_do_a_second_time_and_leaves_no_run(made, shards,
 
 def test_prepare_names_a_pattern_without_files(in_root, tmp_path, capsys):
     pattern = f"{tmp_path}/*.txt"
-    line = sentence(capsys, "prepare", *with_data(tmp_path / "t"), "--data.files", pattern)
+    line = error_line(capsys, "prepare", *with_data(tmp_path / "t"), "--data.files", pattern)
     assert pattern in line
 
 
@@ -102,7 +102,7 @@ def test_prepare_without_network_or_cache_fails_at_once_and_names_the_remedy(
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "empty"))
     for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(variable, raising=False)
-    line = sentence(
+    line = error_line(
         capsys, "prepare", *with_data(tmp_path / "t"),
         "--data.files", f"{made.corpus}/*.jsonl", "--data.tokenizer", "gpt2",
     )  # fmt: skip
@@ -115,16 +115,16 @@ def test_prepare_without_network_or_cache_fails_at_once_and_names_the_remedy(
 
 def test_fit_leaves_its_losses_in_results_and_metrics(made):
     assert made.run.parent.name == "gpt2_cpu"
-    found = metrics(made.run)
+    values = metrics(made.run)
     for name in ("train/loss", "val/loss", "val/perplexity"):
-        assert len(found[name]) == 1 and math.isfinite(found[name][0])
-    assert found["val/perplexity"][0] == pytest.approx(math.exp(found["val/loss"][0]), rel=1e-4)
-    assert found["val/loss"][0] < math.log(257)  # chance
+        assert len(values[name]) == 1 and math.isfinite(values[name][0])
+    assert values["val/perplexity"][0] == pytest.approx(math.exp(values["val/loss"][0]), rel=1e-4)
+    assert values["val/loss"][0] < math.log(257)  # chance
     logged = rows(made.run)
     assert [row["step"] for row in logged if "train/loss" in row] == [2, 4, 6]
     validations = [row for row in logged if "val/loss" in row]
     assert [row["step"] for row in validations] == [3, 6]
-    assert validations[-1]["val/loss"] == pytest.approx(found["val/loss"][0])
+    assert validations[-1]["val/loss"] == pytest.approx(values["val/loss"][0])
     with open(made.run / "metrics.csv") as file:
         assert all(row["step"].isdigit() for row in csv.DictReader(file))
     kept = {path.name for path in (made.run / "checkpoints").iterdir()}
@@ -200,7 +200,7 @@ def test_nanogpt_s_files_train_as_they_are(lightning_command, token_folder):
 
 def test_predict_of_a_language_model_is_refused(shards, capsys):
     with pytest.warns(UserWarning, match="untrained"):
-        assert "predict" in sentence(capsys, "predict", *with_data(shards))
+        assert "predict" in error_line(capsys, "predict", *with_data(shards))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_predict_of_a_language_model_is_refused(shards, capsys):
     [(("--data.tokenizer", "gpt2"), "gpt2"), (("--data.global_batch_size", "100000"), "100000")],
 )
 def test_an_option_that_does_not_fit_the_data_is_refused(shards, capsys, options, named):
-    assert named in sentence(capsys, "fit", *with_data(shards), *options)
+    assert named in error_line(capsys, "fit", *with_data(shards), *options)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_an_option_that_does_not_fit_the_data_is_refused(shards, capsys, options
 def test_a_bad_shard_is_refused(in_root, token_folder, capsys, split, change, named):
     path = token_folder() / f"{split}.bin"
     path.write_bytes(change(np.fromfile(path, "<u2")))
-    assert named in sentence(capsys, "fit", *with_data(path.parent))
+    assert named in error_line(capsys, "fit", *with_data(path.parent))
 
 
 @pytest.mark.parametrize(
@@ -238,11 +238,11 @@ def test_a_description_that_contradicts_the_shards_is_refused(shards, tmp_path, 
     meta = json.loads((shards / "meta.json").read_text())
     change(meta)
     (shards / "meta.json").write_text(json.dumps(meta))
-    sentence(capsys, "fit", *with_data(shards))
+    error_line(capsys, "fit", *with_data(shards))
 
 
 def test_a_far_too_large_learning_rate_ends_the_run_with_one_line(shards, capsys):
-    line = sentence(
+    line = error_line(
         capsys, "fit", *with_data(shards), "--model.learning_rate", "1e30",
         "--model.clip_norm", "null", "--trainer.max_steps", "20",
     )  # fmt: skip

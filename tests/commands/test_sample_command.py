@@ -167,7 +167,7 @@ def test_an_empty_prompt_begins_behind_the_end_of_text_token_which_is_not_shown(
     [
         (None, "its", 30, "its"),
         ("mine", "its", 30, "mine"),
-        (None, None, 50257, "gpt2"),  # checkpoints that were written before they said it
+        (None, None, 50257, "gpt2"),  # checkpoints that do not name it
         ("mine", None, 50257, "mine"),
     ],
 )

@@ -43,7 +43,7 @@ def prepare(folder: Path, corpus: Path, *arguments: str) -> None:
     ])  # fmt: skip
 
 
-def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The line that `lightning ...` fails with, exit code 2; no results are written."""
     with tempfile.TemporaryDirectory() as root:
         with pytest.raises(SystemExit) as stop:
