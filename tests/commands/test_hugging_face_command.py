@@ -74,7 +74,7 @@ def test_an_exported_model_loads_in_transformers_and_here(
     checkpoint, out = str(run / "checkpoints" / "last.ckpt"), str(tmp_path / "out")
     main(["export", "--checkpoint", checkpoint, "--output", out, "--tokenizer", "bytes"])
     printed = capsys.readouterr().out
-    assert "model.safetensors" in printed and f"from_pretrained('{out}')" in said
+    assert "model.safetensors" in printed and f"from_pretrained('{out}')" in printed
     assert ("lightning_modules.gpt2.transformers_model" in printed) is (head == "HarmonicHead")
     model = transformers.AutoModelForCausalLM.from_pretrained(out)
     words = transformers.AutoTokenizer.from_pretrained(out)

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from glassbox.cli.main import main
-from tests.helpers.language_model_command import prepare, error_line, with_data, write_texts
+from tests.helpers.language_model_command import error_line, prepare, with_data, write_texts
 from tests.helpers.paths import ROOT
 
 
