@@ -42,6 +42,8 @@ def user_message(error: BaseException, arguments: Sequence[str] = ()) -> str | N
         error: What was raised.
         arguments: The command line, for the subcommand and the name of the config file.
     """
+    if isinstance(error, UsageError):
+        return str(error)
     if isinstance(error, ArgumentError):
         return explain_parser_error(str(error), arguments)
     message = " ".join(str(error).split())

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
-from glassbox.cli.error_messages import UsageError, user_message
 from glassbox.cli.subcommands import FUNCTIONS, SUBCOMMANDS
 
-# Only the standard library is imported up here: importing Lightning takes seconds, and `--help`
-# and `--version` do not need it.
+# `--help` answers at once: whatever takes longer to import is imported where it is used.
 
 OVERVIEW = """\
 usage: lightning SUBCOMMAND --config FILE [--KEY VALUE ...]
@@ -62,10 +58,11 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
-        expected = isinstance(error, UsageError)
-        if os.environ.get("GLASSBOX_DEBUG") and not expected:
+        if os.environ.get("GLASSBOX_DEBUG"):
             raise
-        message = str(error) if expected else user_message(error, arguments)
+        from glassbox.cli.error_messages import user_message
+
+        message = user_message(error, arguments)
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
@@ -74,6 +71,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> None:
     if arguments[0] not in SUBCOMMANDS:
+        from glassbox.cli.error_messages import UsageError
+
         raise UsageError(_unknown_subcommand(arguments))
     # Imported before the working directory can be searched: a folder `callbacks/` there must not
     # take the place of ours. It is searched for the user's own classes, after everything installed.
@@ -98,6 +97,8 @@ def _run(arguments: list[str]) -> None:
 
 
 def _version(package: str) -> str:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -105,6 +106,8 @@ def _version(package: str) -> str:
 
 
 def _unknown_subcommand(arguments: Sequence[str]) -> str:
+    import difflib
+
     if arguments[0].startswith("-"):
         named = [word for word in arguments if word in SUBCOMMANDS]
         example = named[0] if named else "fit"
