@@ -9,10 +9,10 @@ _PACKAGES = ("glassbox", "torch", "lightning", "torchmetrics", "numpy")
 
 def package_versions() -> dict[str, str]:
     """Installed versions by package name; packages that are not installed are left out."""
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

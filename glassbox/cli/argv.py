@@ -1,8 +1,9 @@
-"""Classes that are chosen on the command line, with their own defaults."""
+"""Rewriting of arguments that jsonargparse would misread."""
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -13,128 +14,107 @@ import yaml
 
 from glassbox.cli.class_lookup import resolve_class
 
-# An option of a class that is itself an option of the model or the data: --model.head.exponent.
-_NESTED_OPTION = re.compile(r"--(model|data)(?:\.init_args)?\.(\w+)((?:\.\w+)+)")
-
-
-def rewrite_null_options(words: Sequence[str]) -> list[str]:
-    """The words of a command line, with nested options set to null as jsonargparse reads them.
-
-    It (4.53) turns the null of ``--model.head.exponent null`` into the text "None" and refuses it,
-    but takes ``--model.head '{"init_args": {"exponent": null}}'``, which keeps the other options.
-
-    Args:
-        words: As typed; ``--option=null`` and ``--option null`` mean the same.
-    """
-    spelled: list[str] = []
-    pending = [part for word in words for part in _split_option(word)]
-    while pending:
-        word = pending.pop(0)
-        nested = _NESTED_OPTION.fullmatch(word)
-        if nested and pending and pending[0] == "null":
-            word, pending[0] = as_one_option(word, None)
-        spelled.append(word)
-    return spelled
-
-
-def as_one_option(option: str, value: Any) -> tuple[str, str]:
-    """``--model.head.exponent`` and its value as ``--model.head`` and what it sets of that class.
-
-    Args:
-        option: Of a class within the model or the data, or of one within that.
-        value: Anything that JSON can hold.
-    """
-    section, name, *below = [word for word in option[2:].split(".") if word != "init_args"]
-    for inner in reversed(below):
-        value = {"init_args": {inner: value}}
-    return f"--{section}.{name}", json.dumps(value)
-
-
-def _split_option(word: str) -> list[str]:
-    option, equals, value = word.partition("=")
-    return [option, value] if option.startswith("--") and equals and value == "null" else [word]
-
-
 T = TypeVar("T")
 
-# A class within the model or the data: --model.head, --model.init_args.head.init_args.geometry.
-# Not the help of one.
-_NESTED = re.compile(r"--(?:model|data)(?:\.\w+)+(?<!\.help)")
+# An option within the model or the data, such as --model.head, --model.init_args.head.exponent.
+_NESTED_OPTION = re.compile(r"--(?:model|data)(?:\.\w+)+(?<!\.help)")
 
 
 def parse(parse_args: Callable[[Sequence[str]], T], words: Sequence[str]) -> T:
-    """What a command line means, its classes with their own defaults and its nulls as nulls.
+    """Parse a command line so that a class keeps its own defaults and ``null`` means None.
 
     Args:
-        parse_args: Of jsonargparse's parser.
-        words: As typed.
+        parse_args: Method of jsonargparse's parser.
+        words: The subcommand and its options, as typed.
 
     Raises:
-        Exception: As the parser has it of the words that were typed.
+        Exception: The parser's error; for the words as typed if these are wrong, too.
     """
     nulls = rewrite_null_options(words)
     try:
         return parse_args(expand_class_defaults(nulls))
     except Exception:
-        return parse_args(nulls)  # where a class that does not fit is told by its name alone
+        parse_args(nulls)
+        raise
+
+
+def rewrite_null_options(words: Sequence[str]) -> list[str]:
+    """Rewrite options of nested classes that are set to null.
+
+    jsonargparse 4.53 reads the null of ``--model.head.exponent null`` as the text "None" and
+    refuses it, but takes ``--model.head '{"init_args": {"exponent": null}}'``, which keeps the
+    other options.
+
+    Args:
+        words: As typed; ``--option=null`` and ``--option null`` mean the same.
+    """
+    rewritten = [part for word in words for part in _split_option(word)]
+    for index, (option, value) in enumerate(itertools.pairwise([*rewritten])):
+        if value == "null" and len(_path(option)) > 2:
+            rewritten[index : index + 2] = _as_json_option(option, None)
+    return rewritten
 
 
 def expand_class_defaults(words: Sequence[str]) -> list[str]:
-    """The words of a command line, with the defaults of every class that is chosen within another.
+    """Put the defaults of every class that is chosen within the model or the data beside its name.
 
-    Where a class takes the place of another, jsonargparse keeps the options that both have, those
-    included that nobody set: ``--model.network VectorMLP`` would have the 100 hidden units of an
-    ``MLP``, the default, and not its own 128. So that a class means what its help says, its
-    defaults are put beside its name. Options of it that stand before its name count as after it.
-    A class that a config names already keeps what the config sets.
+    Where a class replaces another, jsonargparse keeps the options that both have, even those that
+    nobody set: ``--model.network VectorMLP`` would have the 100 hidden units of an ``MLP`` instead
+    of its own 128. Options of a class that are typed before its name count as typed after it. A
+    class that a config names already keeps what the config sets.
 
     Args:
         words: As typed; ``--option=Name`` and ``--option Name`` mean the same.
     """
-    spelled = [part for word in words for part in _apart(word)]
-    configs = [_read(spelled[i + 1]) for i, word in enumerate(spelled[:-1]) if word == "--config"]
+    expanded = [part for word in words for part in _split_option(word)]
+    pairs = itertools.pairwise(expanded)
+    configs = [_read_yaml(path) for option, path in pairs if option == "--config"]
     index = 0
-    while index < len(spelled) - 1:
-        option, name = spelled[index : index + 2]
-        defaults = _defaults_of(name) if _NESTED.fullmatch(option) else {}
-        if defaults and not any(_names(config, option, name) for config in configs):
-            del spelled[index : index + 2]
-            earlier = (i for i, w in enumerate(spelled[:index]) if w.startswith(f"{option}."))
+    while index < len(expanded) - 1:
+        option, name = expanded[index : index + 2]
+        defaults = _class_defaults(name) if _path(option) else {}
+        if defaults and not any(_config_names(config, option, name) for config in configs):
+            del expanded[index : index + 2]
+            earlier = (i for i, w in enumerate(expanded[:index]) if w.startswith(f"{option}."))
             first = next(earlier, index)
             spec = {"class_path": name, "init_args": defaults}
-            spelled[first:first] = as_one_option(option, spec)
+            expanded[first:first] = _as_json_option(option, spec)
             index += 1
         index += 1
-    return spelled
+    return expanded
 
 
-def _read(path: str) -> Any:
-    """A config as it is written; nothing where it cannot be read, which the parser tells."""
-    try:
-        return yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
+def _path(option: str) -> list[str]:
+    """``["model", "head", "exponent"]``, without ``init_args``; empty for other options."""
+    if not _NESTED_OPTION.fullmatch(option):
+        return []
+    return [word for word in option[2:].split(".") if word != "init_args"]
 
 
-def _names(config: Any, option: str, name: str) -> bool:
-    """Whether a config has this class at an option."""
-    node = config
-    for key in option[2:].split("."):
-        if key != "init_args":
-            node = node.get("init_args", node) if isinstance(node, dict) else None
-            node = node.get(key) if isinstance(node, dict) else None
-    there = node.get("class_path") if isinstance(node, dict) else node
-    return str(there).rpartition(".")[2] == name.rpartition(".")[2]
+def _split_option(word: str) -> list[str]:
+    """``--option=value`` as two words if the option or value is one that is rewritten here."""
+    option, equals, value = word.partition("=")
+    is_class = bool(_path(option) and _class_defaults(value))
+    split = equals and (option == "--config" or value == "null" or is_class)
+    return [option, value] if split and option.startswith("--") else [word]
 
 
-def _defaults_of(name: str) -> dict[str, Any]:
-    """The plain defaults of a class of that name; none where there is no such class."""
+def _as_json_option(option: str, value: Any) -> list[str]:
+    """``--model.head.exponent`` and its value as ``--model.head`` and JSON."""
+    section, name, *below = _path(option)
+    for inner in reversed(below):
+        value = {"init_args": {inner: value}}
+    return [f"--{section}.{name}", json.dumps(value)]
+
+
+def _class_defaults(name: str) -> dict[str, Any]:
+    """The plain defaults of the class of that name; empty if there is none."""
     if not re.fullmatch(r"[\w.]+", name) or not name.rpartition(".")[2][:1].isupper():
         return {}
     try:
         cls = resolve_class(name)
         parameters = inspect.signature(cls).parameters if cls is not None else {}
-    except Exception:  # of a user's own module; the parser tells what is wrong with it
+    except Exception:  # of a user's own module; the parser reports it
         return {}
     return {
         key: parameter.default
@@ -143,7 +123,19 @@ def _defaults_of(name: str) -> dict[str, Any]:
     }
 
 
-def _apart(word: str) -> list[str]:
-    option, equals, value = word.partition("=")
-    chosen = option == "--config" or (_NESTED.fullmatch(option) and _defaults_of(value))
-    return [option, value] if equals and chosen else [word]
+def _read_yaml(path: str) -> Any:
+    """The content of a config; None if it cannot be read, which the parser reports."""
+    try:
+        return yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+
+
+def _config_names(config: Any, option: str, name: str) -> bool:
+    """Whether a config has this class at an option."""
+    node = config
+    for key in _path(option):
+        node = node.get("init_args", node) if isinstance(node, dict) else None
+        node = node.get(key) if isinstance(node, dict) else None
+    class_path = node.get("class_path") if isinstance(node, dict) else node
+    return str(class_path).rpartition(".")[2] == name.rpartition(".")[2]

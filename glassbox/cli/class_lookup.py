@@ -1,4 +1,4 @@
-"""Which classes an option takes, as far as the annotation of the option tells."""
+"""Which classes and keys the command line accepts, for messages about those it does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-# Packages whose classes are known by their short names.
+from glassbox.cli.subcommands import FUNCTIONS
+
+# Packages whose classes can be named without their package.
 PACKAGES = ("lightning_modules", "datamodules", "callbacks")
 
 
@@ -19,82 +21,77 @@ def import_object(path: str) -> Any:
 
 
 def resolve_class(name: str) -> type | None:
-    """The class of a full path, or of a short name among those of Glassbox; None if there is none.
+    """Find a class by its full path, or by its short name if it is one of Glassbox's.
 
     Args:
         name: Such as ``MLP`` or ``lightning_modules.MLP``.
+
+    Returns:
+        The class; None if there is none of that name.
     """
     module, _, short = name.rpartition(".")
     for package in [module] if module else PACKAGES:
         try:
-            found = getattr(importlib.import_module(package), short, None)
+            value = getattr(importlib.import_module(package), short, None)
         except ImportError:
             continue
-        if isinstance(found, type):
-            return found
+        if isinstance(value, type):
+            return value
     return None
 
 
 def expected_type(owner: str, option: str) -> type | None:
-    """The class that an option takes, or whose subclasses it takes; None where that is not known.
+    """The class that an option takes, or whose subclasses it takes.
 
     Args:
-        owner: Full path of the class that has the option.
-        option: Its name. Annotated with a class, or with a callable that returns one.
+        owner: Full path of the class that has the option; empty for the command line itself.
+        option: Its name: ``head`` of a model; ``model``, ``data`` or ``trainer.callbacks`` of the
+            command line. Its annotation is a class, or a callable or iterable of one.
+
+    Returns:
+        The class; None if the annotation does not name any.
     """
-    cls = resolve_class(owner)
+    import lightning as L
+
+    if option in ("model", "data"):
+        return {"model": L.LightningModule, "data": L.LightningDataModule}[option]
+    section, _, option = option.rpartition(".")
+    cls = L.Trainer if section == "trainer" else resolve_class(owner)
     if cls is None:
         return None
     try:
-        annotation = typing.get_type_hints(cls.__init__).get(option)  # type: ignore[misc]
-    except NameError:  # something that only type checkers import
+        annotation = typing.get_type_hints(inspect.unwrap(cls.__init__)).get(option)
+    except NameError:  # a name that is imported for type checkers only
         return None
     for choice in (annotation, *typing.get_args(annotation)):  # itself, or the parts of a union
-        returned = typing.get_args(choice)[-1] if typing.get_origin(choice) is Callable else choice
-        if isinstance(returned, type) and returned.__module__ != "builtins":
-            return returned
+        if typing.get_origin(choice) in (Callable, list):
+            choice = typing.get_args(choice)[-1]
+        if isinstance(choice, type) and choice.__module__ != "builtins":
+            return choice
     return None
 
 
-def compatible_classes(wanted: type) -> list[str]:
-    """Short names of Glassbox's classes that are the wanted one or derived from it."""
-    package = importlib.import_module(wanted.__module__.partition(".")[0])
-    exported = {name: getattr(package, name) for name in getattr(package, "__all__", [])}
-    return [
-        name
-        for name, value in exported.items()
-        if isinstance(value, type) and issubclass(value, wanted) and not inspect.isabstract(value)
-    ]
+def compatible_classes(expected: type) -> list[str]:
+    """Short names of the classes that are the expected one or derived from it.
+
+    Glassbox's if there are any; else those of the package that defines the expected one, such as
+    Lightning's loggers.
+    """
+    ours = [name for package in PACKAGES for name in _subclasses(package, expected)]
+    return ours or _subclasses(expected.__module__.rpartition(".")[0], expected)
 
 
-def known_classes(key: str) -> list[str]:
-    """Short class names that fit a key such as model.head."""
-    import callbacks
-    import datamodules
-    import lightning_modules
-
-    package, base = {
-        "model": (lightning_modules, "LightningModule"),
-        "data": (datamodules, "LightningDataModule"),
-        "head": (lightning_modules, "LossHead"),
-        "geometry": (lightning_modules, "LossHead"),
-        "network": (lightning_modules, "FeatureNetwork"),
-        "task": (datamodules, "Task"),
-    }.get(key.rpartition(".")[2], (callbacks, "Callback"))
-    exported = {name: getattr(package, name) for name in package.__all__}
-    classes = {name: value for name, value in exported.items() if isinstance(value, type)}
-    excluded = {base, "Probe", "Ensemble", "NetworkWithHead"}
-    return [
-        name
-        for name, cls in classes.items()
-        if name not in excluded and base in {parent.__name__ for parent in cls.__mro__}
-    ]
+def _subclasses(package: str, base: type) -> list[str]:
+    """Names of the classes that a package exports and that can be built."""
+    module = importlib.import_module(package or "builtins")
+    exported = [getattr(module, name, None) for name in getattr(module, "__all__", ())]
+    fitting = [cls for cls in exported if isinstance(cls, type) and issubclass(cls, base)]
+    bases = {parent for cls in fitting for parent in cls.__mro__[1:]}
+    return [cls.__name__ for cls in fitting if not (inspect.isabstract(cls) or cls in bases)]
 
 
 def known_keys(command: str) -> list[str]:
-    """Keys of the command line that belong to no exchangeable class."""
-    from glassbox.cli.function_commands import FUNCTIONS
-
+    """Keys of a subcommand that do not belong to an exchangeable class."""
     if command in FUNCTIONS:
         return list(inspect.signature(import_object(FUNCTIONS[command])).parameters)
     from lightning import Trainer

@@ -1,4 +1,4 @@
-"""Heads that wrap a geometry, from the command line and in a Classifier of several seeds."""
+"""Heads that wrap a geometry: on the command line, per seed, and in checkpoints."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from lightning_modules import (
 
 QUICK = ("check", "--config", "configs/quickstart.yaml")
 FOCAL = ("--model.head", "FocalHead", "--model.head.geometry", "HarmonicHead")
+SETTINGS = ("--model.seeds", "[0, 0, 0, 0]", "--model.head_settings")
 WRAPPING = [
     FocalHead,
     LabelSmoothingHead,
@@ -36,41 +37,33 @@ WRAPPING = [
 HEADS = [SphericalSoftmaxHead, *(partial(cls, geometry=HarmonicHead) for cls in WRAPPING)]
 
 
-def check(capsys, *arguments: str) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as stop:
-        main([*QUICK, *arguments])
-    captured = capsys.readouterr()
-    (line,) = [line for line in captured.err.splitlines() if line.startswith("error: ")] or [""]
-    return int(stop.value.code or 0), line or captured.out
-
-
-def test_any_objective_goes_with_any_geometry_by_their_names(in_root, capsys):
-    code, text = check(capsys, *FOCAL, "--model.head.geometry.exponent", "2")
-    assert code == 0, text
+@pytest.mark.parametrize(
+    "options",
+    [
+        (*FOCAL, "--model.head.geometry.exponent", "2"),
+        (*SETTINGS, "{exponent: [1, 2, 3, 4]}"),
+        (*FOCAL, *SETTINGS, "{exponent: [1, 2, 3, 4]}"),
+        (*FOCAL, *SETTINGS, "{gamma: [1, 2, 3, 4]}"),
+    ],
+)
+def test_any_objective_takes_any_geometry_and_settings_per_member(in_root, capsys, options):
+    main([*QUICK, *options])
     # As many parameters as the harmonic head of the config: the geometry's and no more.
-    assert "6,916 parameters × 4 seeds" in text and "6,916" in check(capsys)[1]
-
-
-def test_settings_of_a_nested_geometry_are_refused_in_a_sentence(in_root, capsys):
-    code, sentence = check(capsys, *FOCAL, "--model.head.geometry.exponent", "-2")
-    assert code == 2 and "exponent is -2.0; it must be positive" in sentence
-    code, sentence = check(capsys, "--model.head", "FocalHead", "--model.head.gamma", "-1")
-    assert code == 2 and "gamma is -1.0; it must be 0" in sentence
+    assert "6,916 parameters × 4 seeds" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("head", "name"), [((), "exponent"), (FOCAL, "exponent"), (FOCAL, "gamma")]
+    ("options", "named"),
+    [
+        ((*FOCAL, "--model.head.geometry.exponent", "-2"), "exponent"),
+        (("--model.head", "FocalHead", "--model.head.gamma", "-1"), "gamma"),
+        (("--model.head", "FocalHead", *SETTINGS, "{exponent: [1, 2, 3, 4]}"), "'exponent'"),
+    ],
 )
-def test_members_may_differ_in_settings_of_head_and_geometry(in_root, capsys, head, name):
-    members = ("--model.seeds", "[0, 0]", "--model.head_settings", f"{{{name}: [2, 4]}}")
-    code, text = check(capsys, *head, *members)
-    assert code == 0 and "× 2 seeds" in text
-
-
-def test_a_setting_that_neither_head_nor_geometry_has_is_refused(in_root, capsys):
-    members = ("--model.seeds", "[0, 0]", "--model.head_settings", "{exponent: [2, 4]}")
-    code, sentence = check(capsys, "--model.head", "FocalHead", *members)
-    assert code == 2 and "FocalHead has no setting 'exponent'" in sentence and "gamma" in sentence
+def test_a_setting_out_of_range_or_of_another_head_is_refused(in_root, capsys, options, named):
+    with pytest.raises(SystemExit) as stop:
+        main([*QUICK, *options])
+    assert stop.value.code == 2 and named in capsys.readouterr().err
 
 
 def test_each_member_has_its_own_settings():
@@ -137,20 +130,3 @@ def test_a_checkpoint_brings_back_objective_and_geometry(tmp_path, cls):
     assert loaded.member(0).head.geometry.exponent == 2
     inputs = torch.randint(31, (2, 9, 2))
     torch.testing.assert_close(loaded(inputs), model(inputs))
-
-
-@pytest.mark.filterwarnings("ignore:.*logging interval.*")
-def test_a_run_of_the_command_line_can_be_gone_on_with_and_another_geometry_is_refused(
-    lightning_command, capsys
-):
-    small = ("--config", "configs/quickstart.yaml", "--data.num_samples", "60")
-    head = (*FOCAL, "--model.head.geometry.exponent", "2", "--model.num_seeds", "2")
-    folder = lightning_command("fit", *small, *head, "--trainer.max_epochs", "1")
-    last = str(next(folder.rglob("*.ckpt")))
-    lightning_command("fit", *small, *head, "--trainer.max_epochs", "2", "--ckpt_path", last)
-    loaded = Classifier.load_from_checkpoint(last, weights_only=True)
-    assert isinstance(loaded.member(0).head.geometry, HarmonicHead)
-    other = (*FOCAL, "--model.head.geometry.exponent", "4", "--model.num_seeds", "2")
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", *small, *other, "--ckpt_path", last])
-    assert stop.value.code == 2 and "FocalHead" in capsys.readouterr().err

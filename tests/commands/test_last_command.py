@@ -64,8 +64,8 @@ def end(folder: Path) -> dict:
 
 
 def metrics(folder: Path) -> dict:
-    found = json.loads((folder / "results.json").read_text())["metrics"]
-    return {name: value for name, value in found.items() if not name.startswith("speed/")}
+    values = json.loads((folder / "results.json").read_text())["metrics"]
+    return {name: value for name, value in values.items() if not name.startswith("speed/")}
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def lm(token_folder, in_root) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "network", ["MLP", pytest.param("ToyTransformer", marks=pytest.mark.slow)]
 )  # one without, one with dropout
-def test_a_killed_classifier_goes_on_with_ckpt_path_last(in_root, tmp_path, monkeypatch, network):
+def test_a_killed_classifier_resumes_with_ckpt_path_last(in_root, tmp_path, monkeypatch, network):
     run = (*SMALL, "--model.network", network, "--ckpt_path", "last")
     fit(tmp_path / "straight", *run)
     with monkeypatch.context() as patched:
@@ -112,7 +112,7 @@ def test_every_probe_s_and_callback_s_state_loads_without_code(lm, tmp_path):
 @pytest.mark.parametrize(
     ("which", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)]
 )
-def test_a_signal_ends_the_command_with_its_code_and_last_goes_on(
+def test_a_signal_ends_the_command_with_its_code_and_last_resumes(
     lm, tmp_path, monkeypatch, capsys, which, code
 ):
     run = (*lm, "--ckpt_path", "last")
@@ -121,11 +121,10 @@ def test_a_signal_ends_the_command_with_its_code_and_last_goes_on(
         with pytest.raises(SystemExit) as stop:
             fit(tmp_path, *run)
     assert stop.value.code == code
-    assert "finishing this step" in capsys.readouterr().err
     fit(tmp_path, *run)
     stopped, resumed = versions(tmp_path)
     assert end(stopped)["global_step"] == 4 and (stopped / "results.json").exists()
-    assert f"going on from {stopped}/checkpoints/last.ckpt, step 4" in capsys.readouterr().out
+    assert f"resuming from {stopped}/checkpoints/last.ckpt, step 4" in capsys.readouterr().out
     assert end(resumed)["global_step"] == 6
 
 
@@ -137,75 +136,49 @@ def test_a_signal_ends_a_classifier_too(in_root, tmp_path, monkeypatch):
     assert stop.value.code == 143 and end(folder)["epoch"] == 3
 
 
-def test_last_starts_anew_where_nothing_was_written_and_measures_what_was(lm, tmp_path, capsys):
+def test_last_starts_anew_without_a_checkpoint_and_measures_one(lm, tmp_path, capsys):
     for subcommand in ("validate", "test"):
         with pytest.raises(SystemExit) as stop:
             fit(tmp_path, *lm, "--ckpt_path", "last", subcommand=subcommand)
         assert stop.value.code == 2
-        said = capsys.readouterr().err
-        assert "error: --ckpt_path last: there is no checkpoint to measure" in said
+        assert "error: ckpt_path" in capsys.readouterr().err
     fit(tmp_path, *lm, "--ckpt_path", "last")
     assert "there is no checkpoint of this run in" in capsys.readouterr().out
     trained = versions(tmp_path)[-1]
     fit(tmp_path, *lm, "--ckpt_path", "last", subcommand="validate")
-    assert f"going on from {trained}/checkpoints/last.ckpt, step 6" in capsys.readouterr().out
+    assert f"resuming from {trained}/checkpoints/last.ckpt, step 6" in capsys.readouterr().out
     scores = [metrics(folder)["val/loss"] for folder in versions(tmp_path)]
     assert scores[1] == pytest.approx(scores[0], rel=1e-6)
     fit(tmp_path, *lm, "--ckpt_path", "last")
     assert "nothing to train" in capsys.readouterr().out
 
 
-def test_a_damaged_last_checkpoint_is_passed_over_for_the_one_before(lm, tmp_path, capsys):
+def test_a_damaged_last_checkpoint_is_skipped_for_the_one_before(lm, tmp_path, capsys):
     fit(tmp_path, *lm)
     (folder,) = versions(tmp_path)
     damaged = folder / "checkpoints" / "last.ckpt"
     damaged.write_bytes(damaged.read_bytes()[:-500])
-    with pytest.warns(UserWarning, match=r"last\.ckpt is damaged"):
+    with pytest.warns(UserWarning, match=r"last\.ckpt"):
         fit(tmp_path, *lm, "--ckpt_path", "last")
     assert "previous.ckpt, step 4" in capsys.readouterr().out
     assert end(versions(tmp_path)[1])["global_step"] == 6
 
 
-def test_the_other_head_s_run_of_the_same_name_is_passed_over(lm, tmp_path, capsys):
-    fit(tmp_path, *lm)
-    fit(tmp_path, *lm, "--model.head", "CrossEntropyHead", "--ckpt_path", "last")
-    said = capsys.readouterr().out
-    assert "there is no checkpoint of this run" in said and "trained with head HarmonicHead" in said
-    fit(tmp_path, *lm, "--ckpt_path", "last", "--trainer.max_steps", "8")
-    assert f"going on from {versions(tmp_path)[0]}/checkpoints" in capsys.readouterr().out
-
-
-def test_another_learning_rate_s_run_of_the_same_name_is_passed_over(lm, tmp_path, capsys):
+def test_a_run_of_another_config_under_the_same_name_is_skipped(lm, tmp_path, capsys):
     fit(tmp_path, *lm, "--model.learning_rate", "1e-2")
     fit(tmp_path, *lm, "--model.learning_rate", "1e-3", "--ckpt_path", "last")
-    said = capsys.readouterr().out
-    assert (
-        "there is no checkpoint of this run" in said and "trained with learning_rate 0.01" in said
-    )
-    again = ("--model.learning_rate", "1e-2", "--ckpt_path", "last", "--trainer.max_steps", "8")
-    fit(tmp_path, *lm, *again)
-    assert f"going on from {versions(tmp_path)[0]}/checkpoints" in capsys.readouterr().out
-
-
-def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_by_itself(lm, tmp_path, capsys):
-    fit(tmp_path, *lm)
-    (folder,) = versions(tmp_path)
-    for path in (folder / "checkpoints").iterdir():
-        path.write_bytes(path.read_bytes()[:500])
-    with pytest.warns(UserWarning, match="passing over"), pytest.raises(SystemExit) as stop:
-        fit(tmp_path, *lm, "--ckpt_path", "last")
-    assert stop.value.code == 2 and versions(tmp_path) == [folder]
-    (said,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("error: ")]
-    assert f"which {folder}/checkpoints/last.ckpt is the newest; delete or move all 2" in said
-    fit(tmp_path, *lm)
-    assert end(versions(tmp_path)[1])["global_step"] == 6
+    printed = capsys.readouterr().out
+    assert "there is no checkpoint of this run" in printed and "learning_rate" in printed
+    first = versions(tmp_path)[0]
+    fit(tmp_path, "--config", str(first / "config.yaml"), "--ckpt_path", "last")  # the saved config
+    assert f"resuming from {first}/checkpoints" in capsys.readouterr().out
 
 
 def groups(folder: Path, *names: str) -> list[list]:
     return [[g[n] for n in names] for g in end(folder)["optimizer_states"][0]["param_groups"]]
 
 
-def test_settings_of_the_config_act_on_a_checkpoint_that_is_named(lm, tmp_path, caplog):
+def test_settings_of_the_config_override_those_of_a_named_checkpoint(lm, tmp_path, caplog):
     fit(tmp_path, *lm, "--model.learning_rate", "1e-2")
     ckpt = str(versions(tmp_path)[0] / "checkpoints" / "previous.ckpt")
     constant = ("--model.warmup_steps", "0", "--model.final_learning_rate", "3e-3")
@@ -213,16 +186,16 @@ def test_settings_of_the_config_act_on_a_checkpoint_that_is_named(lm, tmp_path, 
                "--model.betas", "[0.8, 0.9]", *constant)  # fmt: skip
     with caplog.at_level("INFO"):
         fit(tmp_path, *lm, *options, "--ckpt_path", ckpt)
-    (said,) = [line for line in caplog.messages if "other settings" in line]
-    assert said.endswith("learning_rate from 0.01 to 0.003")
-    assert "weight_decay from 0.1 to 0.3, betas from (0.9, 0.95) to (0.8, 0.9)" in said
+    (note,) = [line for line in caplog.messages if "weight_decay" in line]
+    for name, old, new in (("learning_rate", 0.01, 0.003), ("betas", (0.9, 0.95), (0.8, 0.9))):
+        assert name in note and str(old) in note and str(new) in note
     names = ("lr", "initial_lr", "weight_decay", "betas")
     folder = versions(tmp_path)[1]
     assert groups(folder, *names) == [[3e-3, 3e-3, decay, (0.8, 0.9)] for decay in (0.3, 0.0)]
     assert end(folder)["lr_schedulers"][0]["base_lrs"] == [3e-3, 3e-3]
 
 
-def test_settings_of_the_config_act_on_a_classifier_s_checkpoint_that_is_named(
+def test_settings_of_the_config_override_those_of_a_classifier_s_checkpoint(
     in_root, tmp_path, caplog
 ):
     fit(tmp_path, *SMALL)
@@ -230,16 +203,18 @@ def test_settings_of_the_config_act_on_a_classifier_s_checkpoint_that_is_named(
     options = ("--model.learning_rate", "1e-3", "--model.weight_decay", "0.3")
     with caplog.at_level("INFO"):
         fit(tmp_path, *SMALL, *options, "--ckpt_path", ckpt)
-    (said,) = [line for line in caplog.messages if "other settings" in line]
-    assert "learning_rate from 0.002 to 0.001" in said and "betas" not in said
+    (note,) = [line for line in caplog.messages if "weight_decay" in line]
+    assert "0.002" in note and "0.001" in note and "betas" not in note
     assert groups(versions(tmp_path)[1], "lr", "weight_decay") == [[1e-3, 0.3]]
     caplog.clear()
     with caplog.at_level("INFO"):
         fit(tmp_path, *SMALL, "--ckpt_path", ckpt)
-    assert not [line for line in caplog.messages if "other settings" in line]
+    assert not [line for line in caplog.messages if "weight_decay" in line]
 
 
-def test_members_of_a_checkpoint_go_on_with_their_own_data_or_not_at_all(in_root, tmp_path, capsys):
+def test_members_of_a_checkpoint_resume_with_their_own_data_or_not_at_all(
+    in_root, tmp_path, capsys
+):
     run = (*SMALL, "--data.num_samples", "200")
     halves = ("--data.train_fraction", "[0.5, 0.5]")
     fit(tmp_path, *run, *halves)
@@ -250,19 +225,17 @@ def test_members_of_a_checkpoint_go_on_with_their_own_data_or_not_at_all(in_root
         with pytest.raises(SystemExit) as stop:
             fit(tmp_path / "refused", *run, *options, "--ckpt_path", str(of))
         assert stop.value.code == 2
-        (said,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("error: ")]
-        return said
+        return capsys.readouterr().err
 
-    others = refused("--data.train_fraction", "[0.3, 0.5]")
-    assert "a run with train_fraction [0.5, 0.5], and now it is [0.3, 0.5]" in others
-    three = refused("--model.num_seeds", "3", "--data.train_fraction", "[0.3, 0.5, 0.5]")
-    assert "was trained with seeds [0, 1], and the config says [0, 1, 2]" in three
-    # One that an older version wrote, which says nothing of its data.
+    assert "train_fraction" in refused("--data.train_fraction", "[0.3, 0.5]")
+    three = ("--model.num_seeds", "3", "--data.train_fraction", "[0.3, 0.5, 0.5]")
+    assert "seeds" in refused(*three)
+    # A checkpoint of an older version, which does not describe its data.
     old = tmp_path / "old.ckpt"
     content = torch.load(ckpt, weights_only=True)
     assert content.pop("AlgorithmicData")["train_fraction"] == [0.5, 0.5]
     torch.save(content, old)
-    assert "optimizer does not fit" in refused("--data.train_fraction", "[0.3, 0.8]", of=old)
+    assert "config.yaml" in refused("--data.train_fraction", "[0.3, 0.8]", of=old)
     # One fraction for all is the same data; another may be measured on.
     fit(tmp_path, *run, "--data.train_fraction", "0.5", "--ckpt_path", str(ckpt))
     assert end(versions(tmp_path)[1])["global_step"] == end(folder)["global_step"]
@@ -270,15 +243,7 @@ def test_members_of_a_checkpoint_go_on_with_their_own_data_or_not_at_all(in_root
     fit(tmp_path, *run, *other, subcommand="validate")
     capsys.readouterr()
     fit(tmp_path, *run, "--data.train_fraction", "[0.3, 0.5]", "--ckpt_path", "last")
-    said = capsys.readouterr().out
-    assert "passed over" in said and "data.train_fraction was [0.5, 0.5]" in said
-
-
-def test_the_saved_config_of_a_run_finds_that_run_s_last(lm, tmp_path, capsys):
-    fit(tmp_path, *lm)
-    (folder,) = versions(tmp_path)
-    fit(tmp_path, "--config", str(folder / "config.yaml"), "--ckpt_path", "last")
-    assert f"going on from {folder}/checkpoints/last.ckpt" in capsys.readouterr().out
+    assert "data.train_fraction was [0.5, 0.5]" in capsys.readouterr().out
 
 
 class Code:
@@ -290,7 +255,7 @@ class Code:
 
 
 @pytest.mark.parametrize("kind", ["code", "cut short", "another file"])
-def test_a_checkpoint_that_is_named_and_not_usable_gets_one_sentence(lm, tmp_path, capsys, kind):
+def test_a_named_checkpoint_that_is_not_usable_is_refused(lm, tmp_path, capsys, kind):
     bad, made = tmp_path / "bad.ckpt", tmp_path / "made"
     torch.save({"state_dict": {}, "global_step": 1, "x": Code(made) if kind == "code" else 1}, bad)
     if kind == "cut short":
@@ -301,7 +266,6 @@ def test_a_checkpoint_that_is_named_and_not_usable_gets_one_sentence(lm, tmp_pat
         with pytest.raises(SystemExit) as stop:
             fit(tmp_path / "runs", *lm, "--ckpt_path", str(bad), subcommand=subcommand)
         assert stop.value.code == 2
-        (said,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("error: ")]
-        part = "holds code (posix.mkdir), which is never run" if kind == "code" else "is damaged"
-        assert f"{bad} {part}" in said
+        part = "posix.mkdir" if kind == "code" else "is damaged"
+        assert part in capsys.readouterr().err
     assert not made.exists() and not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""What a config would train, and whether it could be started, without training it."""
+"""`lightning check`: what a config would train, without training it."""
 
 from __future__ import annotations
 
@@ -8,94 +8,90 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from callbacks.run.peak_flops import peak_flops_of
-from glassbox.cli.launch import Launch
+from glassbox.cli.launch import ProcessLayout
 from lightning_modules.gpt2.memory_estimate import Setting, memory_parts
 
-# Shares of the peak that GPT-2 small reaches differ; this one is ordinary. V100s, the paper's GPUs,
-# have no bfloat16.
-_SHARE_OF_PEAK = 0.4
+# An ordinary fraction of the GPU's peak for GPT-2 small. V100s have no bfloat16.
+_FRACTION_OF_PEAK = 0.4
 _GPUS = {"bf16-mixed": ("A100", "H100", "H200"), "16-mixed": ("V100", "A100", "H100", "H200")}
 
 
-def dry_run_settings(launch: Launch, trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a trainer that has as many ranks as are planned, on a machine without their GPUs.
+def dry_run_settings(layout: ProcessLayout, trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a trainer with the planned number of ranks, on a machine without their GPUs.
 
-    It is built on the CPU and never launched, so that data and model see the planned number of
-    ranks, and refuse what they would refuse in the run.
+    The trainer is built on the CPU and never launched. Data and model see the planned number of
+    ranks, and raise the errors that they would raise in the run.
 
     Args:
-        launch: What the config asks for.
+        layout: The processes that the config asks for.
         trainer: The trainer's settings, with the strategy built.
     """
-    from lightning.pytorch.plugins.environments import LightningEnvironment
-    from lightning.pytorch.strategies import DDPStrategy
-
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     strategy = trainer.get("strategy") or "auto"
-    known = isinstance(strategy, DDPStrategy) or str(strategy).startswith(("auto", "ddp"))
-    # A CPU has neither float16 nor NVIDIA's 8 bits.
-    elsewhere = launch.precision.startswith(("16", "transformer-engine"))
+    is_ddp = isinstance(strategy, DDPStrategy) or str(strategy).startswith(("auto", "ddp"))
+    # Precisions that a CPU does not have: float16 and NVIDIA's 8 bits.
+    gpu_only = layout.precision.startswith(("16", "transformer-engine"))
     return {
         "accelerator": "cpu",
-        "devices": launch.devices or 1,
-        "num_nodes": launch.num_nodes,
-        "strategy": strategy if known else "ddp",
-        "precision": "32-true" if elsewhere else trainer.get("precision"),
+        "devices": layout.devices or 1,
+        "num_nodes": layout.num_nodes,
+        "strategy": strategy if is_ddp else "ddp",
+        "precision": "32-true" if gpu_only else trainer.get("precision"),
         "plugins": [LightningEnvironment()],
     }
 
 
-def describe_run(trainer: L.Trainer, model: Any, data: Any, launch: Launch) -> str:
-    """Model, parameters, data, steps, devices, memory and time of a run that was not started.
+def describe_run(trainer: L.Trainer, model: Any, data: Any, layout: ProcessLayout) -> str:
+    """Describe model, data, steps, devices, memory and time of a run that is not started.
 
-    Data, callbacks and model are set up as for the run, and nothing is written.
+    Data, callbacks and model are set up as for the run; nothing is written.
 
     Args:
-        trainer: The trainer, of :func:`dry_run_settings`.
-        model: The LightningModule; one with ``seeds`` is counted per seed. ``flops_per_token()``
-            and the parts that ``memory_parts`` reads are used if it has them.
-        data: The data module; its ``task``, ``steps_per_epoch``, sizes of batches and what
-            ``describe()`` says are shown if it has them.
-        launch: What the config asks for.
+        trainer: Trainer with :func:`dry_run_settings`.
+        model: LightningModule; one with ``seeds`` is counted per seed. Its ``flops_per_token()``
+            and the attributes that ``memory_parts`` reads are used if it has them.
+        data: Data module; its ``task``, ``steps_per_epoch``, batch sizes and ``describe()`` are
+            used if it has them.
+        layout: The processes that the config asks for.
 
     Raises:
-        ValueError: `fit` would refuse this.
+        ValueError: `fit` would raise it.
     """
-    from lightning.pytorch.cli import SaveConfigCallback  # seconds, for those who need it not
-
     data.trainer = model.trainer = trainer
     trainer.strategy.connect(model)
     trainer.datamodule = data  # type: ignore[attr-defined]
     data.prepare_data()
     data.setup("fit")
-    # These have nothing to refuse, and the last would write.
-    others = (Checkpoint, ProgressBar, SaveConfigCallback)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if not isinstance(callback, others):
+        # These have nothing to check, and the last would write.
+        if not isinstance(callback, Checkpoint | ProgressBar | SaveConfigCallback):
             callback.setup(trainer, model, "fit")
     model.setup("fit")
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     seeds = len(getattr(model, "seeds", [0]))
-    times_seeds = f" × {seeds} seeds = {parameters:,}" if seeds > 1 else _of_embeddings(model)
+    details = f" × {seeds} seeds = {parameters:,}" if seeds > 1 else _embedding_parameters(model)
     task = f", {data.task!r}" if hasattr(data, "task") else ""
-    details = data.describe() if hasattr(data, "describe") else {}
+    of_data = data.describe() if hasattr(data, "describe") else {}
     lines = [
-        f"model       {type(model).__name__}, {parameters // seeds:,} parameters{times_seeds}",
+        f"model       {type(model).__name__}, {parameters // seeds:,} parameters{details}",
         f"data        {type(data).__name__}{task}",
-        *(f"{name:<12}{text}" for name, text in details.items()),
+        *(f"{name:<12}{text}" for name, text in of_data.items()),
         *_steps(trainer, data),
-        f"devices     {_devices(launch, model)}",
-        *_memory(trainer, model, data, launch),
-        *_compute(trainer, model, data, launch),
+        f"devices     {_devices(layout, model)}",
+        *_memory(trainer, model, data, layout),
+        *_compute(trainer, model, data, layout),
     ]
     return "\n".join(lines)
 
 
-def _of_embeddings(model: nn.Module) -> str:
-    """How many parameters of a language model are in embeddings; nothing of other models."""
+def _embedding_parameters(model: nn.Module) -> str:
+    """A language model's parameters in embeddings and elsewhere; empty for other models."""
     head_weight = getattr(getattr(model, "head", None), "weight", None)
     tables = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
     if not tables or head_weight is None:
@@ -106,8 +102,8 @@ def _of_embeddings(model: nn.Module) -> str:
     return f", {count:,} in embeddings and {rest:,} elsewhere"
 
 
-def _all_steps(trainer: L.Trainer, data: Any) -> int | None:
-    """Optimizer steps of the run; None where nothing limits them, or they are not known."""
+def _total_steps(trainer: L.Trainer, data: Any) -> int | None:
+    """Optimizer steps of the run; None if nothing limits them, or their number is not known."""
     epochs, per_epoch = trainer.max_epochs, getattr(data, "steps_per_epoch", None)
     limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
     if per_epoch is not None and epochs is not None and epochs >= 0:
@@ -115,9 +111,10 @@ def _all_steps(trainer: L.Trainer, data: Any) -> int | None:
     return min(limits) if limits else None
 
 
-def _tokens_a_step(data: Any) -> int | None:
-    sizes = [getattr(data, name, None) for name in ("global_batch_size", "block_size")]
-    return None if None in sizes else sizes[0] * sizes[1]  # type: ignore[operator]
+def _tokens_per_step(data: Any) -> int | None:
+    batch_size = getattr(data, "global_batch_size", None)
+    length = getattr(data, "block_size", None)
+    return None if batch_size is None or length is None else batch_size * length
 
 
 def _steps(trainer: L.Trainer, data: Any) -> list[str]:
@@ -126,41 +123,42 @@ def _steps(trainer: L.Trainer, data: Any) -> list[str]:
     lines = [f"epochs      {'no limit' if unlimited else format(epochs, ',')}"]
     if per_epoch is None:
         return lines
-    steps, tokens = _all_steps(trainer, data), _tokens_a_step(data)
-    in_all = f", {steps:,} in all" if steps is not None else ""
+    steps, tokens = _total_steps(trainer, data), _tokens_per_step(data)
+    total = f", {steps:,} in total" if steps is not None else ""
     if steps is not None and tokens is not None:
-        in_all += f": {steps * tokens:,} tokens, {steps / per_epoch:,.2f} epochs"
-    return [*lines, f"steps       {per_epoch:,} an epoch{in_all}"]
+        total += f": {steps * tokens:,} tokens, {steps / per_epoch:,.2f} epochs"
+    return [*lines, f"steps       {per_epoch:,} per epoch{total}"]
 
 
-def _devices(launch: Launch, model: Any) -> str:
-    number = "all of a node" if launch.devices is None else str(launch.devices)
-    nodes = f" on each of {launch.num_nodes} nodes" if launch.num_nodes > 1 else ""
-    counted = ", counted as 1 here" if launch.devices is None else ""
-    compiled = _is_compiled(model, launch)
+def _devices(layout: ProcessLayout, model: Any) -> str:
+    number = "all of a node" if layout.devices is None else str(layout.devices)
+    nodes = f" on each of {layout.num_nodes} nodes" if layout.num_nodes > 1 else ""
+    counted = ", counted as 1 here" if layout.devices is None else ""
+    compiled = _is_compiled(model, layout)
     compiles = "" if compiled is None else ", compiled" if compiled else ", not compiled"
-    return f"{number} × {launch.accelerator}{nodes}{counted}, {launch.precision}{compiles}"
+    return f"{number} × {layout.accelerator}{nodes}{counted}, {layout.precision}{compiles}"
 
 
-def _is_compiled(model: Any, launch: Launch) -> bool | None:
-    """Whether the run compiles its model; None where that depends on more than the config."""
+def _is_compiled(model: Any, layout: ProcessLayout) -> bool | None:
+    """Whether the run compiles its model; None if that depends on more than the config."""
     mode = getattr(model, "compile_mode", None)
     if mode == "auto" and hasattr(model, "flops_per_token"):
-        return launch.accelerator == "gpu"
+        return layout.accelerator == "gpu"
     return {"always": True, "never": False}.get(mode or "")
 
 
-def _memory(trainer: L.Trainer, model: Any, data: Any, launch: Launch) -> list[str]:
-    windows: Any = getattr(data, "micro_batch_size", None)
-    length: Any = getattr(data, "block_size", None)
-    if None in (windows, length) or launch.precision not in ("32-true", "16-mixed", "bf16-mixed"):
+def _memory(trainer: L.Trainer, model: Any, data: Any, layout: ProcessLayout) -> list[str]:
+    micro_batch_size = getattr(data, "micro_batch_size", None)
+    length = getattr(data, "block_size", None)
+    known = layout.precision in ("32-true", "16-mixed", "bf16-mixed")
+    if micro_batch_size is None or length is None or not known:
         return []
     ddp: dict[str, Any] = getattr(trainer.strategy, "_ddp_kwargs", {})
     setting = Setting(
-        windows,
+        micro_batch_size,
         length,
-        half=launch.precision.endswith("-mixed"),
-        on_gpu=launch.accelerator == "gpu",
+        half=layout.precision.endswith("-mixed"),
+        on_gpu=layout.accelerator == "gpu",
         copies_gradients=trainer.world_size > 1 and not ddp.get("gradient_as_bucket_view", False),
     )
     parts = memory_parts(model, setting)
@@ -169,31 +167,28 @@ def _memory(trainer: L.Trainer, model: Any, data: Any, launch: Launch) -> list[s
     total = sum(parts.values())
     unit, size, digits = ("GiB", 2**30, 2) if total >= 2**30 else ("MiB", 2**20, 0)
     listed = ", ".join(f"{bytes_ / size:.{digits}f} {name}" for name, bytes_ in parts.items())
-    return [f"memory      {total / size:.{min(digits, 1)}f} {unit} a device (estimate): {listed}"]
+    return [f"memory      {total / size:.{min(digits, 1)}f} {unit} per device (estimate): {listed}"]
 
 
-def _compute(trainer: L.Trainer, model: Any, data: Any, launch: Launch) -> list[str]:
+def _compute(trainer: L.Trainer, model: Any, data: Any, layout: ProcessLayout) -> list[str]:
     if not hasattr(model, "flops_per_token"):
         return []
-    a_token, steps, tokens = (
-        model.flops_per_token(),
-        _all_steps(trainer, data),
-        _tokens_a_step(data),
-    )
-    text = f"compute     {a_token / 1e9:.3g} GFLOP a token"
+    per_token = model.flops_per_token()
+    steps, tokens = _total_steps(trainer, data), _tokens_per_step(data)
+    text = f"compute     {per_token / 1e9:.3g} GFLOP per token"
     if steps is None or tokens is None:
         return [text]
-    flops = a_token * steps * tokens
-    text += f", {flops:.3g} FLOP in all"
-    times: dict[str, list[str]] = {}
-    for name in _GPUS.get(launch.precision, ()) if launch.accelerator == "gpu" else ():
-        peak = peak_flops_of(name, launch.precision)
+    flops = per_token * steps * tokens
+    text += f", {flops:.3g} FLOP in total"
+    gpus_by_time: dict[str, list[str]] = {}
+    for name in _GPUS.get(layout.precision, ()) if layout.accelerator == "gpu" else ():
+        peak = peak_flops_of(name, layout.precision)
         assert peak is not None
-        seconds = flops / (trainer.world_size * peak * _SHARE_OF_PEAK)
-        times.setdefault(_duration(seconds), []).append(name)
-    if times:
-        listed = ", ".join(f"{duration} ({', '.join(names)})" for duration, names in times.items())
-        text += f"; at {_SHARE_OF_PEAK:.0%} of the GPUs' peak (estimate) {listed}"
+        seconds = flops / (trainer.world_size * peak * _FRACTION_OF_PEAK)
+        gpus_by_time.setdefault(_duration(seconds), []).append(name)
+    if gpus_by_time:
+        listed = ", ".join(f"{time} ({', '.join(gpus)})" for time, gpus in gpus_by_time.items())
+        text += f"; at {_FRACTION_OF_PEAK:.0%} of the GPUs' peak (estimate) {listed}"
     return [text]
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from glassbox.cli.checkpoints import choose_tokenizer
+from glassbox.cli.checkpoints import choose_tokenizer, load_language_model
 from lightning_modules.gpt2.hub_load import (
     GPT2_TYPE,
     HARMONIC_TYPE,
@@ -29,9 +28,6 @@ def export(
     checkpoint: str,
     output: str,
     tokenizer: str | None = None,
-    *,
-    load_model: Callable[[str], Any],
-    load_tokenizer: Callable[[str], Any],
 ) -> str:
     """Write a model's weights, config and tokenizer as Hugging Face's libraries read them.
 
@@ -46,8 +42,6 @@ def export(
         checkpoint: A .ckpt file of `lightning fit`.
         output: Folder to write; it must not exist yet, or be empty.
         tokenizer: Tokenizer of the data; null takes the one that the checkpoint names.
-        load_model: ``glassbox.cli.checkpoints.load_language_model``.
-        load_tokenizer: ``datamodules.tokens.tokenizers.load_tokenizer``.
 
     Returns:
         What was written, and how to load it.
@@ -59,12 +53,12 @@ def export(
     folder = Path(output).expanduser().absolute()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ValueError(f"{output} exists and is not empty; name another folder with --output")
-    loaded = load_model(checkpoint)
+    loaded = load_language_model(checkpoint)
     config = gpt2_config(loaded.model)
     remark = ""
     if tokenizer is None and loaded.tokenizer is None:  # a checkpoint of earlier days
         remark = "the checkpoint names no tokenizer; by its vocabulary it is gpt2"
-    reader = choose_tokenizer([loaded], tokenizer, load_tokenizer)
+    reader = choose_tokenizer([loaded], tokenizer)
     if reader is not None:
         config["bos_token_id"] = config["eos_token_id"] = reader.end_of_text
     tensors = gpt2_tensors(loaded.model)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 import shlex
 import sys
 import tempfile
@@ -17,9 +16,8 @@ import yaml
 
 from callbacks.run.summary import as_list
 from glassbox.cli.argv import parse
-from glassbox.cli.class_lookup import known_classes, known_keys
 from glassbox.cli.error_messages import user_message
-from glassbox.cli.lightning_cli import run
+from glassbox.cli.lightning_cli import build_parser, run
 from glassbox.reproduction.build_report import build_report
 from glassbox.reproduction.earlier_reports import read_reported
 from glassbox.reproduction.grid_labels import Labels
@@ -33,7 +31,7 @@ from glassbox.reproduction.report_manifest import (
     report_origin,
 )
 from glassbox.reproduction.run_grid import Runner, TrainedMembers, run_grid
-from glassbox.reproduction.run_log import output_to, run_log
+from glassbox.reproduction.run_log import run_log
 from glassbox.reproduction.run_store import Store
 from glassbox.reproduction.schema import Setting
 from glassbox.reproduction.study import (
@@ -240,9 +238,7 @@ def _missing_folder(config: dict[str, Any]) -> str | None:
 @functools.cache
 def _parser() -> Any:
     """The parser of `lightning fit`, which takes a while to build."""
-    words = ["resolve", "--model", "LanguageModel", "--data", "ToyPoints"]  # any two classes
-    with open(os.devnull, "w") as nowhere, output_to(nowhere):
-        return run(words).parser
+    return build_parser()
 
 
 @functools.cache
@@ -261,8 +257,7 @@ def _config_of(study: Study, point: Labels) -> dict[str, Any]:
     try:
         return _resolved(str(study.config), typed_keys(study.keys_of(point)))
     except Exception as error:
-        words = ["--config", str(study.config)]
-        message = user_message(error, words, known_classes, known_keys("fit"))
+        message = user_message(error, ["fit", "--config", str(study.config)])
         if message is None:
             raise
         raise ValueError(f"{study.name}, at {_text(point)}: {message}") from None
@@ -333,4 +328,4 @@ def _train(config: dict[str, Any], log: Path, name: str) -> TrainedMembers:
 
 
 def _explain(error: Exception) -> str | None:
-    return user_message(error, (), known_classes, known_keys("fit"))
+    return user_message(error, ["fit"])

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.tokens.tokenizers import load_tokenizer
 from glassbox.cli.checkpoints import LoadedModel, load_language_model
 from glassbox.cli.commands.export import export
 from lightning_modules import (
@@ -56,12 +55,12 @@ def tokens(*shape: int) -> torch.Tensor:
 
 
 def exported(model: LanguageModel, folder: Path) -> str:
-    export(
-        "some.ckpt",
-        str(folder),
-        load_model=lambda path: LoadedModel(model, None),
-        load_tokenizer=load_tokenizer,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "glassbox.cli.commands.export.load_language_model",
+            lambda path: LoadedModel(model, None),
+        )
+        export("some.ckpt", str(folder))
     return str(folder)
 
 
