@@ -26,7 +26,8 @@ from callbacks import (
     RunProgress,
     RunSummary,
 )
-from callbacks.run.folder import run_folder, run_folder_loggers
+from callbacks.run.folder import run_folder_loggers
+from callbacks.trainer_state import run_folder
 from glassbox.cli.argv import parse
 from glassbox.cli.checkpoints import find_checkpoint
 from glassbox.cli.commands.check import describe_run, dry_run_settings

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from datamodules import AlgorithmicData, ModularAddition, OpenWebText, SparseFeatures
-from glassbox.cli.checkpoints import difference, read_checkpoint
+from glassbox.cli.checkpoints import first_mismatch, read_checkpoint
 from lightning_modules import (
     GPT2,
     Classifier,
@@ -131,15 +131,15 @@ def test_the_command_line_compares_an_old_checkpoint_under_the_new_names():
         "num_inputs": 2, "seeds": [3, 5],
     }  # fmt: skip
     content = read_checkpoint(str(FOLDER / "classifier.ckpt"))
-    assert difference(content, config, training=True) is None
-    assert "seeds" in str(difference(content, {**config, "seeds": [3, 6]}))
+    assert first_mismatch(content, config, training=True) is None
+    assert "seeds" in str(first_mismatch(content, {**config, "seeds": [3, 6]}))
     content = read_checkpoint(str(FOLDER / "autoencoder.ckpt"))
     config = {"activation": "hidden_and_output", "seeds": [3]}
-    assert difference(content, config, training=True) is None
-    assert "activation" in str(difference(content, {**config, "activation": "output"}, True))
+    assert first_mismatch(content, config, training=True) is None
+    assert "activation" in str(first_mismatch(content, {**config, "activation": "output"}, True))
     content = read_checkpoint(str(FOLDER / "language_model.ckpt"))
     assert "feature_scale_init" in str(
-        difference(content, {"feature_scale_init": "matched"}, training=True)
+        first_mismatch(content, {"feature_scale_init": "matched"}, training=True)
     )
 
 
