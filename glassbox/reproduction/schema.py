@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from glassbox.reproduction.grid_labels import PROTOCOLS, Selection, as_selection
 
@@ -261,7 +261,7 @@ def check_config_keys(keys: dict[str, Any], context: str) -> None:
             raise ValueError(f"{context}: a study does not set {key}; list seeds under seeds")
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite number, and not true or false."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -275,18 +275,17 @@ def _typed(kind: type, name: str) -> Callable[[Any, str], Any]:
     return convert
 
 
-def _number(value: Any, context: str) -> float:
+def _number(value: object, context: str) -> float:
     if not is_number(value):
         raise ValueError(f"{context} is {value!r}; expected a finite number")
-    number: float = value
-    return number
+    return value
 
 
-def _selection(value: Any, context: str) -> Selection:
+def _selection(value: object, context: str) -> Selection:
     return as_selection(_mapping(value, context))
 
 
-def _selection_or_number(value: Any, context: str) -> Selection | float:
+def _selection_or_number(value: object, context: str) -> Selection | float:
     return _selection(value, context) if isinstance(value, dict) else _number(value, context)
 
 
@@ -303,7 +302,7 @@ def _seeds(value: Any, context: str) -> int | list[int]:
     return result
 
 
-def _count(value: Any, context: str) -> int:
+def _count(value: object, context: str) -> int:
     if type(value) is not int or value < 1:
         raise ValueError(f"{context} is {value!r}; expected a whole number of at least 1")
     return value
@@ -316,7 +315,7 @@ def _texts(value: Any, context: str) -> list[str]:
     return texts
 
 
-def _rule(value: Any, context: str) -> Rule:
+def _rule(value: object, context: str) -> Rule:
     if isinstance(value, dict) and len(value) == 1:
         ((kind, limits),) = value.items()
         if (

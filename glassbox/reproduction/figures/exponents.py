@@ -141,7 +141,7 @@ def _handles(points: Sequence[GridPoint], metrics: Sequence[str]) -> list[Any]:
             "markeredgecolor": TEST,
             "markeredgewidth": 0.7,
         }
-        handles.append(Line2D([], [], label="one that never got there", **dot, **hollow))
+        handles.append(Line2D([], [], label="one that never reaches 90 %", **dot, **hollow))
     return handles
 
 

@@ -125,15 +125,13 @@ def generalization_by_model(
         height = grid.figure.get_size_inches()[1]
         middle = (row[0].get_position().x0 + row[-1].get_position().x1) / 2
         space = " " if len(places) > 1 else "\n"  # one panel is narrower than the text
-        grid.figure.text(
-            middle, 0.1 / height, f"{FIRST}{space}on train inputs (log)",
-            ha="center", va="bottom", size=LABEL_SIZE,
-        )  # fmt: skip
+        text = f"{FIRST}{space}on train inputs (log)"
+        grid.figure.text(middle, 0.1 / height, text, ha="center", va="bottom", size=LABEL_SIZE)
+        edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5}
         handles: list[Any] = [
-            Line2D([], [], linestyle="", markersize=5, color=marker.color, marker=marker.shape,
-                   markeredgecolor="white", markeredgewidth=0.5, label=label)
-            for label, marker in zip(counts.labels, markers, strict=True)
-        ]  # fmt: skip
+            Line2D([], [], ls="", ms=5, color=m.color, marker=m.shape, label=label, **edge)
+            for label, m in zip(counts.labels, markers, strict=True)
+        ]
         if strip:
             handles.append(_hollow(Marker(TEXT_COLOR, "o", 0), HOLLOW))
         handles.append(Line2D([], [], label=DIAGONAL, **_dashes()))

@@ -17,6 +17,7 @@ from glassbox.reproduction.grid_point import GridPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 Scale = Literal["number", "share", "log", "epochs", "delays"]
 Side = Literal["x", "y"]
@@ -98,7 +99,7 @@ class MetricAxis:
             axes.set(**{f"{side}scale": "log" if log else "linear"})
         axes.set(**{f"{side}lim": (self.low, self.end)})
         axes.grid(axis=side)
-        axis: Any = axes.xaxis if side == "x" else axes.yaxis
+        axis: Axis = axes.xaxis if side == "x" else axes.yaxis
         if log:
             self._set_log_ticks(axes, axis, side)
         elif self.scale == "share":
@@ -114,7 +115,7 @@ class MetricAxis:
             span = axes.axvspan if side == "x" else axes.axhspan
             span(self.high, self.end, color=GRID_COLOR, zorder=0, linewidth=0)
 
-    def _set_log_ticks(self, axes: Axes, axis: Any, side: Side) -> None:
+    def _set_log_ticks(self, axes: Axes, axis: Axis, side: Side) -> None:
         from matplotlib.ticker import MaxNLocator, NullLocator
 
         if self.scale == "epochs":
@@ -150,9 +151,15 @@ class MetricAxis:
         axis.set_minor_locator(NullLocator())
 
     def draw_seeds(
-        self, axes: Axes, across: Floats, values: Floats, *, color: str, side: Side = "y",
+        self,
+        axes: Axes,
+        across: Floats,
+        values: Floats,
+        *,
+        color: str,
+        side: Side = "y",
         never_color: str = TEST,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Draw a faint dot for every seed, and a hollow one in the strip for a missing epoch.
 
         Args:

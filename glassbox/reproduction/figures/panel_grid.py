@@ -232,10 +232,9 @@ def draw_median(
     axes.fill_between(x, lower, upper, color=color, alpha=band, linewidth=0, zorder=2.2)
     known = np.pad(np.isfinite(median), 1)
     for place in np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:]).tolist():
-        axes.plot(
-            [x[place]] * 2, [lower[place], upper[place]], color=color, alpha=2 * band, linewidth=3,
-            solid_capstyle="butt", zorder=2.2,
-        )  # fmt: skip
+        ends = [lower[place], upper[place]]
+        style: dict[str, Any] = {"color": color, "alpha": 2 * band, "solid_capstyle": "butt"}
+        axes.plot([x[place]] * 2, ends, linewidth=3, zorder=2.2, **style)
     axes.plot(
         x,
         median,

@@ -87,8 +87,7 @@ def numbers_of(point: GridPoint, metric: str) -> Floats:
     Raises:
         ValueError: The point's runs did not measure it.
     """
-    values = _existing(point.metric(metric), point, metric, point.metrics)
-    return np.asarray(values, dtype=np.float64)
+    return np.asarray(_metric(point, metric), dtype=np.float64)
 
 
 def texts_of(point: GridPoint, metric: str) -> list[str]:
@@ -97,7 +96,7 @@ def texts_of(point: GridPoint, metric: str) -> list[str]:
     Raises:
         ValueError: The point's runs did not measure it.
     """
-    return [str(value) for value in _existing(point.metric(metric), point, metric, point.metrics)]
+    return [str(value) for value in _metric(point, metric)]
 
 
 def array_of(point: GridPoint, name: str) -> NDArray[Any]:
@@ -106,19 +105,24 @@ def array_of(point: GridPoint, name: str) -> NDArray[Any]:
     Raises:
         ValueError: The point's runs did not keep it.
     """
-    return _existing(point.array(name), point, name, point.arrays)
-
-
-def _existing(
-    values: NDArray[Any] | None, point: GridPoint, name: str, known: Iterable[str]
-) -> NDArray[Any]:
+    values = point.array(name)
     if values is None:
-        names = sorted(known)
-        close = difflib.get_close_matches(name, names, 3, 0.5) or names[:8] or ["none"]
-        raise ValueError(
-            f"the runs of {describe(point.labels)} have no {name!r}; they have {', '.join(close)}"
-        )
+        raise _missing(point, "array", name, point.arrays)
     return np.asarray(values)
+
+
+def _metric(point: GridPoint, metric: str) -> NDArray[Any]:
+    values = point.metric(metric)
+    if values is None:
+        raise _missing(point, "metric", metric, point.metrics)
+    return values
+
+
+def _missing(point: GridPoint, kind: str, name: str, known: Iterable[str]) -> ValueError:
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 3, 0.5) or names[:8] or ["none"]
+    where = describe(point.labels)
+    return ValueError(f"the runs of {where} have no {kind} {name!r}; they have {', '.join(close)}")
 
 
 def describe(labels: Mapping[str, str]) -> str:

@@ -111,7 +111,7 @@ def test_missing_points_axes_and_metrics_raise_one_line(name):
         ([], "no points"),
         ([*points, points[0]], "2 points"),
         (relabeled, f"'{axis}'"),
-        (unmeasured, "have no '"),
+        (unmeasured, "have no (metric|array) '"),
     ):
         with pytest.raises(ValueError, match=named) as caught:
             draw(name, wrong)
