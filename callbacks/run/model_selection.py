@@ -53,8 +53,6 @@ class ModelSelection(L.Callback):
         self.summary_metrics: list[str] = []
         self._last: dict[str, Tensor] = {}  # set while the best weights are restored
 
-    # ---- during training -----------------------------------------------------------------------
-
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._last = {}
 
@@ -76,8 +74,6 @@ class ModelSelection(L.Callback):
         per_epoch = getattr(trainer.datamodule, "steps_per_epoch", None)  # type: ignore[attr-defined]
         self.epochs = self.step / per_epoch if per_epoch else trainer.current_epoch + 1.0
         self.best = _copy_weights(pl_module)
-
-    # ---- the end of a run ----------------------------------------------------------------------
 
     def on_train_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
         if self.score is None:
@@ -136,8 +132,6 @@ class ModelSelection(L.Callback):
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step=trainer.global_step)
 
-    # ---- checkpoints ---------------------------------------------------------------------------
-
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -156,24 +150,20 @@ class ModelSelection(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not is_fitting(trainer):
-            self._restore(trainer, pl_module)
+            self.on_test_start(trainer, pl_module)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._restore(trainer, pl_module)
-
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._restore(trainer, pl_module)
-
-    def _restore(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self.score is None or not self.restore_best:
             return
-        module.load_state_dict(self.best)
+        pl_module.load_state_dict(self.best)
         self._set_results(self.score)
         if trainer.is_global_zero:
             print(
                 f"using the weights of epoch {self.epochs:.4g}, the best by {self.monitor} "
                 f"({self.score:.4g})"
             )
+
+    on_predict_start = on_test_start
 
 
 def _copy_weights(module: L.LightningModule) -> dict[str, Tensor]:

@@ -138,8 +138,6 @@ class Speed(L.Callback):
     def on_exception(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         _remove_profiler(trainer)
 
-    # ---- the clock -----------------------------------------------------------------------------
-
     def _read_clock(self) -> None:
         """Add the time since the last reading to the window."""
         if self._since is None:
@@ -168,8 +166,6 @@ class Speed(L.Callback):
         """Count the time that the loader took."""
         if self._since is not None:
             self._window.data_seconds += self._clock() - self._fetching_since
-
-    # ---- the metrics ---------------------------------------------------------------------------
 
     def _log(self, trainer: L.Trainer) -> None:
         """Log the window and start the next one.

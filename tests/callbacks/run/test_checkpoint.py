@@ -15,6 +15,7 @@ from torch import nn
 from callbacks import RunCheckpoint
 from datamodules import AlgorithmicData
 from lightning_modules import MLP, Classifier, CrossEntropyHead
+from tests.helpers.trainers import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
@@ -33,7 +34,7 @@ class Scored(L.LightningModule):
         return self.layer(batch).square().mean()
 
     def validation_step(self, batch, batch_idx):
-        self.log("val/loss", 1.0 / max(1, self.global_step))  # step 0: sanity check
+        self.log("val/loss", 1.0 / self.global_step)
 
 
 class Saves(L.Callback):
@@ -54,10 +55,7 @@ class Saves(L.Callback):
 def fit(folder: Path, checkpoint: RunCheckpoint, *callbacks: L.Callback, batches=3, **options):
     checkpoint.dirpath = str(folder)
     loader = torch.utils.data.DataLoader(torch.ones(batches, 2), batch_size=1)
-    trainer = L.Trainer(
-        accelerator="cpu", logger=False, callbacks=[checkpoint, *callbacks],
-        enable_progress_bar=False, enable_model_summary=False, **options,
-    )  # fmt: skip
+    trainer = quiet_trainer(checkpoint, *callbacks, enable_checkpointing=True, **options)
     trainer.fit(Scored(), loader, loader)
 
 
@@ -145,10 +143,8 @@ def test_a_classifier_resumes_from_an_epoch_without_a_validation_with_the_same_b
     def train(name: str, epochs: int, ckpt: Path | None = None) -> dict[str, Any]:
         callback = RunCheckpoint(every_n_epochs=3)
         callback.dirpath = str(tmp_path / name)
-        trainer = L.Trainer(
-            accelerator="cpu", logger=False, max_epochs=epochs, callbacks=[callback],
-            enable_progress_bar=False, enable_model_summary=False, check_val_every_n_epoch=4,
-        )  # fmt: skip
+        options = {"max_epochs": epochs, "check_val_every_n_epoch": 4}
+        trainer = quiet_trainer(callback, enable_checkpointing=True, **options)
         torch.manual_seed(0)
         network = partial(MLP, hidden_dim=20)
         model = Classifier(network, CrossEntropyHead, num_seeds=2, compile="never")

@@ -14,6 +14,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import nn
 
 from callbacks import GracefulStop, RunCheckpoint
+from tests.helpers.trainers import quiet_trainer
 
 SHORT_EPOCHS = {"batches": 3, "accumulate_grad_batches": 4, "val_check_interval": 100}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -72,13 +73,10 @@ def fit(folder: Path, moments: Moments, stop: GracefulStop, batches: int = 20, *
     checkpoint.dirpath = str(folder)
     loader = torch.utils.data.DataLoader(torch.ones(batches, 2), batch_size=1)
     settings = {
-        "max_steps": 9, "val_check_interval": 8, "check_val_every_n_epoch": None,
+        "max_epochs": -1, "max_steps": 9, "val_check_interval": 8, "check_val_every_n_epoch": None,
         "accumulate_grad_batches": 2, "num_sanity_val_steps": 1, **options,
     }  # fmt: skip
-    trainer = L.Trainer(
-        accelerator="cpu", logger=False, callbacks=[moments, stop, checkpoint],
-        enable_progress_bar=False, enable_model_summary=False, **settings,
-    )  # fmt: skip
+    trainer = quiet_trainer(moments, stop, checkpoint, enable_checkpointing=True, **settings)
     trainer.fit(Module(), loader, torch.utils.data.DataLoader(torch.ones(1, 2)))
     return trainer
 

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from callbacks import PredictionTable
 from datamodules import AlgorithmicData, Genealogy
 from lightning_modules import Classifier
+from tests.helpers.trainers import quiet_trainer
 
 # Two seeds and three examples; the first seed has two, and padding.
 OUTPUTS = {
@@ -117,10 +118,7 @@ def test_settings_that_differ_between_members_have_columns(
 
 
 def make_trainer(tmp_path: Path) -> L.Trainer:
-    return L.Trainer(
-        callbacks=[PredictionTable()], logger=CSVLogger(tmp_path, name="", version="run"),
-        accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    return quiet_trainer(PredictionTable(), logger=CSVLogger(tmp_path, name="", version="run"))
 
 
 def test_predictions_are_those_of_each_member_alone(tmp_path):

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from callbacks import RunProgress
 from callbacks.run import progress_bar
+from tests.helpers.trainers import quiet_trainer
 
 
 class Batches:
@@ -87,11 +88,9 @@ def bars(monkeypatch):
 
 
 def fit(module, *callbacks, progress=None, batches=1, ckpt_path=None, data=None, **options):
-    trainer = L.Trainer(
-        callbacks=[progress or RunProgress(1e9), *callbacks], logger=False, accelerator="cpu",
-        enable_model_summary=False, enable_checkpointing=False,
-        **{"log_every_n_steps": 1, **options},
-    )  # fmt: skip
+    progress = progress or RunProgress(1e9)
+    options = {"enable_progress_bar": True, "max_epochs": -1, **options}
+    trainer = quiet_trainer(progress, *callbacks, **options)
     loaders = () if data else (Batches(batches), Batches(batches))
     trainer.fit(module, *loaders, datamodule=data, ckpt_path=ckpt_path)
     return trainer

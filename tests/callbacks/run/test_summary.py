@@ -20,6 +20,7 @@ from callbacks.run.summary import as_list, flatten
 from datamodules import AlgorithmicData, LatticeCompletion
 from glassbox import versions
 from lightning_modules import Classifier
+from tests.helpers.trainers import quiet_trainer
 
 # The folder exists already, as on the command line, which claims it beforehand.
 pytestmark = pytest.mark.filterwarnings("ignore:Experiment logs directory .* exists")
@@ -47,16 +48,8 @@ CONFIG = {
 def build(tmp_path, *callbacks, logger=None, seeds=(5, 8), module=None, data=None, **options):
     """A trainer, a classifier of two seeds and its data."""
     settings = {"vocab_size": 25, "num_inputs": 3, "num_classes": 25, "compile": "never"}
-    trainer = L.Trainer(
-        callbacks=list(callbacks),
-        logger=logger or CSVLogger(tmp_path, name="run", version=0),
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        log_every_n_steps=1,
-        **{"max_epochs": 2, **options},
-    )
+    logger = logger or CSVLogger(tmp_path, name="run", version=0)
+    trainer = quiet_trainer(*callbacks, logger=logger, **{"max_epochs": 2, **options})
     data = AlgorithmicData(LatticeCompletion(), **{"num_samples": 60, **(data or {})})
     return trainer, Classifier(seeds=list(seeds), **settings, **(module or {})), data
 

@@ -1,9 +1,8 @@
-"""PredictionTable of texts: every test text once, by name, whatever batches and ranks."""
+"""PredictionTable of texts: every test text once and in order, on any number of ranks."""
 
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,21 @@ from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import ModelSelection, PredictionTable
 from tests.helpers.planted_words import planted_data, read_part, small_classifier, text_trainer
+from tests.helpers.ranks import set_rank
 
 NAMES = ("negative", "positive")
 HEADER = ["text", "label", "prediction", "probability_negative", "probability_positive"]
 
 
-def predict(model: Any, data: Any, folder: Path, *callbacks: Any, **options: Any) -> list[Any]:
-    """The table that `predict` writes."""
+def read(folder: Path) -> list[list[str]]:
+    with (folder / "run" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def predict(model: Any, data: Any, folder: Path, *callbacks: Any, **options: Any) -> None:
     logger = CSVLogger(folder, name="", version="run")
     trainer = text_trainer(*callbacks, PredictionTable(), logger=logger, **options)
     trainer.predict(model, datamodule=data, return_predictions=False)
-    path = folder / "run" / "predictions.csv"
-    if not trainer.is_global_zero:
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))
 
 
 def copy_of(trained, data: Any) -> Any:
@@ -37,81 +36,75 @@ def copy_of(trained, data: Any) -> Any:
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 7, "pad_to": "max_length"}])
-def test_every_test_text_has_a_row_in_its_order_as_it_is_classified_alone(
+def test_every_text_has_a_row_with_the_probabilities_of_it_alone(
     trained, tmp_path, capsys, options
 ):
     data = planted_data(trained.folder, **options)
-    header, *rows = predict(copy_of(trained, data), data, tmp_path)
+    predict(copy_of(trained, data), data, tmp_path)
+    header, *rows = read(tmp_path)
     assert header == HEADER
     expected = read_part(trained.folder, "test")
     assert [(row[0], row[1]) for row in rows] == [(t, NAMES[label]) for t, label in expected]
-    right = 0
-    for text, label, said, *shares in rows:
+    correct = 0
+    for text, label, prediction, *probabilities in rows:
         with torch.no_grad():
             logits = trained.model.classify(trained.data.encode([text]))[0]
-        assert [float(share) for share in shares] == pytest.approx(logits.softmax(-1), abs=1e-4)
-        assert said == NAMES[logits.argmax()]
-        right += said == label
-    said = capsys.readouterr().out
-    assert f"{right} of 73 answers are right; written to" in said
+        assert list(map(float, probabilities)) == pytest.approx(logits.softmax(-1), abs=1e-4)
+        assert prediction == NAMES[logits.argmax()]
+        correct += prediction == label
+    assert f"({correct}/73)" in capsys.readouterr().out
 
 
-def test_the_texts_of_as_many_batches_as_are_asked_for_stand_in_the_table(trained, tmp_path):
+def test_a_limited_number_of_batches_has_the_rows_of_its_texts(trained, tmp_path):
     data = planted_data(trained.folder, batch_size=7)
-    _, *rows = predict(copy_of(trained, data), data, tmp_path, limit_predict_batches=2)
+    predict(copy_of(trained, data), data, tmp_path, limit_predict_batches=2)
     texts = [text for text, _ in read_part(trained.folder, "test")]
-    places = [texts.index(row[0]) for row in rows]
+    places = [texts.index(row[0]) for row in read(tmp_path)[1:]]
     assert len(places) in (10, 14) and places == sorted(set(places))  # one batch has 3 texts
 
 
-def test_odd_characters_and_commas_of_a_text_are_kept(trained, tmp_path):
+def test_unusual_characters_and_commas_are_kept(trained, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     for part in ("train", "dev", "test"):
         (folder / f"{part}.tsv").write_text((trained.folder / f"{part}.tsv").read_text())
-    odd = 'so "warm", café\u2028; dull'
+    text = 'so "warm", café\u2028; dull'
     with (folder / "test.tsv").open("a", encoding="utf-8") as file:
-        file.write(f"{odd}\t1\n")
+        file.write(f"{text}\t1\n")
     data = planted_data(folder)
-    assert predict(copy_of(trained, data), data, tmp_path)[-1][:2] == [odd, "positive"]
+    predict(copy_of(trained, data), data, tmp_path)
+    assert read(tmp_path)[-1][:2] == [text, "positive"]
 
 
-def test_the_best_weights_answer_where_a_run_kept_them(trained, tmp_path):
+def test_predictions_are_those_of_the_best_weights_if_a_run_kept_them(trained, tmp_path):
     data = planted_data(trained.folder)
-    model, selection = small_classifier(data, seed=3), ModelSelection()
+    selection = ModelSelection()
     selection.best = {k: v.clone() for k, v in trained.model.state_dict().items()}
     selection.score = 1.0
-    _, *rows = predict(model, data, tmp_path, selection)
-    _, *alone = predict(copy_of(trained, data), data, tmp_path / "alone")
-    assert rows == alone
+    predict(small_classifier(data, seed=3), data, tmp_path / "selected", selection)
+    predict(copy_of(trained, data), data, tmp_path / "alone")
+    assert read(tmp_path / "selected") == read(tmp_path / "alone")
 
 
-def on_rank(rank: int, world: int, folder: str, trained: Any, port: int) -> None:
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
-        GROUP_RANK="0", TORCHELASTIC_RUN_ID="test", MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port), OMP_NUM_THREADS="1",
-    )  # fmt: skip
-    torch.set_num_threads(1)
+def on_rank(rank: int, folder: str, trained: str, port: int) -> None:
+    set_rank(rank, 2, port)
+    two: dict[str, Any] = {"devices": 2, "strategy": "ddp"}
     data = planted_data(Path(trained), batch_size=12)  # the last batch is one text
     model = small_classifier(data)
     model.load_state_dict(torch.load(Path(folder) / "weights.pt"))
-    predict(model, data, Path(folder), devices=world, strategy="ddp")
-    single = planted_data(Path(trained), batch_size=1)  # of which only one rank has a row
-    options = {"devices": world, "strategy": "ddp", "limit_predict_batches": 1}
-    predict(model, single, Path(folder) / "single", **options)
+    predict(model, data, Path(folder), **two)
+    single = planted_data(Path(trained), batch_size=1)  # a row on one rank only
+    predict(model, single, Path(folder) / "single", limit_predict_batches=1, **two)
 
 
 @pytest.mark.ddp
 def test_two_ranks_write_the_table_of_one(trained, tmp_path, spawn_ranks):
     data = planted_data(trained.folder, batch_size=12)
-    alone = predict(copy_of(trained, data), data, tmp_path / "alone")
+    predict(copy_of(trained, data), data, tmp_path / "alone")
     torch.save(trained.model.state_dict(), tmp_path / "weights.pt")
-    spawn_ranks(on_rank, 2, 2, str(tmp_path), str(trained.folder))
-    with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
-        rows = list(csv.reader(file))
+    spawn_ranks(on_rank, 2, str(tmp_path), str(trained.folder))
+    rows, alone = read(tmp_path), read(tmp_path / "alone")
     assert [row[:3] for row in rows] == [row[:3] for row in alone]
     for row, other in zip(rows[1:], alone[1:], strict=True):
         assert list(map(float, row[3:])) == pytest.approx(list(map(float, other[3:])), abs=1e-5)
-    with (tmp_path / "single" / "run" / "predictions.csv").open(newline="") as file:
-        assert len(list(csv.reader(file))) == 2
+    assert len(read(tmp_path / "single")) == 2

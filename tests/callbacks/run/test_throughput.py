@@ -33,6 +33,7 @@ from tests.helpers.speed_clock import (
     timed,
     train,
 )
+from tests.helpers.trainers import quiet_trainer
 
 NAMES = {
     f"speed/{name}"
@@ -249,11 +250,8 @@ def test_the_users_profiler_records_every_fetch_and_is_restored():
     trainer, _ = train(clock, timed(clock), profiler=profiler)
     assert trainer.profiler is profiler
     assert len(profiler.recorded_durations[FETCH_ACTION]) == 20
-    trainer = L.Trainer(
-        callbacks=[timed(clock), Fails()], profiler=profiler, accelerator="cpu", logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        max_epochs=1, limit_val_batches=0,
-    )  # fmt: skip
+    options = {"profiler": profiler, "limit_val_batches": 0}
+    trainer = quiet_trainer(timed(clock), Fails(), **options)
     with pytest.raises(RuntimeError, match="on purpose"):
         trainer.fit(Model(clock), Loader(clock), Loader(clock))
     assert trainer.profiler is profiler
