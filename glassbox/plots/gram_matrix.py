@@ -18,9 +18,9 @@ from glassbox.plots.style import (
     TEXT_COLOR,
     Style,
     balanced_columns,
-    hide_unused,
     house_style,
     index_ticks,
+    remove_unused,
     shorten,
     write_above,
 )
@@ -95,7 +95,7 @@ def gram_matrix(
         panels = figure.subplots(
             rows, columns * len(ratios), squeeze=False, width_ratios=ratios * columns
         ).reshape(rows * columns, len(ratios))
-        hide_unused(panels, count * len(ratios))
+        remove_unused(panels, count * len(ratios))
         for index, (matrix, *beside, spacer) in enumerate(panels[:count]):
             spacer.set_axis_off()
             _draw_image(matrix, products[index], scale)

@@ -16,9 +16,9 @@ from glassbox.plots.style import (
     LABEL_SIZE,
     NOTE_SIZE,
     balanced_columns,
-    hide_unused,
     house_style,
     index_ticks,
+    remove_unused,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def neuron_directions(
         width = max(0.75 + columns * (panel + GAP), 4.6)
         figure = titled_figure(width, rows * (size * cell + ABOVE) + 0.25, title, [note], foot=FOOT)
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        hide_unused(panels, count)
+        remove_unused(panels, count)
         for index, axes in enumerate(panels.flat[:count]):
             axes.imshow(
                 np.ma.masked_invalid(directions[index]),

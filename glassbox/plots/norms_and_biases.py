@@ -18,9 +18,9 @@ from glassbox.plots.style import (
     LABEL_SIZE,
     LINE,
     TEXT_COLOR,
-    hide_unused,
     house_style,
     index_ticks,
+    remove_unused,
     shorten,
     write_above,
 )
@@ -81,7 +81,7 @@ def norms_and_biases(
         panels = figure.subplots(
             rows, 2 * columns, squeeze=False, width_ratios=[PICTURE, CHART] * columns
         ).reshape(-1, 2)
-        hide_unused(panels, 2 * count)
+        remove_unused(panels, 2 * count)
         for index, (picture, chart) in enumerate(panels[:count]):
             frame = principal_frame(members.weights[index])
             draw_features(picture, members.weights[index], frame, view, style)

@@ -17,8 +17,8 @@ from glassbox.plots.style import (
     MUTED_COLOR,
     NOTE_SIZE,
     TEXT_COLOR,
-    hide_unused,
     house_style,
+    remove_unused,
     shorten,
 )
 
@@ -164,7 +164,7 @@ def _panels(
     width = 0.6 + PANEL * max(columns, 2)
     figure = titled_figure(width, 0.45 + rows * height, title, legend=legend)
     grid = figure.subplots(rows, columns, squeeze=False)
-    hide_unused(grid, len(tasks))
+    remove_unused(grid, len(tasks))
     panels = list(grid.flat[: len(tasks)])
     for index, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
         name = shorten(task.replace("_", " "), PANEL, LABEL_SIZE)

@@ -134,6 +134,6 @@ def _draw_boundaries(axes: Axes, cells: NDArray[np.int64], x: Floats, y: Floats)
 def _set_ticks(axis: Axis, values: Floats) -> None:
     """Round numbers without powers of ten on a logarithmic axis."""
     if _scale(values) == "log":
-        ticks = log_ticks(values[0] * 0.99, values[-1] * 1.01, smallest=0.0)
+        ticks = log_ticks(values[0] * 0.99, values[-1] * 1.01, least=0.0)
         axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         axis.set_ticks([], minor=True)

@@ -135,10 +135,10 @@ def balanced_columns(count: int, limit: int) -> int:
     return math.ceil(count / rows)
 
 
-def hide_unused(panels: NDArray[np.object_], count: int) -> None:
-    """Hide all but the first `count` axes of an array of panels."""
+def remove_unused(panels: NDArray[np.object_], count: int) -> None:
+    """Remove all but the first `count` axes of an array of panels."""
     for axes in panels.flat[count:]:
-        axes.set_axis_off()
+        axes.remove()
 
 
 def index_ticks(size: int, limit: int) -> range:
@@ -147,15 +147,15 @@ def index_ticks(size: int, limit: int) -> range:
     return range(0, size, next(step for step in steps if size <= limit * step))
 
 
-def log_ticks(low: float, high: float, smallest: float = 1.0) -> list[float]:
+def log_ticks(low: float, high: float, least: float = 1.0) -> list[float]:
     """Round numbers between two limits on a log axis: 1, 10, 100, or 1, 2, 5, 10 on a short one.
 
-    None is below `smallest`: there is no epoch before 1.
+    None is below `least`: there is no epoch before 1.
     """
     steps = (1, 2, 5) if high < 300 * low else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in steps]
-    return [tick for tick in ticks if max(low, smallest) <= tick <= high]
+    return [tick for tick in ticks if max(low, least) <= tick <= high]
 
 
 def percent_ticks(axis: Axis) -> None:

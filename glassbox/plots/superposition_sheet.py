@@ -18,9 +18,9 @@ from glassbox.plots.style import (
     LABEL_SIZE,
     MUTED_COLOR,
     balanced_columns,
-    hide_unused,
     house_style,
     index_ticks,
+    remove_unused,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def superposition_sheet(
         width = max(0.75 + columns * (panel + GAP), 4.6)
         figure = titled_figure(width, rows * (height + ABOVE) + 0.3, title, notes, foot=FOOT)
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        hide_unused(panels, count)
+        remove_unused(panels, count)
         for index, axes in enumerate(panels.flat[:count]):
             _draw_bars(axes, norms[index], interference[index], colors)
             axes.set(xlim=(0, 1.04 * longest), ylim=(size - 0.5, -0.5))
