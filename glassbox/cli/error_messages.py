@@ -87,8 +87,7 @@ def explain_parser_error(message: str, arguments: Sequence[str] = ()) -> str:
     from_file = re.search(r"Given value type: <class '(dict|list)'>", message)
     source = f" (in {config})" if from_file else ""
     message = _drop_base_class_problem(message)
-    keys = re.findall(r'Parser key "([\w.]+)"', message)
-    key = ".".join(keys)
+    key = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
     unknown_key = r"does not accept option '(\S+)'|unrecognized arguments: (\S+)"
     if match := re.search(r"[Oo]ption '(\S+?)' is not accepted", message):
         return _explain_option(match.group(1), key, message, source)
@@ -102,8 +101,10 @@ def explain_parser_error(message: str, arguments: Sequence[str] = ()) -> str:
     if value := _explain_value(message):
         return f"{key} is {value}{source}"
     if match := re.search(r"arguments are required: (.+)$", message):
-        missing = ", ".join(f"--{name.rpartition('.')[2]}" for name in match.group(1).split(", "))
-        return f"{missing} missing; name a config, such as --config configs/quickstart.yaml"
+        missing = [f"--{name.rpartition('.')[2]}" for name in match.group(1).split(", ")]
+        in_config = {"--model", "--data"} & {*missing}
+        hint = "name a config: --config configs/quickstart.yaml" if in_config else "see --help"
+        return f"{', '.join(missing)} missing; {hint}"
     if match := re.match(r"(Problems parsing|Unexpected) config:(.*)", message, re.DOTALL):
         return f"{config} is empty or not valid YAML: {' '.join(match.group(2).split())}"
     return _shortened(re.sub(r'Parser key "([\w.]+)":', r"\1:", message))

@@ -20,30 +20,26 @@ class _FunctionParser(ArgumentParser):
     """Options of a function: booleans are switches; the first may be given without its name."""
 
     def __init__(self, name: str) -> None:
+        function = import_object(FUNCTIONS[name])
+        self.first, parameter = next(iter(inspect.signature(function).parameters.items()))
         super().__init__(
             prog=f"lightning {name}", description=SUBCOMMANDS[name], exit_on_error=False
         )
         self.allow_abbrev = False
-        function = import_object(FUNCTIONS[name])
-        self.first, parameter = next(iter(inspect.signature(function).parameters.items()))
-        self.takes_several = "list" in str(parameter.annotation)
-        super().add_argument(
+        self.add_argument(
             _POSITIONAL,
-            nargs="*" if self.takes_several else "?",
-            type=str,
+            nargs="*" if "list" in str(parameter.annotation) else "?",
             metavar=self.first.upper(),
             help=f"the same as --{self.first}",
         )
         self.add_function_arguments(function, as_group=False)
 
     def add_argument(self, *names: str, **options: Any) -> Any:
+        """Add an option; called for every parameter of the function."""
         if options.get("type") is bool:
-            options = {
-                "action": ActionYesNo,
-                "default": options["default"],
-                "help": options["help"],
-            }
-        elif names[0] == f"--{getattr(self, 'first', None)}":
+            kept = {key: options[key] for key in ("default", "help")}
+            options = {"action": ActionYesNo, **kept}
+        elif names[0] == f"--{self.first}":
             options.pop("required", None)
         return super().add_argument(*names, **options)
 
