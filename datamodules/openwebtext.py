@@ -306,6 +306,10 @@ class OpenWebText(L.LightningDataModule):
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_resume_data(self.trainer, state_dict, self._resume_settings())
 
+    def __str__(self) -> str:
+        """Overrides Lightning's, which would iterate the loaders."""
+        return f"OpenWebText({self.data_dir})"
+
     def describe(self) -> dict[str, str]:
         """Summary of the data for the command `check`."""
         train, val = self.shards("train"), self.shards("val")

@@ -48,7 +48,6 @@ def prepare_once(arguments: argparse.Namespace, tokenizer: Tokenizer) -> Summary
             folder,
             tokenizer,
             workers=arguments.workers,
-            progress=False,
         )
 
 

@@ -53,10 +53,7 @@ def tokens(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("text")
     lines = [json.dumps({"text": f"document {i} of a small corpus"}) for i in range(40)]
     (folder / "text.jsonl").write_text("\n".join(lines))
-    prepare(
-        FileDocuments(str(folder / "*.jsonl")), folder / "tokens", ByteTokenizer(), 0.25,
-        progress=False,
-    )  # fmt: skip
+    prepare(FileDocuments(str(folder / "*.jsonl")), folder / "tokens", ByteTokenizer(), 0.25)
     return folder / "tokens"
 
 

@@ -151,7 +151,7 @@ def test_members_of_circular_features_are_scales_times_seeds():
     )
     trained(model, data, epochs=1)
     assert model.seeds == [0, 1, 0, 1]
-    assert [label["seed"] for label in data.member_labels] == [0, 1, 0, 1]
+    assert data.member_seeds == [0, 1, 0, 1]
     start = FeatureAutoencoder(12, num_values=2, hidden_dim=3, num_seeds=2).feature_weights()
     assert torch.equal(start[0], start[2])  # members of a seed start alike
     assert not torch.equal(model.feature_weights()[0], model.feature_weights()[2])
