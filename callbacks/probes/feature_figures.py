@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,11 @@ class MemberHistory:
     losses: Numbers  # (K,) held-out
     loss_steps: NDArray[np.integer]  # (K,)
     title: str
+
+    def draw(self, plot: Callable[..., Any]) -> Any:
+        """Call ``weights_over_time`` or ``weight_frames`` with this history."""
+        losses = {"losses": self.losses, "loss_steps": self.loss_steps}
+        return plot(self.weights, self.steps, **losses, title=self.title)
 
 
 def value_name(label: str) -> str:
@@ -142,25 +147,5 @@ def ring_figures(
     if near != len(scales) - 1 and 0.8 < scales[near] / FIGURE_7_SCALE < 1.25:
         shown[f"weights_over_time_{scales[near]:g}"] = near
     for name, index in shown.items():
-        history = histories[index]
-        figures[name] = weights_over_time(
-            history.weights,
-            history.steps,
-            losses=history.losses,
-            loss_steps=history.loss_steps,
-            title=history.title,
-        )
+        figures[name] = histories[index].draw(weights_over_time)
     return figures
-
-
-def ring_animation(history: MemberHistory) -> list[NDArray[np.uint8]]:
-    """The frames of one member's training."""
-    from glassbox.plots import weight_frames
-
-    return weight_frames(
-        history.weights,
-        history.steps,
-        losses=history.losses,
-        loss_steps=history.loss_steps,
-        title=history.title,
-    )

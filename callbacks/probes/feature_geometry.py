@@ -15,7 +15,6 @@ from torch import Tensor
 from callbacks.probes.checks import datamodule_of, incompatible
 from callbacks.probes.feature_figures import (
     MemberHistory,
-    ring_animation,
     ring_figures,
     sparse_figures,
     value_name,
@@ -265,12 +264,14 @@ class FeatureGeometry(Probe[HasFeatureWeights]):
     def animations(
         self, trainer: L.Trainer, module: HasFeatureWeights
     ) -> Mapping[str, list[NDArray[np.uint8]]]:
+        from glassbox.plots import weight_frames
+
         if not self._on_circle or len(self.steps) < 2:
             return {}
         best = self._best_members(trainer, module)
         label, member = list(best.items())[-1]
         history = self._member_history(module, label, member, self._which_seed(best))
-        return {"training": ring_animation(history)}
+        return {"training": history.draw(weight_frames)}
 
     def _best_members(self, trainer: L.Trainer, module: Any) -> dict[str, int]:
         """For each value of the sweep, the member with the least held-out loss."""

@@ -14,6 +14,7 @@ from callbacks.trainer_state import is_fitting
 from glassbox.protocols import HasRepresentations
 
 Batch = dict[str, Tensor]
+IGNORED = -100  # the label of a text that does not count
 
 
 class TextProbe(Probe[HasRepresentations]):

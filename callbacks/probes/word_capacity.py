@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import lightning as L
+import torch
+from torch import Tensor
+from torchmetrics import Metric
 
 from callbacks.probes.checks import check_layers
 from callbacks.probes.probe import Results
 from callbacks.probes.representations import capacity_at, example_activations
-from callbacks.probes.text_metrics import MeanCapacity
-from callbacks.probes.text_probe import Batch, TextProbe
+from callbacks.probes.text_probe import IGNORED, Batch, TextProbe
 from callbacks.probes.word_scores import PROBABILITY
 from glassbox.metrics import check_percent, important_words
 from glassbox.protocols import HasRepresentations
@@ -83,3 +85,48 @@ class WordCapacity(TextProbe):
             f"{self.stage}/{self.name}/{self.layers[0]}_{group}" for group in groups
         ]
         return values
+
+
+class MeanCapacity(Metric):
+    """Mean capacity of all, of important and of other tokens (SAFR paper, Table 3).
+
+    Micro-averages: every token has the same weight, however long its text is. Sums are in float64,
+    which Apple's GPUs lack; on these, keep the metric on the CPU. Inputs may be on any device.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    total: Tensor
+    counted: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Important tokens, other tokens.
+        self.add_state("total", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counted", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, capacity: Tensor, important: Tensor, mask: Tensor, labels: Tensor) -> None:
+        """Add texts.
+
+        Args:
+            capacity: (B, T), of one layer; values at padding are ignored.
+            important: (B, T) bool.
+            mask: (B, T) bool, true on real tokens.
+            labels: (B,) int64; rows with label -100 do not count.
+        """
+        mask = mask & (labels != IGNORED)[:, None]
+        groups = torch.stack([mask & important, mask & ~important]).to(self.total.device)
+        values = capacity.detach().to(self.total.device).double()
+        # where, not a product: a nan must stay in its own group (0 · nan is nan).
+        # Not in place: a module that holds the metric may have cast the sum to bfloat16.
+        self.total = self.total + torch.where(groups, values, 0.0).sum(dim=(1, 2))
+        self.counted += groups.sum(dim=(1, 2))
+
+    def compute(self) -> dict[str, Tensor]:
+        """The means ``all``, ``important`` and ``other``, float64; nan for no token."""
+        important, other = (self.total / self.counted).unbind()
+        return {
+            "all": self.total.sum() / self.counted.sum(),
+            "important": important,
+            "other": other,
+        }

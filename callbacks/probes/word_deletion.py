@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import lightning as L
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from callbacks.probes.checks import check_numbers, layers_of
 from callbacks.probes.probe import Results
 from callbacks.probes.representations import example_activations, texts_of
-from callbacks.probes.text_metrics import DeletionAccuracy
-from callbacks.probes.text_probe import Batch, TextProbe
+from callbacks.probes.text_probe import IGNORED, Batch, TextProbe
 from callbacks.probes.word_scores import NEED_MASK, PROBABILITY, RANDOM, check_score, score_words
 from glassbox.metrics import check_percent, top_words, without_words
 from glassbox.protocols import HasRepresentations
@@ -60,30 +60,40 @@ def random_deletions(percent: float, number: int) -> list[Deletion]:
     return [Deletion(RANDOM, percent, draw=draw) for draw in range(number)]
 
 
-class DeletionAccuracies:
+class DeletionAccuracies(Metric):
     """Accuracy on whole texts, and after each of several deletions.
 
     Words are scored in the whole text. The shortened text is classified anew, without gaps: words
-    move up. A text that lost all its words is one unknown word.
+    move up. A text that lost all its words is one unknown word. Sums are integers, so that no split
+    of the texts into batches or ranks changes a digit.
 
     Args:
         deletions: To measure; whole texts always are.
         unknown: Token of an emptied text.
-        device: Of the module.
         seed: Of random scores.
     """
 
-    def __init__(
-        self, deletions: Iterable[Deletion], unknown: int, device: torch.device, seed: int = 0
-    ) -> None:
+    full_state_update = False
+    is_differentiable = False
+    correct: Tensor  # (number of deletions,)
+    counted: Tensor
+
+    def __init__(self, deletions: Iterable[Deletion], unknown: int, seed: int = 0) -> None:
+        super().__init__()
         self.unknown, self.seed = unknown, seed
         unique = dict.fromkeys([WHOLE, *deletions])  # in the same order on every rank
-        self._metrics = {deletion: DeletionAccuracy().to(device) for deletion in unique}
+        self.index = {deletion: index for index, deletion in enumerate(unique)}
+        self.add_state("correct", torch.zeros(len(unique), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("counted", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, module: HasRepresentations, batch: Batch, activations: Batch) -> None:
-        """Add a batch of texts, with the module's ``representations`` of it."""
+        """Add a batch of texts, with the module's ``representations`` of it.
+
+        Texts with label -100 do not count; logits with a nan are wrong, whatever the label.
+        """
+        labels = batch["labels"]
         scores: dict[tuple[str, int], Tensor] = {}
-        for deletion, metric in self._metrics.items():
+        for deletion, index in self.index.items():
             logits = activations["logits"]
             if deletion.percent > 0:
                 key = (deletion.score, deletion.draw)
@@ -91,7 +101,9 @@ class DeletionAccuracies:
                     name, draw = key
                     scores[key] = score_words(name, batch, activations, module, self.seed, draw)
                 logits = module.classify(self._shortened(batch, deletion, scores[key]))
-            metric.update(logits, batch["labels"])
+            is_correct = (logits.argmax(dim=-1) == labels) & ~logits.isnan().any(dim=-1)
+            self.correct[index] += is_correct.sum()
+        self.counted += (labels != IGNORED).sum()
 
     def _shortened(self, batch: Batch, deletion: Deletion, scores: Tensor) -> Batch:
         words = batch["words"]
@@ -101,21 +113,22 @@ class DeletionAccuracies:
         )
         return {**batch, "tokens": tokens, "words": words, "mask": mask}
 
+    def compute(self) -> Tensor:
+        """Accuracy after each deletion, over all ranks, float64; nan if no text was counted."""
+        return self.correct.double() / self.counted
+
     def accuracy(self, deletion: Deletion = WHOLE) -> Tensor:
-        """Accuracy after a deletion, (1,), over all ranks."""
-        return self._accuracy(deletion).float()
+        """Accuracy after a deletion, (1,)."""
+        return self.compute()[[self.index[deletion]]].float()
 
     def srs(self, deletion: Deletion) -> Tensor:
         """Superposition regularization score: the accuracy that a deletion costs, (1,).
 
-        In [-1, 1], over all ranks; negative where deletion helps. The 18.24 points of the SAFR
-        paper's Table 1 (§4) are 0.1824.
+        In [-1, 1], negative where deletion helps. The 18.24 points of the SAFR paper's Table 1 (§4)
+        are 0.1824.
         """
-        return (self._accuracy(WHOLE) - self._accuracy(deletion)).float()
-
-    def _accuracy(self, deletion: Deletion) -> Tensor:
-        value: Tensor = self._metrics[deletion].compute()
-        return value.reshape(1)
+        accuracies = self.compute()
+        return (accuracies[[self.index[WHOLE]]] - accuracies[[self.index[deletion]]]).float()
 
 
 class WordDeletion(TextProbe):
@@ -200,7 +213,7 @@ class WordDeletion(TextProbe):
     # ---- a pass --------------------------------------------------------------------------------
 
     def reset(self, trainer: L.Trainer, module: HasRepresentations) -> None:
-        at = (texts_of(trainer, self).unknown_token, module.device, self.seed)
+        unknown = texts_of(trainer, self).unknown_token
         measured, swept = [Deletion(self.score, self.percent)], []
         if self.stage == "test":
             self.arrays = {}
@@ -209,13 +222,14 @@ class WordDeletion(TextProbe):
             swept += [Deletion(name, self.percent) for name in self._compared]
             for percent in self.deletion_percents:
                 swept += [d for deletions in self._curves(percent).values() for d in deletions]
-        self._swept_texts = 0
+        self._swept_texts, self._sweep = 0, None
         if swept and self.max_sweep_texts is not None:
-            self._sweep = DeletionAccuracies(swept, *at)
-            self._accuracies = DeletionAccuracies(measured, *at)
+            self._sweep = DeletionAccuracies(swept, unknown, self.seed).to(module.device)
         else:
-            self._accuracies = DeletionAccuracies([*measured, *swept], *at)
-            self._sweep = self._accuracies if swept else None
+            measured += swept
+        self._accuracies = DeletionAccuracies(measured, unknown, self.seed).to(module.device)
+        if swept and self.max_sweep_texts is None:
+            self._sweep = self._accuracies
 
     def update(
         self, trainer: L.Trainer, module: HasRepresentations, batch: Batch, activations: Batch

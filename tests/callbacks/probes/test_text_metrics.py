@@ -14,10 +14,23 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torchmetrics import Metric
 
-from callbacks.probes.text_metrics import DeletionAccuracy, MeanCapacity
+from callbacks.probes.word_capacity import MeanCapacity
+from callbacks.probes.word_deletion import DeletionAccuracies
 
 TEXTS, TOKENS, CLASSES = 50, 8, 3
-METRICS = [DeletionAccuracy, MeanCapacity]
+
+
+class Accuracy(DeletionAccuracies):
+    """Accuracy on whole texts, which need no module."""
+
+    def __init__(self) -> None:
+        super().__init__([], unknown=1)
+
+    def update(self, logits, labels) -> None:
+        super().update(None, {"labels": labels}, {"logits": logits})
+
+
+METRICS = [Accuracy, MeanCapacity]
 
 
 def _examples() -> dict[type[Metric], tuple[torch.Tensor, ...]]:
@@ -31,7 +44,7 @@ def _examples() -> dict[type[Metric], tuple[torch.Tensor, ...]]:
     mask = torch.arange(TOKENS) < length
     capacity = torch.rand(TEXTS, TOKENS, generator=rng).masked_fill(~mask, torch.nan)
     important = torch.rand(TEXTS, TOKENS, generator=rng) < 0.3
-    return {DeletionAccuracy: (logits, labels), MeanCapacity: (capacity, important, mask, labels)}
+    return {Accuracy: (logits, labels), MeanCapacity: (capacity, important, mask, labels)}
 
 
 def _computed(kind: type[Metric], splits: list[int]) -> Any:
@@ -42,10 +55,10 @@ def _computed(kind: type[Metric], splits: list[int]) -> Any:
 
 
 def test_accuracy_is_the_fraction_of_counted_texts_that_are_right():
-    rows = zip(*(column.tolist() for column in _examples()[DeletionAccuracy]), strict=True)
+    rows = zip(*(column.tolist() for column in _examples()[Accuracy]), strict=True)
     rights = [row.index(max(row)) == label for row, label in rows if label != -100]
     assert 0 < sum(rights) < len(rights) < TEXTS
-    assert _computed(DeletionAccuracy, []).item() == pytest.approx(sum(rights) / len(rights))
+    assert _computed(Accuracy, []).item() == pytest.approx(sum(rights) / len(rights))
 
 
 def test_mean_capacity_counts_every_real_token_of_counted_texts_once():
@@ -100,7 +113,7 @@ def test_nothing_counted_is_nan_also_after_a_reset(kind):
 
 
 def test_logits_with_a_nan_are_wrong():
-    metric = DeletionAccuracy()
+    metric = Accuracy()
     logits = torch.tensor([[torch.nan, 0.0], [0.0, torch.nan], [-torch.inf, 0.0]])
     metric.update(logits, torch.tensor([0, 1, 1]))
     assert metric.compute().item() == pytest.approx(1 / 3)
