@@ -64,5 +64,3 @@ def test_the_loss_goes_the_way_that_is_asked_for(cls, monkeypatch):
     assert not called
     cls(WIDTH, CLASSES, fused=True).loss(x, targets)
     assert called
-
-
