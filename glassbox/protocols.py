@@ -273,7 +273,7 @@ class HasPriority(Protocol):
 
 @runtime_checkable
 class StepData(Protocol):
-    """A data module that knows how many optimizer steps an epoch takes."""
+    """A data module with a known number of optimizer steps per epoch."""
 
     @property
     def steps_per_epoch(self) -> int: ...

@@ -91,8 +91,8 @@ class FeatureAutoencoder(EnsembleModule):
         devices = self.trainer.world_size
         if len(self.seeds) == 1 and devices > 1:
             raise ValueError(
-                f"one autoencoder cannot be distributed over {devices} devices; set "
-                f"trainer.devices to 1, or train several seeds"
+                f"a single autoencoder trains on one device, not on {devices}; set trainer.devices "
+                f"to 1, or train several seeds"
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

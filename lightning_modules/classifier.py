@@ -154,7 +154,7 @@ class Classifier(EnsembleModule):
         return self._groups
 
     def _steps_per_member(self) -> list[int]:
-        """Optimizer steps per epoch of every member; [0] if the data do not say."""
+        """Optimizer steps per epoch of every member; [0] if the data do not define it."""
         data = self.data()
         steps = list(data.steps_per_member) if isinstance(data, MemberStepData) else []
         return steps if len(steps) == len(self.seeds) else [max(steps, default=0)]

@@ -25,14 +25,14 @@ def member_range(num_members: int, rank: int, ranks: int) -> tuple[int, int]:
         return 0, 1
     if num_members < ranks:
         raise ValueError(
-            f"{num_members} seeds cannot be distributed over {ranks} devices; set trainer.devices "
-            f"times trainer.num_nodes to at most {num_members}, or train one seed on all of them"
+            f"{num_members} seeds are too few for {ranks} devices; set trainer.devices times "
+            f"trainer.num_nodes to at most {num_members}, or train one seed on all of them"
         )
     return num_members * rank // ranks, num_members * (rank + 1) // ranks
 
 
 class EnsembleShard:
-    """One rank's share of the work on an ensemble that every rank holds as a whole.
+    """One rank's part of the work on an ensemble that every rank holds as a whole.
 
     Several members are distributed over the ranks; each trains as it would alone, and gradients are
     not exchanged. A single member is trained by all ranks, each on a part of every batch, with

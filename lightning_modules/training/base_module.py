@@ -110,12 +110,10 @@ class BaseModule(L.LightningModule):
 
 def _hyper_parameters(source: Any, weights_only: bool | None) -> dict[str, Any]:
     """The hyper-parameters of a checkpoint; none for a file that is not local."""
-    if hasattr(source, "seek"):
-        start = source.tell()
-        content = torch.load(source, map_location="meta", weights_only=weights_only)
-        source.seek(start)
-    elif os.path.isfile(source):
-        content = torch.load(source, map_location="meta", weights_only=weights_only, mmap=True)
-    else:
+    is_open = hasattr(source, "seek")
+    if not is_open and not os.path.isfile(source):
         return {}
+    content = torch.load(source, "meta", weights_only=weights_only, mmap=not is_open)
+    if is_open:
+        source.seek(0)
     return dict(content.get("hyper_parameters", {}))

@@ -11,7 +11,7 @@ from glassbox.protocols import StepData
 
 
 def steps_per_epoch(trainer: L.Trainer) -> int | None:
-    """Optimizer steps of one epoch; None if the data module does not know."""
+    """Optimizer steps of one epoch; None if the data module does not define it."""
     data = getattr(trainer, "datamodule", None)
     return data.steps_per_epoch if isinstance(data, StepData) else None
 

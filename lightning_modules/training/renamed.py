@@ -47,9 +47,14 @@ def rename_hyper_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in renamed.items():
         if name in VALUES and isinstance(value, str):
             renamed[name] = VALUES[name].get(value, value)
-        elif _is_spec(value):
+        elif is_spec(value):
             renamed[name] = _rename_spec(value)
     return renamed
+
+
+def is_spec(value: object) -> bool:
+    """Whether this is a class as plain data, ``{"class_path": ..., "init_args": {...}}``."""
+    return isinstance(value, dict) and "class_path" in value
 
 
 def rename_class_path(path: str) -> str:
@@ -84,13 +89,10 @@ def _model_of(stored: Mapping[str, Any]) -> str:
     return "TextClassifier" if "num_classes" in stored else "LanguageModel"
 
 
-def _is_spec(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("class_path"), str)
-
-
 def _rename_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     options = {
-        name: _rename_spec(value) if _is_spec(value) else value
+        name: _rename_spec(value) if is_spec(value) else value
         for name, value in (spec.get("init_args") or {}).items()
     }
-    return {**spec, "class_path": rename_class_path(spec["class_path"]), "init_args": options}
+    path = spec["class_path"] and rename_class_path(spec["class_path"])
+    return {**spec, "class_path": path, "init_args": options}

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from lightning_modules.training.renamed import rename_class_path
+from lightning_modules.training.renamed import is_spec, rename_class_path
 
 
 def to_spec(factory: Callable[..., Any]) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def to_spec(factory: Callable[..., Any]) -> dict[str, Any]:
     init_args = {
         name: to_spec(value) if callable(value) else value for name, value in options.items()
     }
-    if any(_is_spec(value) and value["class_path"] is None for value in init_args.values()):
+    if any(is_spec(value) and value["class_path"] is None for value in init_args.values()):
         return {"class_path": None}
     path = rename_class_path(f"{cls.__module__}.{cls.__qualname__}")
     return {"class_path": path, "init_args": init_args}
@@ -74,7 +74,7 @@ def build_from_spec(
             f"to load_from_checkpoint"
         )
     options = {
-        key: build_from_spec(value, f"{name}.{key}") if _is_spec(value) else value
+        key: build_from_spec(value, f"{name}.{key}") if is_spec(value) else value
         for key, value in factory.get("init_args", {}).items()
     }
     return partial(cls, **options)
@@ -98,7 +98,3 @@ def check_data_matches_model(model: object, sizes: Mapping[str, int], data: obje
                 f"{name} is {size} in the model and {data_size} in the data; build the "
                 f"{type(model).__name__} with {name}={data_size}"
             )
-
-
-def _is_spec(value: Any) -> bool:
-    return isinstance(value, dict) and "class_path" in value

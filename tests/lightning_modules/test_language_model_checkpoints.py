@@ -61,13 +61,13 @@ def test_checkpoint_says_how_to_build_its_model(token_folder, tmp_path, head, ti
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Inductor's
 def test_compiling_leaves_the_names_in_a_checkpoint_and_the_losses(token_folder, tmp_path):
-    found = []
+    runs = []
     for mode in ("never", "always"):
         losses = Losses()
         trainer = make_trainer(4, losses, checkpoints(tmp_path / mode, 100))
         model = make_model(compile=mode)
         trainer.fit(model, make_data(token_folder(name=mode), micro=2))
         stored = torch.load(tmp_path / mode / "last.ckpt", weights_only=True)
-        found.append((list(stored["state_dict"]), losses.per_step))
-    assert found[0][0] == found[1][0]
-    assert found[0][1] == pytest.approx(found[1][1], abs=1e-5)
+        runs.append((list(stored["state_dict"]), losses.per_step))
+    assert runs[0][0] == runs[1][0]
+    assert runs[0][1] == pytest.approx(runs[1][1], abs=1e-5)
