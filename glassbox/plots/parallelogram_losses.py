@@ -67,13 +67,13 @@ def parallelogram_distributions(
         figure, panels = _panels(tasks, title, HEIGHT, legend)
         for axes, task in zip(panels, tasks, strict=True):
             axes.axvline(1, color=MUTED_COLOR, linewidth=0.7, linestyle=DASHED, zorder=1)
-            for place, (model, color) in enumerate(reversed(colors.items())):
+            for place, (model, color) in enumerate(colors.items()):
                 ordered = np.sort(values[model][task])
                 known = max(1, int(np.isfinite(ordered).sum()))
                 fraction = np.searchsorted(ordered, grid, side="right") / known
                 axes.plot(grid, fraction, color=color, label=model)
                 text = f"{100 * (ordered < 1).sum() / known:.0f} % below 1"
-                where = (0.97, 0.06 + 0.115 * place)
+                where = (0.97, 0.06 + 0.115 * (len(colors) - 1 - place))
                 axes.text(
                     *where, text, transform=axes.transAxes, ha="right", size=NOTE_SIZE, color=color
                 )
