@@ -40,8 +40,16 @@ class IMDB(TextData):
             space alone, so that 'film' and 'film.' are two.
         clean: Repair HTML and wrong encodings. False leaves the texts unchanged, as SAFR's authors
             presumably did: 'film.<br' and '/>The' are words then.
+        tokenizer: 'words' for the words of the training texts, split at white space; or one of
+            tiktoken's encodings, 'bytes', or a tokenizer file, for subwords.
+        min_frequency: With 'words', how often a word must occur in the training texts to be known
+            (2 in the paper).
         max_length: Longest review, in tokens (256 in the authors' code); the rest is cut off.
-        options: Options of ``TextData``.
+        batch_size: Reviews of one optimizer step, all devices together (32 in the paper).
+        pad_to: 'batch' pads to the longest text of a batch, 'max_length' always to that.
+        bucket_batches: Number of batches that are drawn together and sorted by length, so that the
+            texts of a batch have similar lengths; 0 for batches of any length.
+        seed: Seed of the order of the texts; null takes the run's seed_everything.
 
     Raises:
         ValueError: An option is out of range.
@@ -56,10 +64,17 @@ class IMDB(TextData):
         split_seed: int = 0,
         split_punctuation: bool = False,
         clean: bool = True,
+        tokenizer: str = "words",
+        min_frequency: int = 2,
         max_length: int = 256,
-        **options: Any,
+        batch_size: int = 32,
+        pad_to: str = "batch",
+        bucket_batches: int = 50,
+        seed: int | None = None,
     ) -> None:
-        super().__init__(max_length=max_length, **options)
+        super().__init__(
+            tokenizer, min_frequency, max_length, batch_size, pad_to, bucket_batches, seed
+        )
         check_at_least(1, val_size=val_size)
         check_at_least(0, split_seed=split_seed)
         self.data_dir = as_folder(data_dir)

@@ -52,8 +52,16 @@ class SST2(TextData):
         dataset: Name of the data set on the hub, or a folder that the library can read; null takes
             the variant's.
         dataset_revision: Its branch or commit; null takes one that the library can load.
-        options: Options of ``TextData``; SAFR's authors use min_frequency 2, max_length 128 and
-            batch_size 32.
+        tokenizer: 'words' for the words of the training texts, split at white space; or one of
+            tiktoken's encodings, 'bytes', or a tokenizer file, for subwords.
+        min_frequency: With 'words', how often a word must occur in the training texts to be known
+            (2 in the paper).
+        max_length: Longest sentence, in tokens (128 in the authors' code); the rest is cut off.
+        batch_size: Sentences of one optimizer step, all devices together (32 in the paper).
+        pad_to: 'batch' pads to the longest text of a batch, 'max_length' always to that.
+        bucket_batches: Number of batches that are drawn together and sorted by length, so that the
+            texts of a batch have similar lengths; 0 for batches of any length.
+        seed: Seed of the order of the texts; null takes the run's seed_everything.
 
     Raises:
         ValueError: An option is out of range.
@@ -65,9 +73,17 @@ class SST2(TextData):
         variant: str = "safr",
         dataset: str | None = None,
         dataset_revision: str | None = None,
-        **options: Any,
+        tokenizer: str = "words",
+        min_frequency: int = 2,
+        max_length: int = 128,
+        batch_size: int = 32,
+        pad_to: str = "batch",
+        bucket_batches: int = 50,
+        seed: int | None = None,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(
+            tokenizer, min_frequency, max_length, batch_size, pad_to, bucket_batches, seed
+        )
         choose("variant", variant, list(FOLDERS))
         self.data_dir = as_folder(data_dir)
         self.variant = variant
