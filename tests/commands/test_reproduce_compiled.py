@@ -1,4 +1,4 @@
-"""Runs of a study that are compiled, and those that cannot be."""
+"""Runs of a study with and without a working compiler."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def test_tells_of_a_run_that_trains_uncompiled(small_study, tmp_path, monkeypatc
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.chdir(tmp_path)
     main(arguments[1:])
-    told = [line for line in capsys.readouterr().err.splitlines() if "uncompiled" in line]
-    assert told
-    for line in told:
+    lines = [line for line in capsys.readouterr().err.splitlines() if "uncompiled" in line]
+    assert lines
+    for line in lines:
         # With the run's name, and without the study's options.
         assert "_latticecompletion-" in line.lower()
         assert "continues uncompiled: no compiler for ['lightning']" in line

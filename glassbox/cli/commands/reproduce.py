@@ -131,8 +131,8 @@ def reproduce(
         if num_reused:
             print(f"reusing {num_reused:,} networks from {reported}")
         # Every machine cuts the same shards, of about equal work, whatever data it has.
-        shares = sorted(group(grid), key=lambda run: -run.work)[first - 1 :: shards]
-        runnable = [run for run in shares if _missing_folder(run.config) is None]
+        in_shard = sorted(group(grid), key=lambda run: -run.work)[first - 1 :: shards]
+        runnable = [run for run in in_shard if _missing_folder(run.config) is None]
         failed = run_grid(runnable, store, jobs, labels, Runner(_train, _explain))
         plans = [plan for plan in plans if plan.name not in left_out]
     options = {"quick": quick, "seeds": seeds, "only": only, "runs": runs, "reported": reported}

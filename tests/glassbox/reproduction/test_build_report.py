@@ -1,4 +1,4 @@
-"""Networks of several versions in one report are told, and of one version are not."""
+"""A report names the versions of its networks if they differ."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_equal_versions_and_other_packages_need_no_remark():
 
 
 @pytest.mark.parametrize(
-    ("networks", "told"),
+    ("networks", "counts"),
     [
         ([BEFORE, NOW, NOW], "2 networks with torch 2.13.0, 1 network with torch 2.12.1."),
         (
@@ -32,7 +32,7 @@ def test_equal_versions_and_other_packages_need_no_remark():
         ),
     ],
 )
-def test_networks_are_counted_by_differing_versions(networks, told):
+def test_networks_are_counted_by_differing_versions(networks, counts):
     line = mixed_versions(networks)
-    assert line is not None and line.endswith(f": {told}") and "\n" not in line
+    assert line is not None and line.endswith(f": {counts}") and "\n" not in line
     assert mixed_versions(reversed(networks)) == line

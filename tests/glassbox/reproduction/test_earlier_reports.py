@@ -121,7 +121,7 @@ def test_format_1_left_cells_empty(report):
     (report / "study.json").write_text(json.dumps(origin))
     reported = read(report).points
     assert reported[name_of(LATTICE)].metrics[VARIANCE].tobytes() == VALUES.tobytes()
-    assert np.isnan(reported[name_of(OTHER)].metrics[EPOCH]).all()  # an epoch: it never got there
+    assert np.isnan(reported[name_of(OTHER)].metrics[EPOCH]).all()  # an epoch, never reached
     assert DRAWN not in reported[name_of(LATTICE)].metrics  # of others there is no telling
 
 

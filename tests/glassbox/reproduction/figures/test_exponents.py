@@ -52,7 +52,7 @@ def test_lines_are_medians_over_the_exponent_in_any_order_of_points():
 
 def test_never_counts_as_later_than_any_epoch():
     points = [
-        point("lattice", "1", (np.nan, np.nan, 300.0)),  # the median seed never gets there
+        point("lattice", "1", (np.nan, np.nan, 300.0)),  # the median seed is missing
         point("lattice", "2", (np.nan, 200.0, 400.0)),
         point("lattice", "4", (100.0, 200.0, 300.0)),
     ]
