@@ -60,7 +60,7 @@ def expected_type(owner: str, option: str) -> type | None:
     if cls is None:
         return None
     try:
-        annotation = typing.get_type_hints(inspect.unwrap(cls.__init__)).get(option)
+        annotation = typing.get_type_hints(cls.__init__).get(option)  # type: ignore[misc]
     except NameError:  # a name that is imported for type checkers only
         return None
     for choice in (annotation, *typing.get_args(annotation)):  # itself, or the parts of a union

@@ -124,7 +124,11 @@ def compare(
             f"the checkpoints do not name their tokenizer; name it with --tokenizer (they have "
             f"{vocab_size:,} tokens)"
         )
-    encoded = encode_word_pairs(pairs, vocabulary.encode_batch, vocab_size, leading_space)
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        return [ids.tolist() for ids in vocabulary.encode_batch(texts)]
+
+    encoded = encode_word_pairs(pairs, encode, vocab_size, leading_space)
     measured: dict[str, Measured] = {}
     rows: list[Row] = []
     for name, embedding in zip(names, embeddings, strict=True):
