@@ -204,6 +204,11 @@ class EncodesWords(Protocol):
         """Token ids of each text."""
         ...
 
+
+@runtime_checkable
+class DecodesWords(EncodesWords, Protocol):
+    """A data module that also turns a language model's tokens into text."""
+
     def decode(self, ids: list[int]) -> str:
         """The text of token ids."""
         ...

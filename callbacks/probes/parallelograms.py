@@ -22,7 +22,7 @@ from glassbox.metrics import (
     project_vocabulary,
     ranked_quadruples,
 )
-from glassbox.protocols import EncodesWords, HasEmbedding
+from glassbox.protocols import DecodesWords, HasEmbedding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +78,7 @@ class Parallelograms(WordPairProbe):
         leading_space: Encode " word", as words within a text are, instead of "word".
         seed: Of the quadruples.
         figure_task: Task whose parallelograms are drawn; null takes present to past, or else the
-            first. Drawn for two and more components.
+            first. Drawn for two and more components, if the data module has ``decode``.
 
     Raises:
         ValueError: A number is out of range, or the word pairs are not readable.
@@ -154,10 +154,10 @@ class Parallelograms(WordPairProbe):
                 {model: first}, title=title, squared=self.squared
             )
         }
-        if self.components is None or self.components < 2:
+        data = datamodule_of(trainer)
+        if self.components is None or self.components < 2 or not isinstance(data, DecodesWords):
             return figures
-        task, data = self.figure_task, datamodule_of(trainer)
-        assert isinstance(data, EncodesWords)
+        task = self.figure_task
         ranked = rank_parallelograms(
             space, all_losses[task], self.pairs[task], self.quadruples(task), data.decode
         )

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks.probes.checks import datamodule_of, incompatible
 from callbacks.trainer_state import is_fitting, run_folder
-from glassbox.protocols import EncodesWords, GeneratesTokens
+from glassbox.protocols import DecodesWords, GeneratesTokens
 
 
 class TextSamples(L.Callback):
@@ -78,7 +78,7 @@ class TextSamples(L.Callback):
         if not isinstance(pl_module, GeneratesTokens):
             raise incompatible(self, "a module with generate", pl_module, "a LanguageModel")
         data = datamodule_of(trainer)
-        if not isinstance(data, EncodesWords):
+        if not isinstance(data, DecodesWords):
             raise incompatible(
                 self, "a data module with encode and decode of words", data, "OpenWebText"
             )
@@ -139,7 +139,7 @@ class TextSamples(L.Callback):
         self, trainer: L.Trainer, module: GeneratesTokens, prompt: str, ids: list[int]
     ) -> list[str]:
         data = datamodule_of(trainer)
-        assert isinstance(data, EncodesWords)
+        assert isinstance(data, DecodesWords)
         end = getattr(data, "end_of_text", None)
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             tokens = module.generate(
