@@ -9,12 +9,10 @@ metric does not import Lightning.
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import importlib.util
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing typing would double the time of `lightning --help`
 if TYPE_CHECKING:
+    from typing import Any
+
     from callbacks import *
     from datamodules import *
     from glassbox.metrics import *
@@ -24,17 +22,19 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    import importlib.metadata
+    import importlib.util
+
     if name == "__version__":
         return importlib.metadata.version("glassbox")
     # Python asks here for submodules too, which it imports itself after an AttributeError.
     if not (name.startswith("_") or importlib.util.find_spec(f"glassbox.{name}")):
         is_class = name[0].isupper()
-        packages = ("lightning_modules", "datamodules", "callbacks") if is_class else (_METRICS,)
+        packages = (
+            ("lightning_modules", "datamodules", "callbacks") if is_class else ("glassbox.metrics",)
+        )
         for package in packages:
             module = importlib.import_module(package)
             if name in module.__all__:
                 return getattr(module, name)
     raise AttributeError(f"module 'glassbox' has no attribute {name!r}")
-
-
-_METRICS = "glassbox.metrics"

@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, and a short way to run the command line in this process."""
+"""Fixtures of all tests: one thread, the command line in this process, small data and studies."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import DATA, ROOT
 
-# The models here are tiny: a second thread costs more in waiting than it brings, above all on a
-# machine that is shared. Set before torch is imported.
+# The models are tiny, so a second thread would only wait. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# What tests share and import checks as well: where it fails, pytest tells the values.
+# Helpers that contain assertions: pytest shows the values of one that fails.
 pytest.register_assert_rewrite(
     "tests.helpers.exact_losses",
     "tests.helpers.language_model_command",
@@ -28,7 +27,7 @@ pytest.register_assert_rewrite(
 )
 
 
-# A module of figure functions of a user's own.
+# A user's module with a figure function.
 FIGURES = """
 from matplotlib.figure import Figure
 
@@ -46,7 +45,7 @@ def draw(points, *, title, sides=4):
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """Ctrl-C as in a terminal; a shell that runs the tests in the background has them ignore it."""
+    """Handle SIGINT as in a terminal; shells have background processes ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -54,14 +53,14 @@ def ctrl_c() -> Iterator[None]:
 
 @pytest.fixture
 def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The repository as working directory, as for someone who follows the README."""
+    """Make the repository the working directory."""
     monkeypatch.chdir(ROOT)
     return ROOT
 
 
 @pytest.fixture
 def lightning_command(in_root: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Run `lightning ...` in this process, into a temporary folder; returns the run's folder."""
+    """Run `lightning ...` in this process with a temporary root folder; returns the run's folder."""
     from glassbox.cli.main import main
 
     def call(*arguments: str) -> Path:
@@ -76,14 +75,14 @@ def lightning_command(in_root: Path, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def token_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Write nanoGPT's train.bin and val.bin, with so many windows; ids are random bytes."""
+    """Write nanoGPT's train.bin and val.bin with the given numbers of windows of random bytes."""
 
     def write(train: int = 22, val: int = 7, block_size: int = 16, name: str = "tokens") -> Path:
         folder = tmp_path / name
         folder.mkdir()
         rng = np.random.default_rng(0)
         for split, windows in (("train", train), ("val", val)):
-            # Some tokens more than whole windows, as text has them.
+            # Half a window more than whole windows, as text would have.
             tokens = rng.integers(0, 256, windows * block_size + 1 + block_size // 2)
             tokens.astype("<u2").tofile(folder / f"{split}.bin")
         return folder
@@ -93,7 +92,10 @@ def token_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Short film reviews, whose class a word tells: in SST-2's layout (``sst/``) and IMDB's."""
+    """Short film reviews of two classes in SST-2's layout (``sst/``) and IMDB's (``imdb/``).
+
+    One word of each review gives its class away.
+    """
     folder = tmp_path_factory.mktemp("reviews")
     for part in ("sst", "imdb"):
         (folder / part).mkdir()
@@ -105,7 +107,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             label = number % 2
             words = [*rng.choice(noise, 5), ("dull", "warm")[label]]
             reviews.append((label, " ".join(rng.permutation(words))))
-        if split != "dev":  # IMDB has none, and 5,000 training reviews are held out
+        if split != "dev":  # IMDB has no dev set; 5,000 training reviews are held out
             lines = [json.dumps({"text": text, "label": label}) for label, text in reviews]
             (folder / "imdb" / f"{split}.jsonl").write_text("\n".join(lines))
         rows = [f"{label}\t{text}" for label, text in reviews[:40]]
@@ -115,9 +117,9 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_study(tmp_path: Path) -> Callable[..., Path]:
-    """Write a study of two tasks, which two seeds train in about a second; returns its file.
+    """Write a study of two tasks and two seeds that trains in about a second; returns its file.
 
-    Keys given replace those of the study.
+    Keyword arguments replace keys of the study.
     """
 
     def write(name: str = "small", **changes: Any) -> Path:
@@ -167,7 +169,10 @@ def small_study(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def reproduce(tmp_path, monkeypatch, capsys) -> Callable[..., str]:
-    """Run the command in this process, in a folder with a figure function; returns what it says."""
+    """Run `lightning reproduce` in this process, in a folder with a figure function.
+
+    Returns stdout, or stderr if an exit code is expected.
+    """
     (tmp_path / "figures_of_mine.py").write_text(FIGURES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -183,27 +188,27 @@ def reproduce(tmp_path, monkeypatch, capsys) -> Callable[..., str]:
             with pytest.raises(SystemExit) as exit:
                 main(words)
             assert exit.value.code == code
-        said = capsys.readouterr()
-        return said.out if code is None else said.err
+        output = capsys.readouterr()
+        return output.out if code is None else output.err
 
     return call
 
 
 @pytest.fixture(scope="session")
 def finished() -> Callable[[Path], dict[tuple[str, int], Any]]:
-    """What a folder of `lightning reproduce` holds, every bit of it, by point and seed."""
+    """Read the store of `lightning reproduce`: metrics and array bytes by point and seed."""
 
     def read(runs: Path) -> dict[tuple[str, int], Any]:
-        found: dict[tuple[str, int], Any] = {}
+        results: dict[tuple[str, int], Any] = {}
         for path in sorted(runs.glob("*/seeds_*.json")):
             record = json.loads(path.read_text())
             with np.load(path.with_suffix(".npz")) as arrays:
                 for row, seed in enumerate(record["seeds"]):
                     metrics = {name: values[row] for name, values in record["metrics"].items()}
                     bits = {name: arrays[name][row].tobytes() for name in arrays.files}
-                    assert (path.parent.name, seed) not in found  # each is trained once
-                    found[path.parent.name, seed] = (metrics, bits)
-        return found
+                    assert (path.parent.name, seed) not in results  # each is trained once
+                    results[path.parent.name, seed] = (metrics, bits)
+        return results
 
     return read
 
@@ -229,3 +234,12 @@ def spawn_ranks() -> Callable[..., None]:
                 pytest.fail("the ranks wait for each other")
 
     return spawn
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line that tests against real data were skipped, and how to run them."""
+    if not DATA.is_dir():
+        terminalreporter.write_line(
+            f"skipped tests against real data: no folder {DATA}; set GLASSBOX_TEST_DATA",
+            yellow=True,
+        )

@@ -1,4 +1,4 @@
-"""What an H100 or H200 makes of Glassbox: GPT-2 small, the fused heads, twenty seeds; by hand.
+"""Speed on a GPU: GPT-2 small, the fused heads, twenty seeds; a script, run by hand.
 
     python tests/benchmarks/gpu.py                    # all three, on the first GPU
     python tests/benchmarks/gpu.py --what gpt2 --micro 32
@@ -6,12 +6,12 @@
 
 *gpt2*: optimizer steps in bfloat16, compiled, on random tokens, for both heads: through Lightning's
 trainer, and in a bare loop over the same network and head; and the bare loop with a plain
-``F.cross_entropy(x @ W.T)`` instead of a head. Tokens a second, share of the GPU's peak (MFU),
+``F.cross_entropy(x @ W.T)`` instead of a head. Tokens a second, fraction of the GPU's peak (MFU),
 ratios. *heads*: time and memory of the fused heads against the plain one. *seeds*: microseconds an
 optimizer step and seed of the many-seed Classifier: eager, compiled, compiled into CUDA graphs.
 
-All variants run in turn in one process, for several rounds; given are medians. It needs neither
-jsonargparse nor datasets. On a CPU it runs with small sizes, to try the script.
+All variants run in turn in one process, for several rounds; medians are printed. On a CPU, small
+sizes try the script.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from lightning_modules.training.optim import parameter_groups
 
 VOCABULARY, WARM_UP = 50257, 3
 HEADS: dict[str, Any] = {"cross-entropy": CrossEntropyHead, "harmonic": HarmonicHead}
-MUTED_COLOR: dict[str, Any] = {
+BARE_TRAINER: dict[str, Any] = {
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,
@@ -121,14 +121,14 @@ def lightning_step(options: Any, head: str, folder: str) -> float:
         check_val_every_n_epoch=None,
         log_every_n_steps=10,
         callbacks=[clock],
-        **MUTED_COLOR,
+        **BARE_TRAINER,
     )
     trainer.fit(model, data)
     return clock.seconds
 
 
 def bare_step(options: Any, head: str, folder: str) -> float:
-    """The same in a loop that has nothing but the step; head 'plain' stores all logits."""
+    """Seconds of an optimizer step in a bare loop; head 'plain' stores all logits."""
     torch.manual_seed(0)
     network = GPT2(VOCABULARY, options.block, options.preset).to(options.device)
     weight = network.embedding.weight
@@ -194,8 +194,8 @@ def gpt2(options: Any) -> None:
     print("| | tokens/s | MFU | peak MiB |\n|---|---|---|---|")
     rate = {name: tokens_a_step / statistics.median(taken) for name, taken in seconds.items()}
     for name, value in rate.items():
-        share = f"{100 * value * flops / peak:.1f} %" if peak else "–"
-        print(f"| {name} | {value:,.0f} | {share} | {memory[name]:,.0f} |")
+        mfu = f"{100 * value * flops / peak:.1f} %" if peak else "–"
+        print(f"| {name} | {value:,.0f} | {mfu} | {memory[name]:,.0f} |")
     for head in HEADS:
         ratio = rate[f"Lightning, {head}"] / rate[f"bare loop, {head}"]
         print(f"Lightning / bare loop, {head}: {ratio:.3f} (target 0.98)")
@@ -238,7 +238,7 @@ def heads(options: Any) -> None:
         memory[name] = peak_mib(options.device) - before
     for _ in range(options.rounds):
         for name, loss in losses.items():
-            for _ in range(2):  # the allocator's blocks are the other variant's at first
+            for _ in range(2):  # the allocator first holds blocks of the other variant
                 passes(loss)
             start = time.perf_counter()
             for _ in range(options.passes):
@@ -277,7 +277,7 @@ def seeds_step(options: Any, network: Any, mode: str) -> float:
         max_epochs=options.epochs,
         log_every_n_steps=500,
         callbacks=[Stamp()],
-        **MUTED_COLOR,
+        **BARE_TRAINER,
     )
     data = AlgorithmicData(ModularAddition(31))
     with mock.patch("lightning_modules.ensemble.ensemble.torch.compile", chosen):
@@ -318,7 +318,7 @@ def main() -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no GPU here; --device cpu with small sizes tries the script")
     warnings.filterwarnings("ignore")
-    # Else a column called compiled would show what is not.
+    # A column called "compiled" must not contain uncompiled runs.
     warnings.filterwarnings("error", message=".*torch.compile failed.*")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

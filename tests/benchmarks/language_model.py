@@ -5,8 +5,8 @@
 
 The comparison trains the 4-layer, 256-wide GPT-2 of configs/gpt2/gpt2_cpu.yaml (harmonic head,
 bf16 or float32, batches of 16 × 256) both ways, in turn in one process; `lightning fit` with its
-loggers, speed meter and progress bar, logging every 10 steps. Counted are optimizer steps after the first
-five, from the end of one to the end of the next; validation and checkpoints are left out.
+loggers, speed meter and progress bar, logging every 10 steps. Optimizer steps after the first five
+are timed, from the end of one to the end of the next; validation and checkpoints are left out.
 ``--gpt2_small`` takes three steps of 124 M parameters with each head and tells time and memory.
 """
 

@@ -4,11 +4,10 @@
     python tests/benchmarks/superposition.py --batch-sizes 1024 256 64
 
 Twenty seeds at each of ten sparsities of the 20-feature ReLU model (configs/superposition/
-superposition.yaml with Adam), as one run of the command line, against the same model in a bare PyTorch
-loop: torch.rand twice, six lines of forward pass and loss, Adam. Both sides run in turn; given is wall time per
-model and optimizer step, medians of rounds. Glassbox's has what every epoch brings (draws,
-training, validation, logs), but neither compiling nor what the probe measures every tenth epoch and
-draws at the end. While other jobs use the cores, give --threads 1 --cpu-time.
+superposition.yaml with Adam), as one run of the command line, against the same model in a bare
+PyTorch loop. Both sides run in turn; medians of wall time per model and optimizer step are printed.
+Glassbox's side contains draws, training, validation and logs, but neither compiling nor the
+probe. While other jobs use the cores, give --threads 1 --cpu-time.
 """
 
 from __future__ import annotations

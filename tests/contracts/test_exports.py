@@ -1,4 +1,4 @@
-"""Every file of the packages is known by name: to the command line, and to who reads the list."""
+"""Every class and function that a file defines is exported by the packages that should offer it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import lightning as L
 import pytest
 
 import callbacks
+import callbacks.probes
+import callbacks.run
 import datamodules
 import datamodules.tasks
 import glassbox.metrics
+import glassbox.plots
 import lightning_modules
 import lightning_modules.heads
 import lightning_modules.networks
@@ -18,88 +21,74 @@ import lightning_modules.regularizers
 from datamodules.tasks import Task
 from lightning_modules import FeatureNetwork, LossHead
 from tests.helpers.every_head import HEADS
-from tests.helpers.package_files import classes, defined, file_of, last_classes, modules, names
+from tests.helpers.package_files import classes, defined, file_of, leaf_classes, modules, names
 
 HEAD_PACKAGES = (lightning_modules.heads, lightning_modules)
-# How classes of a kind are found, and every package that must know them by name.
+NETWORK_PACKAGES = (lightning_modules.networks, lightning_modules)
+# Kind -> how its classes are searched, the folders they are in, the base class, who exports them.
 KINDS = {
-    "head": (classes, lightning_modules.heads, LossHead, HEAD_PACKAGES),
-    "network": (
-        last_classes,
-        lightning_modules.networks,
-        FeatureNetwork,
-        (lightning_modules.networks, lightning_modules),
-    ),
-    "LightningModule": (
-        last_classes,
-        lightning_modules,
-        L.LightningModule,
-        (lightning_modules,),
-    ),
-    "task": (classes, datamodules.tasks, Task, (datamodules.tasks, datamodules)),
-    "data module": (last_classes, datamodules, L.LightningDataModule, (datamodules,)),
-    "callback": (last_classes, callbacks, L.Callback, (callbacks,)),
+    "head": (classes, (lightning_modules.heads,), LossHead, HEAD_PACKAGES),
+    "network": (leaf_classes, (lightning_modules.networks,), FeatureNetwork, NETWORK_PACKAGES),
+    "module": (leaf_classes, (lightning_modules,), L.LightningModule, (lightning_modules,)),
+    "task": (classes, (datamodules.tasks,), Task, (datamodules.tasks, datamodules)),
+    "data module": (leaf_classes, (datamodules,), L.LightningDataModule, (datamodules,)),
+    "callback": (leaf_classes, (callbacks.probes, callbacks.run), L.Callback, (callbacks,)),
 }
 
 
-def advice(cls, packages):
-    """What to do about a class that a package does not know by name; empty if all do."""
-    missing = [
-        file_of(package)
-        for package in packages
-        if cls.__name__ not in names(package) or getattr(package, cls.__name__, None) is not cls
-    ]
-    if not missing:
-        return ""
-    return (
-        f"{file_of(cls)} defines {cls.__name__}, which has no line in {missing[0]}: import it "
-        f"there, so that configs can say {cls.__name__} and tests see it; the name of a mere "
-        f"helper begins with _"
-    )
+def missing_export(cls, packages):
+    """How to export a class that one of the packages does not export; empty if all do."""
+    for package in packages:
+        if cls.__name__ not in names(package) or getattr(package, cls.__name__, None) is not cls:
+            return (
+                f"{file_of(cls)} defines {cls.__name__}, which {file_of(package)} does not "
+                f"export: import it there and add it to __all__, or begin its name with _"
+            )
+    return ""
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_class_of_a_file_is_known_by_its_short_name(kind):
-    find, folder, base, packages = KINDS[kind]
-    found = find(folder, base)
-    assert len(found) >= 4
-    if said := [*filter(None, (advice(cls, packages) for cls in found))]:
-        pytest.fail("\n".join(said), pytrace=False)
+def test_every_class_is_exported(kind):
+    search, folders, base, packages = KINDS[kind]
+    matches = [cls for folder in folders for cls in search(folder, base)]
+    assert len(matches) >= 4
+    if missing := [*filter(None, (missing_export(cls, packages) for cls in matches))]:
+        pytest.fail("\n".join(missing), pytrace=False)
+
+
+@pytest.mark.parametrize(
+    "package", [lightning_modules.regularizers, glassbox.metrics], ids=lambda p: p.__name__
+)
+def test_every_file_of_functions_exports_one(package):
+    for module in modules(package):
+        assert defined(module) & names(package), f"{file_of(package)} exports nothing of {module}"
 
 
 @pytest.mark.parametrize(
     "package",
-    [lightning_modules.regularizers, glassbox.metrics],
-    ids=lambda package: package.__name__,
-)
-def test_every_file_of_functions_gives_its_package_one(package):
-    for module in modules(package):
-        assert defined(module) & names(package), (
-            f"nothing of {file_of(module)} has a line in {file_of(package)}: import its function "
-            f"there; a file that only helps others begins with _"
-        )
+    [
+        callbacks, datamodules, datamodules.tasks, glassbox.metrics, glassbox.plots,
+        lightning_modules, lightning_modules.heads, lightning_modules.networks,
+    ],
+    ids=lambda p: p.__name__,
+)  # fmt: skip
+def test_every_exported_name_exists(package):
+    assert all(hasattr(package, name) for name in package.__all__)
+    assert len({*package.__all__}) == len(package.__all__)
 
 
-def test_every_head_that_is_exported_is_held_to_the_contract():
+def test_every_exported_head_is_held_to_the_contract():
     for package in HEAD_PACKAGES:
         for value in (getattr(package, name) for name in names(package)):
             is_head = inspect.isclass(value) and issubclass(value, LossHead)
-            if is_head and not inspect.isabstract(value):
-                assert value in HEADS, (
-                    f"{value.__name__} of {file_of(value)} is a head that tests/contracts do not "
-                    f"see: move its file to lightning_modules/heads/"
-                )
+            assert not is_head or inspect.isabstract(value) or value in HEADS, value
 
 
-class Unknown(LossHead):
-    """Of a file that no package knows."""
-
+class Unexported(LossHead):
     def forward(self, features):
         return features
 
 
-def test_a_class_without_a_line_is_told_where_to_put_one():
-    said = advice(Unknown, HEAD_PACKAGES)
-    assert said.startswith("tests/contracts/test_exports.py defines Unknown, which has no line in ")
-    assert "lightning_modules/heads/__init__.py: import it there" in said
-    assert advice(lightning_modules.HarmonicHead, HEAD_PACKAGES) == ""
+def test_an_unexported_class_is_reported():
+    assert "heads/__init__.py" in missing_export(Unexported, HEAD_PACKAGES)
+    assert missing_export(lightning_modules.HarmonicHead, HEAD_PACKAGES) == ""

@@ -1,7 +1,7 @@
-"""What the files of a package define, whether or not anything imports it from them.
+"""What the files of a package define, whether or not the package exports it.
 
-Contract tests find what they check here, and not in a package's list of names: a class that is
-missing in the list would be missing in the tests as well.
+Contract tests search files and not lists of exports, so that a class that is missing from a list is
+not missing from the tests as well.
 """
 
 from __future__ import annotations
@@ -16,12 +16,22 @@ from types import ModuleType
 
 from tests.helpers.paths import ROOT
 
-# Its classes are transformers' classes and importing it takes seconds; the user alone imports it.
-NOT_IMPORTED = {"lightning_modules.gpt2.transformers_model"}
+# Its classes are transformers' classes, which take seconds to import.
+NOT_IMPORTED = {"lightning_modules.gpt2.transformers_model", "lightning_modules.harmonic_gpt2"}
+
+
+def every_module() -> Iterator[ModuleType]:
+    """Every file of the four packages, imported."""
+    for name in ("glassbox", "lightning_modules", "datamodules", "callbacks"):
+        package = importlib.import_module(name)
+        yield package
+        for info in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if info.name not in NOT_IMPORTED:
+                yield importlib.import_module(info.name)
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:
-    """Every file of a package, imported; folders in it and files of its own (``_x.py``) not."""
+    """The public files of a package, imported; without its subfolders and ``_x.py``."""
     for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         private = info.name.rpartition(".")[2].startswith("_")
         if not (info.ispkg or private or info.name in NOT_IMPORTED):
@@ -29,7 +39,7 @@ def modules(package: ModuleType) -> Iterator[ModuleType]:
 
 
 def classes(package: ModuleType, base: type) -> list[type]:
-    """Classes of this kind that the files define and that can be built, by file."""
+    """Concrete public subclasses of ``base`` that the files define."""
     return [
         value
         for module in modules(package)
@@ -41,29 +51,29 @@ def classes(package: ModuleType, base: type) -> list[type]:
     ]
 
 
-def last_classes(package: ModuleType, base: type) -> list[type]:
-    """Those of ``classes`` from which no other of them is derived, and which are not ``base``."""
-    found = classes(package, base)
-    bases = {parent for cls in found for parent in cls.__mro__[1:]} | {base}
-    return [cls for cls in found if cls not in bases]
+def leaf_classes(package: ModuleType, base: type) -> list[type]:
+    """Those of ``classes`` that have no subclass among them."""
+    matches = classes(package, base)
+    bases = {parent for cls in matches for parent in cls.__mro__[1:]} | {base}
+    return [cls for cls in matches if cls not in bases]
 
 
 def defined(module: ModuleType) -> set[str]:
-    """Names that a file defines or assigns itself, those that it imports left out."""
-    found: set[str] = set()
+    """Names that a file defines or assigns, without those it imports."""
+    defined_names: set[str] = set()
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
+            defined_names.add(node.name)
         elif isinstance(node, ast.Assign):
-            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return found
+            defined_names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return defined_names
 
 
 def file_of(value: type | ModuleType) -> str:
-    """Where something is defined, from the repository's root."""
+    """Path of the file that defines something, from the repository's root."""
     return str(Path(inspect.getfile(value)).relative_to(ROOT))
 
 
 def names(package: ModuleType) -> set[str]:
-    """What a package offers: its ``__all__``, or everything where it keeps no such list."""
+    """What a package exports: its ``__all__``, or everything if it has none."""
     return set(getattr(package, "__all__", vars(package)))
