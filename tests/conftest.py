@@ -231,7 +231,7 @@ def spawn_ranks() -> Callable[..., None]:
             if time.monotonic() > end:
                 for process in spawned.processes:
                     process.kill()
-                pytest.fail("the ranks deadlocked")
+                pytest.fail("the ranks wait for each other")
 
     return spawn
 

@@ -20,7 +20,6 @@ import torch.distributed as dist
 from callbacks import RunCheckpoint, RunSummary, Speed
 from datamodules import AlgorithmicData, ModularAddition, OpenWebText
 from lightning_modules import GPT2, MLP, Classifier, CrossEntropyHead, HarmonicHead, LanguageModel
-from lightning_modules.ensemble.metrics import EnsembleMetrics
 from tests.helpers.paths import ROOT
 from tests.helpers.ranks import set_rank
 from tests.helpers.speed_clock import FETCH, STEP, TOKENS, Clock, Counted, Loader, timed, train
@@ -159,19 +158,6 @@ def unvalidated(world: int) -> dict[str, Any]:
     return {name: value.tolist() for name, value in model.scores().items()}
 
 
-def ensemble_metrics(rank: int = 0, world: int = 1) -> list[list[float]]:
-    """Metrics of 51 examples of three seeds, of which each rank has a shard."""
-    rng = torch.Generator().manual_seed(0)
-    losses = torch.rand(3, 51, generator=rng)
-    correct, *parts = (torch.rand(3, 51, generator=rng) < 0.5 for _ in range(4))
-    targets = torch.randint(-1, 5, (3, 51), generator=rng)
-    columns = (losses, correct, torch.where(targets < 0, -100, targets), *parts)
-    cuts = {1: [0, 51], 2: [0, 20, 51], 3: [0, 20, 22, 51]}[world]
-    metrics = EnsembleMetrics(3)
-    metrics.update(*(column[:, cuts[rank] : cuts[rank + 1]] for column in columns))
-    return metrics.compute().tolist()
-
-
 def speed(rank: int, world: int) -> dict[str, Any]:
     """Logged metrics and results of Speed, where the second rank's loader is slower."""
     clock = Clock()
@@ -194,7 +180,6 @@ def on_rank(rank: int, world: int, folder: str, port: int) -> None:
         "one_seed": classifier(world, 1),
         "unvalidated": unvalidated(world),
         "resumed": classifier(world, SEEDS, epochs=6, ckpt_path=here / "seeds_1.ckpt"),
-        "ensemble_metrics": ensemble_metrics(rank, world),
         "speed": speed(rank, world),
         "poisoned": poisoned(here, world),  # the last, because the ranks end at different places
     }
@@ -303,12 +288,6 @@ def test_a_checkpoint_of_divided_seeds_is_that_of_one_rank(ranks, alone, folder)
 def test_a_run_of_one_rank_is_resumed_on_several(ranks, alone):
     for rank in ranks:
         assert_close(rank["resumed"]["embedding"], alone["longer"]["embedding"])
-
-
-def test_metrics_of_uneven_shards_are_those_of_one_rank(ranks):
-    expected = ensemble_metrics()
-    for rank in ranks:
-        assert_close(rank["ensemble_metrics"], expected, equal_nan=True)
 
 
 def test_speed_counts_the_tokens_of_all_ranks_without_asking_them(ranks):
