@@ -13,8 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from glassbox.protocols import PaddedTexts
 from lightning_modules.heads import CrossEntropyHead, LossHead
 from lightning_modules.networks import TextTransformer
-from lightning_modules.regularizers import Form, importance, information, interaction
-from lightning_modules.training.lightning_counters import steps_per_epoch
+from lightning_modules.regularizers import Form, importance, interaction
 from lightning_modules.training.optim import AdamWSettings, check_choice
 from lightning_modules.training.specs import build_from_spec
 from lightning_modules.training.step_module import StepModule
@@ -43,18 +42,13 @@ class TextClassifier(StepModule):
             'code' is the authors' mean over all positions, padding included.
         interaction_form: The same for the interaction term. With several layers the term reads the
             last layer's attention.
-        lambda_information: Weight of VMASK's own term, which SAFR leaves out (Chen and Ji 2020).
-        information_decay: Decrease of that weight per epoch.
-        information_floor: Smallest value that it decreases to.
-        annealing_epochs: Epochs in which the word mask's temperature falls to its final value; null
-            means the longest that the run can be, which early stopping may not reach.
         learning_rate: AdamW's learning rate.
         weight_decay: AdamW's weight decay, on matrices; vectors do not decay.
         betas: AdamW's decay rates of the two moments.
         clip_norm: Largest norm of the gradient; null for no clipping.
 
     Raises:
-        ValueError: An option is out of range, or a term needs a word mask and the network has none.
+        ValueError: An option is out of range, or the name of a form is unknown.
     """
 
     progress_metrics = (
@@ -84,20 +78,12 @@ class TextClassifier(StepModule):
         lambda_interaction: float = 0.0,
         importance_form: Form = "masked",
         interaction_form: Form = "masked",
-        lambda_information: float = 0.0,
-        information_decay: float = 0.0,
-        information_floor: float = 0.0,
-        annealing_epochs: int | None = None,
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         clip_norm: float | None = None,
     ) -> None:
-        weights = {
-            "importance": lambda_importance,
-            "interaction": lambda_interaction,
-            "information": lambda_information,
-        }
+        weights = {"importance": lambda_importance, "interaction": lambda_interaction}
         terms = [name for name, weight in weights.items() if weight]
         super().__init__(
             AdamWSettings(learning_rate, weight_decay, betas),
@@ -105,17 +91,9 @@ class TextClassifier(StepModule):
             hint="lower model.learning_rate, or set model.clip_norm",
             train_losses=["loss", *(["head_loss", *terms] if terms else [])],
         )
-        for name, value in (
-            ("lambda_importance", lambda_importance),
-            ("lambda_interaction", lambda_interaction),
-            ("lambda_information", lambda_information),
-            ("information_decay", information_decay),
-            ("information_floor", information_floor),
-        ):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} is {value}; it must not be negative")
-        if annealing_epochs is not None and annealing_epochs < 1:
-            raise ValueError(f"annealing_epochs is {annealing_epochs}; it must be at least 1")
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"lambda_{name} is {weight}; it must not be negative")
         check_choice("importance_form", importance_form, get_args(Form))
         check_choice("interaction_form", interaction_form, get_args(Form))
         self.save_hyperparameters(logger=False)
@@ -128,19 +106,11 @@ class TextClassifier(StepModule):
         self.lambda_importance, self.lambda_interaction = lambda_importance, lambda_interaction
         self.importance_form: Form = importance_form
         self.interaction_form: Form = interaction_form
-        self.lambda_information = lambda_information
-        self.information_decay, self.information_floor = information_decay, information_floor
-        self.annealing_epochs = annealing_epochs
 
         network = build_from_spec(network, "network")
         head = build_from_spec(head, "head", LossHead)
         self.network: TextTransformer = network(vocab_size, context_length)
         self.head: LossHead = head(self.network.out_features, num_classes)
-        if lambda_information and self.network.vmask is None:
-            raise ValueError(
-                f"lambda_information is {lambda_information} but the network has no word mask; set "
-                f"it to 0, or model.network.vmask to true"
-            )
         if self.head.is_distance_based:
             # Otherwise all distances are the same at the start.
             with torch.no_grad():
@@ -181,11 +151,8 @@ class TextClassifier(StepModule):
         return self.head(self.network(tokens, mask))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        steps = self._last_step
-        if self.annealing_epochs is not None:
-            steps = self.annealing_epochs * (steps_per_epoch(self.trainer) or 0)
-        if self.network.vmask is not None and steps:
-            self.network.vmask.anneal(self.global_step / steps)
+        if self.network.vmask is not None and self._last_step:
+            self.network.vmask.anneal(self.global_step / self._last_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """This rank's loss, scaled so that the mean over ranks is the loss of the global batch."""
@@ -222,15 +189,7 @@ class TextClassifier(StepModule):
         if self.lambda_interaction:
             term = interaction(activations["attention_weights"], mask, self.interaction_form)
             terms["interaction"] = (self.lambda_interaction, term * fraction)
-        if self.lambda_information:
-            weight = self._information_weight()
-            term = information(activations["vmask_probability"], mask, num_tokens)
-            terms["information"] = (weight, term)
         return terms
-
-    def _information_weight(self) -> float:
-        decayed = self.lambda_information - self.information_decay * self.current_epoch
-        return max(decayed, min(self.information_floor, self.lambda_information))
 
     # ---- evaluation ----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Text from a language model, token by token: each costs one token's work, under any head."""
+"""Sampling tokens from a language model, with a KV cache; works with any head."""
 
 from __future__ import annotations
 
@@ -24,36 +24,34 @@ def generate(
     generator: torch.Generator | None = None,
     stop_token: int | None = None,
 ) -> Tensor:
-    """Continue token sequences.
+    """Continue token sequences by sampling from the head's distribution.
 
-    Every token is drawn from the head's distribution given what came before it. Keys and values of
-    earlier tokens are kept, so that the cost is linear in the number of new tokens.
+    Keys and values of earlier tokens are cached, so the cost is linear in the number of new tokens.
+    Of a prompt longer than ``network.context_length`` only the last tokens are read. When the
+    context is full, the last half of it is read again (positions are absolute, so the cache cannot
+    be shifted): on average this doubles the cost per token, and each token sees at least half a
+    context.
 
-    A network has a longest context, ``network.context_length``. Of a longer prompt it reads that many
-    of the last tokens. When the context is full, generation goes on from the last half of it, read
-    anew (positions are absolute, so that keys and values cannot be shifted): on average a new token
-    costs one token's work more, and it always sees at least half a context.
-
-    Network and head run in evaluation mode, and are left as they were. ``network`` is read past
-    ``torch.compile``, which would compile anew for every length.
+    Network and head run in evaluation mode and are restored afterwards. A network compiled by
+    ``torch.compile`` runs uncompiled, since every length would compile again.
 
     Args:
-        network: Its ``forward`` takes a cache.
-        head: Gives the logits of features.
+        network: The network.
+        head: Its loss head.
         prompt: Token ids, (B, T) with T at least 1.
         num_new: Number of tokens to add, at least 1.
         temperature: Divides the logits: below 1 likely tokens become likelier. 0 always takes the
             likeliest.
-        top_k: Draw among so many of the likeliest; None draws among all.
-        generator: Random numbers, of the CPU, so that a seed draws alike on every device; None
-            makes one of seed 0. The global one is never touched.
-        stop_token: A sequence that has drawn it is filled up with it.
+        top_k: Sample from this number of likeliest tokens; None samples from all.
+        generator: Random numbers, on the CPU, so that a seed gives the same tokens on every device;
+            None uses seed 0. The global generator is never used.
+        stop_token: A sequence that has sampled it is filled up with it.
 
     Returns:
         Prompt and new tokens, (B, T + num_new).
 
     Raises:
-        ValueError: A value is out of range, or the model's logits are not finite.
+        ValueError: A value is out of range, or the logits are not finite.
     """
     if num_new < 1:
         raise ValueError(f"num_new is {num_new}; it must be at least 1")
@@ -66,14 +64,14 @@ def generate(
     tokens[:, :length] = prompt
     stopped = torch.zeros(batch, dtype=torch.bool, device=prompt.device)
     cache = network.new_cache(min(longest, length + num_new))
-    read = max(0, length - longest)  # up to here
+    read = max(0, length - longest)  # tokens before this one are cached or left out
     with _evaluating(network, head):
         for end in range(length, length + num_new):
             if cache.length + end - read > longest:
                 cache.clear()
                 read = end - max(1, longest // 2)
-            # Not network(...), which may be compiled.
-            features = network.forward(tokens[:, read:end], cache)  # (B, new ones, C)
+            # network(...) may be compiled; forward is not.
+            features = network.forward(tokens[:, read:end], cache)  # (B, end - read, C)
             read = end
             drawn = draw_tokens(head(features[:, -1]), temperature, top_k, generator)  # (B,)
             if stop_token is not None:
@@ -89,29 +87,29 @@ def generate(
 def draw_tokens(
     logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator
 ) -> Tensor:
-    """One token for each row of logits, as for ``generate``.
+    """Sample one token for each row of logits.
 
     Args:
         logits: (B, V).
         temperature: At least 0.
         top_k: At least 1, or None.
-        generator: Of the CPU.
+        generator: On the CPU.
 
     Returns:
         Token ids (B,), on the logits' device.
 
     Raises:
-        ValueError: A logit is NaN or infinite, as those of a model that diverged.
+        ValueError: A logit is NaN or infinite.
     """
     largest = logits.amax(dim=-1, keepdim=True)  # (B, 1); NaN where any is
     if not largest.isfinite().all():
-        raise ValueError("the model's logits are NaN or infinite; take a checkpoint from before")
+        raise ValueError("the model's logits are NaN or infinite; use an earlier checkpoint")
     if temperature == 0:
         return logits.argmax(dim=-1)
     candidates = None
     if top_k is not None and top_k < logits.shape[-1]:
         logits, candidates = logits.topk(top_k, dim=-1)  # (B, k) each
-    # On the CPU in float64, so that a seed draws alike everywhere and no temperature is too low.
+    # On the CPU in float64: a seed gives the same tokens on every device, at any temperature.
     scaled = (logits - largest).double().cpu() / temperature
     chosen = torch.multinomial(scaled.softmax(dim=-1), 1, generator=generator)  # (B, 1)
     chosen = chosen.to(logits.device)
@@ -119,10 +117,10 @@ def draw_tokens(
 
 
 def check_drawing(temperature: float, top_k: int | None) -> None:
-    """Refuse options of ``draw_tokens`` that are out of range.
+    """Check the options of ``draw_tokens``.
 
     Raises:
-        ValueError: Names the option.
+        ValueError: One is out of range.
     """
     if not 0 <= temperature < math.inf:
         raise ValueError(
@@ -135,20 +133,20 @@ def check_drawing(temperature: float, top_k: int | None) -> None:
 def _check_prompt(head: LossHead, prompt: Tensor) -> None:
     if prompt.dim() != 2 or 0 in prompt.shape:
         raise ValueError(
-            f"the prompt has shape {tuple(prompt.shape)}; it must be (sequences, tokens) with at "
-            f"least one token each"
+            f"prompt has shape {tuple(prompt.shape)}, expected (sequences, tokens), at least "
+            f"one of each"
         )
     least, largest = (int(bound) for bound in prompt.aminmax())
     if least < 0 or largest >= head.num_classes:
-        wrong = least if least < 0 else largest
         raise ValueError(
-            f"the prompt has the token id {wrong}, and the model's are 0 to {head.num_classes - 1}"
+            f"prompt has token ids from {least} to {largest}; they must be from 0 to "
+            f"{head.num_classes - 1}"
         )
 
 
 @contextlib.contextmanager
 def _evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every part is in the mode that it was in."""
+    """Evaluation mode; afterwards every submodule is in its previous mode."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
         module.eval()

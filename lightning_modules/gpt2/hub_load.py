@@ -1,4 +1,4 @@
-"""GPT-2 weights in Hugging Face's format, from a folder or the hub into our network."""
+"""GPT-2 weights in Hugging Face's format: tensor names, and loading from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -17,52 +17,23 @@ from torch import Tensor, nn
 
 from lightning_modules.heads import CrossEntropyHead, HarmonicHead, LossHead
 from lightning_modules.networks import GPT2
-from lightning_modules.networks.gpt2 import PRESETS
 
-# ``model_type`` in config.json: transformers' GPT-2, and ours of ``harmonic_gpt2.py``.
+# ``model_type`` in config.json: transformers' GPT-2, and ours of ``transformers_model.py``.
 GPT2_TYPE = "gpt2"
 HARMONIC_TYPE = "glassbox-harmonic-gpt2"
 GPT2_VOCABULARY = 50257
 WEIGHTS = "model.safetensors"
 
-
-class Place(NamedTuple):
-    """Where one of our tensors lies in Hugging Face's format."""
-
-    name: str  # without the leading "transformer."
-    tensor: Tensor | None  # ours; None for a bias that the network has not
-    transposed: bool  # transformers multiplies by (in, out), torch's linear layers by (out, in)
-
-
-def places(network: GPT2, head: LossHead) -> Iterator[Place]:
-    """Every tensor of network and head, padding of the vocabulary cut off."""
-    yield Place("wte.weight", network.embedding.weight[: network.vocab_size], False)
-    yield Place("wpe.weight", network.positions.weight, False)
-    blocks: Any = network.blocks
-    for i, block in enumerate(blocks):
-        parts: dict[str, Any] = {
-            "ln_1": block.attention_norm,
-            "attn.c_attn": block.attention.queries_keys_values,
-            "attn.c_proj": block.attention.project,
-            "ln_2": block.norm,
-            "mlp.c_fc": block.expand,
-            "mlp.c_proj": block.project,
-        }
-        for name, part in parts.items():
-            yield Place(f"h.{i}.{name}.weight", part.weight, isinstance(part, nn.Linear))
-            yield Place(f"h.{i}.{name}.bias", part.bias, False)
-    yield Place("ln_f.weight", network.final_norm.weight, False)
-    yield Place("ln_f.bias", network.final_norm.bias, False)
-    if not is_tied(network, head):
-        yield Place("lm_head.weight", head.weight[: head.num_classes], False)
-
-
-def is_tied(network: GPT2, head: LossHead) -> bool:
-    """Whether the unembedding is the token embedding."""
-    return head.weight is network.embedding.weight
-
-
-# transformers leaves out of config.json what it takes for granted.
+# Options that our GPT-2 computes with; transformers' defaults, as all of ``_DEFAULTS``.
+FIXED_OPTIONS: dict[str, Any] = {
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "n_inner": None,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
+}
+# transformers leaves defaults out of config.json.
 _DEFAULTS: dict[str, Any] = {
     "vocab_size": GPT2_VOCABULARY,
     "n_positions": 1024,
@@ -73,17 +44,9 @@ _DEFAULTS: dict[str, Any] = {
     "tie_word_embeddings": True,
     "exponent": None,
     "eps": 1e-10,
+    **FIXED_OPTIONS,
 }
-# Options of transformers' GPT-2 that ours has not, each with the values that it computes with; the
-# first is transformers' default.
-_ONLY: dict[str, tuple[Any, ...]] = {
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
-    "layer_norm_epsilon": (1e-5,),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
-    "add_cross_attention": (False,),
-}
-# Causal masks, which old files hold beside the weights.
+# Causal masks, which old files store beside the weights.
 _MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 _DOWNLOADED = [
     "config.json",
@@ -93,20 +56,58 @@ _DOWNLOADED = [
     "vocab.json",
     "merges.txt",
 ]
+_WRITERS = "name a folder that `lightning export` or transformers' save_pretrained wrote"
+
+
+class TensorMapping(NamedTuple):
+    """One tensor of Hugging Face's format and ours that corresponds to it."""
+
+    name: str  # without the leading "transformer."
+    tensor: Tensor | None  # ours; None for a bias that the network does not have
+    transposed: bool  # transformers stores linear weights as (in, out), torch as (out, in)
+
+
+def map_tensors(network: GPT2, head: LossHead) -> Iterator[TensorMapping]:
+    """Every tensor of network and head, without the padding of the vocabulary."""
+    yield TensorMapping("wte.weight", network.embedding.weight[: network.vocab_size], False)
+    yield TensorMapping("wpe.weight", network.positions.weight, False)
+    blocks: Any = network.blocks
+    for i, block in enumerate(blocks):
+        modules: dict[str, Any] = {
+            "ln_1": block.norm1,
+            "attn.c_attn": block.attention.qkv,
+            "attn.c_proj": block.attention.out,
+            "ln_2": block.norm2,
+            "mlp.c_fc": block.fc_in,
+            "mlp.c_proj": block.fc_out,
+        }
+        for name, module in modules.items():
+            is_linear = isinstance(module, nn.Linear)
+            yield TensorMapping(f"h.{i}.{name}.weight", module.weight, is_linear)
+            yield TensorMapping(f"h.{i}.{name}.bias", module.bias, False)
+    yield TensorMapping("ln_f.weight", network.final_norm.weight, False)
+    yield TensorMapping("ln_f.bias", network.final_norm.bias, False)
+    if not is_tied(network, head):
+        yield TensorMapping("lm_head.weight", head.weight[: head.num_classes], False)
+
+
+def is_tied(network: GPT2, head: LossHead) -> bool:
+    """Whether the unembedding is the token embedding."""
+    return head.weight is network.embedding.weight
 
 
 class Pretrained(NamedTuple):
-    """A folder of weights and its config, of which everything has been checked but the weights."""
+    """A folder of GPT-2 weights with a config that our network supports."""
 
-    name: str  # as it was given, for messages
+    name: str  # as the user wrote it
     folder: Path
     config: dict[str, Any]
 
     def options(self) -> dict[str, Any]:
-        """The arguments of a ``LanguageModel`` of just this network and head."""
+        """Arguments of a ``LanguageModel`` with this network and head."""
         config = self.config
         sizes = {"num_layers": "n_layer", "num_heads": "n_head", "width": "n_embd"}
-        network = {ours: config[theirs] for ours, theirs in sizes.items()}
+        network = {option: config[key] for option, key in sizes.items()}
         head: Any = CrossEntropyHead
         if config["model_type"] == HARMONIC_TYPE:
             head = partial(HarmonicHead, exponent=config["exponent"], eps=config["eps"])
@@ -119,178 +120,152 @@ class Pretrained(NamedTuple):
         }
 
     def tokenizer(self) -> str | None:
-        """What loads the tokenizer: the folder, if it holds one; else GPT-2's, if it is as large.
-
-        None where neither can be told.
-        """
-        held = {path.name for path in self.folder.iterdir()}
-        if "tokenizer.json" in held or {"vocab.json", "merges.txt"} <= held:
+        """Name of the tokenizer: the folder if it has one, 'gpt2' by the vocabulary, else None."""
+        files = {path.name for path in self.folder.iterdir()}
+        if "tokenizer.json" in files or {"vocab.json", "merges.txt"} <= files:
             return os.path.abspath(self.folder)
         return "gpt2" if self.config["vocab_size"] == GPT2_VOCABULARY else None
 
     def copy_into(self, network: GPT2, head: LossHead) -> None:
         """Replace the weights of a network and head by those of the folder.
 
-        Of the positions the first are taken, as many as the network has.
+        A network with a shorter context takes the first positions.
 
         Raises:
-            ValueError: Sizes differ, or weights are missing, damaged or too many.
+            ValueError: The sizes differ, or weights are missing, damaged or unknown.
         """
         self._check_sizes(network, head)
-        self._warn_of_another_head(head)
-        wanted = {place.name: place for place in places(network, head)}
-        one_matrix = self.config["tie_word_embeddings"]
-        if one_matrix:
-            wanted.pop("lm_head.weight", None)
-        found = set()
+        self._warn_if_heads_differ(head)
+        mappings = {mapping.name: mapping for mapping in map_tensors(network, head)}
+        stored_tied = self.config["tie_word_embeddings"]
+        if stored_tied:
+            mappings.pop("lm_head.weight", None)
+        missing = set(mappings)
         for key, stored in self._stored_tensors():
             name = key.removeprefix("transformer.")
-            if _MASK.fullmatch(name) or (name == "lm_head.weight" and one_matrix):
+            if _MASK.fullmatch(name) or (name == "lm_head.weight" and stored_tied):
                 continue
-            if name not in wanted:
-                raise ValueError(f"{self.name} holds {key}, which a GPT-2 of its config.json lacks")
-            found.add(name)
-            self._copy(stored, wanted[name])
-        if missing := [name for name in wanted if name not in found]:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            if name not in mappings:
+                raise ValueError(f"{self.name}: {key} does not belong to the GPT-2 of config.json")
+            self._copy(stored, mappings[name])
+            missing.discard(name)
+        if missing:
             raise ValueError(
-                f"the weights in {self.name} lack {missing[0]}{more}; write or download them again"
+                f"{self.name}: missing {len(missing)} weights, such as {min(missing)}; write or "
+                f"download them again"
             )
-        if one_matrix and not is_tied(network, head):
+        if stored_tied and not is_tied(network, head):
             with torch.no_grad():
                 head.weight[: network.vocab_size] = network.embedding_matrix()
-        readout = getattr(head, "geometry", head)  # of a head that is an objective
-        if isinstance(readout, CrossEntropyHead) and readout.bias is not None:
-            nn.init.zeros_(readout.bias)  # GPT-2 has none on its logits
+        geometry = getattr(head, "geometry", head)
+        if isinstance(geometry, CrossEntropyHead) and geometry.bias is not None:
+            nn.init.zeros_(geometry.bias)  # GPT-2's logits have no bias
 
-    def _copy(self, stored: Tensor, place: Place) -> None:
-        if place.tensor is None:
+    def _copy(self, stored: Tensor, mapping: TensorMapping) -> None:
+        if mapping.tensor is None:
             if stored.any():
                 raise ValueError(
-                    f"{self.name} has biases, such as {place.name}, and model.network.bias is "
-                    f"false; set it to true"
+                    f"{self.name} has biases ({mapping.name}); set model.network.bias to true"
                 )
             return
-        if place.name == "wpe.weight":
-            stored = stored[: len(place.tensor)]
-        stored = stored.T if place.transposed else stored
-        if stored.shape != place.tensor.shape:
+        if mapping.name == "wpe.weight":
+            stored = stored[: len(mapping.tensor)]
+        stored = stored.T if mapping.transposed else stored
+        if stored.shape != mapping.tensor.shape:
             raise ValueError(
-                f"{place.name} in {self.name} has the shape {tuple(stored.shape)} and not "
-                f"{tuple(place.tensor.shape)}, as its config.json says; write or download it again"
+                f"{self.name}: {mapping.name} has shape {tuple(stored.shape)}, expected "
+                f"{tuple(mapping.tensor.shape)} by its config.json; write or download it again"
             )
         with torch.no_grad():
-            place.tensor.copy_(stored)
+            mapping.tensor.copy_(stored)
 
     def _check_sizes(self, network: GPT2, head: LossHead) -> None:
-        config, name = self.config, self.name
         if not isinstance(network, GPT2):
             raise ValueError(
-                f"{name} holds a GPT-2, and model.network is {type(network).__name__}; use GPT2"
+                f"init_from: {self.name} is a GPT-2, but model.network is "
+                f"{type(network).__name__}; set it to GPT2"
             )
-        theirs = (config["n_layer"], config["n_head"], config["n_embd"])
-        block: Any = network.blocks[0]
-        ours = (len(network.blocks), block.attention.num_heads, network.out_features)
-        if theirs != ours:
-            preset = next((preset for preset, sizes in PRESETS.items() if sizes == theirs), None)
-            remedy = (
-                f"preset to {preset}"
-                if preset
-                else "num_layers, num_heads and width to the first ones"
-            )
+        attention: Any = network.blocks[0].attention
+        sizes = {
+            "num_layers": (self.config["n_layer"], len(network.blocks)),
+            "num_heads": (self.config["n_head"], attention.num_heads),
+            "width": (self.config["n_embd"], network.out_features),
+            "vocab_size": (self.config["vocab_size"], network.vocab_size),
+        }
+        _require_equal(self.name, sizes, "make model.network and the data's tokenizer match it")
+        if self.config["n_positions"] < network.context_length:
             raise ValueError(
-                f"{name} has {theirs[0]} layers, {theirs[1]} heads and width {theirs[2]}, and the "
-                f"model {ours[0]}, {ours[1]} and {ours[2]}; set model.network's {remedy}"
+                f"{self.name} has {self.config['n_positions']} positions, but the model's context "
+                f"is {network.context_length}; lower data.block_size"
             )
-        if config["vocab_size"] != network.vocab_size:
+        if not self.config["tie_word_embeddings"] and is_tied(network, head):
             raise ValueError(
-                f"{name} has a vocabulary of {config['vocab_size']} tokens, and the model's is "
-                f"{network.vocab_size}; use data with the tokenizer of these weights"
-            )
-        if config["n_positions"] < network.context_length:
-            raise ValueError(
-                f"{name} knows {config['n_positions']} positions, and the model's context is "
-                f"{network.context_length}; lower data.block_size to the first"
-            )
-        if not config["tie_word_embeddings"] and is_tied(network, head):
-            raise ValueError(
-                f"{name} has an unembedding of its own, and model.tie_embedding is true; set it "
-                f"to false"
+                f"{self.name} has a separate unembedding; set model.tie_embedding to false"
             )
 
-    def _warn_of_another_head(self, head: LossHead) -> None:
-        theirs = "CrossEntropyHead"
+    def _warn_if_heads_differ(self, head: LossHead) -> None:
+        trained = "CrossEntropyHead"
         if self.config["model_type"] == HARMONIC_TYPE:
             exponent = self.config["exponent"] or math.sqrt(self.config["n_embd"])
-            theirs = f"HarmonicHead(exponent={exponent:g}, eps={self.config['eps']:g})"
-        ours = type(head).__name__
+            trained = f"HarmonicHead(exponent={exponent:g}, eps={self.config['eps']:g})"
+        current = type(head).__name__
         if isinstance(head, HarmonicHead):
-            ours = f"HarmonicHead(exponent={head.exponent:g}, eps={head.eps:g})"
-        if ours != theirs:
+            current = f"HarmonicHead(exponent={head.exponent:g}, eps={head.eps:g})"
+        if current != trained:
             warnings.warn(
-                f"the weights of {self.name} were trained under {theirs}; under {ours} they are a "
-                f"start to train from, and losses before that say nothing",
+                f"the weights of {self.name} were trained with {trained} but this run uses "
+                f"{current}; use them as an initialization, losses before training are meaningless",
                 stacklevel=2,
             )
 
     def _stored_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and tensors of all files of weights, one in memory at a time."""
+        """Names and tensors of all weight files, one in memory at a time."""
         from safetensors import SafetensorError, safe_open
 
-        for file in self._files():
+        index = self.folder / f"{WEIGHTS}.index.json"
+        files = [WEIGHTS]
+        if not (self.folder / WEIGHTS).exists() and index.exists():
+            files = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        for file in files:
             try:
-                with safe_open(file, framework="pt") as stored:
-                    for name in stored.keys():  # noqa: SIM118 (it is no dict)
+                with safe_open(self.folder / file, framework="pt") as stored:
+                    for name in stored.keys():  # noqa: SIM118 (not a dict)
                         yield name, stored.get_tensor(name)
             except (SafetensorError, OSError) as error:
                 raise ValueError(
-                    f"{file} cannot be read ({' '.join(str(error).split())}); it is missing or "
-                    f"damaged: write or download it again"
+                    f"{self.name}: cannot read {file} ({' '.join(str(error).split())}); write or "
+                    f"download it again"
                 ) from error
-
-    def _files(self) -> list[Path]:
-        index = self.folder / f"{WEIGHTS}.index.json"
-        if (self.folder / WEIGHTS).exists() or not index.exists():
-            if not (self.folder / WEIGHTS).exists():
-                raise ValueError(
-                    f"{self.name} holds no {WEIGHTS}; name a folder that `lightning export` or "
-                    f"save_pretrained of transformers wrote"
-                )
-            return [self.folder / WEIGHTS]
-        parts = _read_json(index).get("weight_map", {})
-        return [self.folder / part for part in sorted(set(parts.values()))]
 
 
 def open_pretrained(name: str) -> Pretrained:
-    """A folder of GPT-2 weights, or a model of the Hugging Face hub, which is downloaded once.
+    """Open a folder of GPT-2 weights, or download a model of the Hugging Face hub once.
 
     Args:
-        name: A folder with ``config.json`` and ``model.safetensors``; or where there is no such
-            folder the name of a model on the hub, such as 'openai-community/gpt2'.
+        name: A folder with ``config.json`` and ``model.safetensors``; if there is no such folder,
+            a model on the hub, such as 'openai-community/gpt2'.
 
     Raises:
-        ValueError: There is no such folder or model, or it is no GPT-2 that our network can be.
+        ValueError: There is no such folder or model, or our network does not support it.
     """
     folder = Path(name).expanduser()
     if folder.is_file():
-        raise ValueError(
-            f"{name} is a file; name a folder that `lightning export` or save_pretrained of "
-            f"transformers wrote, or a model of the Hugging Face hub"
-        )
+        raise ValueError(f"{name} is a file; {_WRITERS}, or a model of the Hugging Face hub")
     folder = folder if folder.is_dir() else _download(name)
     if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"the folder {name} holds no config.json; name one that `lightning export` or "
-            f"save_pretrained of transformers wrote"
-        )
+        raise ValueError(f"{name} has no config.json; {_WRITERS}")
     config = {**_DEFAULTS, **_read_json(folder / "config.json")}
-    kind = config.get("model_type")
-    if kind not in (GPT2_TYPE, HARMONIC_TYPE):
+    if config.get("model_type") not in (GPT2_TYPE, HARMONIC_TYPE):
         raise ValueError(
-            f"{name} holds a model of the type {kind!r}; only {GPT2_TYPE!r} and {HARMONIC_TYPE!r} "
-            f"can be read"
+            f"{name}: model_type is {config.get('model_type')!r}; it must be {GPT2_TYPE!r} or "
+            f"{HARMONIC_TYPE!r}"
         )
-    _check_options(name, config)
+    if config["n_inner"] == 4 * config["n_embd"]:
+        config["n_inner"] = None
+    if config["activation_function"] == "gelu_pytorch_tanh":  # another name of gelu_new
+        config["activation_function"] = "gelu_new"
+    options = {key: (config[key], value) for key, value in FIXED_OPTIONS.items()}
+    _require_equal(name, options, "other variants of GPT-2 are not supported")
     return Pretrained(name, folder, config)
 
 
@@ -299,38 +274,31 @@ def load_pretrained(name: str, network: Any, head: LossHead) -> None:
 
     Args:
         name: See ``open_pretrained``.
-        network: A ``GPT2`` of the same layers, heads, width and vocabulary.
+        network: A ``GPT2`` with the same layers, heads, width and vocabulary.
         head: Any head; tied to the network only if the stored weights are tied too.
 
     Raises:
-        ValueError: There are no such weights, or they are of another model.
+        ValueError: There are no such weights, or they do not fit.
     """
     open_pretrained(name).copy_into(network, head)
 
 
-def _check_options(name: str, config: dict[str, Any]) -> None:
-    """Refuse a GPT-2 that computes something else than ours."""
-    for key in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
-        if not isinstance(config[key], int) or config[key] < 1:
-            raise ValueError(f"{name}: config.json has {key} {config[key]!r}, no number of things")
-    for key in ("resid_pdrop", "eps", "exponent"):
-        value = config[key]
-        if not isinstance(value, int | float) and not (key == "exponent" and value is None):
-            raise ValueError(f"{name}: config.json has {key} {value!r}, which is no number")
-    inner = 4 * config["n_embd"]
-    for key, values in {**_ONLY, "n_inner": (None, inner)}.items():
-        if (value := config.get(key, values[0])) not in values:
-            allowed = " or ".join(map(repr, values))
-            raise ValueError(f"{name} has {key} {value!r}; this GPT-2 has {allowed} only")
+def _require_equal(name: str, values: dict[str, tuple[Any, Any]], hint: str) -> None:
+    """Raise if stored and expected values, by option, differ."""
+    different = {key: pair for key, pair in values.items() if pair[0] != pair[1]}
+    if different:
+        stored = ", ".join(f"{key} {pair[0]!r}" for key, pair in different.items())
+        expected = ", ".join(f"{key} {pair[1]!r}" for key, pair in different.items())
+        raise ValueError(f"{name} has {stored}, expected {expected}; {hint}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is no valid JSON ({error}); write or download it again") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object; write or download it again")
+        raise ValueError(
+            f"{path} is not valid JSON ({error}); write or download it again"
+        ) from None
     return content
 
 
@@ -339,9 +307,8 @@ def _download(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=_DOWNLOADED))
-    except Exception as error:  # whatever the network, a proxy or the hub makes of it
+    except Exception as error:  # of the network, a proxy or the hub
         raise ValueError(
-            f"there is no folder {name}, and no model of that name could be had from the Hugging "
-            f"Face hub ({type(error).__name__}); check the name, or download the model where "
-            f"there is a network and name its folder"
+            f"{name} is not a folder, and downloading it from the Hugging Face hub failed "
+            f"({type(error).__name__}); check the name, or name a folder"
         ) from None

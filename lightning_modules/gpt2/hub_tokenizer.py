@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from pathlib import Path
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
 
 END_OF_TEXT = "<|endoftext|>"
 
-# What two tokenizers are compared by: contractions, numbers, runs of white space, scripts,
-# combining marks, symbols outside the basic plane, control characters.
+# Texts on which tokenizers differ: contractions, numbers, runs of white space, scripts, combining
+# marks, symbols outside the basic plane, control characters.
 TRIALS = (
     "Hello world, it's what they'd've said; WE'LL see: isn't it 'quoted'?",
     " one  two   three\t\ttabs\n\n\nlines \r\n  indented\n \n trailing   ",
@@ -29,167 +28,115 @@ TRIALS = (
 
 
 def write_tokenizer(tokenizer: Any, folder: Path, max_length: int) -> list[str]:
-    """Write ``tokenizer.json`` and ``tokenizer_config.json``, and for GPT-2's its own two files.
+    """Write ``tokenizer.json`` and ``tokenizer_config.json``.
 
     Args:
         tokenizer: One of ``datamodules.tokens.tokenizers``: bytes, tiktoken's, or from files.
-        folder: Where to write; it exists.
+        folder: An existing folder.
         max_length: Longest context of the model.
 
     Returns:
-        The names of the files; none where such files would give other ids to some text.
+        The names of the files; none if such files would give other ids to some text.
     """
-    inner, like_gpt2, file = _converted(tokenizer)
-    if not _agree(tokenizer, inner):
+    inner, file = _convert(tokenizer)
+    encoded = [ids.tolist() for ids in tokenizer.encode_batch(TRIALS)]
+    if encoded != [inner.encode(text, add_special_tokens=False).ids for text in TRIALS]:
         return []
     end = inner.id_to_token(tokenizer.end_of_text)
-    names = ["tokenizer.json", "tokenizer_config.json"]
     if file is None:
         inner.add_special_tokens([end])
-        inner.save(str(folder / names[0]))
+        inner.save(str(folder / "tokenizer.json"))
     else:
-        (folder / names[0]).write_bytes(file.read_bytes())
-    settings: dict[str, Any] = {
-        "tokenizer_class": "GPT2Tokenizer" if like_gpt2 else "PreTrainedTokenizerFast",
+        (folder / "tokenizer.json").write_bytes(file.read_bytes())
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": end,
         "eos_token": end,
         "model_max_length": max_length,
-        "clean_up_tokenization_spaces": False,  # decoding gives back the text
+        "clean_up_tokenization_spaces": False,  # decoding restores the text
     }
-    if like_gpt2:
-        settings |= {"unk_token": end, "add_prefix_space": False}
-        names += [Path(file).name for file in inner.model.save(str(folder))]
-    (folder / names[1]).write_text(json.dumps(settings, indent=2) + "\n")
-    return names
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return ["tokenizer.json", "tokenizer_config.json"]
 
 
-def _converted(tokenizer: Any) -> tuple[tokenizers.Tokenizer, bool, Path | None]:
-    """A tokenizer in the library ``tokenizers``, whether it is GPT-2's kind, and its own file."""
+def _convert(tokenizer: Any) -> tuple[tokenizers.Tokenizer, Path | None]:
+    """A tokenizer in the library ``tokenizers``, and its own file if it was read from one."""
     import tokenizers
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     encoding = getattr(tokenizer, "_encoding", None)  # tiktoken's
     if encoding is not None:
-        return *_of_ranks(encoding), None
+        return _from_ranks(encoding), None
     if tokenizer.name == "bytes":
-        return _of_bytes(), False, None
+        vocabulary = {bytes_to_unicode()[byte]: byte for byte in range(256)}
+        vocabulary[END_OF_TEXT] = 256
+        return _byte_level(tokenizers.models.BPE(vocabulary, [])), None
     path = Path(tokenizer.name).expanduser()
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
-        return tokenizers.Tokenizer.from_file(str(file)), False, file
+        return tokenizers.Tokenizer.from_file(str(file)), file
     pair = [str(path / name) for name in ("vocab.json", "merges.txt")]
-    return _byte_level(tokenizers.models.BPE.from_file(*pair), like_gpt2=True), True, None
+    return _byte_level(tokenizers.models.BPE.from_file(*pair), use_regex=True), None
 
 
-def _agree(tokenizer: Any, inner: tokenizers.Tokenizer) -> bool:
-    """Whether both give the same ids to texts that tokenizers differ on."""
-    ours = [ids.tolist() for ids in tokenizer.encode_batch(TRIALS)]
-    theirs = [inner.encode(text, add_special_tokens=False).ids for text in TRIALS]
-    return ours == theirs
-
-
-def _byte_level(model: Any, like_gpt2: bool, pattern: str | None = None) -> tokenizers.Tokenizer:
+def _byte_level(
+    model: Any, pattern: str | None = None, use_regex: bool = False
+) -> tokenizers.Tokenizer:
     """A tokenizer on UTF-8 bytes, each written as a visible character.
 
     Args:
-        model: The byte pairs.
-        like_gpt2: Cut text into words as GPT-2 does.
-        pattern: Regular expression of a word, for one that does it otherwise; None cuts nothing.
+        model: The byte-pair model.
+        pattern: Regular expression of a word; None does not split text.
+        use_regex: Split text into words as GPT-2 does.
     """
     import tokenizers
     from tokenizers import decoders, pre_tokenizers, processors
 
     inner = tokenizers.Tokenizer(model)
-    cut: Any = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=like_gpt2)
+    split: Any = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
     if pattern is not None:
-        split = pre_tokenizers.Split(tokenizers.Regex(pattern), behavior="isolated")
-        cut = pre_tokenizers.Sequence([split, cut])
-    inner.pre_tokenizer = cut
+        words = pre_tokenizers.Split(tokenizers.Regex(pattern), behavior="isolated")
+        split = pre_tokenizers.Sequence([words, split])
+    inner.pre_tokenizer = split
     inner.post_processor = processors.ByteLevel(trim_offsets=False)
     inner.decoder = decoders.ByteLevel()
     return inner
 
 
-def _of_bytes() -> tokenizers.Tokenizer:
-    """Byte b as id b, and 256 as the end of a text."""
-    import tokenizers
+def _from_ranks(encoding: tiktoken.Encoding) -> tokenizers.Tokenizer:
+    """tiktoken's ranks as a vocabulary and merges, as transformers' TikTokenConverter has them.
 
-    vocabulary = {_visible(bytes([byte])): byte for byte in range(256)} | {END_OF_TEXT: 256}
-    return _byte_level(tokenizers.models.BPE(vocabulary, []), like_gpt2=False)
-
-
-def _of_ranks(encoding: tiktoken.Encoding) -> tuple[tokenizers.Tokenizer, bool]:
-    """tiktoken's ranks of byte strings as a vocabulary and pairs that are merged.
-
-    Returns:
-        The tokenizer, and whether vocabulary and pairs say all of it, as they do for GPT-2's.
+    The converter itself gives special tokens other ids and keeps the pattern's syntax.
     """
     import tokenizers
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    character = bytes_to_unicode()
+
+    def visible(token: bytes) -> str:
+        return "".join(character[byte] for byte in token)
 
     ranks: dict[bytes, int] = encoding._mergeable_ranks
-    vocabulary = {_visible(token): rank for token, rank in ranks.items()}
-    vocabulary |= encoding._special_tokens
-    merges = [(_visible(a), _visible(b)) for a, b in merged_pairs(ranks)]
-    # A word that is a token is taken whole, as tiktoken does.
-    model = tokenizers.models.BPE(vocabulary, merges, ignore_merges=True)
-    like_gpt2 = _cuts_like_gpt2(encoding)
-    pattern = None if like_gpt2 else in_oniguruma(encoding._pat_str)
-    inner = _byte_level(model, like_gpt2, pattern)
+    vocabulary = {visible(token): rank for token, rank in ranks.items()}
+    merges = [
+        (visible(token[:i]), visible(token[i:]))
+        for token in sorted(ranks, key=ranks.__getitem__)
+        for i in range(1, len(token))
+        if token[:i] in ranks and token[i:] in ranks
+    ]
+    # A word that is a token is not split, as in tiktoken.
+    model = tokenizers.models.BPE(vocabulary | encoding._special_tokens, merges, ignore_merges=True)
+    inner = _byte_level(model, to_oniguruma(encoding._pat_str))
     inner.add_special_tokens(list(encoding._special_tokens))
-    every_token_is_merged = len(merges) == sum(len(token) > 1 for token in ranks)
-    return inner, like_gpt2 and every_token_is_merged
+    return inner
 
 
-def merged_pairs(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """The two parts that each token is merged from, in the order of rank.
+def to_oniguruma(pattern: str) -> str:
+    """Translate tiktoken's pattern into the syntax of Hugging Face's tokenizers.
 
-    They are what is left of the token when pairs of lower rank have been merged within it, the
-    lowest first. A token that more than two parts are left of is never merged, and is passed over.
-
-    Args:
-        ranks: Rank of every token; single bytes are merged from nothing.
-    """
-    pairs = []
-    for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
-        parts = [token[i : i + 1] for i in range(len(token))]
-        while len(parts) > 2:
-            joined = [ranks.get(a + b, rank) for a, b in itertools.pairwise(parts)]
-            least = min(joined)
-            if least >= rank:
-                break
-            at = joined.index(least)
-            parts[at : at + 2] = [parts[at] + parts[at + 1]]
-        if len(parts) == 2:
-            pairs.append((parts[0], parts[1]))
-    return pairs
-
-
-def in_oniguruma(pattern: str) -> str:
-    """A pattern of tiktoken's in the syntax of Hugging Face's tokenizers.
-
-    There ``$`` would also match at the end of a line, and ``{1,3}+`` would mean many times. Without
-    their possessive signs these patterns match the same words, only slower.
+    There ``$`` also matches at the end of a line, and ``{1,3}+`` means repetition. Without
+    possessive quantifiers these patterns match the same words, only slower.
     """
     pattern = re.sub(r"([+*?])\+", r"\1", pattern)
     pattern = re.sub(r"(\{\d+(?:,\d*)?\})\+", r"\1", pattern)
     return pattern.replace("$", r"\z")
-
-
-def _cuts_like_gpt2(encoding: tiktoken.Encoding) -> bool:
-    from tiktoken_ext import openai_public
-
-    return bool(encoding._pat_str == openai_public.r50k_pat_str)
-
-
-def _visible(token: bytes) -> str:
-    """Bytes as byte-level vocabularies write them: each as one character that can be seen.
-
-    Printable Latin-1 stands for itself; the other bytes, in order, for U+0100 and what follows.
-    """
-    return "".join(_VISIBLE[byte] for byte in token)
-
-
-_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_HIDDEN = [byte for byte in range(256) if byte not in _PRINTABLE]
-_VISIBLE = {byte: chr(byte) for byte in _PRINTABLE} | {
-    byte: chr(0x100 + i) for i, byte in enumerate(_HIDDEN)
-}

@@ -1,14 +1,13 @@
-"""GPT-2 with a harmonic head as a model of transformers, which loads what `lightning export` wrote.
+"""GPT-2 with a harmonic head as a transformers model, for folders that `lightning export` wrote.
 
-Importing this file registers it:
+Importing this file registers the class:
 
     import lightning_modules.gpt2.transformers_model
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained("exported-folder")
 
-It is the one file here that imports transformers at once, since its classes are transformers'
-classes; nothing else in Glassbox imports it.
+Only this file imports transformers at module level; nothing else in Glassbox imports it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from lightning_modules.heads import HarmonicHead
 
 
 class HarmonicGPT2Config(GPT2Config):
-    """GPT-2's config and the harmonic head's two numbers.
+    """GPT-2's config with the harmonic head's options.
 
     Attributes:
         exponent: Harmonic exponent n on the distance; None means sqrt(n_embd).
@@ -40,13 +39,13 @@ class HarmonicGPT2Config(GPT2Config):
 
 
 class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
-    """GPT-2 whose next token's probability falls as a power of the distance to the features.
+    """GPT-2 whose next-token probabilities fall as a power of the distance to the features.
 
-    ``logits`` are log-probabilities up to a constant, so that ``generate`` works as ever. Weights
-    have the names of ``GPT2LMHeadModel``.
+    ``logits`` are log-probabilities up to a constant, so ``generate`` works unchanged. Weights have
+    the names of ``GPT2LMHeadModel``.
 
     Args:
-        config: Sizes, and the head's two numbers.
+        config: Sizes and the head's options.
     """
 
     config_class = HarmonicGPT2Config
@@ -61,7 +60,6 @@ class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
     def forward(
         self,
         input_ids: Tensor | None = None,
-        past_key_values: Any = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
@@ -72,25 +70,25 @@ class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
         num_items_in_batch: Tensor | int | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Logits (B, T, V) of token ids (B, T), and the loss where there are labels.
+        """Logits (B, T, V) of token ids (B, T), and the loss if labels are given.
 
         Args:
             input_ids: (B, T).
-            past_key_values: Keys and values of earlier tokens.
             attention_mask: (B, T), 0 where a token is padding.
             position_ids: (B, T).
             inputs_embeds: (B, T, E), instead of ``input_ids``.
-            labels: (B, T), the ids themselves: they are moved by one here. -100 does not count.
+            labels: (B, T), the ids themselves: they are shifted here. -100 is ignored.
             use_cache: Return keys and values.
-            logits_to_keep: So many last positions get logits; 0 means all. Or their indices.
+            logits_to_keep: Number of last positions that get logits (0: all), or indices.
             return_dict: False for a tuple.
-            num_items_in_batch: What the sum of losses is divided by, instead of the number of
-                labels; transformers' trainer gives it when it accumulates gradients.
-            **kwargs: For the transformer, such as ``output_hidden_states``.
+            num_items_in_batch: Divides the sum of losses, instead of the number of labels;
+                transformers' trainer passes it when it accumulates gradients.
+            **kwargs: Passed to the transformer, such as ``output_hidden_states``, and the KV cache
+                under the name that this version of transformers uses: ``cache``, or
+                ``past_key_values`` before 5.24.
         """
         outputs = self.transformer(
             input_ids,
-            past_key_values=past_key_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
@@ -106,40 +104,36 @@ class HarmonicGPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
             loss = self.lm_head.loss(features[:, :-1], targets)
             if num_items_in_batch is not None:
                 loss = loss * (targets != -100).sum() / num_items_in_batch
-        result = CausalLMOutputWithPast(
-            loss=loss,
-            logits=self.lm_head(features[:, kept]),
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        logits = self.lm_head(features[:, kept])
+        # The KV cache, hidden states and attentions keep the names that transformers gave them.
+        others = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
+        result = CausalLMOutputWithPast(loss=loss, logits=logits, **others)
         as_dict = getattr(self.config, "return_dict", True) if return_dict is None else return_dict
         return result if as_dict else result.to_tuple()
 
     def get_output_embeddings(self) -> nn.Module:
-        """The harmonic head; its ``weight`` are the class centers, (V, E)."""
+        """The harmonic head, whose ``weight`` (V, E) holds the class centers."""
         return self.lm_head
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         """Replace the head by another harmonic one.
 
         Raises:
-            ValueError: It is none: the logits would be inner products from then on.
+            ValueError: It is not a ``HarmonicHead``.
         """
         if not isinstance(new_embeddings, HarmonicHead):
             raise ValueError(
-                f"the output embeddings are a HarmonicHead, and {type(new_embeddings).__name__} "
-                f"is none; its vocabulary cannot be resized"
+                f"output embeddings must be a HarmonicHead, got {type(new_embeddings).__name__}"
             )
         self.lm_head = new_embeddings
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
-        """Not possible.
+        """Not supported: transformers would replace the head by a linear layer.
 
         Raises:
-            ValueError: Always; transformers would put a linear layer in the head's place.
+            ValueError: Always.
         """
-        raise ValueError("the vocabulary of a HarmonicGPT2LMHeadModel cannot be resized")
+        raise ValueError("HarmonicGPT2LMHeadModel does not support resize_token_embeddings")
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The contract that every loss head keeps: features -> logits -> loss."""
+"""The interface every loss head implements: features -> logits -> loss."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# With more classes than this, storing every logit costs more than the extra bookkeeping.
+# Above this number of classes storing every logit costs more than the bookkeeping of chunks.
 _FUSED_ABOVE = 4096
 
 
 class LossHead(nn.Module, ABC):
     """Base class of loss heads: a geometry (features to logits) and an objective (logits to loss).
 
-    ``softmax(head(features))`` is the head's class distribution, whatever its geometry, so that
-    accuracy, sampling and every probe work for every head without knowing which one it is.
+    ``softmax(head(features))`` is the head's class distribution for every geometry, so accuracy,
+    sampling and probes work with any head.
 
-    A new geometry writes ``forward`` and gets the loss of this class, -log of the target's
-    probability. An objective goes with any geometry (``objective_head.py``).
+    A new geometry implements ``forward`` and inherits the loss, -log of the target's probability.
+    Objectives that work with any geometry are in ``objective.py``.
 
     Attributes:
-        weight: The unembedding, shape (num_classes, in_features) or more rows. One row per class;
-            further rows, of an embedding padded for speed, are no classes and get no probability.
-        num_classes: Number of classes.
-        fused: Whether ``loss`` goes chunk by chunk (``heads/fused.py``), for heads with an operator
-            there; None lets the number of classes decide.
+        weight: The unembedding, (num_classes, in_features). A tied embedding that is padded for
+            speed has further rows; they are not classes and get no probability.
+        num_classes: Number of classes, C.
+        fused: Whether ``loss`` is computed in chunks without storing the logits (``heads/fused``),
+            for heads that support it; None decides by the number of classes.
+        is_distance_based: Whether logits depend on distances, so that features and weights should
+            start at the same scale.
+        uses_pairwise_loss: Whether the loss compares the examples of a batch with one another,
+            instead of being a mean over examples.
+        member_settings: Numeric settings that may differ between the members of an ensemble: those
+            that the class reads in every forward pass. A subclass must list its own again.
     """
 
     weight: nn.Parameter
     fused: bool | None = False
-    # Whether logits depend on distances, so that features and weights should start at one scale.
     is_distance_based: bool = False
-    # Whether the loss compares the examples of a batch with one another, and is no mean over them.
     uses_pairwise_loss: bool = False
-    # Numeric settings in which the members of one ensemble may differ: those that the class reads
-    # anew in every forward pass. A subclass names its own, since it may derive things from them.
     member_settings: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, in_features: int, num_classes: int) -> None:
@@ -51,7 +53,7 @@ class LossHead(nn.Module, ABC):
                 raise ValueError(f"{type(self).__name__}: {name} is {value}; it must be at least 1")
         self.in_features = in_features
         self.num_classes = num_classes
-        # torch's default for a linear layer, U(-1/sqrt(in), 1/sqrt(in)), written out.
+        # torch's default for a linear layer: U(-1/sqrt(in), 1/sqrt(in)).
         bound = 1.0 / math.sqrt(in_features)
         self.weight = nn.Parameter(torch.empty(num_classes, in_features).uniform_(-bound, bound))
 
@@ -59,26 +61,26 @@ class LossHead(nn.Module, ABC):
         """Use an embedding matrix of the network as this head's unembedding.
 
         Args:
-            embedding: Parameter of shape (num_classes + num_padding, in_features); from now on one
-                and the same tensor is read, and trained, in both places.
-            num_padding: So many of its last rows belong to no class.
+            embedding: Parameter of shape (num_classes + num_padding, in_features), shared from now
+                on by the network and the head.
+            num_padding: Number of trailing padding rows that are not classes.
 
         Raises:
-            ValueError: The shapes do not fit.
+            ValueError: The embedding has another shape.
         """
         if num_padding < 0 or embedding.shape != (self.num_classes + num_padding, self.in_features):
             raise ValueError(
-                f"cannot tie: the embedding is {tuple(embedding.shape)} and the unembedding of "
-                f"{type(self).__name__} is {tuple(self.weight.shape)}; give the network an "
-                f"embedding of the same width as its features, or set tie_embedding to false"
+                f"tie_embedding: the embedding has shape {tuple(embedding.shape)}, expected "
+                f"{tuple(self.weight.shape)} ({type(self).__name__}) plus padding rows; make the "
+                f"embedding as wide as the features, or set tie_embedding to false"
             )
         self.weight = embedding
 
     def settings_to_buffers(self, names: Iterable[str]) -> None:
-        """Keep numeric settings as buffers, so that each member of an ensemble can have its own.
+        """Turn numeric settings into buffers, so that each member of an ensemble can have its own.
 
         Args:
-            names: Of ``member_settings``. The loss is formed from the logits then, never fused.
+            names: Names from ``member_settings``. Disables the fused loss.
         """
         for name in names:
             value = float(getattr(self, name))
@@ -87,22 +89,22 @@ class LossHead(nn.Module, ABC):
             self.fused = False
 
     def uses_fused_loss(self) -> bool:
-        """Whether ``loss`` never forms the logits: ``fused``, or if it is None above 4,096 classes.
+        """Whether ``loss`` avoids storing the logits: ``fused``, or by default above 4,096 classes.
 
-        ``torch.func`` cannot differentiate a fused operator; an ``Ensemble`` sets ``fused`` to
+        ``torch.func`` cannot differentiate the fused operators: an ``Ensemble`` sets ``fused`` to
         False on its members.
         """
         return self.num_classes > _FUSED_ABOVE if self.fused is None else self.fused
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
-        """Logits, i.e. log-probabilities up to a constant: (..., in_features) -> (..., classes).
+        """Logits, i.e. log-probabilities up to a constant: (..., in_features) -> (..., C).
 
-        Of the first ``num_classes`` rows of ``weight`` alone, as ``in_float32`` gives them.
+        Must use only the first ``num_classes`` rows of ``weight``, as ``in_float32`` returns them.
         """
 
     def in_float32(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features, and the rows of ``weight`` that are classes, in float32 or better.
+        """Features and class rows of ``weight`` in float32 or better.
 
         Args:
             features: (..., in_features).
@@ -116,45 +118,53 @@ class LossHead(nn.Module, ABC):
     def loss(self, features: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
         """Mean loss over the targets that are not ``ignore_index``, a scalar.
 
-        Unless a head has its own: -log softmax of the logits at the target, formed outside of
-        autocast and from float32 logits.
+        The default is -log softmax of the logits at the target, from float32 logits, outside of
+        autocast.
 
         Args:
-            features: (..., in_features).
-            targets: (...), class indices or ``ignore_index``. With nothing but ignored targets the
-                loss is 0 and so are its gradients.
-            ignore_index: The target value that does not count.
+            features: (..., in_features); those of ignored targets may be non-finite.
+            targets: (...), class indices or ``ignore_index``. If all are ignored, the loss and its
+                gradients are 0.
+            ignore_index: Targets with this value are left out of the mean.
 
         Raises:
-            ValueError: ``forward`` does not give one logit for each class.
+            ValueError: ``forward`` does not return one logit per class.
         """
-        counted = targets != ignore_index
-        target = torch.where(counted, targets, 0).unsqueeze(-1)  # (..., 1)
-        with torch.autocast(features.device.type, enabled=False):
-            # Autocast would have brought features and weights to one precision.
-            logits = self(features.to(torch.promote_types(features.dtype, self.weight.dtype)))
+        x, target, valid = mask_ignored(features, targets, ignore_index)
+        with torch.autocast(x.device.type, enabled=False):
+            # Outside of autocast features and weight may differ in precision.
+            x = x.to(torch.promote_types(x.dtype, self.weight.dtype))
+            logits = self._logits_for_loss(x, target)
             if logits.shape[-1] != self.num_classes:
                 raise ValueError(
-                    f"{type(self).__name__}.forward gives {logits.shape[-1]} logits for "
-                    f"{self.num_classes} classes; form them of the rows that self.in_float32 "
-                    f"returns, since further rows of weight are no classes"
+                    f"{type(self).__name__}.forward returned {logits.shape[-1]} logits for "
+                    f"num_classes={self.num_classes}; use the rows that self.in_float32 returns"
                 )
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            logits = logits.masked_fill(~counted.unsqueeze(-1), 0.0)
-            is_target = torch.arange(self.num_classes, device=logits.device) == target  # (..., C)
-            odds = log_odds(logits - logits.gather(-1, target), is_target)
-            return masked_mean(F.softplus(odds), counted)
+            relative_logits, is_target = relative_to_target(logits, target)
+            return masked_mean(F.softplus(log_odds(relative_logits, is_target)), valid)
+
+    def _logits_for_loss(self, features: Tensor, target: Tensor) -> Tensor:
+        """Logits that ``loss`` is formed from; ``target`` (..., 1) may serve to refine some."""
+        logits: Tensor = self(features)
+        return logits
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, num_classes={self.num_classes}"
+        parts = [f"in_features={self.in_features}", f"num_classes={self.num_classes}"]
+        for name in sorted(self.member_settings):
+            value = getattr(self, name)
+            parts.append(f"{name}={value:g}" if isinstance(value, float) else f"{name} per member")
+        return ", ".join(parts)
 
 
 def refuse_settings(head: Callable[..., Any], names: Iterable[str]) -> None:
-    """Refuse settings in which members with this head cannot differ.
+    """Check that members of an ensemble with this head may differ in these settings.
+
+    Args:
+        head: A head class or a ``partial`` of one.
+        names: Names of settings.
 
     Raises:
-        ValueError: The head, a class or a ``partial`` of one, does not name them as its own or its
-            geometry's.
+        ValueError: A name is not among the ``member_settings`` of the head or its geometry.
     """
     known = _member_settings(head)
     for name in names:
@@ -162,13 +172,13 @@ def refuse_settings(head: Callable[..., Any], names: Iterable[str]) -> None:
             cls = _class_of(head)
             choices = ", ".join(sorted(known)) or "none"
             raise ValueError(
-                f"{getattr(cls, '__name__', 'this head')} has no setting {name!r} that could "
-                f"differ between members; those it has: {choices}"
+                f"head_settings: {name!r} of {getattr(cls, '__name__', 'this head')} cannot differ "
+                f"between members; choose from: {choices}"
             )
 
 
 def _member_settings(head: Callable[..., Any]) -> frozenset[str]:
-    """Of a head and, if it has one, of its geometry."""
+    """``member_settings`` of a head and, if it has one, of its geometry."""
     cls = _class_of(head)
     chosen = head.keywords if isinstance(head, partial) else {}
     own: frozenset[str] | None = getattr(cls, "__dict__", {}).get("member_settings")
@@ -181,28 +191,58 @@ def _member_settings(head: Callable[..., Any]) -> frozenset[str]:
 
 
 def _class_of(head: Callable[..., Any]) -> Callable[..., Any]:
-    """The class that a ``partial`` builds; other functions are returned as they are.
+    """The class that a ``partial`` builds; other callables unchanged.
 
-    The command line's ``partial`` is of a function of jsonargparse's, with the class among its
-    arguments.
+    jsonargparse's ``partial`` wraps a function that takes the class as an argument.
     """
     parts = (head.func, *head.args) if isinstance(head, partial) else (head,)
     return next((part for part in parts if isinstance(part, type)), head)
 
 
-def log_odds(behind: Tensor, is_target: Tensor) -> Tensor:
-    """log((1 - p_c) / p_c), (...), of the target c; minus infinity if there is no other class.
-
-    Its softplus is -log p_c with all its digits: 1e-12 does not become 0, as with log-softmax.
+def mask_ignored(
+    features: Tensor, targets: Tensor, ignore_index: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Replace what belongs to ignored targets, so that it affects neither loss nor gradients.
 
     Args:
-        behind: (..., C), each class's logit minus the target's.
-        is_target: (..., C), true at the target, once in a row.
+        features: (..., E).
+        targets: (...).
+        ignore_index: Targets with this value are ignored.
+
+    Returns:
+        Features (..., E) with zeros and targets (..., 1) with class 0 at ignored targets; and
+        ``valid`` (...), false there.
     """
-    return behind.masked_fill(is_target, -torch.inf).logsumexp(dim=-1)
+    valid = targets != ignore_index
+    features = features.masked_fill(~valid.unsqueeze(-1), 0.0)
+    return features, torch.where(valid, targets, 0).unsqueeze(-1), valid
 
 
-def masked_mean(losses: Tensor, counted: Tensor) -> Tensor:
-    """Mean of ``losses`` (...) where ``counted`` (...) is true; 0 when nothing is counted."""
-    total = torch.where(counted, losses, 0.0).sum()
-    return total / counted.sum().clamp_min(1)
+def relative_to_target(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits minus the target's, in float32 or better, and a mask of the target, both (..., C).
+
+    Args:
+        logits: (..., C).
+        target: (..., 1), class indices.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    is_target = torch.arange(logits.shape[-1], device=logits.device) == target
+    return logits - logits.gather(-1, target), is_target
+
+
+def log_odds(relative_logits: Tensor, is_target: Tensor) -> Tensor:
+    """log((1 - p_c) / p_c), (...), of the target c; -inf if there is no other class.
+
+    Its softplus is -log p_c to full precision: log-softmax would round 1e-12 to 0.
+
+    Args:
+        relative_logits: (..., C), each class's logit minus the target's.
+        is_target: (..., C), true at the target.
+    """
+    return relative_logits.masked_fill(is_target, -torch.inf).logsumexp(dim=-1)
+
+
+def masked_mean(losses: Tensor, valid: Tensor) -> Tensor:
+    """Mean of ``losses`` (...) where ``valid`` (...) is true; 0 where it never is."""
+    total = torch.where(valid, losses, 0.0).sum()
+    return total / valid.sum().clamp_min(1)

@@ -1,4 +1,4 @@
-"""Inner-product logits and cross-entropy: the head that everything else is compared with."""
+"""Inner-product logits and cross-entropy: the baseline head."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.heads.base import LossHead
-from lightning_modules.heads.fused.losses import fused_cross_entropy
+from lightning_modules.heads.base import LossHead, mask_ignored
+from lightning_modules.heads.fused import fused_cross_entropy
 
 
 class CrossEntropyHead(LossHead):
@@ -18,11 +18,10 @@ class CrossEntropyHead(LossHead):
     Args:
         in_features: Width of the features.
         num_classes: Number of classes.
-        bias: Add a bias to each logit. The paper writes the layer without one; the authors' code
-            has one in the MLP, which the harmonic head has not, so that a fair comparison leaves
-            it out.
-        fused: Form the loss chunk by chunk without storing the logits (``heads/fused.py``); null
-            does so above 4,096 classes.
+        bias: Add a bias to each logit. The paper has none; the authors' code has one in the MLP.
+            The harmonic head has none, so a fair comparison leaves it out.
+        fused: Compute the loss in chunks without storing the logits (``heads/fused``); null does so
+            above 4,096 classes.
     """
 
     bias: nn.Parameter | None
@@ -41,7 +40,7 @@ class CrossEntropyHead(LossHead):
     def forward(self, features: Tensor) -> Tensor:
         if len(self.weight) == self.num_classes:
             return F.linear(features, self.weight, self.bias)  # (..., C)
-        # Padding is there for the speed of this product, so it goes through and is cut off then.
+        # Padding makes this product fast, so it is cut off afterwards.
         logits = F.linear(features, self.weight)[..., : self.num_classes]
         return logits if self.bias is None else logits + self.bias
 
@@ -50,9 +49,10 @@ class CrossEntropyHead(LossHead):
             return fused_cross_entropy(
                 features, self.weight, targets, self.bias, self.num_classes, ignore_index
             )
-        logits = self(features).reshape(-1, self.num_classes)
+        x, _, valid = mask_ignored(features, targets, ignore_index)
+        logits = self(x).reshape(-1, self.num_classes)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         targets = targets.reshape(-1)
-        # Summed and divided here, since torch's mean over no target at all is NaN.
+        # torch's own mean is NaN if every target is ignored.
         total = F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="sum")
-        return total / (targets != ignore_index).sum().clamp_min(1)
+        return total / valid.sum().clamp_min(1)

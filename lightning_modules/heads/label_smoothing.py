@@ -1,4 +1,4 @@
-"""Label smoothing: a part of the target's probability is spread over all classes."""
+"""Label smoothing: a fraction of the target's probability is distributed over all classes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from lightning_modules.heads.objective import LogitObjectiveHead
 
 
 class LabelSmoothingHead(LogitObjectiveHead):
-    """Cross-entropy with smoothed targets: q_v = smoothing / C, and 1 - smoothing more at the own.
+    """Cross-entropy with targets q_v = smoothing / C, plus 1 - smoothing at the target class.
 
-    Szegedy et al., "Rethinking the Inception architecture for computer vision" (2016), §7. In terms
-    of the target's probability it is -log p_c + smoothing · mean over v of log(p_c / p_v): however
-    sure the head is, being surer costs something.
+    Szegedy et al., "Rethinking the Inception architecture for computer vision" (2016), §7. Equals
+    -log p_c + smoothing · mean over v of log(p_c / p_v), which penalizes confident predictions.
 
     Args:
         in_features: Width of the features.
         num_classes: Number of classes.
         geometry: Loss head class that forms the logits; called with (in_features, num_classes).
-        smoothing: Share of the probability that is spread, from 0 (cross-entropy) to 1.
-        geometry_kwargs: Settings of the geometry, one value a member of an ensemble.
+        smoothing: Fraction of the probability that is distributed, from 0 (cross-entropy) to 1.
+        geometry_kwargs: Settings of the geometry that differ between the members of an ensemble.
 
     Raises:
-        ValueError: smoothing is not between 0 and 1, or the geometry does not fit.
+        ValueError: smoothing is not in [0, 1], or the geometry is itself an objective.
     """
 
     member_settings: ClassVar[frozenset[str]] = frozenset({"smoothing"})
@@ -46,5 +45,7 @@ class LabelSmoothingHead(LogitObjectiveHead):
             raise ValueError(f"smoothing is {smoothing}; it must be from 0 (cross-entropy) to 1")
         self.smoothing = float(smoothing)
 
-    def losses(self, behind: Tensor, is_target: Tensor) -> Tensor:
-        return F.softplus(log_odds(behind, is_target)) - self.smoothing * behind.mean(dim=-1)
+    def losses(self, relative_logits: Tensor, is_target: Tensor) -> Tensor:
+        return F.softplus(
+            log_odds(relative_logits, is_target)
+        ) - self.smoothing * relative_logits.mean(dim=-1)

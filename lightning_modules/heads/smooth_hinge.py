@@ -1,4 +1,4 @@
-"""Smooth hinge: the margin of a support vector machine, without its kink."""
+"""Smooth hinge: the margin loss of a support vector machine, without its kink."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from lightning_modules.heads.objective import LogitObjectiveHead
 
 
 class SmoothHingeHead(LogitObjectiveHead):
-    """Smooth hinge loss: every other class should stay behind the target by a margin of 1.
+    """Smooth hinge loss: the target's logit should exceed every other by a margin of 1.
 
-    Luo, Qiao and Zhang, "Learning with smooth hinge losses" (Neurocomputing 463, 2021), have two
+    Luo, Qiao and Zhang, "Learning with smooth hinge losses" (Neurocomputing 463, 2021), define two
     smooth forms of max(0, 1 - a), where v = (1 - a)/sigma:
 
-        psi_G = (1 - a) Phi(v) + sigma phi(v), Phi and phi being the normal distribution's;
+        psi_G = (1 - a) Phi(v) + sigma phi(v), with the normal distribution's Phi and phi;
         psi_M = (1 - a)(1 + v/sqrt(1 + v²))/2 + sigma/(2 sqrt(1 + v²)).
 
-    Both lie above the hinge, by no more than sigma phi(0) = 0.4 sigma and sigma/2. Their paper has
-    two classes. For more, the loss is the sum over all others v of psi(logit_c - logit_v), which is
-    Weston and Watkins' (1999) machine; one class against the rest would need an absolute zero of
-    the logits, which they have not, and Crammer and Singer's largest margin has a kink again.
+    Both lie above the hinge, by at most sigma phi(0) = 0.4 sigma and sigma/2. The paper treats two
+    classes. For more, the loss is the sum over all other classes v of psi(logit_c - logit_v), as in
+    Weston and Watkins (1999). One-versus-rest would need an absolute zero of the logits, and
+    Crammer and Singer's largest margin has a kink.
 
-    What it trains are margins: probabilities formed from the logits need not be calibrated.
+    The loss trains margins, so probabilities from these logits need not be calibrated.
 
     Args:
         in_features: Width of the features.
         num_classes: Number of classes.
         geometry: Loss head class that forms the logits; called with (in_features, num_classes).
         sigma: Width of the rounded kink, positive; the hinge itself is the limit of 0.
-        form: 'gaussian' is psi_G, whose tail vanishes; 'algebraic' is psi_M, which never quite
-            leaves a class in peace: sigma²/4 over its distance behind the margin.
-        geometry_kwargs: Settings of the geometry, one value a member of an ensemble.
+        form: 'gaussian' is psi_G; 'algebraic' is psi_M, whose gradient never vanishes: beyond the
+            margin psi_M falls as sigma²/4 over the distance to it.
+        geometry_kwargs: Settings of the geometry that differ between the members of an ensemble.
 
     Raises:
-        ValueError: sigma is not positive, there is no such form, or the geometry does not fit.
+        ValueError: sigma is not positive, the form is unknown, or the geometry is an objective.
     """
 
     member_settings: ClassVar[frozenset[str]] = frozenset({"sigma"})
@@ -56,21 +56,21 @@ class SmoothHingeHead(LogitObjectiveHead):
     ) -> None:
         super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
         if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma is {sigma}; it must be positive (the smaller, the sharper)")
+            raise ValueError(f"sigma is {sigma}; it must be positive and finite")
         if form not in ("gaussian", "algebraic"):
             raise ValueError(f"form is {form!r}; choose one of gaussian, algebraic")
         self.sigma = float(sigma)
         self.form = form
 
-    def losses(self, behind: Tensor, is_target: Tensor) -> Tensor:
-        missing = 1.0 + behind  # (..., C), what the margin lacks: 1 - (logit_c - logit_v)
-        v = missing / self.sigma
+    def losses(self, relative_logits: Tensor, is_target: Tensor) -> Tensor:
+        shortfall = 1.0 + relative_logits  # (..., C), 1 - (logit_c - logit_v)
+        v = shortfall / self.sigma
         if self.form == "gaussian":
             phi = torch.exp(-0.5 * v.square()) / math.sqrt(2 * math.pi)
-            hinges = missing * 0.5 * torch.erfc(v / -math.sqrt(2)) + self.sigma * phi
+            hinges = shortfall * 0.5 * torch.erfc(v / -math.sqrt(2)) + self.sigma * phi
         else:
-            # psi_M, its two terms put together: sigma (v + sqrt(1 + v²))/2. Behind the margin that
-            # is a difference of large numbers, so that it is written as 1/(sqrt(1 + v²) - v) there.
+            # psi_M = sigma (v + sqrt(1 + v²))/2. For v < 0 that is a difference of large numbers,
+            # so it is written as 1/(sqrt(1 + v²) - v) there.
             root = torch.sqrt(1.0 + v.square())
             total = torch.where(v > 0, root + v, 1.0 / (root + v.abs()))
             hinges = 0.5 * self.sigma * total

@@ -1,4 +1,4 @@
-"""Spherical softmax: a class's probability goes with the square of its inner product."""
+"""Spherical softmax: a class's probability is proportional to its squared inner product."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class SphericalSoftmaxHead(LossHead):
     """Log-spherical softmax: p_v proportional to o_v² + eps, o_v = w_v · x, without a bias.
 
     De Brébisson and Vincent, "An exploration of softmax alternatives belonging to the spherical
-    loss family" (2016). As logits: log(o_v² + eps). Only directions matter, and not their signs: x
-    and -x have the same distribution, which does not change either when x is scaled, as long as eps
-    is small beside o². Where o_v is 0 the gradient is as well: such a class waits for another push.
+    loss family" (2016). The logits are log(o_v² + eps). The distribution does not change with the
+    sign of x nor, while eps is small compared with o², with its length. A class with o_v = 0 gets
+    no gradient.
 
-    Products are taken in float32 or better, whatever the precision of the run, since the logits'
-    slope 2 o/(o² + eps) is steepest where o is small and rounding large beside it.
+    Products are computed in float32 or better whatever the precision of the run: the slope of the
+    logits, 2 o/(o² + eps), is steepest where o is small and its rounding error relatively large.
 
     Args:
         in_features: Width of the features.
@@ -37,7 +37,7 @@ class SphericalSoftmaxHead(LossHead):
     def __init__(self, in_features: int, num_classes: int, eps: float = 1e-4) -> None:
         super().__init__(in_features, num_classes)
         if not 0 < eps < math.inf:
-            raise ValueError(f"eps is {eps}; it must be positive")
+            raise ValueError(f"eps is {eps}; it must be positive and finite")
         self.eps = float(eps)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -45,7 +45,3 @@ class SphericalSoftmaxHead(LossHead):
             dtype = torch.promote_types(features.dtype, torch.float32)
             outputs = F.linear(features.to(dtype), self.weight.to(dtype))[..., : self.num_classes]
             return torch.log(outputs.square() + self.eps)  # (..., C)
-
-    def extra_repr(self) -> str:
-        held = f"eps={self.eps:g}" if isinstance(self.eps, float) else "eps of each member"
-        return f"{super().extra_repr()}, {held}"

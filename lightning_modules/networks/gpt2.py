@@ -104,7 +104,7 @@ class GPT2(FeatureNetwork):
         # Every block adds to the residual stream twice; so scaled, the sum keeps its size.
         residual_std = self.initial_std / math.sqrt(2 * len(self.blocks))
         for name, parameter in self.named_parameters():
-            if name.endswith("project.weight"):
+            if name.endswith((".out.weight", ".fc_out.weight")):
                 nn.init.normal_(parameter, std=residual_std)
 
     def forward(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
@@ -168,18 +168,18 @@ class Block(nn.Module):
 
     def __init__(self, width: int, num_heads: int, bias: bool, dropout: float) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width, bias=bias)
+        self.norm1 = nn.LayerNorm(width, bias=bias)
         self.attention = CausalAttention(width, num_heads, bias, dropout)
-        self.norm = nn.LayerNorm(width, bias=bias)
-        self.expand = nn.Linear(width, 4 * width, bias=bias)
-        self.project = nn.Linear(4 * width, width, bias=bias)
+        self.norm2 = nn.LayerNorm(width, bias=bias)
+        self.fc_in = nn.Linear(width, 4 * width, bias=bias)
+        self.fc_out = nn.Linear(4 * width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, cache: BlockCache | None = None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), cache)  # (B, T, C)
+        x = x + self.attention(self.norm1(x), cache)  # (B, T, C)
         # GPT-2's GELU is the tanh approximation.
-        hidden = F.gelu(self.expand(self.norm(x)), approximate="tanh")  # (B, T, 4C)
-        return x + self.dropout(self.project(hidden))
+        hidden = F.gelu(self.fc_in(self.norm2(x)), approximate="tanh")  # (B, T, 4C)
+        return x + self.dropout(self.fc_out(hidden))
 
 
 class CausalAttention(nn.Module):
@@ -195,13 +195,13 @@ class CausalAttention(nn.Module):
     def __init__(self, width: int, num_heads: int, bias: bool, dropout: float) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.queries_keys_values = nn.Linear(width, 3 * width, bias=bias)
-        self.project = nn.Linear(width, width, bias=bias)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, cache: BlockCache | None = None) -> Tensor:
         batch, length, width = x.shape
-        heads = self.queries_keys_values(x).view(batch, length, 3, self.num_heads, -1)
+        heads = self.qkv(x).view(batch, length, 3, self.num_heads, -1)
         q, k, v = heads.permute(2, 0, 3, 1, 4)  # (B, H, T, C/H) each
         past, mask = 0, None
         if cache is not None and cache.length:
@@ -216,7 +216,7 @@ class CausalAttention(nn.Module):
             q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=past == 0
         )
         mixed = mixed.transpose(1, 2).reshape(batch, length, width)  # (B, T, C)
-        return self.dropout(self.project(mixed))
+        return self.dropout(self.out(mixed))
 
 
 class BlockCache:

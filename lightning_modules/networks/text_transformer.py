@@ -183,8 +183,8 @@ class TextLayer(nn.Module):
         self.out = nn.Linear(width, width)
         nn.init.zeros_(self.out.bias)
         self.norm1 = nn.LayerNorm(width)
-        self.feedforward1 = nn.Linear(width, feedforward_dim)
-        self.feedforward2 = nn.Linear(feedforward_dim, width)
+        self.fc_in = nn.Linear(width, feedforward_dim)
+        self.fc_out = nn.Linear(feedforward_dim, width)
         self.norm2 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -205,9 +205,9 @@ class TextLayer(nn.Module):
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         attention = self.out(mixed.transpose(1, 2).flatten(-2))  # (B, T, E)
         norm1 = self.norm1(x + self.dropout(attention))
-        before_relu = self.feedforward1(norm1)  # (B, T, F)
+        before_relu = self.fc_in(norm1)  # (B, T, F)
         ffn1 = F.relu(before_relu)
-        ffn2 = self.feedforward2(self.dropout(ffn1))  # (B, T, E)
+        ffn2 = self.fc_out(self.dropout(ffn1))  # (B, T, E)
         return inside | {
             "attention": attention,
             "norm1": norm1,

@@ -99,8 +99,8 @@ class EncoderLayer(nn.Module):
         self.out = nn.Linear(width, width)
         nn.init.zeros_(self.out.bias)
         self.norm1 = nn.LayerNorm(width)
-        self.feedforward1 = nn.Linear(width, feedforward_dim)
-        self.feedforward2 = nn.Linear(feedforward_dim, width)
+        self.fc_in = nn.Linear(width, feedforward_dim)
+        self.fc_out = nn.Linear(feedforward_dim, width)
         self.norm2 = nn.LayerNorm(width)
         self.drop_attention, self.drop_out, self.drop_hidden, self.drop_feedforward = (
             SeededDropout(dropout, dropout_in_evaluation) for _ in range(4)
@@ -110,8 +110,8 @@ class EncoderLayer(nn.Module):
         """(..., T, E) -> (..., T, E), or (..., 1, E) for the last position alone."""
         attended = self._attention(x, last_only)
         x = self.norm1((x[..., -1:, :] if last_only else x) + self.drop_out(attended))
-        hidden = self.drop_hidden(F.relu(self.feedforward1(x)))
-        return self.norm2(x + self.drop_feedforward(self.feedforward2(hidden)))
+        hidden = self.drop_hidden(F.relu(self.fc_in(x)))
+        return self.norm2(x + self.drop_feedforward(self.fc_out(hidden)))
 
     def _attention(self, x: Tensor, last_only: bool) -> Tensor:
         positions, width = x.shape[-2:]

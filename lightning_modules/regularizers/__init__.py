@@ -3,7 +3,6 @@
 from lightning_modules.regularizers._checks import Form
 from lightning_modules.regularizers.embedding_norm import column_rms
 from lightning_modules.regularizers.importance import importance
-from lightning_modules.regularizers.information import information
 from lightning_modules.regularizers.interaction import interaction
 
-__all__ = ["Form", "column_rms", "importance", "information", "interaction"]  # Form is a mere name
+__all__ = ["Form", "column_rms", "importance", "interaction"]  # Form is a mere name

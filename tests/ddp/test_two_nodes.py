@@ -136,7 +136,7 @@ def test_one_node_writes_and_its_checkpoint_is_that_of_one_process(folder, both,
     )
     assert one["global_step"] == two["global_step"] == 12
     for name, value in one["state_dict"].items():
-        if not name.endswith("queries_keys_values.bias"):  # a key's bias has no effect
+        if not name.endswith("qkv.bias"):  # a key's bias has no effect
             torch.testing.assert_close(two["state_dict"][name], value, rtol=1e-4, atol=1e-5)
 
 

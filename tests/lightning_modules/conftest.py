@@ -11,5 +11,5 @@ from tests.helpers.exact_losses import FLOATS
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several chunks of tokens, several blocks of rows in each, and neither comes out even."""
-    monkeypatch.setattr(chunks, "_CHUNK", dict.fromkeys(FLOATS, 5))
-    monkeypatch.setattr(chunks, "_ROWS", 2)
+    monkeypatch.setattr(chunks, "CHUNK_ON_CPU", dict.fromkeys(FLOATS, 5))
+    monkeypatch.setattr(chunks, "ROWS_ON_CPU", 2)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from callbacks.run.exact_resume import ExactResume
 from lightning_modules import CrossEntropyHead, HarmonicHead, TextClassifier, TextTransformer
-from lightning_modules.regularizers import importance, information, interaction
+from lightning_modules.regularizers import importance, interaction
 from tests.helpers.language_model_runs import expected_warnings, rows_of
 
 SMALL = partial(TextTransformer, width=16, num_heads=2, feedforward_dim=32, mask_dim=8, dropout=0.0)
@@ -64,7 +64,6 @@ def test_the_loss_is_the_heads_plus_the_weighted_terms(form):
             lambda_interaction=0.7,
             importance_form=form,
             interaction_form=form,
-            lambda_information=0.05,
         ),
         1,
     )
@@ -74,7 +73,6 @@ def test_the_loss_is_the_heads_plus_the_weighted_terms(form):
         F.cross_entropy(model.head(activations["features"]), given["labels"])
         + 0.3 * importance(activations["vmask"], given["mask"], form)
         + 0.7 * interaction(activations["attention_weights"], given["mask"], form)
-        + 0.05 * information(activations["vmask_probability"], given["mask"])
     )
     assert torch.allclose(model.training_step(given, 0), expected, atol=1e-6)
 
@@ -82,7 +80,7 @@ def test_the_loss_is_the_heads_plus_the_weighted_terms(form):
 @pytest.mark.parametrize("form", ["masked", "paper", "code"])
 @pytest.mark.parametrize("rows", [([0, 2], [1, 3]), ([0, 1, 3], [2])])
 def test_the_mean_over_ranks_is_the_loss_of_the_global_batch(form, rows):
-    options = {"lambda_importance": 0.3, "lambda_interaction": 0.7, "lambda_information": 0.1}
+    options = {"lambda_importance": 0.3, "lambda_interaction": 0.7}
     model = classifier(**options, importance_form=form, interaction_form=form)
     given = batch()
     whole = in_world(model, 1).training_step(given, 0)
@@ -108,13 +106,6 @@ def test_a_rank_without_a_text_takes_part_with_nothing():
     parts[1].backward()
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     assert all((grad == 0).all() for grad in grads)
-
-
-def test_the_masks_own_term_loses_weight_down_to_its_floor():
-    model = classifier(lambda_information=1.0, information_decay=0.099, information_floor=0.01)
-    for epoch, weight in ((0, 1.0), (1, 0.901), (10, 0.01), (50, 0.01)):
-        model._trainer = SimpleNamespace(current_epoch=epoch)  # type: ignore[assignment]
-        assert model._information_weight() == pytest.approx(weight)
 
 
 def test_class_centers_of_a_harmonic_head_begin_at_the_scale_of_the_features():
@@ -208,10 +199,8 @@ def test_a_form_that_counts_padding_needs_a_fixed_length(form):
         ({"lambda_importance": -1.0}, "lambda_importance"),
         ({"lambda_interaction": float("nan")}, "lambda_interaction"),
         ({"importance_form": "mask"}, "importance_form"),
-        ({"annealing_epochs": 0}, "annealing_epochs"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"clip_norm": 0.0}, "clip_norm"),
-        ({"lambda_information": 0.1, "network": partial(SMALL, vmask=False)}, "word mask"),
     ],
 )
 def test_a_value_out_of_range_is_refused(options, name):

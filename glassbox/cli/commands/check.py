@@ -12,7 +12,7 @@ from torch import nn
 
 from callbacks.run.peak_flops import peak_flops_of
 from glassbox.cli.launch import Launch
-from lightning_modules.gpt2.memory_estimate import Setting, memory_parts
+from lightning_modules.gpt2.memory_estimate import TrainingSetup, memory_parts
 
 # Shares of the peak that GPT-2 small reaches differ; this one is ordinary. V100s, the paper's GPUs,
 # have no bfloat16.
@@ -156,14 +156,14 @@ def _memory(trainer: L.Trainer, model: Any, data: Any, launch: Launch) -> list[s
     if None in (windows, length) or launch.precision not in ("32-true", "16-mixed", "bf16-mixed"):
         return []
     ddp: dict[str, Any] = getattr(trainer.strategy, "_ddp_kwargs", {})
-    setting = Setting(
+    setup = TrainingSetup(
         windows,
         length,
-        half=launch.precision.endswith("-mixed"),
+        mixed_precision=launch.precision.endswith("-mixed"),
         on_gpu=launch.accelerator == "gpu",
         copies_gradients=trainer.world_size > 1 and not ddp.get("gradient_as_bucket_view", False),
     )
-    parts = memory_parts(model, setting)
+    parts = memory_parts(model, setup)
     if parts is None:
         return []
     total = sum(parts.values())

@@ -1,4 +1,4 @@
-"""Tokens × classes a chunk at a time: the bookkeeping of the fused losses (``heads/fused.py``)."""
+"""Chunks of tokens × classes: the bookkeeping that the fused losses share."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ Result = tuple[Tensor, Tensor, Tensor, Tensor]
 
 # Tokens whose logits exist at a time, and rows of them that pass through the pointwise work
 # together. On a CPU these rows (1.6 MB at 50,304 classes) then stay in a core's cache.
-_CHUNK = {torch.float32: 256, torch.float64: 256, torch.bfloat16: 1024, torch.float16: 1024}
-_ROWS = 8
-_CHUNK_ON_GPU, _ROWS_ON_GPU = 4096, 1024
+CHUNK_ON_CPU = {torch.float32: 256, torch.float64: 256, torch.bfloat16: 1024, torch.float16: 1024}
+ROWS_ON_CPU = 8
+CHUNK_ON_GPU, ROWS_ON_GPU = 4096, 1024
 
 
 class Chunks:
-    """What both losses share: chunks of products, blocks of their rows, sums and gradients.
+    """Iterates over chunks of ``features @ weight.T`` and accumulates the loss and its gradients.
+
+    N are the tokens, T those of a chunk, R the rows of a block, C the classes, E the width.
 
     Args:
         x: Features (N, E).
         weight: (C, E).
         targets: (N,), class indices or ``ignore_index``.
-        ignore_index: Tokens with this target neither count nor matter, whatever their features.
+        ignore_index: Tokens with this target are left out; their features may be non-finite.
         product: Precision of the matrix products.
-        with_gradients: Whether gradients will be added up.
-        centerd: Take features and weights relative to the features' mean where they are multiplied.
+        with_gradients: Whether to allocate gradients.
+        centered: Subtract the features' mean from features and weights before the products.
     """
 
     def __init__(
@@ -38,26 +40,26 @@ class Chunks:
         ignore_index: int,
         product: torch.dtype,
         with_gradients: bool,
-        centerd: bool = False,
+        centered: bool = False,
     ) -> None:
         dtype = torch.promote_types(x.dtype, torch.float32)
-        counted = targets != ignore_index
-        self.targets = torch.where(counted, targets, 0)  # (N,)
-        self.shares = counted.to(dtype) / counted.sum().clamp_min(1)  # (N,), of the mean
-        self.features = x.to(dtype).masked_fill(~counted[:, None], 0.0)  # (N, E)
+        valid = targets != ignore_index
+        self.targets = torch.where(valid, targets, 0)  # (N,)
+        self.token_weights = valid.to(dtype) / valid.sum().clamp_min(1)  # (N,), in the mean
+        self.features = x.to(dtype).masked_fill(~valid[:, None], 0.0)  # (N, E)
         self.weight = weight.to(dtype)  # (C, E)
         self.weight_rounded = self.weight.to(product)
         self.x, self.origin = self.features, self.features.new_zeros(x.shape[1])
-        if centerd:
-            self.origin = self.shares @ self.features  # mean of what counts; 0 if nothing does
+        if centered:
+            self.origin = self.token_weights @ self.features  # (E,); 0 without a valid token
             self.x = self.features - self.origin
             rounded_parts = self.weight_rounded.split(1024)
             for part, rounded in zip(self.weight.split(1024), rounded_parts, strict=True):
                 rounded.copy_(part - self.origin)
         self.x_rounded = self.x.to(product)
         on_cpu = x.device.type == "cpu"
-        self.size = _CHUNK[product] if on_cpu else _CHUNK_ON_GPU
-        self.rows = _ROWS if on_cpu else _ROWS_ON_GPU
+        self.size = CHUNK_ON_CPU[product] if on_cpu else CHUNK_ON_GPU
+        self.rows = ROWS_ON_CPU if on_cpu else ROWS_ON_GPU
         self.loss = self.x.new_zeros(())
         self.dtypes = (x.dtype, weight.dtype)
         shapes = (self.x.shape, self.weight.shape) if with_gradients else ((0,), (0,))
@@ -74,47 +76,58 @@ class Chunks:
             yield chunk, products
 
     def blocks(self, products: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """A few rows at a time, in full precision, to be worked on in place."""
+        """A few rows (R, C) at a time, in full precision, to be processed in place."""
         for start in range(0, len(products), self.rows):
             rows = slice(start, min(start + self.rows, len(products)))
             part = products[rows]
             exact = part.dtype == self.scratch.dtype
             yield rows, part if exact else self.scratch[: len(part)].copy_(part)
 
-    def keep(self, products: Tensor, rows: slice, block: Tensor) -> None:
-        """Put worked rows back, for the products of gradients; ``block`` is rounded as they are."""
+    def write_back(self, products: Tensor, rows: slice, block: Tensor) -> None:
+        """Write a processed block into ``products`` for the gradients; ``block`` is rounded too."""
         if block.dtype != products.dtype:
             products[rows] = block
             block.copy_(products[rows])
 
     def add_loss(self, chunk: slice, others: Tensor, log_e_target: Tensor) -> tuple[Tensor, Tensor]:
-        """Add up log(1 + others/e_c); returns each token's 1/Z and others/Z, in shares of the mean.
+        """Add the tokens' log(1 + others/e_c) to the loss.
 
-        Z = others + e_c is at least 1, since the most likely class has e = 1.
+        Returns:
+            1/Z and others/Z of each token, (T,), times its weight in the mean. Z = others + e_c is
+            at least 1, since the most likely class has e = 1.
         """
         total = others + log_e_target.exp()
         losses = torch.where(log_e_target == 0, others.log1p(), total.log() - log_e_target)
-        self.loss += (losses * self.shares[chunk]).sum()
-        share = self.shares[chunk] / total
-        return share, share * others
+        self.loss += (losses * self.token_weights[chunk]).sum()
+        scale = self.token_weights[chunk] / total
+        return scale, scale * others
 
-    def products_of_gradients(self, chunk: slice, kept: Tensor, share: Tensor) -> Tensor:
-        """Add the others' pull on the weights, and return theirs on x: share · kept @ weight."""
-        scaled = self.x[chunk] * share[:, None]
-        if kept.dtype == self.grad_weight.dtype:
-            self.grad_weight.addmm_(kept.mT, scaled)
+    def add_gradients(self, chunk: slice, values: Tensor, scale: Tensor) -> Tensor:
+        """Gradients of Σ_ti scale_t · values_ti · (x_t · w_i) with respect to weight and features.
+
+        Args:
+            chunk: Its tokens.
+            values: (T, C), as ``write_back`` left them.
+            scale: (T,).
+
+        Returns:
+            The features' part, (T, E); the weight's is added to ``grad_weight``.
+        """
+        scaled = self.x[chunk] * scale[:, None]
+        if values.dtype == self.grad_weight.dtype:
+            self.grad_weight.addmm_(values.mT, scaled)
         else:
-            rounded, size = _at_most_one(scaled, kept.dtype)
-            self.grad_weight.addcmul_((kept.mT @ rounded).to(size.dtype), size)
-        return (kept @ self.weight_rounded).to(self.x.dtype).mul_(share[:, None])  # (T, E)
+            rounded, largest = scale_to_unit(scaled, values.dtype)
+            self.grad_weight.addcmul_((values.mT @ rounded).to(largest.dtype), largest)
+        return (values @ self.weight_rounded).to(self.x.dtype).mul_(scale[:, None])
 
-    def column_sums(self, kept: Tensor, share: Tensor) -> Tensor:
-        """share @ kept, (C,)."""
-        rounded, size = _at_most_one(share, kept.dtype)
-        return (rounded @ kept).to(size.dtype) * size
+    def column_sums(self, values: Tensor, scale: Tensor) -> Tensor:
+        """scale @ values, (C,)."""
+        rounded, largest = scale_to_unit(scale, values.dtype)
+        return (rounded @ values).to(largest.dtype) * largest
 
     def result(self, grad_bias: Tensor | None, bias: Tensor | None) -> Result:
-        """What the operator returns; gradients in the precision of what they belong to."""
+        """Loss and gradients, each gradient in the precision of its tensor."""
         dtype_x, dtype_weight = self.dtypes
         grads = self.grad_x.to(dtype_x), self.grad_weight.to(dtype_weight)
         if bias is None or grad_bias is None:
@@ -122,10 +135,13 @@ class Chunks:
         return self.loss, *grads, grad_bias.to(bias.dtype)
 
 
-def _at_most_one(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Values over their largest, rounded, and that one: shares of a mean vanish in float16."""
-    size = values.abs().amax().clamp_min(torch.finfo(values.dtype).tiny)
-    return (values / size).to(dtype), size
+def scale_to_unit(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Values divided by the largest magnitude, in ``dtype``, and that magnitude.
+
+    A token's weight in a mean over thousands would vanish in float16.
+    """
+    largest = values.abs().amax().clamp_min(torch.finfo(values.dtype).tiny)
+    return (values / largest).to(dtype), largest
 
 
 def power(base: Tensor, exponent: float, out: Tensor) -> Tensor:

@@ -196,7 +196,7 @@ def test_harmonic_class_keeps_only_the_logits_asked_for_and_gives_tuples(tmp_pat
 
 def test_harmonic_class_never_turns_into_a_linear_one(tmp_path):
     theirs = load(exported(build(HarmonicHead), tmp_path / "out"))
-    with pytest.raises(ValueError, match="cannot be resized"):
+    with pytest.raises(ValueError, match="resize_token_embeddings"):
         theirs.resize_token_embeddings(300)
     with pytest.raises(ValueError, match="Linear"):
         theirs.set_output_embeddings(torch.nn.Linear(32, VOCAB))
@@ -208,7 +208,7 @@ def test_harmonic_class_never_turns_into_a_linear_one(tmp_path):
 def test_folder_that_holds_something_is_left_alone(tmp_path):
     folder = exported(build(), tmp_path / "out")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(ValueError, match="exists and is not empty"):
+    with pytest.raises(ValueError, match="--output"):
         exported(build(HarmonicHead), folder)
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
     (tmp_path / "empty").mkdir()
@@ -237,8 +237,8 @@ def test_everybody_may_read_the_weights_who_may_read_the_config(tmp_path):
 @pytest.mark.parametrize(
     ("options", "tokenizer", "words"),
     [
-        ({"head": partial(CrossEntropyHead, bias=True)}, "bytes", "adds a bias to every logit"),
-        ({"vocab_size": 200}, "bytes", "has 257 tokens and the model 200"),
+        ({"head": partial(CrossEntropyHead, bias=True)}, "bytes", "model.head.bias"),
+        ({"vocab_size": 200}, "bytes", "--tokenizer"),
     ],
 )
 def test_models_that_the_format_cannot_hold_are_refused(tmp_path, options, tokenizer, words):

@@ -73,11 +73,11 @@ def change(folder: Path, **settings) -> None:
 # ---- weights of transformers ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", ["matched", "gpt2"])
+@pytest.mark.parametrize("scale", ["matched", "gpt2"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_logits_are_those_of_the_gpt2_that_was_imported(tmp_path, tied, start):
+def test_logits_are_those_of_the_gpt2_that_was_imported(tmp_path, tied, scale):
     theirs = gpt2(tmp_path, tie_word_embeddings=tied)
-    model = build(init_from=str(tmp_path), tie_embedding=tied, start=start)
+    model = build(init_from=str(tmp_path), tie_embedding=tied, feature_scale_init=scale)
     inputs = tokens(3, POSITIONS)
     expected = theirs(inputs).logits
     assert expected.std() > 0.5
@@ -126,7 +126,7 @@ def test_a_bias_on_the_logits_starts_at_zero(tmp_path):
 
 def test_a_harmonic_head_takes_the_weights_as_they_are_with_a_warning(tmp_path):
     theirs = gpt2(tmp_path)
-    with pytest.warns(UserWarning, match="trained under CrossEntropyHead; under HarmonicHead"):
+    with pytest.warns(UserWarning, match="trained with CrossEntropyHead"):
         model = build(HarmonicHead, init_from=str(tmp_path))
     inputs = tokens(3, POSITIONS)
     features = theirs.transformer(inputs).last_hidden_state  # no feature scale was changed
@@ -151,24 +151,24 @@ def test_what_was_exported_comes_back_with_the_same_bits(tmp_path, head, tied, n
     again = build(head, network, tie_embedding=tied, init_from=folder)
     assert torch.equal(again(inputs), model(inputs))
     for (name, one), two in zip(model.named_parameters(), again.parameters(), strict=True):
-        rows = VOCAB if "embedding" in name or "head" in name else len(one)  # padding matters not
+        rows = VOCAB if "embedding" in name or "head" in name else len(one)  # without padding
         assert torch.equal(one[:rows], two[:rows]), name
-    loaded = load_language_model(folder).model  # which finds out the sizes and the head itself
+    loaded = load_language_model(folder).model  # which reads sizes and head from the config
     assert torch.equal(loaded(inputs), model(inputs)) and not loaded.training
     losses = [m.head.loss(m.network(inputs), inputs) for m in (model, loaded)]
     assert torch.equal(*losses)
 
 
-def test_another_exponent_is_told(tmp_path):
+def test_another_exponent_warns(tmp_path):
     folder = exported(build(partial(HarmonicHead, exponent=3.0)), tmp_path / "out")
-    with pytest.warns(UserWarning, match=r"exponent=3, eps=1e-10\); under .*exponent=4"):
+    with pytest.warns(UserWarning, match="exponent=3.*exponent=4"):
         build(partial(HarmonicHead, exponent=4.0), init_from=folder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         build(partial(HarmonicHead, exponent=3.0), init_from=folder)
 
 
-def test_a_checkpoint_needs_the_folder_no_more(tmp_path):
+def test_a_checkpoint_does_not_need_the_folder(tmp_path):
     import lightning as L
 
     gpt2(tmp_path / "folder")
@@ -194,40 +194,33 @@ def test_a_loaded_folder_names_its_tokenizer(tmp_path):
     assert load_language_model(str(tmp_path / "large")).tokenizer == "gpt2"
 
 
-# ---- one sentence for every mistake --------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "option"),
     [
-        ({"network": partial(GPT2, preset="3M")},
-         "has 2 layers, 4 heads and width 32, and the model 2, 2 and 64; set .* num_layers, num_h"),
-        ({"vocab_size": 257}, "vocabulary of 61 tokens, and the model's is 257"),
-        ({"context_length": 25}, "knows 24 positions, and the model's context is 25"),
-        ({"network": WITHOUT_BIASES}, r"has biases, such as h.0.+bias, and model.network.bias is"),
+        ({"network": partial(GPT2, preset="3M")}, "num_heads 4, width 32, expected .*2, width 64"),
+        ({"vocab_size": 257}, "vocab_size 61, expected vocab_size 257"),
+        ({"context_length": 25}, "data.block_size"),
+        ({"network": WITHOUT_BIASES}, "model.network.bias"),
     ],
-)  # fmt: skip
-def test_weights_of_another_model_are_refused(tmp_path, options, words):
+)
+def test_weights_of_another_size_raise(tmp_path, options, option):
     gpt2(tmp_path)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=option):
         build(init_from=str(tmp_path), **options)
 
 
-def test_another_network_than_gpt2_is_refused(tmp_path):
+def test_another_network_than_gpt2_raises(tmp_path):
     gpt2(tmp_path)
-    with pytest.raises(ValueError, match=r"holds a GPT-2, and model.network is ToyTransformer"):
+    with pytest.raises(ValueError, match=r"model\.network"):
         load_pretrained(str(tmp_path), ToyTransformer(VOCAB, 4), CrossEntropyHead(32, VOCAB))
-
-
-def test_the_preset_that_fits_is_named(tmp_path):
-    gpt2(tmp_path, n_embd=64, n_head=2)
-    with pytest.raises(ValueError, match=r"and the model 3, 4 and 128; set .* preset to 3M"):
-        build(network=partial(GPT2, preset="7M"), init_from=str(tmp_path))
 
 
 def test_an_unembedding_of_its_own_needs_an_untied_model(tmp_path):
     gpt2(tmp_path, tie_word_embeddings=False)
-    with pytest.raises(ValueError, match=r"model.tie_embedding is true"):
+    with pytest.raises(ValueError, match=r"model\.tie_embedding"):
         build(init_from=str(tmp_path))
 
 
@@ -240,21 +233,27 @@ def test_a_tied_unembedding_fits_an_untied_model_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    "settings",
     [
-        ({"model_type": "llama"}, "a model of the type 'llama'"),
-        ({"activation_function": "relu"}, "activation_function 'relu'"),
-        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon 1e-06"),
-        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True"),
-        ({"n_inner": 7}, "n_inner 7"),
-        ({"n_layer": "two"}, "n_layer 'two'"),
+        {"model_type": "llama"},
+        {"activation_function": "relu"},
+        {"layer_norm_epsilon": 1e-6},
+        {"scale_attn_by_inverse_layer_idx": True},
+        {"n_inner": 7},
     ],
+    ids=str,
 )
-def test_a_gpt2_that_computes_something_else_is_refused(tmp_path, settings, words):
+def test_a_variant_of_gpt2_that_is_not_supported_raises(tmp_path, settings):
     gpt2(tmp_path)
     change(tmp_path, **settings)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=next(iter(settings))):
         load_language_model(str(tmp_path))
+
+
+def test_equivalent_options_are_accepted(tmp_path):
+    gpt2(tmp_path)
+    change(tmp_path, activation_function="gelu_pytorch_tanh", n_inner=4 * 32)
+    load_language_model(str(tmp_path))
 
 
 def without(folder: Path, name: str) -> None:
@@ -266,26 +265,26 @@ def without(folder: Path, name: str) -> None:
 
 
 DAMAGES = {
-    "no config": (lambda f: (f / "config.json").unlink(), "holds no config.json"),
-    "half a config": (lambda f: (f / "config.json").write_text('{"n'), "no valid JSON"),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), "holds no model.safetensors"),
+    "no config": (lambda f: (f / "config.json").unlink(), "config.json"),
+    "half a config": (lambda f: (f / "config.json").write_text('{"n'), "config.json"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors"),
     "half the weights": (
         lambda f: (f / "model.safetensors").write_bytes(
             (f / "model.safetensors").read_bytes()[:5000]
         ),
-        "model.safetensors cannot be read",
+        "model.safetensors",
     ),
-    "no weights inside": (lambda f: (f / "model.safetensors").write_bytes(b""), "cannot be read"),
-    "a weight missing": (lambda f: without(f, "transformer.h.1.ln_1.weight"), r"lack h.1.ln_1.w"),
+    "no weights inside": (lambda f: (f / "model.safetensors").write_bytes(b""), "safetensors"),
+    "a weight missing": (lambda f: without(f, "transformer.h.1.ln_1.weight"), r"h.1.ln_1.weight"),
     "a layer too many": (
-        lambda f: change(f, n_layer=1), "holds transformer.h.1.attn.c_attn.bias, which",
+        lambda f: change(f, n_layer=1), "transformer.h.1",
     ),
-    "another shape": (lambda f: change(f, vocab_size=60), r"the shape \(61, 32\) and not \(60, 32"),
+    "another shape": (lambda f: change(f, vocab_size=60), "wte.weight"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_folders_are_refused_with_the_reason(tmp_path, damage):
+def test_damaged_folders_raise(tmp_path, damage):
     gpt2(tmp_path)
     break_it, words = DAMAGES[damage]
     break_it(tmp_path)
@@ -293,9 +292,9 @@ def test_damaged_folders_are_refused_with_the_reason(tmp_path, damage):
         load_language_model(str(tmp_path))
 
 
-def test_a_checkpoint_is_no_folder(tmp_path):
+def test_init_from_a_checkpoint_file_raises(tmp_path):
     (tmp_path / "a.ckpt").touch()
-    with pytest.raises(ValueError, match="is a file; name a folder"):
+    with pytest.raises(ValueError, match="is a file"):
         build(init_from=str(tmp_path / "a.ckpt"))
 
 
@@ -319,11 +318,11 @@ def test_a_name_that_is_no_folder_is_looked_for_on_the_hub(tmp_path, monkeypatch
     torch.testing.assert_close(model(tokens(2, 5)), logits, rtol=1e-5, atol=1e-5)
 
 
-def test_without_a_network_a_hub_name_gets_one_sentence(monkeypatch):
+def test_without_internet_a_hub_name_raises(monkeypatch):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="no folder nobody/nothing, and no model of that name"):
+    with pytest.raises(ValueError, match="nobody/nothing"):
         build(init_from="nobody/nothing")
     with pytest.raises(ValueError, match="HFValidationError"):
         build(init_from="no/such/name/at all")

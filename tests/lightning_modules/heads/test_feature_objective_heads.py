@@ -207,7 +207,7 @@ def test_descending_the_loss_brings_classes_apart(cls):
 def test_the_readout_may_have_an_objective_of_its_own_but_none_of_features(cls):
     head, features = make(cls, geometry=partial(FocalHead, geometry=HarmonicHead))
     assert head.loss(features, TARGETS).isfinite() and head.is_distance_based
-    with pytest.raises(ValueError, match=f"geometry of {cls.__name__} is SoftNearestNeighborHead"):
+    with pytest.raises(ValueError, match="geometry"):
         cls(WIDTH, CLASSES, SoftNearestNeighborHead)
 
 

@@ -45,7 +45,7 @@ def test_fused_and_unfused_heads_agree(cls, options, num_padding, small_chunks):
 
 
 @each_head
-def test_the_loss_is_fused_above_4096_classes_unless_told_otherwise(cls):
+def test_the_loss_is_fused_above_4096_classes_by_default(cls):
     assert not cls(1, 4096).uses_fused_loss()
     assert cls(1, 4097).uses_fused_loss()
     assert cls(1, 2, fused=True).uses_fused_loss()
@@ -53,7 +53,7 @@ def test_the_loss_is_fused_above_4096_classes_unless_told_otherwise(cls):
 
 
 @each_head
-def test_the_loss_goes_the_way_that_is_asked_for(cls, monkeypatch):
+def test_fused_selects_the_implementation(cls, monkeypatch):
     called = []
     module = __import__(cls.__module__, fromlist=["_"])
     name = "fused_harmonic" if cls is HarmonicHead else "fused_cross_entropy"

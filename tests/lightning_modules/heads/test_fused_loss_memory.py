@@ -1,4 +1,4 @@
-"""What the fused losses form and keep: chunks and blocks, gradients where asked for, no logits."""
+"""Fused losses: chunk sizes do not matter, logits are never stored, gradients only on request."""
 
 import pytest
 import torch
@@ -26,8 +26,8 @@ def test_results_do_not_depend_on_chunks_and_blocks(name, dtype, monkeypatch):
     options = {"bias": bias_of()} if name == "cross_entropy" else {}
     results = []
     for chunk, rows in [(256, 8), (1, 1), (3, 2), (5, 7), (11, 3), (10, 10)]:
-        monkeypatch.setattr(chunks, "_CHUNK", dict.fromkeys(FLOATS, chunk))
-        monkeypatch.setattr(chunks, "_ROWS", rows)
+        monkeypatch.setattr(chunks, "CHUNK_ON_CPU", dict.fromkeys(FLOATS, chunk))
+        monkeypatch.setattr(chunks, "ROWS_ON_CPU", rows)
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             results.append(evaluate(loss_by_name(name, targets, **options), x, weight))
     # In bfloat16 each chunk's product is rounded before it is added up.
@@ -71,7 +71,7 @@ def test_memory_does_not_grow_by_the_number_of_classes_per_token(name, small_chu
         peaks[tokens] = allocations.peak
     logits = 4 * 5 * classes  # of one chunk
     assert logits < peaks[20]
-    # Per token its gradient, its share of the mean, its target and a few numbers; no 300 logits.
+    # Per token its gradient, its weight in the mean, its target and a few numbers; no 300 logits.
     growth = (peaks[120] - peaks[20]) / 100
     assert 4 * width <= growth <= 4 * (2 * width + 10)
 

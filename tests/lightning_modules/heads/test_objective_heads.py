@@ -225,14 +225,14 @@ def test_weight_stays_one_parameter_when_tied_cast_copied_and_loaded(cls):
 
 @each_objective
 @pytest.mark.parametrize("geometry", [FocalHead, SoftNearestNeighborHead])
-def test_an_objective_is_no_geometry_of_an_objective(cls, geometry):
-    with pytest.raises(ValueError, match=f"geometry of {cls.__name__} is {geometry.__name__}"):
+def test_an_objective_as_geometry_raises(cls, geometry):
+    with pytest.raises(ValueError, match="geometry"):
         cls(WIDTH, CLASSES, geometry)
 
 
 @each_objective
-def test_a_fused_geometry_is_refused_where_logits_are_needed(cls):
-    with pytest.raises(ValueError, match=f"fused is true in the geometry of {cls.__name__}"):
+def test_a_fused_geometry_raises(cls):
+    with pytest.raises(ValueError, match="fused"):
         cls(WIDTH, CLASSES, partial(HarmonicHead, fused=True))
     assert not cls(2, 5000).uses_fused_loss()  # where a cross-entropy head would be fused
 
@@ -248,7 +248,7 @@ def test_a_fused_geometry_is_refused_where_logits_are_needed(cls):
         (SupervisedContrastiveHead, "temperature", (0.0, -1.0, math.nan)),
     ],
 )
-def test_settings_out_of_range_are_refused_by_name_and_value(cls, option, values):
+def test_settings_out_of_range_raise(cls, option, values):
     for value in values:
-        with pytest.raises(ValueError, match=f"{option} is {value!r}"):
+        with pytest.raises(ValueError, match=option):
             cls(WIDTH, CLASSES, **{option: value})

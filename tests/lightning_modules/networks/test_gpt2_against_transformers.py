@@ -31,12 +31,12 @@ def transformers_gpt2(model, rows):
     }
     for i, block in enumerate(model.blocks):
         modules |= {
-            f"transformer.h.{i}.ln_1": block.attention_norm,
-            f"transformer.h.{i}.attn.c_attn": block.attention.queries_keys_values,
-            f"transformer.h.{i}.attn.c_proj": block.attention.project,
-            f"transformer.h.{i}.ln_2": block.norm,
-            f"transformer.h.{i}.mlp.c_fc": block.expand,
-            f"transformer.h.{i}.mlp.c_proj": block.project,
+            f"transformer.h.{i}.ln_1": block.norm1,
+            f"transformer.h.{i}.attn.c_attn": block.attention.qkv,
+            f"transformer.h.{i}.attn.c_proj": block.attention.out,
+            f"transformer.h.{i}.ln_2": block.norm2,
+            f"transformer.h.{i}.mlp.c_fc": block.fc_in,
+            f"transformer.h.{i}.mlp.c_proj": block.fc_out,
         }
     state = {}
     for name, module in modules.items():
@@ -83,11 +83,11 @@ def test_gradients_are_those_of_transformers_gpt2():
         (model.embedding.weight.grad, body.wte.weight.grad),
         (model.positions.weight.grad, body.wpe.weight.grad),
         (
-            model.blocks[0].attention.queries_keys_values.weight.grad,
+            model.blocks[0].attention.qkv.weight.grad,
             body.h[0].attn.c_attn.weight.grad.T,
         ),
-        (model.blocks[0].expand.bias.grad, body.h[0].mlp.c_fc.bias.grad),
-        (model.blocks[1].project.weight.grad, body.h[1].mlp.c_proj.weight.grad.T),
+        (model.blocks[0].fc_in.bias.grad, body.h[0].mlp.c_fc.bias.grad),
+        (model.blocks[1].fc_out.weight.grad, body.h[1].mlp.c_proj.weight.grad.T),
         (model.final_norm.bias.grad, body.ln_f.bias.grad),
     ):
         torch.testing.assert_close(ours, other, rtol=1e-3, atol=1e-5)

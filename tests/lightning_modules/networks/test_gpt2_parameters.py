@@ -82,12 +82,16 @@ def test_weights_begin_normal_and_the_projections_into_the_residual_stream_small
         elif name.endswith("bias"):
             assert (parameter == 0).all()
         else:
-            expected = residual if name.endswith("project.weight") else std
+            expected = residual if name.endswith((".out.weight", ".fc_out.weight")) else std
             error = 4 / math.sqrt(2 * parameter.numel())  # four standard deviations
             assert parameter.std().item() == pytest.approx(expected, rel=error), name
             assert abs(parameter.mean()) < 4 * expected / math.sqrt(parameter.numel())
             assert parameter.abs().max() > 2.5 * expected  # not uniform
-    projections = [name for name, _ in model.named_parameters() if "project.weight" in name]
+    projections = [
+        name
+        for name, _ in model.named_parameters()
+        if name.endswith((".out.weight", ".fc_out.weight"))
+    ]
     assert len(projections) == 2 * num_layers
 
 

@@ -122,10 +122,10 @@ def torch_layer(layer, width, num_heads, feedforward_dim):
         "self_attn.in_proj_bias": layer.qkv.bias,
         "self_attn.out_proj.weight": layer.out.weight,
         "self_attn.out_proj.bias": layer.out.bias,
-        "linear1.weight": layer.feedforward1.weight,
-        "linear1.bias": layer.feedforward1.bias,
-        "linear2.weight": layer.feedforward2.weight,
-        "linear2.bias": layer.feedforward2.bias,
+        "linear1.weight": layer.fc_in.weight,
+        "linear1.bias": layer.fc_in.bias,
+        "linear2.weight": layer.fc_out.weight,
+        "linear2.bias": layer.fc_out.bias,
         "norm1.weight": layer.norm1.weight,
         "norm1.bias": layer.norm1.bias,
         "norm2.weight": layer.norm2.weight,
@@ -170,7 +170,7 @@ def test_transformer_gradients_are_those_of_torch_s_layers():
     for mine, theirs in zip(ours.layers, layers, strict=True):
         for got, expected in (
             (mine.qkv.weight, theirs.self_attn.in_proj_weight),
-            (mine.feedforward1.weight, theirs.linear1.weight),
+            (mine.fc_in.weight, theirs.linear1.weight),
             (mine.norm2.bias, theirs.norm2.bias),
         ):
             torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-4)
@@ -228,8 +228,8 @@ def test_encoder_layer_begins_as_torch_s_does():
     for ours, other in (
         (layer.qkv, (theirs.self_attn.in_proj_weight, theirs.self_attn.in_proj_bias)),
         (layer.out, (theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias)),
-        (layer.feedforward1, (theirs.linear1.weight, theirs.linear1.bias)),
-        (layer.feedforward2, (theirs.linear2.weight, theirs.linear2.bias)),
+        (layer.fc_in, (theirs.linear1.weight, theirs.linear1.bias)),
+        (layer.fc_out, (theirs.linear2.weight, theirs.linear2.bias)),
     ):
         assert ours.weight.std().item() == pytest.approx(other[0].std().item(), rel=0.05)
         assert ours.weight.abs().max().item() == pytest.approx(

@@ -26,7 +26,7 @@ def texts() -> tuple[torch.Tensor, torch.Tensor]:
 
 def encoder_layer(layer: TextLayer, width: int, heads: int) -> nn.TransformerEncoderLayer:
     """torch's layer with the weights of ours."""
-    hidden = layer.feedforward1.out_features
+    hidden = layer.fc_in.out_features
     theirs = nn.TransformerEncoderLayer(width, heads, hidden, 0.1, batch_first=True).eval()
     theirs.load_state_dict(
         {
