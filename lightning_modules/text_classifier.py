@@ -48,7 +48,7 @@ class TextClassifier(StepModule):
         clip_norm: Largest norm of the gradient; null for no clipping.
 
     Raises:
-        ValueError: An option is out of range.
+        ValueError: An option is out of range, or the name of a form is unknown.
     """
 
     progress_metrics = (
@@ -83,10 +83,7 @@ class TextClassifier(StepModule):
         betas: tuple[float, float] = (0.9, 0.999),
         clip_norm: float | None = None,
     ) -> None:
-        weights = {
-            "importance": lambda_importance,
-            "interaction": lambda_interaction,
-        }
+        weights = {"importance": lambda_importance, "interaction": lambda_interaction}
         terms = [name for name, weight in weights.items() if weight]
         super().__init__(
             AdamWSettings(learning_rate, weight_decay, betas),
@@ -94,12 +91,9 @@ class TextClassifier(StepModule):
             hint="lower model.learning_rate, or set model.clip_norm",
             train_losses=["loss", *(["head_loss", *terms] if terms else [])],
         )
-        for name, value in (
-            ("lambda_importance", lambda_importance),
-            ("lambda_interaction", lambda_interaction),
-        ):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} is {value}; it must not be negative")
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"lambda_{name} is {weight}; it must not be negative")
         check_choice("importance_form", importance_form, get_args(Form))
         check_choice("interaction_form", interaction_form, get_args(Form))
         self.save_hyperparameters(logger=False)
@@ -196,6 +190,8 @@ class TextClassifier(StepModule):
             term = interaction(activations["attention_weights"], mask, self.interaction_form)
             terms["interaction"] = (self.lambda_interaction, term * fraction)
         return terms
+
+    # ---- evaluation ----------------------------------------------------------------------------
 
     def reset_evaluation(self) -> None:
         super().reset_evaluation()

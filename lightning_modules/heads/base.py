@@ -89,9 +89,9 @@ class LossHead(nn.Module, ABC):
             self.fused = False
 
     def uses_fused_loss(self) -> bool:
-        """Whether ``loss`` never forms the logits: ``fused``, or if it is None above 4,096 classes.
+        """Whether ``loss`` avoids storing the logits: ``fused``, or by default above 4,096 classes.
 
-        ``torch.func`` cannot differentiate a fused operator; an ``Ensemble`` sets ``fused`` to
+        ``torch.func`` cannot differentiate the fused operators: an ``Ensemble`` sets ``fused`` to
         False on its members.
         """
         return self.num_classes > _FUSED_ABOVE if self.fused is None else self.fused

@@ -160,7 +160,7 @@ def test_an_old_export_loads_here_and_in_transformers(expected):
 
 
 def test_only_unknown_parameters_are_renamed_and_only_to_known_ones(monkeypatch):
-    monkeypatch.setattr(renamed, "PARAMETERS", {r"(\d)\.expand\.": r"\1.fc_in.", "^a$": "b"})
+    monkeypatch.setattr(renamed, "PARAMETERS", [(r"(\d)\.expand\.", r"\1.fc_in."), ("^a$", "b")])
     state = {"net.0.expand.weight": 1, "head.0.expand.bias": 2, "a": 3, "b": 4}
     renamed.rename_parameters(state, ["net.0.fc_in.weight", "head.0.expand.bias", "a", "b"])
     assert state == {"net.0.fc_in.weight": 1, "head.0.expand.bias": 2, "a": 3, "b": 4}
