@@ -19,14 +19,14 @@ MODEL_OPTIONS = {
 VALUES = {
     "activation": {"linear": "none", "relu": "output", "relu_hidden": "hidden_and_output"},
 }
-# Parameters: regular expressions on the keys of a state dict, applied in this order.
-PARAMETERS = [
-    (r"\b(blocks\.\d+)\.attention_norm\.", r"\1.norm1."),
-    (r"\b(blocks\.\d+)\.norm\.", r"\1.norm2."),
-    (r"\b(blocks\.\d+)\.attention\.queries_keys_values\.", r"\1.attention.qkv."),
-    (r"\b(blocks\.\d+)\.attention\.project\.", r"\1.attention.out."),
-    (r"\b(blocks\.\d+)\.expand\.", r"\1.fc_in."),
-    (r"\b(blocks\.\d+)\.project\.", r"\1.fc_out."),
-    (r"\b(layers\.\d+)\.feedforward1\.", r"\1.fc_in."),
-    (r"\b(layers\.\d+)\.feedforward2\.", r"\1.fc_out."),
-]
+# Parameters and buffers: regular expressions on state-dict keys, with their replacements.
+PARAMETERS: dict[str, str] = {
+    r"\b(blocks\.\d+)\.attention_norm\.": r"\1.norm1.",
+    r"\b(blocks\.\d+)\.norm\.": r"\1.norm2.",
+    r"\b(blocks\.\d+)\.attention\.queries_keys_values\.": r"\1.attention.qkv.",
+    r"\b(blocks\.\d+)\.attention\.project\.": r"\1.attention.out.",
+    r"\b(blocks\.\d+)\.expand\.": r"\1.fc_in.",
+    r"\b(blocks\.\d+)\.project\.": r"\1.fc_out.",
+    r"\b(layers\.\d+)\.feedforward1\.": r"\1.fc_in.",
+    r"\b(layers\.\d+)\.feedforward2\.": r"\1.fc_out.",
+}
