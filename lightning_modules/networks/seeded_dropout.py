@@ -13,7 +13,7 @@ _MULTIPLIER = 0x45D9F3B  # odd and below 2^27: a 32-bit number times this stays 
 class SeededDropout(nn.Module):
     """Inverted dropout with a counter-based mask: element i is kept iff hash(key, i) is large.
 
-    ``nn.Dropout`` uses the global generator, so masks depend on what else is trained in the process.
+    ``nn.Dropout`` uses the global generator, so masks depend on what else is trained.
     Here the trainer of the model sets ``key`` before each step (see ``Ensemble``): a seed's masks
     are the same alone, among twenty seeds, and after a resume. The hash is also cheaper than random
     numbers. Without a key (None, the default) it is ordinary dropout.

@@ -19,8 +19,8 @@ class TextTransformer(FeatureNetwork):
     SAFR §4 and Table 5. What the paper leaves open follows the authors' code: the embedding is
     scaled by √width, the word mask is between embedding and positions, layers are post-norm,
     dropout is after the positions and in the layers. Unlike there, padding has no effect: a text
-    has the same features alone and in a padded batch. ``pooling: all`` with ``padding_embedding: true``
-    computes as their code does.
+    has the same features alone and in a padded batch. ``pooling: all`` with ``padding_embedding:
+    true`` computes as their code does.
 
     Args:
         vocab_size: Number of tokens; 0 is padding.
@@ -99,8 +99,8 @@ class TextTransformer(FeatureNetwork):
         """Features (B, E) of token ids (B, T); ``mask`` (B, T) is true on real tokens.
 
         With ``pooling: all`` texts are padded to ``context_length``, so that the mean does not
-        depend on the other texts of the batch. Otherwise texts of more than 64 tokens are padded to a
-        multiple of 32, since torch caches kernels for every shape.
+        depend on the other texts of the batch. Otherwise texts of more than 64 tokens are padded to
+        a multiple of 32, since torch caches kernels for every shape.
         """
         mask = tokens != 0 if mask is None else mask
         length = tokens.shape[1]

@@ -34,7 +34,11 @@ def encoder_layer(layer: TextLayer, width: int, heads: int) -> nn.TransformerEnc
             "self_attn.in_proj_bias": layer.qkv.bias,
             "self_attn.out_proj.weight": layer.out.weight,
             "self_attn.out_proj.bias": layer.out.bias,
-            **{f"linear{i}.{n}": p for i in (1, 2) for n, p in _parts(layer, f"feedforward{i}")},
+            **{
+                f"linear{i}.{n}": p
+                for i, part in ((1, "fc_in"), (2, "fc_out"))
+                for n, p in _parts(layer, part)
+            },
             **{f"norm{i}.{n}": p for i in (1, 2) for n, p in _parts(layer, f"norm{i}")},
         }
     )
