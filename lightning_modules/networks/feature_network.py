@@ -1,4 +1,4 @@
-"""What a network is to a loss head: a module from inputs to features of a stated width."""
+"""The base class of networks: a module from inputs to features of a stated width."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 class FeatureNetwork(nn.Module):
-    """Base class of the networks that a ``Classifier`` trains.
+    """Base class of the networks whose features a loss head reads.
 
-    A subclass takes (vocab_size, num_inputs) first, sets ``out_features`` and maps inputs
-    (..., num_inputs) to features (..., out_features). One with token embeddings holds them as
-    ``embedding``, an ``nn.Embedding``. One with dropout takes ``SeededDropout``, so that every seed
-    draws its own masks.
+    A subclass for a ``Classifier`` takes (vocab_size, num_inputs) as first arguments, sets
+    ``out_features`` and maps inputs (..., num_inputs) to features (..., out_features). Token
+    embeddings are an ``nn.Embedding`` named ``embedding``. Dropout is ``SeededDropout``, so that
+    every seed has its own masks.
 
     Attributes:
         out_features: Width of the features.
@@ -23,12 +23,12 @@ class FeatureNetwork(nn.Module):
         """The token embeddings, (vocab_size, width).
 
         Raises:
-            ValueError: The network has none.
+            ValueError: The network has no token embedding.
         """
         return self.token_embedding().weight
 
     def token_embedding(self) -> nn.Embedding:
-        """The embedding module, as for ``embedding_matrix``."""
+        """The embedding module; raises as ``embedding_matrix``."""
         embedding = getattr(self, "embedding", None)
         if not isinstance(embedding, nn.Embedding):
             raise ValueError(

@@ -30,21 +30,21 @@ class GPT2(FeatureNetwork):
     """GPT-2 without its unembedding: pre-norm blocks of causal attention and a GELU network.
 
     Args:
-        vocab_size: Number of tokens that exist.
-        context_length: Longest context (the block size); shorter inputs are fine.
+        vocab_size: Number of tokens, without padding.
+        context_length: Longest input in tokens.
         preset: Layers, heads and width by the number of parameters; '124M' is GPT-2 small.
-        num_layers: Blocks, instead of the preset's.
-        num_heads: Attention heads, instead of the preset's.
-        width: Width of the features, instead of the preset's.
-        bias: Biases in linear layers and layer norms, as in GPT-2; without them it is a little
-            faster, and the authors' GPT-2 has none.
+        num_layers: Number of blocks; null takes the preset's.
+        num_heads: Attention heads; null takes the preset's.
+        width: Width of the features; null takes the preset's.
+        bias: Biases in linear layers and layer norms, as in GPT-2. The harmonic-loss authors' GPT-2
+            has none, which is slightly faster.
         dropout: On embeddings, attention and the output of both parts of a block.
-        initial_std: Standard deviation of embeddings and weights at the start.
-        pad_vocab_to: Rows of the embedding are a multiple of this, for the speed of matrix
-            products (50,257 becomes 50,304); a head never gives the added rows probability.
+        initial_std: Standard deviation of initial embeddings and weights.
+        pad_vocab_to: The embedding's rows are padded to a multiple of this, for faster matrix
+            products (50,257 becomes 50,304); padding rows get no probability.
 
     Raises:
-        ValueError: A number is out of range, or the width no multiple of the heads.
+        ValueError: A number is out of range, or num_heads does not divide the width.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class GPT2(FeatureNetwork):
             if value < 1:
                 raise ValueError(f"GPT2: {name} is {value}; it must be at least 1")
         if channels % heads:
-            raise ValueError(f"GPT2: width is {channels}, no multiple of num_heads {heads}")
+            raise ValueError(f"GPT2: width ({channels}) must be divisible by num_heads ({heads})")
         if not (0.0 <= dropout < 1.0 and initial_std > 0.0):
             raise ValueError(
                 f"GPT2: dropout is {dropout} and initial_std is {initial_std}; dropout must be at "
@@ -101,29 +101,27 @@ class GPT2(FeatureNetwork):
                 nn.init.normal_(module.weight, std=self.initial_std)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        # Every block adds to the residual stream twice; so scaled, the sum keeps its size.
+        # Every block adds to the residual stream twice; this scale keeps the sum's size.
         residual_std = self.initial_std / math.sqrt(2 * len(self.blocks))
         for name, parameter in self.named_parameters():
             if name.endswith((".out.weight", ".fc_out.weight")):
                 nn.init.normal_(parameter, std=residual_std)
 
     def forward(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """Features (B, T, C) of token ids (B, T): those at t see the tokens up to t.
+        """Features (B, T, C) of token ids (B, T); those at t depend on the tokens up to t.
 
         Args:
             tokens: Token ids.
-            cache: What came before them, from ``new_cache``. The tokens stand behind those that it
-                has seen, and are added to it.
+            cache: Keys and values of preceding tokens, from ``new_cache``; extended by these.
 
         Raises:
-            ValueError: The tokens are more than the longest context, or than the cache has room
-                for.
+            ValueError: There are more tokens than ``context_length`` or the cache's capacity.
         """
         start = 0 if cache is None else cache.length
         end = start + tokens.shape[-1]
         if end > self.context_length:
             raise ValueError(
-                f"{end} tokens are given; the longest context is {self.context_length}"
+                f"got {end} tokens, but context_length is {self.context_length}; shorten the input"
             )
         x = self.embedding(tokens) + self.positions.weight[start:end]  # (B, T, C)
         x = self.dropout(x)
@@ -132,32 +130,31 @@ class GPT2(FeatureNetwork):
         return self.final_norm(x)
 
     def new_cache(self, capacity: int | None = None) -> KeyValueCache:
-        """An empty cache for ``forward``, with room for ``capacity`` tokens; all where None."""
+        """An empty cache for ``forward`` with room for ``capacity`` tokens (None: the context)."""
         return KeyValueCache(
             len(self.blocks), self.context_length if capacity is None else capacity
         )
 
     def embedding_matrix(self) -> Tensor:
-        """The embeddings of the tokens that exist, (vocab_size, C)."""
+        """The token embeddings without padding, (vocab_size, C)."""
         return self.embedding.weight[: self.vocab_size]
 
     def set_feature_scale(self, scale: float) -> None:
-        """Let features start with this root mean square, by the final norm's gain (1 in GPT-2)."""
+        """Set the features' initial root mean square, by the final norm's gain (1 in GPT-2)."""
         nn.init.constant_(self.final_norm.weight, scale)
 
     def flops_per_token(self) -> float:
-        """Of forward and backward with the unembedding, after PaLM (Chowdhery et al. 2022, App. B).
+        """Training FLOPs per token, as in PaLM (Chowdhery et al. 2022, App. B).
 
-        6 per weight (of vectors too, which are few), and 12 per layer, channel and position for
-        attention.
-        The unembedding has the embedding's size, and looking an embedding up costs nothing.
+        Forward and backward, including an unembedding of the embedding's size: 6 per weight, and 12
+        per layer, channel and position for attention. Embedding look-ups cost nothing.
         """
         weights = sum(p.numel() for p in self.parameters()) - self.positions.weight.numel()
         return 6.0 * weights + 12.0 * len(self.blocks) * self.out_features * self.context_length
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + network(norm(x)).
+    """x + attention(norm1(x)), then x + fc_out(gelu(fc_in(norm2(x)))).
 
     Args:
         width: C.
@@ -183,7 +180,7 @@ class Block(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Multi-head self-attention in which a position sees itself and what came before.
+    """Multi-head self-attention in which a position attends to itself and earlier ones.
 
     Args:
         width: C.
@@ -206,7 +203,7 @@ class CausalAttention(nn.Module):
         past, mask = 0, None
         if cache is not None and cache.length:
             past = cache.length
-            if length > 1:  # token t sees the past and the new ones up to itself
+            if length > 1:  # token t attends to the past and the new tokens up to itself
                 mask = torch.ones(length, past + length, dtype=torch.bool, device=x.device)
                 mask = mask.tril(past)
         if cache is not None:
@@ -220,13 +217,13 @@ class CausalAttention(nn.Module):
 
 
 class BlockCache:
-    """Keys and values of one block, written into memory that is reserved at the first use.
+    """Keys and values of one block, in memory that is allocated at the first use.
 
     Args:
-        capacity: Number of tokens that it has room for.
+        capacity: Maximal number of tokens.
 
     Attributes:
-        length: Number of tokens that it holds.
+        length: Number of cached tokens.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -235,19 +232,18 @@ class BlockCache:
         self._memory: tuple[Tensor, Tensor] | None = None  # (B, H, capacity, C/H) each
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add those of new tokens, (B, H, T, C/H) each.
+        """Append keys and values of new tokens, (B, H, T, C/H) each.
 
         Returns:
-            Keys and values of all tokens so far, (B, H, length, C/H) each; views, so that they go
-            without gradients.
+            Keys and values of all tokens so far, (B, H, length, C/H) each: views without gradients.
 
         Raises:
-            ValueError: There is no room for them.
+            ValueError: There are more tokens than ``capacity``.
         """
         start, self.length = self.length, self.length + keys.shape[2]
         if self.length > self.capacity:
-            raise ValueError(f"{self.length} tokens; the cache has room for {self.capacity}")
-        if self._memory is None:  # now their type is known, which autocast decides
+            raise ValueError(f"the cache has capacity {self.capacity}, got {self.length} tokens")
+        if self._memory is None:  # autocast decides the dtype
             shape = (*keys.shape[:2], self.capacity, keys.shape[3])
             self._memory = (keys.new_empty(shape), values.new_empty(shape))
         held = []
@@ -258,11 +254,11 @@ class BlockCache:
 
 
 class KeyValueCache:
-    """What a ``GPT2`` keeps of the tokens it has read, so that the next costs one token's work.
+    """Keys and values of all blocks of a ``GPT2``, so that each new token is computed alone.
 
     Args:
         num_blocks: Number of the network's blocks.
-        capacity: Number of tokens that it has room for.
+        capacity: Maximal number of tokens.
     """
 
     def __init__(self, num_blocks: int, capacity: int) -> None:
@@ -270,10 +266,10 @@ class KeyValueCache:
 
     @property
     def length(self) -> int:
-        """Number of tokens that were read."""
+        """Number of cached tokens."""
         return self.blocks[0].length
 
     def clear(self) -> None:
-        """Forget the tokens; the memory is used again."""
+        """Remove all tokens; the memory is reused."""
         for block in self.blocks:
             block.length = 0

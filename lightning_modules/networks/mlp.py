@@ -12,9 +12,8 @@ class MLP(FeatureNetwork):
     """Embeddings of the input tokens, concatenated; a hidden SiLU layer; a linear feature layer.
 
     Harmonic-loss paper §4.1, "Standard MLP". The second hidden layer, of ``embedding_dim`` units,
-    is the feature layer that the head reads. The paper does not say where SiLU stands; the authors'
-    code has it after the first layer only, as here, so that a feature may take any value and lie on
-    any class center.
+    gives the features. The paper does not state where SiLU is applied; as in the authors' code it
+    is after the first layer only, so that features can reach any class center.
 
     Args:
         vocab_size: Number of tokens.
@@ -37,8 +36,8 @@ class MLP(FeatureNetwork):
             )
         self.out_features = embedding_dim
         self.embedding = nn.Embedding(vocab_size, embedding_dim)
-        # As a linear unembedding would begin, U(-1/sqrt(E), 1/sqrt(E)): in the authors' code the
-        # embedding is replaced by the readout's weight.
+        # Initialized like a linear unembedding, U(-1/sqrt(E), 1/sqrt(E)), which the authors tie it
+        # to.
         nn.init.uniform_(self.embedding.weight, -(embedding_dim**-0.5), embedding_dim**-0.5)
         self.hidden = nn.Linear(num_inputs * embedding_dim, hidden_dim)
         self.features = nn.Linear(hidden_dim, embedding_dim)

@@ -1,4 +1,4 @@
-"""Dropout whose mask is a pure function of a key, so that it can be repeated anywhere."""
+"""Dropout whose mask is a pure function of a key, and so reproducible anywhere."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ _MULTIPLIER = 0x45D9F3B  # odd and below 2^27: a 32-bit number times this stays 
 class SeededDropout(nn.Module):
     """Inverted dropout with a counter-based mask: element i is kept iff hash(key, i) is large.
 
-    ``nn.Dropout`` draws from the one global generator, so that the masks of a model depend on what
-    else is trained beside it. Here whoever trains the model sets ``key`` before each step (see
-    ``Ensemble``): a seed's masks are then the same alone and among twenty, today and after a
-    resume. A few integer operations per element also cost less than drawing random numbers.
-    Without a key (None, as built) it is ordinary dropout.
+    ``nn.Dropout`` uses the global generator, so masks depend on what else is trained.
+    Here the trainer of the model sets ``key`` before each step (see ``Ensemble``): a seed's masks
+    are the same alone, among twenty seeds, and after a resume. The hash is also cheaper than random
+    numbers. Without a key (None, the default) it is ordinary dropout.
 
     Args:
         p: Probability that an element is dropped.
-        in_evaluation: Keep dropping in evaluation mode, as the authors' transformers do
-            unintentionally (their ``train()`` is overridden). Only for reproducing their numbers.
+        in_evaluation: Also drop in evaluation mode, as the harmonic-loss authors' transformers do
+            by accident (they override ``train()``). Only for reproducing their numbers.
 
     Raises:
         ValueError: p is outside [0, 1).

@@ -1,4 +1,4 @@
-"""SAFR's transformer for short texts, which hands out what it computes on the way."""
+"""SAFR's transformer for short texts, which also returns its intermediate activations."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from lightning_modules.networks.word_mask import VariationalWordMask
 class TextTransformer(FeatureNetwork):
     """Embedding, word mask, sinusoidal positions, post-norm encoder layers, mean over the words.
 
-    SAFR §4 and Table 5; what the paper leaves open (scale of the embedding, place of the mask,
-    dropout, post-norm) is the authors' code's, REFERENCE B.1. Unlike there padding is inert: a text
+    SAFR §4 and Table 5. What the paper leaves open follows the authors' code: the embedding is
+    scaled by √width, the word mask is between embedding and positions, layers are post-norm,
+    dropout is after the positions and in the layers. Unlike there, padding has no effect: a text
     has the same features alone and in a padded batch. ``pooling: all`` with ``padding_embedding:
     true`` computes as their code does.
 
     Args:
         vocab_size: Number of tokens; 0 is padding.
-        context_length: Longest text, T.
-        width: Of the embedding and the layers, E (256 in the paper).
+        context_length: Longest text in tokens, T.
+        width: Width of the embedding and the layers, E (256 in the paper).
         num_layers: Encoder layers (1 in the paper).
         num_heads: Attention heads (8 in the authors' code).
         feedforward_dim: Width of FFN1 (1,024 in the paper).
-        dropout: In training, behind the positions and in the layers.
-        vmask: Put a variational word mask between embedding and positions.
+        dropout: Dropout after the positions and in the layers.
+        vmask: Add a variational word mask between embedding and positions.
         mask_dim: Width of the mask's hidden layer.
-        temperature: Of the mask's Gumbel-softmax.
-        final_temperature: That at the end of training; null keeps it.
-        pooling: 'real' takes the mean over a text's tokens, 'all' over padding as well.
-        padding_embedding: Let padding have a trained embedding instead of zeros.
+        temperature: Temperature of the mask's Gumbel-softmax.
+        final_temperature: Temperature at the end of training; null keeps it constant.
+        pooling: 'real' takes the mean over a text's tokens, 'all' includes padding.
+        padding_embedding: Give padding a trained embedding instead of zeros.
 
     Raises:
-        ValueError: A size is below 1, or the heads do not divide the width.
+        ValueError: A size is below 1, or the width is odd or not divisible by num_heads.
     """
 
     positions: Tensor  # (T, E)
@@ -60,11 +61,15 @@ class TextTransformer(FeatureNetwork):
     ) -> None:
         super().__init__()
         if min(vocab_size, context_length, width, num_layers, num_heads, feedforward_dim) < 1:
-            raise ValueError("every size of a TextTransformer must be at least 1")
+            raise ValueError(
+                f"TextTransformer: vocab_size {vocab_size}, context_length {context_length}, width "
+                f"{width}, num_layers {num_layers}, num_heads {num_heads} and feedforward_dim "
+                f"{feedforward_dim} must be at least 1"
+            )
         if width % num_heads or width % 2:
             raise ValueError(
-                f"width is {width} and num_heads {num_heads}; the width must be even and a "
-                f"multiple of the heads"
+                f"TextTransformer: width ({width}) must be even and divisible by num_heads "
+                f"({num_heads})"
             )
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
@@ -87,15 +92,15 @@ class TextTransformer(FeatureNetwork):
 
     @property
     def initial_scale(self) -> float:
-        """Root mean square of the features' entries at the start, measured with 20 words a text."""
+        """Initial root mean square of the features, for texts of about 20 words."""
         return 0.3
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, E) of token ids (B, T); ``mask`` (B, T) is true on real tokens.
 
-        With ``pooling: all`` texts are padded to ``context_length`` first: how many positions the mean
-        is over must not depend on which other texts are in the batch. Else texts of more than 64
-        tokens go up to a multiple of 32: torch keeps kernels for every shape.
+        With ``pooling: all`` texts are padded to ``context_length``, so that the mean does not
+        depend on the other texts of the batch. Otherwise texts of more than 64 tokens are padded to
+        a multiple of 32, since torch caches kernels for every shape.
         """
         mask = tokens != 0 if mask is None else mask
         length = tokens.shape[1]
@@ -112,13 +117,13 @@ class TextTransformer(FeatureNetwork):
     def forward_with_activations(
         self, tokens: Tensor, mask: Tensor | None = None, attention_weights: bool = True
     ) -> dict[str, Tensor]:
-        """Everything between tokens and features, by name.
+        """Every intermediate activation between tokens and features, by name.
 
         Args:
             tokens: (B, T).
-            mask: (B, T), true on real tokens; None takes all that are not 0.
-            attention_weights: Hand out the weights too. Without them and without dropout attention
-                is torch's own, which never holds them: a pass takes half the time.
+            mask: (B, T), true on real tokens; None: tokens other than 0.
+            attention_weights: Also return the weights. Without them, in evaluation, torch's fused
+                attention halves the time.
 
         Returns:
             ``embedding``, ``vmask`` (the embedding itself without a mask), ``attention``,
@@ -133,11 +138,11 @@ class TextTransformer(FeatureNetwork):
         length = tokens.shape[1]
         if length > self.context_length:
             raise ValueError(
-                f"a text has {length} tokens and the TextTransformer takes {self.context_length}; cut "
-                f"it, or build the network with context_length={length}"
+                f"a text has {length} tokens, but context_length is {self.context_length}; "
+                f"shorten it or set context_length to {length}"
             )
         mask = tokens != 0 if mask is None else mask
-        # N(0, 1) times the root of the width, as in the authors' code.
+        # The embedding is N(0, 1); scaled as in the authors' code.
         x = self.embedding(tokens) * math.sqrt(self.out_features)  # (B, T, E)
         activations = {"embedding": x}
         if self.vmask is not None:
@@ -145,12 +150,12 @@ class TextTransformer(FeatureNetwork):
         activations["vmask"] = x
         x = self.dropout(x + self.positions[:length])
         for number, layer in enumerate(self.layers, start=1):
-            inside = layer(x, mask, attention_weights)
-            x = inside["norm2"]
-            activations.update(inside)
+            steps = layer(x, mask, attention_weights)
+            x = steps["norm2"]
+            activations.update(steps)
             if len(self.layers) > 1:
                 activations.update(
-                    {f"layer{number}/{name}": value for name, value in inside.items()}
+                    {f"layer{number}/{name}": value for name, value in steps.items()}
                 )
         activations["features"] = self._pooled(x, mask)
         return activations
@@ -163,9 +168,9 @@ class TextTransformer(FeatureNetwork):
 
 
 class TextLayer(nn.Module):
-    """Post-norm encoder layer with ReLU that returns its attention weights and every step.
+    """Post-norm encoder layer with ReLU that returns its attention weights and every activation.
 
-    The same function as torch's ``nn.TransformerEncoderLayer``, which hands out none of these.
+    The same function as torch's ``nn.TransformerEncoderLayer``, which returns the output only.
 
     Args:
         width: E.
@@ -189,26 +194,26 @@ class TextLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, attention_weights: bool = True) -> dict[str, Tensor]:
-        """The steps of the layer by name, from (B, T, E) and the mask (B, T) of real tokens."""
+        """The layer's activations by name, from (B, T, E) and the mask (B, T) of real tokens."""
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, E/H)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, E/H) each
-        # A text without any real token attends to all alike, which keeps it free of nan.
-        seen = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]  # (B, 1, 1, T)
-        inside: dict[str, Tensor] = {}
+        # A text without any real token attends to all positions equally, which avoids NaN.
+        visible = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]  # (B, 1, 1, T)
+        activations: dict[str, Tensor] = {}
         if attention_weights or self.training:
             scores = (q @ k.mT).float() / math.sqrt(q.shape[-1])  # (B, H, T, T)
-            # In place, and dropout in v's precision: what is as large as the weights is costly.
-            weights = scores.masked_fill_(~seen, torch.finfo(scores.dtype).min).softmax(dim=-1)
-            inside["attention_weights"] = weights
+            # In place, and dropout in v's precision, to save memory of the weights' size.
+            weights = scores.masked_fill_(~visible, torch.finfo(scores.dtype).min).softmax(dim=-1)
+            activations["attention_weights"] = weights
             mixed = self.dropout(weights.to(v.dtype)) @ v  # (B, H, T, E/H)
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         attention = self.out(mixed.transpose(1, 2).flatten(-2))  # (B, T, E)
         norm1 = self.norm1(x + self.dropout(attention))
         before_relu = self.fc_in(norm1)  # (B, T, F)
         ffn1 = F.relu(before_relu)
         ffn2 = self.fc_out(self.dropout(ffn1))  # (B, T, E)
-        return inside | {
+        return activations | {
             "attention": attention,
             "norm1": norm1,
             "ffn1_before_relu": before_relu,
@@ -223,7 +228,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 
     Vaswani et al. 2017, §3.5.
     """
-    place = torch.arange(length).unsqueeze(1)
+    position = torch.arange(length).unsqueeze(1)
     rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
-    angles = place * rates  # (length, width / 2)
+    angles = position * rates  # (length, width / 2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

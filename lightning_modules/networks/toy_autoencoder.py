@@ -13,22 +13,22 @@ Activation = Literal["none", "output", "hidden_and_output"]
 
 
 class ToyAutoencoder(nn.Module):
-    """x -> x W Wᵀ + b, with a ReLU behind it or not (Elhage et al. 2022; Bowcott §6).
+    """x -> x W Wᵀ + b, optionally with ReLU (Elhage et al. 2022; Bowcott §6).
 
-    ``weight`` is W, one row a feature: W_i is what the feature adds to the hidden layer, and what
-    the hidden layer is compared with to recover it (the paper writes its transpose).
+    ``weight`` is W (N, H); the paper writes its transpose. Row W_i is the direction that feature i
+    adds to the hidden layer, and that it is read from.
 
     Args:
         num_features: N.
         hidden_dim: H.
-        activation: 'none' is x W Wᵀ + b, 'output' max(0, x W Wᵀ + b), and 'hidden_and_output' has a ReLU at the
-            hidden layer as well, max(0, max(0, x W) Wᵀ + b).
+        activation: Where ReLU is applied: 'none' is x W Wᵀ + b, 'output' max(0, x W Wᵀ + b), and
+            'hidden_and_output' max(0, max(0, x W) Wᵀ + b).
         initial_scale: Standard deviation of the initial weights; null takes Xavier's for one model,
-            √(2 / (N + H)). (The published notebooks apply Xavier to several models stacked, whose
-            scale then depends on how many there are.)
+            √(2 / (N + H)). (The published notebooks apply Xavier to a stack of models, so their
+            scale depends on the number of models.)
 
     Raises:
-        ValueError: A size is below 1, the scale not positive, or there is no such activation.
+        ValueError: A size is below 1, the scale is not positive, or the activation is unknown.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class ToyAutoencoder(nn.Module):
         """The reconstruction (..., B, N) of features (..., B, N).
 
         With ``targets``, the importance I (N,) of the features, the scalar loss instead: the mean
-        over draws and features of I_i (x_i − x̂_i)².
+        over samples and features of I_i (x_i − x̂_i)².
         """
-        # Draws are the last dimension here: they are many, features and hidden dimensions few.
+        # Samples are the last dimension, since there are many of them and few features.
         features = inputs.mT  # (..., N, B)
         hidden = self.weight.mT @ features  # (..., H, B)
         if self.activation == "hidden_and_output":

@@ -15,9 +15,9 @@ from lightning_modules.networks.seeded_dropout import SeededDropout
 class ToyTransformer(FeatureNetwork):
     """Token plus position embeddings, two encoder layers, the last position's output as features.
 
-    Harmonic-loss paper §4.1, "Standard Transformer". The paper says "decoder layers"; the authors'
-    code has encoder layers (post-norm, ReLU, no attention mask), each with a residual connection
-    around it besides the two inside. That is what is built here.
+    Harmonic-loss paper §4.1, "Standard Transformer". The paper says "decoder layers"; as in the
+    authors' code these are encoder layers (post-norm, ReLU, no attention mask), each with a
+    residual connection around it besides the two inside.
 
     Args:
         vocab_size: Number of tokens.
@@ -26,14 +26,13 @@ class ToyTransformer(FeatureNetwork):
         num_layers: Encoder layers (2 in the paper).
         num_heads: Attention heads (2 in the paper).
         feedforward_dim: Width of the feed-forward layer (64 in the paper).
-        dropout: Dropout inside the encoder layers, in training (0.1 in the authors' code; the
-            paper does not mention it).
-        dropout_in_evaluation: Drop in evaluation too. The authors' code does so, by an accident
-            that lowers all its test accuracies; false is what one wants otherwise.
-        causal: Let a position attend to itself and earlier ones only, as "decoder" would mean.
+        dropout: Dropout inside the encoder layers (0.1 in the authors' code; the paper does not
+            mention it).
+        dropout_in_evaluation: Also drop in evaluation, as the authors' code does by accident, which
+            lowers its test accuracies. Only for reproducing their numbers.
 
     Raises:
-        ValueError: A size is below 1, or the heads do not divide the width.
+        ValueError: A size is below 1, or num_heads does not divide the width.
     """
 
     def __init__(
@@ -46,19 +45,20 @@ class ToyTransformer(FeatureNetwork):
         feedforward_dim: int = 64,
         dropout: float = 0.1,
         dropout_in_evaluation: bool = False,
-        causal: bool = False,
     ) -> None:
         super().__init__()
         if min(vocab_size, num_inputs, embedding_dim, num_layers, num_heads, feedforward_dim) < 1:
-            raise ValueError("every size of a ToyTransformer must be at least 1")
+            raise ValueError(
+                f"ToyTransformer: vocab_size {vocab_size}, num_inputs {num_inputs}, embedding_dim "
+                f"{embedding_dim}, num_layers {num_layers}, num_heads {num_heads} and "
+                f"feedforward_dim {feedforward_dim} must be at least 1"
+            )
         self.out_features = embedding_dim
         self.embedding = nn.Embedding(vocab_size, embedding_dim)
         nn.init.normal_(self.embedding.weight, std=embedding_dim**-0.5)
         self.position = nn.Parameter(torch.randn(num_inputs, embedding_dim))
         self.layers = nn.ModuleList(
-            EncoderLayer(
-                embedding_dim, num_heads, feedforward_dim, dropout, dropout_in_evaluation, causal
-            )
+            EncoderLayer(embedding_dim, num_heads, feedforward_dim, dropout, dropout_in_evaluation)
             for _ in range(num_layers)
         )
 
@@ -67,16 +67,15 @@ class ToyTransformer(FeatureNetwork):
         x = self.embedding(tokens) + self.position  # (..., T, E)
         for layer in self.layers[:-1]:
             x = x + layer(x)
-        # Only the last position is read, so the last layer computes no other.
+        # The head reads the last position only.
         return (x[..., -1:, :] + self.layers[-1](x, last_only=True)).squeeze(-2)  # (..., E)
 
 
 class EncoderLayer(nn.Module):
     """Post-norm encoder layer; the same function and initialization as torch's own.
 
-    Written out because ``nn.TransformerEncoderLayer`` draws its dropout from the global generator,
-    and because two or three positions are served faster by sums of products than by the general
-    attention kernel: the shapes here are (batch, 2 heads, 2 positions, 8).
+    ``nn.TransformerEncoderLayer`` takes its dropout from the global generator. And for shapes like
+    (batch, 2 heads, 2 positions, 8), sums of products are faster than the attention kernel.
     """
 
     def __init__(
@@ -86,13 +85,11 @@ class EncoderLayer(nn.Module):
         feedforward_dim: int,
         dropout: float,
         dropout_in_evaluation: bool,
-        causal: bool,
     ) -> None:
         super().__init__()
         if width % num_heads:
-            raise ValueError(f"num_heads is {num_heads}; it must divide the width {width}")
+            raise ValueError(f"num_heads is {num_heads}; it must divide embedding_dim ({width})")
         self.num_heads = num_heads
-        self.causal = causal
         self.qkv = nn.Linear(width, 3 * width)
         nn.init.xavier_uniform_(self.qkv.weight)
         nn.init.zeros_(self.qkv.bias)
@@ -114,16 +111,12 @@ class EncoderLayer(nn.Module):
         return self.norm2(x + self.drop_feedforward(self.fc_out(hidden)))
 
     def _attention(self, x: Tensor, last_only: bool) -> Tensor:
-        positions, width = x.shape[-2:]
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, width // self.num_heads))
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, x.shape[-1] // self.num_heads))
         q, k, v = (part.transpose(-2, -3) for part in qkv.unbind(dim=-3))  # (..., H, T, E/H)
         if last_only:
             q = q[..., -1:, :]
         scores = (q.unsqueeze(-2) * k.unsqueeze(-3)).sum(-1)  # (..., H, Q, T)
         scores = scores / math.sqrt(q.shape[-1])
-        if self.causal and not last_only:
-            ahead = torch.ones(positions, positions, device=x.device).triu(1).bool()
-            scores = scores.masked_fill(ahead, -torch.inf)
         weights = self.drop_attention(scores.softmax(dim=-1))
         mixed = (weights.unsqueeze(-1) * v.unsqueeze(-3)).sum(-2)  # (..., H, Q, E/H)
         return self.out(mixed.transpose(-2, -3).flatten(-2))  # (..., Q, E)

@@ -1,4 +1,4 @@
-"""Networks that read numbers, such as the pixels of an image, instead of tokens."""
+"""Networks for vector inputs, such as points or the pixels of an image, instead of tokens."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from lightning_modules.networks.feature_network import FeatureNetwork
 
 
 class Identity(FeatureNetwork):
-    """No network at all: the features are the inputs, so that a head is the one linear layer.
+    """The identity: the features are the inputs, so the head is the only layer.
 
-    The model of the harmonic-loss paper's §5 for MNIST: each row of the head's weight is then an
-    image, of a class center under a harmonic head.
+    The model of the harmonic-loss paper's §5 for MNIST: each row of the head's weight is an image,
+    under a harmonic head that of a class center.
 
     Args:
-        vocab_size: 0, as data without tokens say.
-        num_inputs: Numbers per example, such as 784 pixels.
+        vocab_size: 0, which marks data of vectors.
+        num_inputs: Numbers per example, such as 2 coordinates or 784 pixels.
 
     Raises:
-        ValueError: The data are tokens, or there are no inputs.
+        ValueError: The data are tokens, or num_inputs is below 1.
     """
 
     def __init__(self, vocab_size: int, num_inputs: int) -> None:
         super().__init__()
-        _refuse_tokens(self, vocab_size, num_inputs)
+        _check_vector_data(self, vocab_size, num_inputs)
         self.out_features = num_inputs
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -37,13 +37,13 @@ class Identity(FeatureNetwork):
 
 
 class VectorMLP(FeatureNetwork):
-    """Linear layers with ReLU; the head is the last layer, so that one of these makes two.
+    """Linear layers with ReLU on vectors; the head adds the output layer.
 
     Args:
-        vocab_size: 0, as data without tokens say.
-        num_inputs: Numbers per example, such as 784 pixels.
+        vocab_size: 0, which marks data of vectors.
+        num_inputs: Numbers per example, such as 2 coordinates or 784 pixels.
         hidden_dim: Width of the hidden layers and of the features.
-        num_layers: Hidden layers.
+        num_layers: Number of hidden layers.
 
     Raises:
         ValueError: The data are tokens, or a size is below 1.
@@ -53,7 +53,7 @@ class VectorMLP(FeatureNetwork):
         self, vocab_size: int, num_inputs: int, hidden_dim: int = 128, num_layers: int = 1
     ) -> None:
         super().__init__()
-        _refuse_tokens(self, vocab_size, num_inputs)
+        _check_vector_data(self, vocab_size, num_inputs)
         if min(hidden_dim, num_layers) < 1:
             raise ValueError(
                 f"VectorMLP sizes must be at least 1; got hidden_dim {hidden_dim} and num_layers "
@@ -64,7 +64,7 @@ class VectorMLP(FeatureNetwork):
         self.layers = nn.ModuleList(nn.Linear(width, hidden_dim) for width in widths)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Features (..., hidden_dim), none negative, of inputs (..., num_inputs)."""
+        """Non-negative features (..., hidden_dim) of inputs (..., num_inputs)."""
         x = inputs
         for layer in self.layers:
             x = F.relu(layer(x))
@@ -77,17 +77,13 @@ class VectorMLP(FeatureNetwork):
         return first.weight
 
 
-def _refuse_tokens(network: FeatureNetwork, vocab_size: int, num_inputs: int) -> None:
-    """Refuse data of tokens, whose ids are no quantities.
-
-    Raises:
-        ValueError: There is a vocabulary, or no input.
-    """
+def _check_vector_data(network: FeatureNetwork, vocab_size: int, num_inputs: int) -> None:
+    """Raise if the data are tokens, whose ids are not quantities, or have no inputs."""
     name = type(network).__name__
     if vocab_size != 0:
         raise ValueError(
-            f"{name} reads numbers, and the data are tokens of a vocabulary of {vocab_size}; take "
-            f"a network with an embedding, such as MLP, or data such as MNIST"
+            f"{name} needs data of vectors, but the data are tokens (vocab_size {vocab_size}); use "
+            f"a network with an embedding, such as MLP"
         )
     if num_inputs < 1:
         raise ValueError(f"{name}: num_inputs is {num_inputs}; it must be at least 1")

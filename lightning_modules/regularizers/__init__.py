@@ -1,8 +1,8 @@
-"""Regularisers: plain functions from tensors to a scalar."""
+"""Regularizers: plain functions from tensors to a scalar."""
 
 from lightning_modules.regularizers._checks import Form
 from lightning_modules.regularizers.embedding_norm import column_rms
 from lightning_modules.regularizers.importance import importance
 from lightning_modules.regularizers.interaction import interaction
 
-__all__ = ["Form", "column_rms", "importance", "interaction"]  # Form is a mere name
+__all__ = ["Form", "column_rms", "importance", "interaction"]

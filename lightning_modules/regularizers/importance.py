@@ -1,4 +1,4 @@
-"""SAFR's importance term: words that get through the mask should be monosemantic."""
+"""SAFR's importance term: words that the mask keeps should be monosemantic."""
 
 from __future__ import annotations
 
@@ -7,37 +7,36 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_modules.regularizers._checks import Form, check_form, check_mask, in_float32
+from glassbox.metrics._masked import check_mask, in_float32
+from lightning_modules.regularizers._checks import Form, check_form
 
 
 def importance(
     h: Tensor, mask: Tensor, form: Form = "masked", num_tokens: Tensor | int | None = None
 ) -> Tensor:
-    """√(P_i/E), added or averaged over tokens, with P_i = Σ_{j≠i} (ĥ_i · h_j)² and ĥ_i = h_i/‖h_i‖.
+    """√(P_i/E), summed or averaged over tokens; P_i = Σ_{j≠i} (ĥ_i · h_j)² and ĥ_i = h_i/‖h_i‖.
 
-    It is taken as the length of token i's row of ĥ_i · h_j, divided by √E, whose gradient is 0
-    where the row is zero (a text of one word, orthogonal words). A zero vector, as of a word that
-    VMASK holds back, has no direction: its own term is 0 and sends no gradient.
+    Computed as the norm of token i's row of ĥ_i · h_j divided by √E, whose gradient is 0 where the
+    row is zero (a text of one word, orthogonal words). A zero vector, such as a word that VMASK
+    drops, has no direction: its own term is 0 and has no gradient.
 
     Args:
         h: (B, T, E) outputs of VMASK.
         mask: (B, T) bool, true on real tokens.
-        form: ``masked`` divides the sum over all real tokens by ``num_tokens``. ``paper`` adds over
+        form: ``masked`` divides the sum over all real tokens by ``num_tokens``. ``paper`` sums over
             the tokens of a text and averages over texts: about the mean length of a text times
-            ``masked``. ``code`` is the mean over (B, T) with padding among the i and the j: more
-            padding changes it, and it sends gradients to padding (in short texts, at the start of
-            training, nearly all of it is padding).
-        num_tokens: What ``masked`` divides by; the number of real tokens if None. With several
-            ranks the global batch's tokens per rank, so that averaged gradients are exact.
-            The other forms do not read it.
+            ``masked``. ``code`` is the mean over (B, T) with padding among the i and the j: it
+            depends on the amount of padding, and padding gets gradients.
+        num_tokens: Divisor of ``masked``; None takes the number of real tokens. With several ranks
+            pass the global batch's tokens per rank, so that averaged gradients are exact.
 
     Returns:
         Scalar, at least 0, in units of ‖h‖/√E; float64 if ``h`` is, float32 otherwise.
 
     Raises:
-        ValueError: the form does not exist, or ``mask`` is not bool or of another shape.
+        ValueError: The form is unknown, or ``mask`` is not bool or has another shape.
 
-    Source: SAFR paper §3, "Importance-Based Regularization"; ``code`` as the authors' program has.
+    Source: SAFR paper §3, "Importance-Based Regularization"; ``code`` as in the authors' program.
     """
     check_form(form)
     check_mask(mask, h.shape[:-1])

@@ -76,13 +76,13 @@ def test_a_shorter_capacity_holds_as_many_tokens_and_no_more():
     model, inputs = build(), tokens(2, CONTEXT)
     features = in_pieces(model, inputs[:, :7], [3, 4], capacity=7)
     torch.testing.assert_close(features, model(inputs)[:, :7], rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match="8 tokens; the cache has room for 7"):
+    with pytest.raises(ValueError, match="capacity"):
         in_pieces(model, inputs[:, :8], [7, 1], capacity=7)
 
 
-def test_more_tokens_than_the_longest_context_are_refused():
+def test_more_tokens_than_the_longest_context_raise():
     model = build()
-    with pytest.raises(ValueError, match=f"{CONTEXT + 1} tokens.*context is {CONTEXT}"):
+    with pytest.raises(ValueError, match="context_length"):
         in_pieces(model, tokens(1, CONTEXT + 1), [CONTEXT, 1])
 
 

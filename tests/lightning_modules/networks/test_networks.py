@@ -84,7 +84,7 @@ def test_mlp_embedding_begins_uniform_between_minus_and_plus_a_quarter():
 
 
 @pytest.mark.parametrize("name", ["vocab_size", "num_inputs", "embedding_dim", "hidden_dim"])
-def test_mlp_sizes_below_one_are_refused(name):
+def test_mlp_sizes_below_one_raise(name):
     sizes = {"vocab_size": 5, "num_inputs": 2, "embedding_dim": 4, "hidden_dim": 6, name: 0}
     with pytest.raises(ValueError, match=f"{name} 0"):
         MLP(**sizes)
@@ -176,35 +176,6 @@ def test_transformer_gradients_are_those_of_torch_s_layers():
             torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-4)
 
 
-def test_causal_layer_is_torch_s_under_a_causal_mask():
-    layer = shake(seeded(lambda: EncoderLayer(8, 2, 12, 0.0, False, causal=True)))
-    theirs = torch_layer(layer, 8, 2, 12)
-    x = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(7))
-    mask = nn.Transformer.generate_square_subsequent_mask(4)
-    expected = theirs(x, src_mask=mask, is_causal=True)
-    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(layer(x, last_only=True), expected[:, -1:], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("causal", [True, False])
-def test_later_tokens_reach_earlier_positions_unless_causal(causal):
-    layer = seeded(lambda: EncoderLayer(8, 2, 12, 0.0, False, causal))
-    x = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(8))
-    changed = x.clone()
-    changed[:, 2:] += 1.0
-    before, after = layer(x)[:, :2], layer(changed)[:, :2]
-    assert torch.equal(before, after) == causal
-    assert not torch.allclose(layer(x)[:, 2:], layer(changed)[:, 2:])
-
-
-def test_causal_transformer_of_two_layers_differs_from_the_default_one():
-    plain, causal = (
-        seeded(partial(ToyTransformer, 31, 3, dropout=0.0, causal=causal))
-        for causal in (False, True)
-    )
-    assert not torch.allclose(plain(tokens(4, 3)), causal(tokens(4, 3)))
-
-
 def test_the_order_of_tokens_matters_through_the_positions():
     body = seeded(lambda: ToyTransformer(31, 2, dropout=0.0))
     ab, ba = torch.tensor([[3, 9]]), torch.tensor([[9, 3]])
@@ -222,7 +193,7 @@ def test_transformer_embedding_begins_normal_with_deviation_a_quarter_and_positi
 
 
 def test_encoder_layer_begins_as_torch_s_does():
-    layer = seeded(lambda: EncoderLayer(64, 2, 256, 0.0, False, False))
+    layer = seeded(lambda: EncoderLayer(64, 2, 256, 0.0, False))
     torch.manual_seed(0)
     theirs = nn.TransformerEncoderLayer(64, 2, 256, batch_first=True)
     for ours, other in (
@@ -239,8 +210,8 @@ def test_encoder_layer_begins_as_torch_s_does():
 
 
 @pytest.mark.parametrize("options", [{"num_heads": 3}, {"num_layers": 0}, {"embedding_dim": 0}])
-def test_transformer_refuses_impossible_sizes(options):
-    with pytest.raises(ValueError, match=r"num_heads is 3; it must divide|at least 1"):
+def test_transformer_sizes_out_of_range_raise(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
         ToyTransformer(31, 2, **options)
 
 
@@ -248,7 +219,7 @@ def test_transformer_refuses_impossible_sizes(options):
 
 
 @pytest.mark.parametrize("in_evaluation", [False, True])
-def test_transformer_drops_in_training_and_in_evaluation_only_when_told_to(in_evaluation):
+def test_transformer_drops_in_training_and_in_evaluation_only_on_request(in_evaluation):
     body = seeded(lambda: ToyTransformer(31, 2, dropout=0.3, dropout_in_evaluation=in_evaluation))
     same = ToyTransformer(31, 2, dropout=0.0)
     same.load_state_dict(body.state_dict())
@@ -261,7 +232,7 @@ def test_transformer_drops_in_training_and_in_evaluation_only_when_told_to(in_ev
 
 
 def test_all_four_dropouts_of_a_layer_act():
-    layer = seeded(lambda: EncoderLayer(8, 2, 12, 0.5, False, False))
+    layer = seeded(lambda: EncoderLayer(8, 2, 12, 0.5, False))
     x = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(9))
     names = ["drop_attention", "drop_out", "drop_hidden", "drop_feedforward"]
     expected = layer.eval()(x)
@@ -321,30 +292,16 @@ def test_embedding_penalty_adds_the_mean_of_column_rms_with_its_gradient(tied):
     torch.testing.assert_close(difference, torch.tensor(expected), rtol=1e-3, atol=1e-6)
 
 
-def test_the_gradient_of_the_penalty_is_finite_where_a_column_is_zero():
-    model = with_head(MLP, CrossEntropyHead, embedding_penalty=0.01)
-    with torch.no_grad():
-        model.network.embedding.weight[:, 3] = 0.0
-    model(tokens(4, 2), tokens(4)).backward()
-    assert model.network.embedding.weight.grad.isfinite().all()
-
-
 @pytest.mark.parametrize("options", [{"tie_embedding": True}, {"embedding_penalty": 0.1}])
-def test_a_network_without_token_embedding_can_neither_be_tied_nor_penalized(options):
+def test_tying_or_penalizing_a_missing_embedding_raises(options):
     class Identity(FeatureNetwork):
         def forward(self, inputs):
             return inputs[..., :4]
 
     head = HarmonicHead(4, 3)
-    with pytest.raises(ValueError, match="Identity has no token embedding"):
+    with pytest.raises(ValueError, match="tie_embedding"):
         NetworkWithHead(Identity(), head, **options)
     assert NetworkWithHead(Identity(), head)(torch.zeros(5, 6)).shape == (5, 3)
-
-
-def test_tying_refuses_a_head_of_another_size():
-    body = MLP(31, 2)
-    with pytest.raises(ValueError, match=r"\(31, 16\).*\(30, 16\)"):
-        NetworkWithHead(body, HarmonicHead(16, 30), tie_embedding=True)
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 5)], ids=str)

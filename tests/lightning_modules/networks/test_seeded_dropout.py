@@ -87,8 +87,8 @@ def test_dropout_of_zero_and_evaluation_change_nothing():
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, math.nan])
-def test_a_dropout_outside_zero_to_one_is_refused(p):
-    with pytest.raises(ValueError, match=f"dropout is {p}; it must be at least 0 and below 1"):
+def test_a_dropout_outside_zero_to_one_raises(p):
+    with pytest.raises(ValueError, match="dropout"):
         SeededDropout(p)
-    with pytest.raises(ValueError, match=f"dropout is {p}"):
+    with pytest.raises(ValueError, match="dropout"):
         ToyTransformer(31, 2, dropout=p)

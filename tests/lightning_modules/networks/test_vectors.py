@@ -14,7 +14,7 @@ from lightning_modules.networks.vectors import Identity, VectorMLP
 from tests.helpers.idx_digits import digits, write_digits
 
 
-def test_pixels_are_their_own_features():
+def test_identity_returns_its_inputs():
     x = torch.rand(3, 5, 12)
     network = Identity(0, 12)
     assert torch.equal(network(x), x) and network.out_features == 12
@@ -22,7 +22,7 @@ def test_pixels_are_their_own_features():
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
-def test_pixel_mlp_is_linear_layers_with_relu(num_layers):
+def test_vector_mlp_is_linear_layers_with_relu(num_layers):
     network = VectorMLP(0, 12, hidden_dim=7, num_layers=num_layers)
     x = torch.rand(5, 12)
     expected = x.double()
@@ -35,21 +35,21 @@ def test_pixel_mlp_is_linear_layers_with_relu(num_layers):
 
 
 @pytest.mark.parametrize("network", [Identity, VectorMLP])
-def test_tokens_are_refused_by_networks_of_numbers(network):
-    with pytest.raises(ValueError, match="and the data are tokens of a vocabulary of 31; take a"):
+def test_tokens_raise_in_networks_for_vectors(network):
+    with pytest.raises(ValueError, match="vocab_size"):
         network(31, 2)
-    with pytest.raises(ValueError, match="num_inputs is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match="num_inputs"):
         network(0, 0)
 
 
-def test_images_are_refused_by_a_network_of_tokens():
-    with pytest.raises(ValueError, match="vocab_size 0"):
+def test_images_raise_in_a_network_for_tokens():
+    with pytest.raises(ValueError, match="vocab_size"):
         MLP(0, 784)
 
 
-def test_sizes_below_1_are_refused():
+def test_sizes_below_1_raise():
     for options in ({"hidden_dim": 0}, {"num_layers": 0}):
-        with pytest.raises(ValueError, match="VectorMLP sizes must be at least 1"):
+        with pytest.raises(ValueError, match="VectorMLP"):
             VectorMLP(0, 12, **options)
 
 

@@ -59,7 +59,7 @@ def test_worked_example(form, unpadded, padded):
     assert importance(EXAMPLE, EXAMPLE_MASK, form).item() == pytest.approx(padded, abs=1e-6)
 
 
-def test_masked_is_the_form_unless_told_otherwise():
+def test_masked_is_the_form_by_default():
     assert importance(EXAMPLE, EXAMPLE_MASK) == importance(EXAMPLE, EXAMPLE_MASK, "masked")
 
 
@@ -172,11 +172,11 @@ def test_half_precision_is_raised_and_autocast_has_no_say(form):
     assert half.grad.dtype == torch.bfloat16 and half.grad.isfinite().all()
 
 
-def test_wrong_input_is_refused():
+def test_wrong_inputs_raise():
     h, mask = _texts()
-    with pytest.raises(ValueError, match="form is 'authors'; choose one of masked, paper, code"):
+    with pytest.raises(ValueError, match="form"):
         importance(h, mask, "authors")
-    with pytest.raises(ValueError, match="mask must be bool"):
+    with pytest.raises(ValueError, match="mask"):
         importance(h, mask.long())
-    with pytest.raises(ValueError, match=r"mask must have shape \(3, 7\), got \(3, 6\)"):
+    with pytest.raises(ValueError, match="mask"):
         importance(h, mask[:, :6])

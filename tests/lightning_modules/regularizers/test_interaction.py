@@ -63,7 +63,7 @@ def test_worked_example(form, expected):
     assert twice.item() == pytest.approx(heads * expected, abs=1e-6)
 
 
-def test_masked_is_the_form_unless_told_otherwise():
+def test_masked_is_the_form_by_default():
     attention, mask = _weights()
     assert interaction(attention, mask) == interaction(attention, mask, "masked")
 
@@ -167,11 +167,11 @@ def test_half_precision_is_raised_and_autocast_only_rounds_the_overlap(form):
     assert (gradient.double() - exact_gradient).norm() < 0.004 * exact_gradient.norm()
 
 
-def test_wrong_input_is_refused():
+def test_wrong_inputs_raise():
     attention, mask = _weights()
-    with pytest.raises(ValueError, match="form is None; choose one of masked, paper, code"):
+    with pytest.raises(ValueError, match="form"):
         interaction(attention, mask, None)
-    with pytest.raises(ValueError, match="mask must be bool"):
+    with pytest.raises(ValueError, match="mask"):
         interaction(attention, mask.float())
-    with pytest.raises(ValueError, match=r"mask must have shape \(3, 6\), got \(3, 5\)"):
+    with pytest.raises(ValueError, match="mask"):
         interaction(attention, mask[:, :5])
