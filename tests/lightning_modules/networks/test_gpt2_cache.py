@@ -24,7 +24,7 @@ def tokens(*shape: int) -> torch.Tensor:
 
 
 def in_pieces(model: GPT2, inputs: torch.Tensor, pieces: list[int], capacity=None) -> torch.Tensor:
-    """Features of ``inputs`` (B, T), read in pieces of so many tokens."""
+    """Features of ``inputs`` (B, T), read in pieces of these lengths."""
     cache = model.new_cache(capacity)
     with torch.no_grad():
         return torch.cat([model(part, cache) for part in inputs.split(pieces, dim=1)], dim=1)

@@ -53,7 +53,7 @@ def test_paper_sizes_have_the_number_of_parameters_of_the_authors_model():
     model = TextTransformer(1_000, 128)
     head = CrossEntropyHead(model.out_features, 2, bias=True)
     count = sum(p.numel() for part in (model, head) for p in part.parameters())
-    assert count == 1_000 * 256 + 1_055_492  # REFERENCE B.1
+    assert count == 1_000 * 256 + 1_055_492
 
 
 def test_a_layer_is_torchs_post_norm_encoder_layer():
@@ -72,7 +72,7 @@ def test_a_layer_is_torchs_post_norm_encoder_layer():
 
 
 def test_the_authors_forward_pass_comes_out_with_their_switches():
-    """Embedding × √E, p · x, positions, torch's layer, mean over all positions: REFERENCE B.1."""
+    """Embedding × √E, p · x, positions, torch's layer, mean over all positions."""
     model = network(pooling="all", padding_embedding=True)
     tokens, mask = (F.pad(part, (0, 6)) for part in texts())  # all 12 positions, as they have
     theirs = encoder_layer(model.layers[0], 32, 4)
