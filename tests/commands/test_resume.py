@@ -271,13 +271,15 @@ def training_step(self, batch, batch_idx):
     return step(self, batch, batch_idx)
 
 def half_saved(content, file):
-    if what == "save" and count_down():
+    if count_down():
         file.write(b"PK" + bytes(1000))
         file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     return save(content, file)
 
-LanguageModel.training_step, torch.save = training_step, half_saved
+LanguageModel.training_step = training_step
+if what == "save":
+    torch.save = half_saved
 main(sys.argv[3:])
 """
 
