@@ -60,7 +60,7 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def lightning_command(in_root: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Run `lightning ...` in this process with a temporary root folder; returns the run's folder."""
+    """Run `lightning ...` in this process below a temporary folder; returns the run's folder."""
     from glassbox.cli.main import main
 
     def call(*arguments: str) -> Path:
