@@ -23,6 +23,8 @@ MODEL_OPTIONS = {
 VALUES = {
     "activation": {"linear": "none", "relu": "output", "relu_hidden": "hidden_and_output"},
 }
+# Options that were removed, of networks and heads.
+REMOVED = {"causal"}
 # Parameters: regular expressions on the keys of a state dict, applied in this order.
 PARAMETERS = [
     (r"\b(blocks\.\d+)\.attention_norm\.", r"\1.norm1."),
@@ -93,6 +95,7 @@ def _rename_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     options = {
         name: _rename_spec(value) if is_spec(value) else value
         for name, value in (spec.get("init_args") or {}).items()
+        if name not in REMOVED
     }
     path = spec["class_path"] and rename_class_path(spec["class_path"])
     return {**spec, "class_path": path, "init_args": options}

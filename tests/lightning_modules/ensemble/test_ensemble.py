@@ -3,6 +3,7 @@
 import copy
 import io
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,12 +56,11 @@ def train_alone(build_one, seed, steps, batch_size=32):
 def train_together(ensemble, steps, batch_size=32):
     data = AlgorithmicData(ModularAddition(), seeds=ensemble.seeds, batch_size=batch_size)
     data.setup()
-    loader = data.train_dataloader()
     optimizer = torch.optim.AdamW(ensemble.parameters(), lr=2e-3, weight_decay=0.01)
     losses, epoch = [], 0
     while len(losses) < steps:
-        loader.current_epoch = lambda epoch=epoch: epoch
-        batch = next(iter(loader))
+        data.trainer = SimpleNamespace(current_epoch=epoch)
+        batch = next(iter(data.train_dataloader()))
         for inputs, targets in zip(batch["inputs"], batch["targets"], strict=True):
             losses.append(ensemble.compute_gradients(inputs, targets, len(losses)))
             optimizer.step()
