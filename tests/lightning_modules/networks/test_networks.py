@@ -52,7 +52,7 @@ def distance_from_uniform(values, bound):
 # ---- MLP -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_inputs", [1, 2, 3])
+@pytest.mark.parametrize("num_inputs", [1, 3])
 def test_mlp_is_embed_concatenate_silu_linear(num_inputs):
     mlp = seeded(lambda: MLP(7, num_inputs, embedding_dim=4, hidden_dim=9))
     inputs = tokens(5, num_inputs, vocab_size=7)
@@ -66,17 +66,15 @@ def test_mlp_is_embed_concatenate_silu_linear(num_inputs):
 
 
 @pytest.mark.parametrize("network", [MLP, partial(ToyTransformer, dropout=0.0)])
-def test_leading_dimensions_are_kept_and_examples_do_not_mix(network):
+def test_leading_dimensions_are_kept_and_examples_are_independent(network):
     body = seeded(lambda: network(31, 3))
     inputs = tokens(2, 4, 3)
     features = body(inputs)
     assert features.shape == (2, 4, body.out_features)
-    for i in range(2):
-        for j in range(4):
-            torch.testing.assert_close(features[i, j], body(inputs[i, j]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(features[1, 2], body(inputs[1, 2]), rtol=1e-5, atol=1e-5)
 
 
-def test_mlp_embedding_begins_uniform_between_minus_and_plus_a_quarter():
+def test_initial_mlp_embedding_is_uniform():
     embedding = seeded(lambda: MLP(2000, 2)).embedding.weight
     assert embedding.shape == (2000, 16)
     assert embedding.abs().max() <= 0.25
@@ -90,7 +88,7 @@ def test_mlp_sizes_below_one_raise(name):
         MLP(**sizes)
 
 
-# ---- sizes the authors' models have --------------------------------------------------------------
+# ---- sizes of the authors' models ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,7 +102,7 @@ def test_mlp_sizes_below_one_raise(name):
     ],
     ids=["harmonic_mlp", "mlp", "transformer", "harmonic_transformer"],
 )
-def test_the_authors_four_models_have_their_numbers_of_parameters(network, head, tied, count):
+def test_parameter_counts_of_the_authors_models(network, head, tied, count):
     model = with_head(network, head, tie_embedding=tied)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
@@ -136,7 +134,7 @@ def torch_layer(layer, width, num_heads, feedforward_dim):
 
 
 def shake(module):
-    """Give every parameter, also those that begin at 0 or 1, a value of its own."""
+    """Perturb every parameter, so that none has its initial value of 0 or 1."""
     rng = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -145,7 +143,7 @@ def shake(module):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_layers", [1, 3])
 def test_transformer_is_torch_s_encoder_layers_with_an_outer_residual(num_layers, training):
     ours = shake(seeded(lambda: ToyTransformer(31, 3, num_layers=num_layers, dropout=0.0)))
     ours.train(training)
@@ -157,7 +155,7 @@ def test_transformer_is_torch_s_encoder_layers_with_an_outer_residual(num_layers
     torch.testing.assert_close(ours(inputs), x[:, -1], rtol=1e-5, atol=1e-5)
 
 
-def test_transformer_gradients_are_those_of_torch_s_layers():
+def test_transformer_gradients_match_torch_s():
     ours = shake(seeded(lambda: ToyTransformer(31, 2, dropout=0.0)))
     layers = [torch_layer(layer, 16, 2, 64) for layer in ours.layers]
     inputs = tokens(6, 2)
@@ -176,13 +174,7 @@ def test_transformer_gradients_are_those_of_torch_s_layers():
             torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-4)
 
 
-def test_the_order_of_tokens_matters_through_the_positions():
-    body = seeded(lambda: ToyTransformer(31, 2, dropout=0.0))
-    ab, ba = torch.tensor([[3, 9]]), torch.tensor([[9, 3]])
-    assert not torch.allclose(body(ab), body(ba))
-
-
-def test_transformer_embedding_begins_normal_with_deviation_a_quarter_and_positions_with_one():
+def test_initial_transformer_embedding_and_positions():
     body = seeded(lambda: ToyTransformer(2000, 500))
     n = body.embedding.weight.numel()
     assert body.embedding.weight.std().item() == pytest.approx(0.25, abs=4 * 0.25 / (2 * n) ** 0.5)
@@ -192,7 +184,7 @@ def test_transformer_embedding_begins_normal_with_deviation_a_quarter_and_positi
     assert body.position.std().item() == pytest.approx(1.0, abs=4 / (2 * n) ** 0.5)
 
 
-def test_encoder_layer_begins_as_torch_s_does():
+def test_initial_encoder_layer_matches_torch_s():
     layer = seeded(lambda: EncoderLayer(64, 2, 256, 0.0, False))
     torch.manual_seed(0)
     theirs = nn.TransformerEncoderLayer(64, 2, 256, batch_first=True)
@@ -219,7 +211,7 @@ def test_transformer_sizes_out_of_range_raise(options):
 
 
 @pytest.mark.parametrize("in_evaluation", [False, True])
-def test_transformer_drops_in_training_and_in_evaluation_only_on_request(in_evaluation):
+def test_transformer_dropout_in_training_and_evaluation(in_evaluation):
     body = seeded(lambda: ToyTransformer(31, 2, dropout=0.3, dropout_in_evaluation=in_evaluation))
     same = ToyTransformer(31, 2, dropout=0.0)
     same.load_state_dict(body.state_dict())
@@ -231,40 +223,7 @@ def test_transformer_drops_in_training_and_in_evaluation_only_on_request(in_eval
     assert torch.equal(body(inputs), same(inputs)) != in_evaluation
 
 
-def test_all_four_dropouts_of_a_layer_act():
-    layer = seeded(lambda: EncoderLayer(8, 2, 12, 0.5, False))
-    x = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(9))
-    names = ["drop_attention", "drop_out", "drop_hidden", "drop_feedforward"]
-    expected = layer.eval()(x)
-    for name in names:
-        layer.eval()
-        getattr(layer, name).train().key = torch.tensor(4)
-        assert not torch.allclose(layer(x), expected), name
-
-
 # ---- network with head ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("network", [MLP, ToyTransformer])
-@pytest.mark.parametrize("head", [HarmonicHead, CrossEntropyHead])
-def test_tying_makes_embedding_and_unembedding_one_parameter(network, head):
-    tied = with_head(network, head, tie_embedding=True)
-    assert tied.head.weight is tied.network.embedding.weight
-    assert tied.network.embedding_matrix() is tied.network.embedding.weight
-    untied = with_head(network, head)
-    assert untied.head.weight is not untied.network.embedding.weight
-    difference = sum(p.numel() for p in untied.parameters()) - sum(
-        p.numel() for p in tied.parameters()
-    )
-    assert difference == tied.head.weight.numel()
-
-
-def test_logits_without_targets_and_the_head_s_loss_with_them():
-    model = seeded(lambda: with_head(MLP, HarmonicHead))
-    inputs, targets = tokens(9, 2), tokens(9, seed=1)
-    features = model.network(inputs)
-    torch.testing.assert_close(model(inputs), model.head(features))
-    torch.testing.assert_close(model(inputs, targets), model.head.loss(features, targets))
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -305,7 +264,7 @@ def test_tying_or_penalizing_a_missing_embedding_raises(options):
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 5)], ids=str)
-def test_score_is_every_example_s_negative_log_likelihood_and_correctness(shape):
+def test_score_is_negative_log_likelihood_and_correctness(shape):
     rng = torch.Generator().manual_seed(3)
     logits = torch.randn(*shape, 4, generator=rng) * 3
     targets = torch.randint(4, shape, generator=rng)
