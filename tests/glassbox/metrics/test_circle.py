@@ -39,7 +39,7 @@ def _numpy_order(points: np.ndarray) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("frequency", [1, 4, 15, -7])
-def test_a_perfect_circle_is_circular_and_ordered_in_both_directions(frequency):
+def test_circle_is_circular_and_ordered_in_both_directions(frequency):
     circle = _circle(31, frequency)
     score, best = circular_order(circle)
     assert circularity(circle) < 6e-4
@@ -51,17 +51,6 @@ def test_ellipse_counts_as_a_circle():
     angle = 2 * torch.pi * torch.arange(64, dtype=torch.float64) / 64
     ellipse = torch.stack((5 * angle.cos(), angle.sin()), dim=-1)
     assert circularity(ellipse) < 1e-9
-
-
-def test_shuffled_circle_is_round_but_out_of_order():
-    shuffled = _circle(31, 1)[torch.randperm(31, generator=torch.Generator().manual_seed(0))]
-    assert circularity(shuffled) < 6e-4
-    assert circular_order(shuffled)[0] < 0.6
-
-
-def test_gaussian_clouds_are_clearly_not_circles():
-    assert (circularity(_noise(50, 31, 16)) > 0.2).all()
-    assert (circular_order(_noise(50, 31, 16))[0] < 0.7).all()
 
 
 @pytest.mark.parametrize("p", [30, 31])
@@ -79,7 +68,7 @@ def test_noisy_clouds_agree_with_numpy_loops(p):
         assert frequency[index] == expected_frequency
 
 
-def test_exact_line_is_scored_as_a_line_not_by_its_rounding():
+def test_line_in_float32():
     line = torch.arange(31.0)[:, None] * torch.linspace(-1, 1, 16)
     distance = np.abs(np.arange(31) - 15)
     assert circularity(line) == pytest.approx(distance.std() / distance.mean(), abs=1e-5)

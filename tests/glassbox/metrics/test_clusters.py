@@ -28,7 +28,7 @@ def _same_partition(ours: list[int], theirs: list[int]) -> bool:
     return len(set(ours)) == len(set(theirs)) == len(set(zip(ours, theirs, strict=True)))
 
 
-@pytest.mark.parametrize("reach", [0.1, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("reach", [0.1, 0.5])
 def test_labels_are_scipys_single_linkage_for_every_member(reach):
     weights = _noise(2, 3, 60, 3)
     labels = cluster_labels(weights, reach)
@@ -49,7 +49,7 @@ def test_clusters_are_numbered_in_the_order_of_their_first_rows():
 
 
 @pytest.mark.parametrize("clusters", [1, 4, 12])
-def test_planted_clusters_are_found_at_any_scale(clusters):
+def test_planted_clusters_at_any_scale(clusters):
     middle = _ring(clusters).repeat(7, 1)
     weights = middle + 1e-3 * _noise(7 * clusters, 3)
     for scale in (1e-6, 1.0, 1e6):
@@ -59,17 +59,17 @@ def test_planted_clusters_are_found_at_any_scale(clusters):
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_a_chain_of_any_length_and_order_is_one_cluster(shuffled):
-    steps = torch.arange(500, dtype=torch.float64)
-    order = torch.randperm(500, generator=torch.Generator().manual_seed(0))
+def test_chain_is_one_cluster(shuffled):
+    steps = torch.arange(200, dtype=torch.float64)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
     chain = torch.stack([torch.full_like(steps, 1e3), steps], dim=-1)
     chain = chain[order] if shuffled else chain
     reach = 1.001 / chain.norm(dim=-1).mean().item()
     assert cluster_count(chain, reach) == 1
-    assert cluster_count(chain, 0.99 * reach) == 500
+    assert cluster_count(chain, 0.99 * reach) == 200
 
 
-def test_a_smooth_ring_has_no_clusters_until_its_rows_are_closer_than_the_linkage():
+def test_smooth_ring():
     assert cluster_count(_ring(90)) == 90
     assert cluster_count(_ring(125)) == 125  # a spacing of 0.0503
     assert cluster_count(_ring(126)) == 1  # 0.0499
@@ -93,7 +93,7 @@ def test_equal_rows_are_one_tight_cluster_and_zero_rows_have_no_scale():
     assert cluster_tightness(torch.zeros(5, 3)).isnan()
 
 
-def test_single_rows_and_negative_distances_are_refused():
+def test_single_rows_and_negative_distances_raise():
     with pytest.raises(ValueError, match="cluster_tightness"):
         cluster_tightness(torch.ones(1, 3))
     for measure in (cluster_labels, cluster_count):

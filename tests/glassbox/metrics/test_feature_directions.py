@@ -72,7 +72,7 @@ def test_dimensionality_at_the_polytopes_of_toy_models(weights, fraction, scale)
 
 
 @pytest.mark.parametrize(("weights", "fraction"), POLYTOPES)
-def test_at_a_polytope_of_unit_norms_counts_and_interference_follow_from_it(weights, fraction):
+def test_counts_and_interference_at_polytopes(weights, fraction):
     features, hidden = weights.shape
     torch.testing.assert_close(feature_norms(weights), torch.ones(features).double())
     assert represented_features(weights) == features
@@ -122,7 +122,7 @@ def test_a_feature_is_represented_above_the_threshold():
     assert represented_features(weights, threshold=1.0) == 0
 
 
-def test_a_zero_row_has_no_dimensionality_and_takes_none():
+def test_zero_row():
     weights = torch.cat([_polygon(5), torch.zeros(1, 2).double()])
     for measure in PER_FEATURE:
         result = measure(weights)
@@ -150,7 +150,7 @@ def test_sparsity_is_the_fraction_of_neurons_without_a_feature():
 
 
 @pytest.mark.parametrize("threshold", [-0.1, math.nan])
-def test_a_threshold_that_is_not_a_norm_is_refused(threshold):
+def test_threshold_out_of_range_raises(threshold):
     with pytest.raises(ValueError, match="threshold"):
         represented_features(torch.ones(3, 2), threshold)
 
@@ -169,12 +169,12 @@ def test_a_pair_with_a_zero_row_has_no_angle():
     assert cosines[0].isnan() and cosines[1] == 1.0
 
 
-def test_an_odd_number_of_features_is_refused():
+def test_odd_number_of_features_raises():
     with pytest.raises(ValueError, match="weights"):
         pair_cosine(torch.zeros(3, 2))
 
 
-def test_correlation_is_scipys_of_the_dimensionalities():
+def test_priority_correlation_matches_scipy():
     torch.manual_seed(0)
     weights, priority = torch.randn(4, 9, 3), torch.rand(4, 9).round(decimals=1)
     correlation = priority_correlation(weights, priority)

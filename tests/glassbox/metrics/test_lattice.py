@@ -61,11 +61,11 @@ def test_parallelogram_in_one_point_is_left_out():
     assert deviation == pytest.approx(_loop_deviation(points.numpy(), 5), abs=1e-12)
 
 
-def test_wrong_number_of_points_is_refused():
+def test_wrong_number_of_points_raises():
     with pytest.raises(ValueError, match="points"):
         lattice_deviation(_noise(24, 16), 5)
 
 
-def test_grid_without_parallelograms_is_refused():
+def test_grid_without_parallelograms_raises():
     with pytest.raises(ValueError, match="side"):
         lattice_deviation(_noise(1, 16), 1)

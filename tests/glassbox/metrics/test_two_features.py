@@ -12,7 +12,7 @@ from glassbox.metrics import agreement, phase_diagram, trained_phase, two_featur
 from glassbox.metrics.two_features import PHASES
 from lightning_modules.networks.toy_autoencoder import ToyAutoencoder
 
-# Weights and biases of the three ways, given the mean p/2 of a feature.
+# Weights of the three phases, and biases as multiples of the activity p.
 MODELS = {
     "first alone": ((1.0, 0.0), (0.0, 0.5)),
     "second alone": ((0.0, 1.0), (0.5, 0.0)),
@@ -34,7 +34,7 @@ def _expected_loss(phase: str, activity: float, importance: float) -> float:
 
 @pytest.mark.parametrize("activity", [0.05, 0.5, 1.0])
 @pytest.mark.parametrize("importance", [0.1, 1.0, 3.0])
-def test_losses_are_those_of_the_three_models(activity, importance):
+def test_losses_match_numerical_integration(activity, importance):
     losses = phase_diagram(torch.tensor(activity), torch.tensor(importance)).losses
     expected = [_expected_loss(phase, activity, importance) for phase in PHASES]
     assert losses.tolist() == pytest.approx(expected, rel=1e-4)
@@ -50,7 +50,7 @@ def test_the_phase_changes_where_two_losses_cross():
     assert phase_diagram(1.001 * crossing, 1 / importance).phase.tolist() == [1, 1, 1]
 
 
-def test_rows_of_importance_and_columns_of_activity_make_a_diagram():
+def test_arguments_broadcast_to_a_diagram():
     activity, importance = torch.tensor([0.01, 0.1, 1.0]), torch.tensor([0.1, 10.0])
     diagram = phase_diagram(activity, importance[:, None])
     assert diagram.losses.shape == (2, 3, 3) and diagram.losses.dtype == torch.float32
@@ -59,13 +59,13 @@ def test_rows_of_importance_and_columns_of_activity_make_a_diagram():
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, torch.nan])
-def test_an_activity_outside_0_to_1_is_refused(value):
+def test_activity_outside_0_to_1_raises(value):
     with pytest.raises(ValueError, match="activity"):
         phase_diagram(torch.tensor([0.5, value]), torch.tensor(1.0))
 
 
 @pytest.mark.parametrize("value", [-1.0, torch.inf, torch.nan])
-def test_a_negative_or_infinite_importance_is_refused(value):
+def test_negative_or_infinite_importance_raises(value):
     with pytest.raises(ValueError, match="importance"):
         phase_diagram(torch.tensor(0.5), torch.tensor([value, 1.0]))
 
@@ -85,12 +85,7 @@ def test_a_cell_agrees_with_any_phase_of_the_smallest_loss():
     assert agreement(torch.tensor([[-1, 0]]), losses).tolist() == [[False, True]]
 
 
-def test_the_weights_of_each_phase_are_classified_as_that_phase():
-    weights = torch.tensor([MODELS[phase][0] for phase in PHASES])[..., None]
-    assert trained_phase(weights).tolist() == [0, 1, 2]
-
-
-def test_other_models_than_two_features_in_one_dimension_are_refused():
+def test_trained_phase_errors():
     with pytest.raises(ValueError, match="weights"):
         trained_phase(torch.zeros(5, 3, 1))
     with pytest.raises(ValueError, match="threshold"):
@@ -111,7 +106,7 @@ def test_the_widest_gap_is_between_neighboring_norms():
     assert widest_gap(weights[3:4]).isnan().all()
 
 
-@pytest.mark.parametrize("activity", [0.02, 0.4, 1.0])
+@pytest.mark.parametrize("activity", [0.02, 1.0])
 @pytest.mark.parametrize("importance", [0.2, 3.0])
 def test_the_loss_agrees_with_the_closed_form_of_each_phase(activity, importance):
     p, r = torch.tensor(activity).double(), torch.tensor(importance).double()
@@ -138,13 +133,13 @@ def test_the_loss_agrees_with_the_mean_over_many_draws():
         assert float(expected[i]) == pytest.approx(2 * loss.item(), rel=0.01)
 
 
-def test_a_model_that_is_not_finite_has_no_loss():
+def test_non_finite_model_has_nan_loss():
     weights = torch.tensor([[torch.nan, 1.0], [1.0, 0.0]])[..., None]
     loss = two_feature_loss(weights, torch.zeros(2, 2), torch.tensor(0.5), torch.tensor(1.0))
     assert loss[0].isnan() and loss[1].isfinite()
 
 
-def test_shapes_other_than_two_features_and_one_neuron_are_refused():
+def test_two_feature_loss_errors():
     with pytest.raises(ValueError, match="weights"):
         two_feature_loss(torch.zeros(3, 1), torch.zeros(3), torch.tensor(0.5), torch.tensor(1.0))
     with pytest.raises(ValueError, match="biases"):
