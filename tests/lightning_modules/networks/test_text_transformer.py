@@ -148,12 +148,12 @@ def test_training_keeps_words_with_their_probability():
     torch.manual_seed(0)
     mask = VariationalWordMask(8, 16).train()
     x = torch.randn(1, 5, 8)
-    draws = torch.stack([mask(x).states for _ in range(2_000)])  # (N, 1, 5, 8)
+    draws = torch.stack([mask(x)[0] for _ in range(2_000)])  # (N, 1, 5, 8)
     through = draws.abs().sum(-1) > 0
     words = x.expand_as(draws)[through]
     assert torch.allclose(draws[through], words)  # whole, or not at all
     fraction = through.float().mean(dim=0)
-    assert torch.allclose(fraction, mask(x).probability, atol=0.045)
+    assert torch.allclose(fraction, mask(x)[1], atol=0.045)
 
 
 def test_temperature_decreases_geometrically():
