@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from lightning_modules import MLP, NetworkWithHead
 from tests.helpers.every_head import (
     CLASSES,
     WIDTH,
@@ -56,15 +55,6 @@ def test_tie_shares_one_parameter(cls):
     features, targets = examples(6)
     head.loss(features, targets).backward()
     assert embedding.weight.grad is not None and embedding.weight.grad.abs().max() > 0
-
-
-@each_head
-def test_a_tied_parameter_is_counted_once(cls):
-    network = MLP(CLASSES, 2, embedding_dim=WIDTH)
-    untied = NetworkWithHead(network, build(cls))
-    count = sum(parameter.numel() for parameter in untied.parameters())
-    tied = NetworkWithHead(network, build(cls), tie_embedding=True)
-    assert sum(p.numel() for p in tied.parameters()) == count - CLASSES * WIDTH
 
 
 @each_head
@@ -139,15 +129,3 @@ def test_values_of_padding_rows_do_not_matter(cls):
         losses.append(loss)
         assert (of_parameters["weight"][CLASSES:] == 0).all()
     torch.testing.assert_close(losses[1:], losses[:1] * 2)
-
-
-@each_head
-def test_padding_rows_under_bfloat16_autocast(cls):
-    head, plain = build_padded(cls, 7)
-    features, targets = examples(40)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert head(features).shape == (40, CLASSES)
-        loss, _, of_parameters = loss_and_gradients(head, features, targets)
-    expected = plain.loss(features, targets).item()
-    assert loss.item() == pytest.approx(expected, rel=0.02)
-    assert (of_parameters["weight"][CLASSES:] == 0).all()

@@ -26,7 +26,7 @@ def _noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
 
-def _all(weights: Tensor) -> list[float]:
+def _metrics(weights: Tensor) -> list[float]:
     return [measure(weights).item() for measure in MEASURES]
 
 
@@ -35,7 +35,7 @@ def _all(weights: Tensor) -> list[float]:
 def test_perfect_ring(rows, dtype):
     tight = {"rel": 1e-12 if dtype == torch.float64 else 1e-6}
     turned = (0.3 * _ring(rows) @ torch.linalg.qr(_noise(3, 3))[0]).to(dtype)
-    assert _all(turned) == pytest.approx([1, 1, 2 * math.pi, 1], **tight)
+    assert _metrics(turned) == pytest.approx([1, 1, 2 * math.pi, 1], **tight)
 
 
 @pytest.mark.parametrize("rows", [8, 15])

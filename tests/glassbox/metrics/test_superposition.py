@@ -10,7 +10,6 @@ from glassbox.metrics import capacity, interference, polysemanticity
 
 MEASURES = [interference, polysemanticity, capacity]
 PER_TOKEN = [polysemanticity, capacity]
-EXAMPLE = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
 
 
 def _texts(lengths: tuple[int, ...] = (5, 1, 7), width: int = 4, seed: int = 0) -> tuple:
@@ -47,13 +46,6 @@ def test_metrics_agree_with_the_equations_and_are_zero_at_padding(measure):
         expected[b][(slice(n),) * values.dim()] = values
     torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-14)
     assert (result == 0).sum() == (expected == 0).sum() > 0
-
-
-def test_worked_example():
-    expected = torch.tensor([[1.0, 1.0, 0.0], [1.0, 4.0, 4.0], [0.0, 4.0, 16.0]])
-    torch.testing.assert_close(interference(EXAMPLE), expected)
-    torch.testing.assert_close(polysemanticity(EXAMPLE), torch.tensor([1.0, 2.5, 1.0]))
-    torch.testing.assert_close(capacity(EXAMPLE), torch.tensor([0.5, 4 / 9, 0.8]))
 
 
 @pytest.mark.parametrize("measure", MEASURES)
