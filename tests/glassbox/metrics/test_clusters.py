@@ -69,13 +69,6 @@ def test_chain_is_one_cluster(shuffled):
     assert cluster_count(chain, 0.99 * reach) == 200
 
 
-def test_smooth_ring():
-    assert cluster_count(_ring(90)) == 90
-    assert cluster_count(_ring(125)) == 125  # a spacing of 0.0503
-    assert cluster_count(_ring(126)) == 1  # 0.0499
-    assert cluster_tightness(_ring(90)).item() == pytest.approx(2 * math.sin(math.pi / 90))
-
-
 def test_tightness_is_the_median_nearest_distance_over_the_mean_norm():
     weights = _noise(2, 9, 4)
     for member, result in zip(weights, cluster_tightness(weights), strict=True):

@@ -32,12 +32,6 @@ def test_agrees_with_a_double_loop_for_every_seed():
         assert compactness[index] == pytest.approx(expected, abs=1e-12)
 
 
-def test_distances_beyond_the_mean_between_classes_are_dropped():
-    points = torch.tensor([[0.0], [10.0], [5.0]])
-    # The 10 within the first class exceeds the 5 between the classes: only zeros remain.
-    assert class_compactness(points, torch.tensor([0, 0, 1])) == 0
-
-
 def test_single_class_raises():
     with pytest.raises(ValueError, match="labels"):
         class_compactness(_noise(4, 2), torch.full((4,), 3))

@@ -43,14 +43,6 @@ def test_losses_match_equation_5(components):
     np.testing.assert_allclose(squared, np.square(expected), rtol=1e-9)
 
 
-def test_worked_example():
-    corners = torch.tensor([[0.0, 0.0], [1.0, 2.0], [4.0, 1.0], [5.0, 3.0], [5.0, 4.0]])
-    sigma = torch.tensor(2.0)
-    pairs = torch.tensor([[0, 1], [2, 3], [2, 4]])
-    drawn = torch.tensor([[0, 1], [0, 2]])
-    assert parallelogram_losses(corners, sigma, pairs, drawn).tolist() == [0.0, 0.5]
-
-
 def test_degenerate_quadruples_have_exactly_zero_loss():
     points = embedding(40, 6).float()
     space = project_vocabulary(points)

@@ -33,15 +33,6 @@ def test_agrees_with_nested_sklearn_pca_for_every_seed():
         assert metric[index] == pytest.approx(expected, abs=1e-10)
 
 
-def test_generations_on_circles_score_one_half():
-    angle = 2 * torch.pi * torch.arange(20, dtype=torch.float64) / 10
-    circles = torch.stack((angle.cos(), angle.sin()), dim=-1)
-    circles[10:] *= 2
-    generations = torch.arange(20) // 10
-    metric = generation_one_dimensionality(circles, generations)
-    assert metric == pytest.approx(0.5, abs=1e-9)
-
-
 def test_generations_below_five_nodes_do_not_count():
     big, small = _noise(2, 8, 2).unbind(0)
     both = torch.cat((big, 5 + small[:4]))
