@@ -4,6 +4,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from glassbox.metrics import circular_order, circularity
+from tests.helpers.noise import noise
 
 
 def _circle(p: int, frequency: int, *, dim: int = 16, seed: int = 0) -> torch.Tensor:
@@ -12,11 +13,6 @@ def _circle(p: int, frequency: int, *, dim: int = 16, seed: int = 0) -> torch.Te
     plane, _ = np.linalg.qr(rng.normal(size=(dim, 2)))
     angle = 2 * np.pi * frequency * np.arange(p) / p + rng.uniform(0, 2 * np.pi)
     return torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], 1) @ plane.T + rng.normal())
-
-
-def _noise(*shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def _numpy_circularity(points: np.ndarray) -> float:
@@ -56,7 +52,7 @@ def test_ellipse_counts_as_a_circle():
 @pytest.mark.parametrize("p", [30, 31])
 def test_noisy_clouds_agree_with_numpy_loops(p):
     circles = torch.stack([_circle(p, f, seed=f) for f in (2, 3, 9)])
-    clouds = torch.stack((circles + 0.3 * _noise(3, p, 16), _noise(3, p, 16)))  # (2, 3, p, 16)
+    clouds = torch.stack((circles + 0.3 * noise(3, p, 16), noise(3, p, 16)))  # (2, 3, p, 16)
     radial_cv, (score, frequency) = circularity(clouds), circular_order(clouds)
     assert radial_cv.shape == score.shape == frequency.shape == (2, 3)
     for index in np.ndindex(2, 3):

@@ -12,11 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
 
 from glassbox.metrics import cluster_count, cluster_labels, cluster_tightness
-
-
-def _noise(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+from tests.helpers.noise import noise
 
 
 def _ring(rows: int) -> Tensor:
@@ -30,7 +26,7 @@ def _same_partition(ours: list[int], theirs: list[int]) -> bool:
 
 @pytest.mark.parametrize("reach", [0.1, 0.5])
 def test_labels_are_scipys_single_linkage_for_every_member(reach):
-    weights = _noise(2, 3, 60, 3)
+    weights = noise(2, 3, 60, 3)
     labels = cluster_labels(weights, reach)
     counts = []
     for index in np.ndindex(2, 3):
@@ -51,7 +47,7 @@ def test_clusters_are_numbered_in_the_order_of_their_first_rows():
 @pytest.mark.parametrize("clusters", [1, 4, 12])
 def test_planted_clusters_at_any_scale(clusters):
     middle = _ring(clusters).repeat(7, 1)
-    weights = middle + 1e-3 * _noise(7 * clusters, 3)
+    weights = middle + 1e-3 * noise(7 * clusters, 3)
     for scale in (1e-6, 1.0, 1e6):
         assert cluster_count(scale * weights) == clusters
         assert cluster_tightness(scale * weights) < 3e-3
@@ -70,7 +66,7 @@ def test_chain_is_one_cluster(shuffled):
 
 
 def test_tightness_is_the_median_nearest_distance_over_the_mean_norm():
-    weights = _noise(2, 9, 4)
+    weights = noise(2, 9, 4)
     for member, result in zip(weights, cluster_tightness(weights), strict=True):
         apart = squareform(pdist(member.numpy())) + np.diag([np.inf] * 9)
         norm = np.linalg.norm(member.numpy(), axis=1).mean()

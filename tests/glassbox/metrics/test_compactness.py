@@ -3,13 +3,9 @@ import pytest
 import torch
 
 from glassbox.metrics import class_compactness
+from tests.helpers.noise import noise
 
 LABELS = torch.arange(40) % 5
-
-
-def _noise(*shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def _loop(points: np.ndarray, labels: np.ndarray) -> float:
@@ -22,9 +18,9 @@ def _loop(points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def test_agrees_with_a_double_loop_for_every_seed():
-    centers = _noise(5, 16)[LABELS]
-    noise = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)[:, None, None, None]
-    clouds = centers + noise * _noise(3, 2, 40, 16)
+    centers = noise(5, 16)[LABELS]
+    std = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)[:, None, None, None]
+    clouds = centers + std * noise(3, 2, 40, 16)
     compactness = class_compactness(clouds, LABELS)
     assert compactness.shape == (3, 2)
     for index in np.ndindex(3, 2):
@@ -34,4 +30,4 @@ def test_agrees_with_a_double_loop_for_every_seed():
 
 def test_single_class_raises():
     with pytest.raises(ValueError, match="labels"):
-        class_compactness(_noise(4, 2), torch.full((4,), 3))
+        class_compactness(noise(4, 2), torch.full((4,), 3))

@@ -14,6 +14,7 @@ from glassbox.metrics import (
     null_best_coset,
     subgroups,
 )
+from tests.helpers.noise import noise
 
 PERMUTATIONS = list(itertools.permutations(range(4)))
 MATRICES = np.array([np.eye(4, dtype=int)[list(permutation)].T for permutation in PERMUTATIONS])
@@ -58,11 +59,6 @@ def _is_normal(elements: tuple[int, ...]) -> bool:
     return all(TABLE[TABLE[g, h], inverse[g]] in elements for g in range(24) for h in elements)
 
 
-def _noise(*shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
 def test_s4_has_its_thirty_subgroups():
     counts = Counter(TYPES[_profile(elements)] for elements in subgroups())
     expected = {"C2": 9, "C3": 4, "C4": 3, "V4": 4, "S3": 4, "D4": 3, "A4": 1}
@@ -98,7 +94,7 @@ def test_blocks_are_left_or_right_cosets():
 
 @pytest.mark.parametrize("num_components", [2, None])
 def test_scores_agree_with_sklearn_one_by_one(num_components):
-    clouds = _noise(2, 24, 16)
+    clouds = noise(2, 24, 16)
     scores = coset_silhouettes(clouds, num_components)
     assert scores.shape == (2, 54)
     for seed in range(2):
@@ -111,9 +107,9 @@ def test_scores_agree_with_sklearn_one_by_one(num_components):
 @pytest.mark.parametrize("kind", ["V4 normal", "V4 non-normal", "S3", "D4", "C4"])
 def test_planted_clusters_are_recovered_in_every_seed(kind):
     planted = [i for i, p in enumerate(coset_partitions()) if p.subgroup == kind]
-    centers = _noise(24, 16)
+    centers = noise(24, 16)
     clouds = torch.stack([centers[list(coset_partitions()[i].labels)] for i in planted])
-    clouds = clouds + 1e-3 * _noise(len(planted), 24, 16)
+    clouds = clouds + 1e-3 * noise(len(planted), 24, 16)
     score, index = best_coset(clouds)
     assert index.tolist() == planted
     assert (score > 0.9).all()
@@ -121,7 +117,7 @@ def test_planted_clusters_are_recovered_in_every_seed(kind):
 
 def test_other_groups_raise():
     with pytest.raises(ValueError, match="S4"):
-        coset_silhouettes(_noise(6, 16))
+        coset_silhouettes(noise(6, 16))
 
 
 def test_null_is_the_best_coset_of_gaussian_embeddings():

@@ -22,6 +22,7 @@ from glassbox.metrics import (
     represented_features,
     top_priority_fraction,
 )
+from tests.helpers.noise import noise
 
 PER_FEATURE = [feature_norms, feature_interference, feature_dimensionality, basis_alignment]
 PER_MEMBER = [represented_features, feature_count, dimensions_per_feature]
@@ -55,13 +56,8 @@ POLYTOPES = [
 ]
 
 
-def _noise(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
 def _rotation(size: int) -> Tensor:
-    return torch.linalg.qr(_noise(size, size))[0]
+    return torch.linalg.qr(noise(size, size))[0]
 
 
 @pytest.mark.parametrize(("weights", "fraction"), POLYTOPES)
@@ -80,7 +76,7 @@ def test_polytopes_in_orthogonal_subspaces_are_independent():
 
 
 def test_metrics_agree_with_the_formulas_feature_by_feature():
-    weights = _noise(7, 3)
+    weights = noise(7, 3)
     rows = weights.tolist()
 
     def dot(a: list[float], b: list[float]) -> float:

@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from glassbox.metrics import ring_correlation, ring_curvature, ring_neighbor_fraction, ring_turn
+from tests.helpers.noise import noise
 
 MEASURES = [ring_neighbor_fraction, ring_correlation, ring_turn, ring_curvature]
 
@@ -19,11 +20,6 @@ MEASURES = [ring_neighbor_fraction, ring_correlation, ring_turn, ring_curvature]
 def _ring(rows: int, loops: int = 1) -> Tensor:
     angle = 2 * torch.pi * loops * torch.arange(rows, dtype=torch.float64) / rows
     return torch.stack([angle.cos(), angle.sin(), 0 * angle], dim=-1)
-
-
-def _noise(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
 
 def _metrics(weights: Tensor) -> list[float]:
@@ -34,7 +30,7 @@ def _metrics(weights: Tensor) -> list[float]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_perfect_ring(rows, dtype):
     tight = {"rel": 1e-12 if dtype == torch.float64 else 1e-6}
-    turned = (0.3 * _ring(rows) @ torch.linalg.qr(_noise(3, 3))[0]).to(dtype)
+    turned = (0.3 * _ring(rows) @ torch.linalg.qr(noise(3, 3))[0]).to(dtype)
     assert _metrics(turned) == pytest.approx([1, 1, 2 * math.pi, 1], **tight)
 
 
@@ -118,7 +114,7 @@ def test_noisy_rings_agree_with_loops(
     measure: Callable[[Tensor], Tensor], reference: Callable[[np.ndarray], float]
 ):
     jitter = torch.tensor([0.1, 0.4, 2.0], dtype=torch.float64)[:, None, None]
-    weights = _ring(20) + jitter * _noise(2, 3, 20, 3)
+    weights = _ring(20) + jitter * noise(2, 3, 20, 3)
     result = measure(weights)
     assert result.shape == (2, 3)
     for index in np.ndindex(2, 3):
@@ -132,8 +128,8 @@ def test_correlation_ranks_ties_as_scipy_does():
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_metrics_are_invariant_to_rotation_scale_direction_and_start(measure):
-    weights = _ring(30) + 0.2 * _noise(4, 30, 3)
-    expected, rotation = measure(weights), torch.linalg.qr(_noise(3, 3, seed=1))[0]
+    weights = _ring(30) + 0.2 * noise(4, 30, 3)
+    expected, rotation = measure(weights), torch.linalg.qr(noise(3, 3, seed=1))[0]
     for same in (1e-4 * weights @ rotation, weights.flip(-2), weights.roll(7, -2), -weights):
         torch.testing.assert_close(measure(same), expected)
 

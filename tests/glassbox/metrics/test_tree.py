@@ -4,14 +4,10 @@ import torch
 from sklearn.decomposition import PCA
 
 from glassbox.metrics import generation_one_dimensionality
+from tests.helpers.noise import noise
 
 # Heap numbering as in the genealogy data: node i has parent i // 2.
 GENERATIONS = torch.tensor([i.bit_length() - 1 for i in range(1, 127)])
-
-
-def _noise(*shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def _sklearn_reference(points: np.ndarray, generations: np.ndarray) -> float:
@@ -25,7 +21,7 @@ def _sklearn_reference(points: np.ndarray, generations: np.ndarray) -> float:
 
 
 def test_agrees_with_nested_sklearn_pca_for_every_seed():
-    clouds = _noise(2, 3, 126, 16)
+    clouds = noise(2, 3, 126, 16)
     metric = generation_one_dimensionality(clouds, GENERATIONS)
     assert metric.shape == (2, 3)
     for index in np.ndindex(2, 3):
@@ -34,7 +30,7 @@ def test_agrees_with_nested_sklearn_pca_for_every_seed():
 
 
 def test_generations_below_five_nodes_do_not_count():
-    big, small = _noise(2, 8, 2).unbind(0)
+    big, small = noise(2, 8, 2).unbind(0)
     both = torch.cat((big, 5 + small[:4]))
     flat_small = torch.cat((big, 5 + small[:4] * torch.tensor([1.0, 0.0])))
     generations = torch.tensor([7] * 8 + [3] * 4)  # neither contiguous nor from zero
@@ -45,7 +41,7 @@ def test_generations_below_five_nodes_do_not_count():
 
 
 def test_collapsed_generations_are_left_out():
-    points = _noise(20, 2)
+    points = noise(20, 2)
     generations = torch.arange(20) // 10
     alone = generation_one_dimensionality(points[:10], generations[:10])
     points[10:] = points[10]
@@ -56,7 +52,7 @@ def test_collapsed_generations_are_left_out():
 
 def test_tree_of_small_generations_raises():
     with pytest.raises(ValueError, match="generations"):
-        generation_one_dimensionality(_noise(7, 3), GENERATIONS[:7])
+        generation_one_dimensionality(noise(7, 3), GENERATIONS[:7])
 
 
 @pytest.mark.parametrize(
@@ -69,4 +65,4 @@ def test_tree_of_small_generations_raises():
 )
 def test_generations_of_wrong_shape_or_dtype_raise(generations):
     with pytest.raises(ValueError, match="generations"):
-        generation_one_dimensionality(_noise(7, 3), generations)
+        generation_one_dimensionality(noise(7, 3), generations)

@@ -3,13 +3,9 @@ import pytest
 import torch
 
 from glassbox.metrics import center_alignment, center_distance, weight_norm
+from tests.helpers.noise import noise
 
 TARGETS = torch.arange(50) % 5
-
-
-def _noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def _loop_alignment(features: np.ndarray, targets: np.ndarray, centers: np.ndarray) -> float:
@@ -28,13 +24,13 @@ def _loop_distance(features: np.ndarray, targets: np.ndarray, centers: np.ndarra
 
 
 def test_norm_matches_numpy():
-    weights = _noise(2, 3, 7, 4)
+    weights = noise(2, 3, 7, 4)
     expected = [[np.linalg.norm(matrix) for matrix in row] for row in weights.numpy()]
     np.testing.assert_allclose(weight_norm(weights), expected)
 
 
 def test_both_measures_agree_with_loops_for_every_seed():
-    features, centers = _noise(2, 3, 50, 8), _noise(2, 3, 6, 8, seed=1)
+    features, centers = noise(2, 3, 50, 8), noise(2, 3, 6, 8, seed=1)
     targets = torch.randint(0, 6, (2, 3, 50), generator=torch.Generator().manual_seed(2))
     targets[0, 0] = targets[0, 0] % 3  # a seed in which some classes do not occur
     alignment = center_alignment(features, targets, centers)
@@ -47,7 +43,7 @@ def test_both_measures_agree_with_loops_for_every_seed():
 
 
 def test_alignment_ignores_scale_and_shift_but_distance_does_not():
-    centers = _noise(5, 8)
+    centers = noise(5, 8)
     features = 100 * centers[TARGETS] + 7
     assert center_alignment(features, TARGETS, centers) == pytest.approx(1)
     assert center_distance(features, TARGETS, centers) > 10
@@ -66,7 +62,7 @@ def test_a_class_at_the_common_mean_counts_zero():
 
 
 def test_one_class_has_no_alignment():
-    features, centers = _noise(2, 10, 8), _noise(2, 5, 8, seed=1)
+    features, centers = noise(2, 10, 8), noise(2, 5, 8, seed=1)
     targets = torch.stack((torch.full((10,), 3), torch.arange(10) % 5))
     assert center_alignment(features, targets, centers).isnan().tolist() == [True, False]
 
