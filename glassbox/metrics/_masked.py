@@ -9,11 +9,7 @@ from torch import Tensor
 
 
 def check_mask(mask: Tensor, shape: torch.Size) -> None:
-    """Check the mask of real tokens.
-
-    Raises:
-        ValueError: The mask is not boolean, or has another shape.
-    """
+    """Raise a ValueError if the mask of real tokens is not boolean or has another shape."""
     if mask.dtype != torch.bool:
         raise ValueError(f"mask must be bool (true on real tokens), got {mask.dtype}.")
     if mask.shape != shape:
@@ -40,28 +36,18 @@ def check_percent(percent: float, name: str = "percent") -> None:
 
 
 def floor_percent(percent: float, numbers: Tensor) -> Tensor:
-    """floor(percent / 100 · n) for every n, in exact arithmetic.
+    """floor(percent / 100 · n) for every n, exactly; percent is rounded to one part in a million.
 
     In floating point 29 % of 100 words would be 28, since 0.29 · 100 is 28.999….
-
-    Args:
-        percent: In [0, 100), rounded to one part in a million.
-        numbers: Any shape, int64.
     """
     fraction = Fraction(float(percent)).limit_denominator(1_000_000) / 100
     return numbers * fraction.numerator // fraction.denominator
 
 
 def highest(scores: Tensor, candidates: Tensor, number: Tensor) -> Tensor:
-    """The ``number`` candidates of each row with the highest scores; earlier ones win ties.
+    """The ``number`` (B,) candidates of each row with the highest scores (B, N), as a mask (B, N).
 
-    Args:
-        scores: (B, N), any value (infinite, nan) where there is no candidate.
-        candidates: (B, N) bool.
-        number: (B,), at most the number of candidates in the row.
-
-    Returns:
-        (B, N) bool.
+    Earlier candidates win ties. Scores that are not candidates may have any value (infinite, nan).
     """
     by_score = scores.argsort(dim=1, descending=True, stable=True)
     # Candidates first, regardless of other scores; stable, which keeps their order.

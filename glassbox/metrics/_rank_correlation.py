@@ -5,15 +5,10 @@ from torch import Tensor
 
 
 def average_ranks(values: Tensor, tolerance: float = 0.0) -> Tensor:
-    """Ranks from 0; equal values share their mean rank.
+    """Ranks (..., P) from 0 of float64 values (..., P); equal values share their mean rank.
 
-    Args:
-        values: (..., P) float64.
-        tolerance: Values count as equal if they, or a chain of values between them, differ by at
-            most this.
-
-    Returns:
-        (..., P) float64. A sample with a nan has no meaningful ranks.
+    Values count as equal if they, or a chain of values between them, differ by at most
+    ``tolerance``. A sample with a nan has no meaningful ranks.
     """
     ordered, order = values.sort(dim=-1)
     rises = torch.diff(ordered, dim=-1, prepend=ordered[..., :1]) > tolerance
@@ -27,17 +22,10 @@ def average_ranks(values: Tensor, tolerance: float = 0.0) -> Tensor:
 
 
 def spearman(x: Tensor, y: Tensor, tolerance: float = 0.0) -> Tensor:
-    """Spearman's correlation: Pearson's correlation of the ranks.
+    """Spearman's correlation (...) of float64 x and y (..., P): Pearson's correlation of the ranks.
 
-    Args:
-        x: (..., P) float64, ties exact.
-        y: (..., P) float64; leading dimensions broadcast.
-        tolerance: For ties in ``y``, as in :func:`average_ranks`.
-
-    Returns:
-        (...) in [-1, 1]; nan where one side is constant or ``y`` has a nan.
-
-    Source: ``scipy.stats.spearmanr``, which has no tolerance.
+    ``tolerance`` is for ties in ``y``. nan where one side is constant or ``y`` has a nan. As
+    ``scipy.stats.spearmanr``, which has no tolerance.
     """
     first, second = average_ranks(x), average_ranks(y, tolerance)
     mean = (x.shape[-1] - 1) / 2  # also with ties

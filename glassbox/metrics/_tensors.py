@@ -8,11 +8,7 @@ def as_points(points: Tensor, name: str = "points") -> Tensor:
     """``points`` (..., V, E), detached, in float64; a cloud that is not all finite is all nan.
 
     Otherwise a nan could be lost in a maximum or a comparison, and an infinity could divide to a
-    perfect 0.
-
-    Raises:
-        ValueError: the tensor is not floating point, has fewer than two dimensions, or is empty
-            in one of the last two.
+    perfect 0. Raises as :func:`check_points`.
     """
     check_points(points, name)
     points = points.detach()
@@ -24,11 +20,7 @@ def as_points(points: Tensor, name: str = "points") -> Tensor:
 
 
 def check_points(points: Tensor, name: str = "points") -> None:
-    """Raise as :func:`as_points` does, without making a copy.
-
-    Raises:
-        ValueError: as :func:`as_points`.
-    """
+    """Raise a ValueError unless ``points`` are a non-empty floating-point (..., V, E)."""
     if not points.is_floating_point():
         raise ValueError(f"{name} must be floating point, got {points.dtype}.")
     if points.dim() < 2 or 0 in points.shape[-2:]:
@@ -39,10 +31,10 @@ def check_points(points: Tensor, name: str = "points") -> None:
 
 
 def as_labels(labels: Tensor, points: Tensor, name: str = "labels") -> Tensor:
-    """``labels`` (..., V) as int64 beside ``points`` (..., V, E), on their device.
+    """``labels`` (..., V) as int64 on the device of ``points`` (..., V, E).
 
     Raises:
-        ValueError: the labels are not integers, or not one a point.
+        ValueError: The labels are not integers, or not one per point.
     """
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"{name} must be integers, got {labels.dtype}.")
@@ -55,11 +47,7 @@ def as_labels(labels: Tensor, points: Tensor, name: str = "labels") -> Tensor:
 
 
 def as_flat_labels(labels: Tensor, points: Tensor, name: str = "labels") -> Tensor:
-    """Like :func:`as_labels`, for metrics whose labels are ``(V,)``, one labeling for all seeds.
-
-    Raises:
-        ValueError: as :func:`as_labels`, or the labels have leading dimensions.
-    """
+    """Like :func:`as_labels`, for metrics whose labels are ``(V,)``, one labeling for all seeds."""
     if labels.dim() != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {tuple(labels.shape)}.")
     return as_labels(labels, points, name)

@@ -102,13 +102,9 @@ def cluster_tightness(weights: Tensor) -> Tensor:
 
 
 def nearest_distances(apart: Tensor) -> Tensor:
-    """Distance of each row to the nearest other one.
+    """Distance (..., N) of each row to the nearest other one, from all distances (..., N, N).
 
-    Args:
-        apart: (..., N, N) distances of rows, N at least 2.
-
-    Returns:
-        (..., N); nan where any of the row's distances is.
+    nan where any of the row's distances is.
     """
     itself = torch.eye(apart.shape[-1], dtype=torch.bool, device=apart.device)
     return apart.masked_fill(itself, torch.inf).amin(dim=-1)

@@ -87,16 +87,7 @@ def generate(
 def draw_tokens(
     logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator
 ) -> Tensor:
-    """Sample one token for each row of logits.
-
-    Args:
-        logits: (B, V).
-        temperature: At least 0.
-        top_k: At least 1, or None.
-        generator: On the CPU.
-
-    Returns:
-        Token ids (B,), on the logits' device.
+    """Sample one token (B,) for each row of logits (B, V), with a generator on the CPU.
 
     Raises:
         ValueError: A logit is NaN or infinite.
@@ -117,11 +108,7 @@ def draw_tokens(
 
 
 def check_drawing(temperature: float, top_k: int | None) -> None:
-    """Check the options of ``draw_tokens``.
-
-    Raises:
-        ValueError: One is out of range.
-    """
+    """Raise a ValueError if an option of ``draw_tokens`` is out of range."""
     if not 0 <= temperature < math.inf:
         raise ValueError(
             f"temperature is {temperature}; it must be 0 (the likeliest token) or a positive number"

@@ -270,12 +270,9 @@ def open_pretrained(name: str) -> Pretrained:
 
 
 def load_pretrained(name: str, network: Any, head: LossHead) -> None:
-    """Replace the weights of a network and head by those of a folder or a model of the hub.
+    """Replace the weights of a GPT-2 and its head by those of a folder or a model of the hub.
 
-    Args:
-        name: See ``open_pretrained``.
-        network: A ``GPT2`` with the same layers, heads, width and vocabulary.
-        head: Any head; tied to the network only if the stored weights are tied too.
+    The head may be tied to the network only if the stored weights are tied too.
 
     Raises:
         ValueError: There are no such weights, or they do not fit.

@@ -77,11 +77,7 @@ def gpt2_tensors(network: GPT2, head: LossHead) -> dict[str, Tensor]:
 
 
 def write_model(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> list[str]:
-    """Write ``config.json`` and ``model.safetensors`` into an existing folder.
-
-    Returns:
-        The names of the files.
-    """
+    """Write ``config.json`` and ``model.safetensors`` into a folder; returns their names."""
     from safetensors.torch import save_file
 
     config_file = folder / "config.json"
@@ -93,11 +89,7 @@ def write_model(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``folder`` on success and is deleted on an error.
-
-    Args:
-        folder: Absolute path of a folder that does not exist or is empty.
-    """
+    """A temporary folder that becomes ``folder`` on success and is deleted on an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
     try:

@@ -28,15 +28,9 @@ TRIALS = (
 
 
 def write_tokenizer(tokenizer: Any, folder: Path, max_length: int) -> list[str]:
-    """Write ``tokenizer.json`` and ``tokenizer_config.json``.
+    """Write ``tokenizer.json`` and ``tokenizer_config.json`` into an existing folder.
 
-    Args:
-        tokenizer: One of ``datamodules.tokens.tokenizers``: bytes, tiktoken's, or from files.
-        folder: An existing folder.
-        max_length: Longest context of the model.
-
-    Returns:
-        The names of the files; none if such files would give other ids to some text.
+    Returns the files' names; none if such files would give other ids to some text.
     """
     inner, file = _convert(tokenizer)
     encoded = [ids.tolist() for ids in tokenizer.encode_batch(TRIALS)]
@@ -82,13 +76,7 @@ def _convert(tokenizer: Any) -> tuple[tokenizers.Tokenizer, Path | None]:
 def _byte_level(
     model: Any, pattern: str | None = None, use_regex: bool = False
 ) -> tokenizers.Tokenizer:
-    """A tokenizer on UTF-8 bytes, each written as a visible character.
-
-    Args:
-        model: The byte-pair model.
-        pattern: Regular expression of a word; None does not split text.
-        use_regex: Split text into words as GPT-2 does.
-    """
+    """A tokenizer on UTF-8 bytes; ``pattern`` or GPT-2's ``use_regex`` splits text into words."""
     import tokenizers
     from tokenizers import decoders, pre_tokenizers, processors
 

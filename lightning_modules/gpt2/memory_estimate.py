@@ -18,22 +18,13 @@ from lightning_modules.heads.fused.chunks import (
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """How a training step is computed.
+    """How a training step is computed."""
 
-    Attributes:
-        micro_batch_size: Sequences of a micro-batch.
-        sequence_length: Tokens of a sequence.
-        mixed_precision: Whether matrix products are in 16 bits and weights in 32.
-        on_gpu: Whether it runs on a GPU.
-        copies_gradients: Whether DistributedDataParallel keeps buckets beside the gradients: with
-            several processes, unless ``gradient_as_bucket_view`` is true.
-    """
-
-    micro_batch_size: int
-    sequence_length: int
-    mixed_precision: bool
+    micro_batch_size: int  # sequences
+    sequence_length: int  # tokens
+    mixed_precision: bool  # matrix products in 16 bits, weights in 32
     on_gpu: bool = True
-    copies_gradients: bool = False
+    copies_gradients: bool = False  # DDP without gradient_as_bucket_view, several processes
 
     @property
     def tokens(self) -> int:
@@ -47,18 +38,11 @@ class TrainingSetup:
 
 
 def memory_parts(model: nn.Module, setup: TrainingSetup) -> dict[str, int] | None:
-    """Bytes at the peak of a training step, by purpose.
+    """Bytes at the peak of a training step, by purpose; None for models other than GPT-2.
 
     The peak is in the head, when all layers keep their activations. Not included are CUDA's context
     (about half a GiB), fragmentation, and gradients of activations, which are smaller than the
     head's chunks.
-
-    Args:
-        model: A module with ``network`` (see :func:`activation_bytes`) and ``head``, a loss head.
-        setup: How a step is computed.
-
-    Returns:
-        Bytes by part; None for another kind of model.
     """
     network, head = getattr(model, "network", None), getattr(model, "head", None)
     activations = activation_bytes(network, setup)
@@ -81,7 +65,7 @@ def memory_parts(model: nn.Module, setup: TrainingSetup) -> dict[str, int] | Non
 
 
 def activation_bytes(network: Any, setup: TrainingSetup) -> int | None:
-    """Bytes that a GPT-2's forward pass keeps for the backward pass, without the head.
+    """Bytes that a GPT-2's forward pass keeps for the backward pass; None for other networks.
 
     A block of width C and H heads keeps for every token, with s bytes per value of a matrix product
     (2 in mixed precision, else 4):
@@ -93,14 +77,6 @@ def activation_bytes(network: Any, setup: TrainingSetup) -> int | None:
 
     That is (14 s + 8) C + 16 + 4 H bytes. Dropout keeps a mask of 1 byte per value at two places of
     a block and at the embeddings. This holds for eager PyTorch; the compiler keeps less.
-
-    Args:
-        network: A network with ``blocks``, whose ``attention`` has ``num_heads``, and
-            ``out_features``.
-        setup: How a step is computed.
-
-    Returns:
-        Bytes of a micro-batch; None for another kind of network.
     """
     blocks, width = getattr(network, "blocks", None), getattr(network, "out_features", None)
     if not isinstance(blocks, nn.ModuleList) or not len(blocks) or not isinstance(width, int):
@@ -122,10 +98,6 @@ def head_bytes(head: Any, setup: TrainingSetup) -> int:
     that is added to it, one chunk of logits, and a block of rows in full precision; in mixed
     precision also 16-bit copies of features and unembedding. A plain head holds all logits and
     their logarithms.
-
-    Args:
-        head: A loss head.
-        setup: How a step is computed.
     """
     rows, width = head.weight.shape
     value = setup.value_bytes

@@ -104,14 +104,7 @@ class LossHead(nn.Module, ABC):
         """
 
     def in_float32(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and class rows of ``weight`` in float32 or better.
-
-        Args:
-            features: (..., in_features).
-
-        Returns:
-            (..., in_features) and (num_classes, in_features).
-        """
+        """Features (..., E) and the class rows of ``weight`` (C, E), in float32 or better."""
         dtype = torch.promote_types(features.dtype, torch.float32)
         return features.to(dtype), self.weight[: self.num_classes].to(dtype)
 
@@ -157,15 +150,7 @@ class LossHead(nn.Module, ABC):
 
 
 def refuse_settings(head: Callable[..., Any], names: Iterable[str]) -> None:
-    """Check that members of an ensemble with this head may differ in these settings.
-
-    Args:
-        head: A head class or a ``partial`` of one.
-        names: Names of settings.
-
-    Raises:
-        ValueError: A name is not among the ``member_settings`` of the head or its geometry.
-    """
+    """Raise a ValueError if members of an ensemble with this head cannot differ in a setting."""
     known = _member_settings(head)
     for name in names:
         if name not in known:
@@ -202,16 +187,10 @@ def _class_of(head: Callable[..., Any]) -> Callable[..., Any]:
 def mask_ignored(
     features: Tensor, targets: Tensor, ignore_index: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Replace what belongs to ignored targets, so that it affects neither loss nor gradients.
+    """Make ignored targets affect neither loss nor gradients.
 
-    Args:
-        features: (..., E).
-        targets: (...).
-        ignore_index: Targets with this value are ignored.
-
-    Returns:
-        Features (..., E) with zeros and targets (..., 1) with class 0 at ignored targets; and
-        ``valid`` (...), false there.
+    Returns features (..., E) with zeros and targets (..., 1) with class 0 at ignored targets; and
+    ``valid`` (...), false there.
     """
     valid = targets != ignore_index
     features = features.masked_fill(~valid.unsqueeze(-1), 0.0)
@@ -219,12 +198,7 @@ def mask_ignored(
 
 
 def relative_to_target(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits minus the target's, in float32 or better, and a mask of the target, both (..., C).
-
-    Args:
-        logits: (..., C).
-        target: (..., 1), class indices.
-    """
+    """Logits minus the target's, in float32 or better, and a mask of the target, both (..., C)."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     is_target = torch.arange(logits.shape[-1], device=logits.device) == target
     return logits - logits.gather(-1, target), is_target
@@ -234,10 +208,6 @@ def log_odds(relative_logits: Tensor, is_target: Tensor) -> Tensor:
     """log((1 - p_c) / p_c), (...), of the target c; -inf if there is no other class.
 
     Its softplus is -log p_c to full precision: log-softmax would round 1e-12 to 0.
-
-    Args:
-        relative_logits: (..., C), each class's logit minus the target's.
-        is_target: (..., C), true at the target.
     """
     return relative_logits.masked_fill(is_target, -torch.inf).logsumexp(dim=-1)
 

@@ -113,17 +113,10 @@ def forms_differences(centers: Tensor) -> bool:
 
 
 def squared_distances(x: Tensor, centers: Tensor) -> Tensor:
-    """Squared Euclidean distance of every feature to every center.
+    """Squared Euclidean distances (..., C) of features (..., E) to centers (C, E), never negative.
 
-    Small problems by differences. Large ones by |x|^2 + |w|^2 - 2 x·w, which loses its digits where
-    x is near w: the caller replaces the distances that matter by exact ones.
-
-    Args:
-        x: (..., E).
-        centers: (C, E).
-
-    Returns:
-        (..., C), never negative.
+    Small problems by differences. Large ones by |x|^2 + |w|^2 - 2 x·w, which is imprecise where x
+    is near w: the caller recomputes the distances that matter.
     """
     if forms_differences(centers):
         return (x.unsqueeze(-2) - centers).square().sum(dim=-1)

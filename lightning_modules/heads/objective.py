@@ -44,9 +44,14 @@ class WrappingHead(LossHead):
     ) -> None:
         nn.Module.__init__(self)  # LossHead's would draw a second weight
         self.geometry = geometry(in_features, num_classes, **geometry_kwargs)
+        self._check_geometry()
         self.in_features, self.num_classes = in_features, num_classes
         self.weight = self.geometry.weight
         self.is_distance_based = self.geometry.is_distance_based
+
+    @abstractmethod
+    def _check_geometry(self) -> None:
+        """Raise a ValueError if the objective does not work with ``self.geometry``."""
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.geometry(features)
@@ -74,14 +79,7 @@ class LogitObjectiveHead(WrappingHead):
         ValueError: The geometry is itself an objective, or its ``fused`` is true.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int,
-        geometry: Callable[..., LossHead] = CrossEntropyHead,
-        **geometry_kwargs: float,
-    ) -> None:
-        super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
+    def _check_geometry(self) -> None:
         name, geometry_name = type(self).__name__, type(self.geometry).__name__
         if isinstance(self.geometry, WrappingHead):
             raise ValueError(
@@ -129,14 +127,7 @@ class FeatureObjectiveHead(WrappingHead):
 
     uses_pairwise_loss = True
 
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int,
-        geometry: Callable[..., LossHead] = CrossEntropyHead,
-        **geometry_kwargs: float,
-    ) -> None:
-        super().__init__(in_features, num_classes, geometry, **geometry_kwargs)
+    def _check_geometry(self) -> None:
         if self.geometry.uses_pairwise_loss:
             raise ValueError(
                 f"{type(self).__name__}: geometry is {type(self.geometry).__name__}, whose loss "

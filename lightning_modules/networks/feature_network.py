@@ -1,8 +1,15 @@
-"""The base class of networks: a module from inputs to features of a stated width."""
+"""The base class of networks: a module from inputs to features of a fixed width."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
+
+
+def check_sizes(module: nn.Module, **sizes: int) -> None:
+    """Raise a ValueError if a size, given by the option's name, is below 1."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{type(module).__name__}: {name} is {value}; it must be at least 1")
 
 
 class FeatureNetwork(nn.Module):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.networks.feature_network import FeatureNetwork
+from lightning_modules.networks.feature_network import FeatureNetwork, check_sizes
 
 # Layers, heads, width. Names are parameters with GPT-2's vocabulary of 50,257, tied.
 PRESETS: dict[str, tuple[int, int, int]] = {
@@ -67,15 +67,9 @@ class GPT2(FeatureNetwork):
         layers = layers if num_layers is None else num_layers
         heads = heads if num_heads is None else num_heads
         channels = channels if width is None else width
-        sizes = {
-            "vocab_size": vocab_size,
-            "context_length": context_length,
-            "pad_vocab_to": pad_vocab_to,
-        }
-        sizes |= {"num_layers": layers, "num_heads": heads, "width": channels}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"GPT2: {name} is {value}; it must be at least 1")
+        check_sizes(self, vocab_size=vocab_size, context_length=context_length)
+        check_sizes(self, pad_vocab_to=pad_vocab_to, num_layers=layers)
+        check_sizes(self, num_heads=heads, width=channels)
         if channels % heads:
             raise ValueError(f"GPT2: width ({channels}) must be divisible by num_heads ({heads})")
         if not (0.0 <= dropout < 1.0 and initial_std > 0.0):
@@ -154,14 +148,7 @@ class GPT2(FeatureNetwork):
 
 
 class Block(nn.Module):
-    """x + attention(norm1(x)), then x + fc_out(gelu(fc_in(norm2(x)))).
-
-    Args:
-        width: C.
-        num_heads: Attention heads.
-        bias: Biases in linear layers and norms.
-        dropout: On attention and the output of both parts.
-    """
+    """x + attention(norm1(x)), then x + fc_out(gelu(fc_in(norm2(x))))."""
 
     def __init__(self, width: int, num_heads: int, bias: bool, dropout: float) -> None:
         super().__init__()
@@ -180,14 +167,7 @@ class Block(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Multi-head self-attention in which a position attends to itself and earlier ones.
-
-    Args:
-        width: C.
-        num_heads: H.
-        bias: Biases in both linear layers.
-        dropout: On attention weights and on the output.
-    """
+    """Multi-head self-attention in which a position attends to itself and earlier ones."""
 
     def __init__(self, width: int, num_heads: int, bias: bool, dropout: float) -> None:
         super().__init__()
@@ -217,14 +197,7 @@ class CausalAttention(nn.Module):
 
 
 class BlockCache:
-    """Keys and values of one block, in memory that is allocated at the first use.
-
-    Args:
-        capacity: Maximal number of tokens.
-
-    Attributes:
-        length: Number of cached tokens.
-    """
+    """Keys and values of one block, in memory that is allocated at the first use."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -232,10 +205,7 @@ class BlockCache:
         self._memory: tuple[Tensor, Tensor] | None = None  # (B, H, capacity, C/H) each
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append keys and values of new tokens, (B, H, T, C/H) each.
-
-        Returns:
-            Keys and values of all tokens so far, (B, H, length, C/H) each: views without gradients.
+        """Append keys and values (B, H, T, C/H) of new tokens; returns those of all tokens.
 
         Raises:
             ValueError: There are more tokens than ``capacity``.
@@ -254,12 +224,7 @@ class BlockCache:
 
 
 class KeyValueCache:
-    """Keys and values of all blocks of a ``GPT2``, so that each new token is computed alone.
-
-    Args:
-        num_blocks: Number of the network's blocks.
-        capacity: Maximal number of tokens.
-    """
+    """Keys and values of all blocks of a ``GPT2``, so that each new token is computed alone."""
 
     def __init__(self, num_blocks: int, capacity: int) -> None:
         self.blocks = [BlockCache(capacity) for _ in range(num_blocks)]

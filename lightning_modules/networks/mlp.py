@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.networks.feature_network import FeatureNetwork
+from lightning_modules.networks.feature_network import FeatureNetwork, check_sizes
 
 
 class MLP(FeatureNetwork):
@@ -29,11 +29,8 @@ class MLP(FeatureNetwork):
         self, vocab_size: int, num_inputs: int, embedding_dim: int = 16, hidden_dim: int = 100
     ) -> None:
         super().__init__()
-        if min(vocab_size, num_inputs, embedding_dim, hidden_dim) < 1:
-            raise ValueError(
-                f"MLP sizes must be at least 1; got vocab_size {vocab_size}, num_inputs "
-                f"{num_inputs}, embedding_dim {embedding_dim}, hidden_dim {hidden_dim}"
-            )
+        check_sizes(self, vocab_size=vocab_size, num_inputs=num_inputs)
+        check_sizes(self, embedding_dim=embedding_dim, hidden_dim=hidden_dim)
         self.out_features = embedding_dim
         self.embedding = nn.Embedding(vocab_size, embedding_dim)
         # Initialized like a linear unembedding, U(-1/sqrt(E), 1/sqrt(E)), which the authors tie it

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.networks.feature_network import FeatureNetwork
+from lightning_modules.networks.feature_network import FeatureNetwork, check_sizes
 from lightning_modules.networks.word_mask import VariationalWordMask
 
 
@@ -60,12 +60,9 @@ class TextTransformer(FeatureNetwork):
         padding_embedding: bool = False,
     ) -> None:
         super().__init__()
-        if min(vocab_size, context_length, width, num_layers, num_heads, feedforward_dim) < 1:
-            raise ValueError(
-                f"TextTransformer: vocab_size {vocab_size}, context_length {context_length}, width "
-                f"{width}, num_layers {num_layers}, num_heads {num_heads} and feedforward_dim "
-                f"{feedforward_dim} must be at least 1"
-            )
+        check_sizes(self, vocab_size=vocab_size, context_length=context_length, width=width)
+        check_sizes(self, num_layers=num_layers, num_heads=num_heads)
+        check_sizes(self, feedforward_dim=feedforward_dim)
         if width % num_heads or width % 2:
             raise ValueError(
                 f"TextTransformer: width ({width}) must be even and divisible by num_heads "
@@ -171,12 +168,6 @@ class TextLayer(nn.Module):
     """Post-norm encoder layer with ReLU that returns its attention weights and every activation.
 
     The same function as torch's ``nn.TransformerEncoderLayer``, which returns the output only.
-
-    Args:
-        width: E.
-        num_heads: Attention heads, H.
-        feedforward_dim: Width of FFN1.
-        dropout: On attention weights, the two residual branches and FFN1.
     """
 
     def __init__(self, width: int, num_heads: int, feedforward_dim: int, dropout: float) -> None:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.networks.feature_network import check_sizes
+
 Activation = Literal["none", "output", "hidden_and_output"]
 
 
@@ -39,11 +41,7 @@ class ToyAutoencoder(nn.Module):
         initial_scale: float | None = None,
     ) -> None:
         super().__init__()
-        if min(num_features, hidden_dim) < 1:
-            raise ValueError(
-                f"num_features is {num_features} and hidden_dim {hidden_dim}; both must be at "
-                f"least 1"
-            )
+        check_sizes(self, num_features=num_features, hidden_dim=hidden_dim)
         if activation not in get_args(Activation):
             raise ValueError(
                 f"activation is {activation!r}; choose one of {', '.join(get_args(Activation))}"

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.networks.feature_network import FeatureNetwork
+from lightning_modules.networks.feature_network import FeatureNetwork, check_sizes
 from lightning_modules.networks.seeded_dropout import SeededDropout
 
 
@@ -47,12 +47,9 @@ class ToyTransformer(FeatureNetwork):
         dropout_in_evaluation: bool = False,
     ) -> None:
         super().__init__()
-        if min(vocab_size, num_inputs, embedding_dim, num_layers, num_heads, feedforward_dim) < 1:
-            raise ValueError(
-                f"ToyTransformer: vocab_size {vocab_size}, num_inputs {num_inputs}, embedding_dim "
-                f"{embedding_dim}, num_layers {num_layers}, num_heads {num_heads} and "
-                f"feedforward_dim {feedforward_dim} must be at least 1"
-            )
+        check_sizes(self, vocab_size=vocab_size, num_inputs=num_inputs, num_layers=num_layers)
+        check_sizes(self, embedding_dim=embedding_dim, feedforward_dim=feedforward_dim)
+        check_sizes(self, num_heads=num_heads)
         self.out_features = embedding_dim
         self.embedding = nn.Embedding(vocab_size, embedding_dim)
         nn.init.normal_(self.embedding.weight, std=embedding_dim**-0.5)

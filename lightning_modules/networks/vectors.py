@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.networks.feature_network import FeatureNetwork
+from lightning_modules.networks.feature_network import FeatureNetwork, check_sizes
 
 
 class Identity(FeatureNetwork):
@@ -54,11 +54,7 @@ class VectorMLP(FeatureNetwork):
     ) -> None:
         super().__init__()
         _check_vector_data(self, vocab_size, num_inputs)
-        if min(hidden_dim, num_layers) < 1:
-            raise ValueError(
-                f"VectorMLP sizes must be at least 1; got hidden_dim {hidden_dim} and num_layers "
-                f"{num_layers}"
-            )
+        check_sizes(self, hidden_dim=hidden_dim, num_layers=num_layers)
         self.out_features = hidden_dim
         widths = [num_inputs] + [hidden_dim] * (num_layers - 1)
         self.layers = nn.ModuleList(nn.Linear(width, hidden_dim) for width in widths)
@@ -79,11 +75,9 @@ class VectorMLP(FeatureNetwork):
 
 def _check_vector_data(network: FeatureNetwork, vocab_size: int, num_inputs: int) -> None:
     """Raise if the data are tokens, whose ids are not quantities, or have no inputs."""
-    name = type(network).__name__
     if vocab_size != 0:
         raise ValueError(
-            f"{name} needs data of vectors, but the data are tokens (vocab_size {vocab_size}); use "
-            f"a network with an embedding, such as MLP"
+            f"{type(network).__name__} needs data of vectors, but the data are tokens (vocab_size "
+            f"{vocab_size}); use a network with an embedding, such as MLP"
         )
-    if num_inputs < 1:
-        raise ValueError(f"{name}: num_inputs is {num_inputs}; it must be at least 1")
+    check_sizes(network, num_inputs=num_inputs)

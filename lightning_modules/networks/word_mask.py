@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-class MaskedWords(NamedTuple):
-    """Output of a word mask."""
-
-    states: Tensor  # (B, T, E), masked embeddings
-    probability: Tensor  # (B, T), of keeping each word
 
 
 class VariationalWordMask(nn.Module):
@@ -59,11 +50,11 @@ class VariationalWordMask(nn.Module):
         start, end = self.temperatures
         self.temperature = start * (end / start) ** min(max(progress, 0.0), 1.0)
 
-    def forward(self, embedded: Tensor) -> MaskedWords:
-        """Masked words (B, T, E) and probabilities (B, T) of embedded words (B, T, E)."""
+    def forward(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """Masked words (B, T, E) and keep probabilities (B, T) of embedded words (B, T, E)."""
         scores = self.score(torch.tanh(self.hidden(embedded))).float()  # (B, T, 2)
         probability = scores.softmax(dim=-1)[..., 1]
         kept = probability
         if self.training:
             kept = F.gumbel_softmax(scores, tau=self.temperature, hard=True)[..., 1]
-        return MaskedWords(embedded * kept.unsqueeze(-1).to(embedded.dtype), probability)
+        return embedded * kept.unsqueeze(-1).to(embedded.dtype), probability

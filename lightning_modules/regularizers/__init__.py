@@ -1,8 +1,7 @@
 """Regularizers: plain functions from tensors to a scalar."""
 
-from lightning_modules.regularizers._checks import Form
 from lightning_modules.regularizers.embedding_norm import column_rms
-from lightning_modules.regularizers.importance import importance
+from lightning_modules.regularizers.importance import Form, importance
 from lightning_modules.regularizers.interaction import interaction
 
 __all__ = ["Form", "column_rms", "importance", "interaction"]

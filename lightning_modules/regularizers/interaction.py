@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from glassbox.metrics._masked import check_mask, in_float32
-from lightning_modules.regularizers._checks import Form, check_form
+from lightning_modules.regularizers.importance import Form, check_form
 
 # This number of weights fits into a core's cache, which almost halves the time on a CPU.
 _CACHED = 1 << 20

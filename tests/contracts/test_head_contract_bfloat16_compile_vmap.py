@@ -1,4 +1,4 @@
-"""What every loss head promises in bfloat16, under the compiler and under vmap."""
+"""Every loss head in bfloat16, compiled and under vmap."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.helpers.every_head import CLASSES, build, each_head, examples, loss_a
 
 
 @each_head
-def test_bfloat16_features_and_weights_lose_at_most_two_percent(cls):
+def test_bfloat16_features_and_weights_change_the_loss_by_at_most_two_percent(cls):
     head = build(cls)
     features, targets = examples(40)
     expected = head.loss(features, targets).item()
@@ -25,7 +25,7 @@ def test_bfloat16_features_and_weights_lose_at_most_two_percent(cls):
 
 @each_head
 @pytest.mark.parametrize("features_dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_bfloat16_autocast_loses_at_most_two_percent(cls, features_dtype):
+def test_bfloat16_autocast_changes_the_loss_by_at_most_two_percent(cls, features_dtype):
     head = build(cls)
     features, targets = examples(40)
     expected, of_exact_features, of_exact_parameters = loss_and_gradients(head, features, targets)
@@ -65,7 +65,7 @@ def assert_compiled_agrees(head, backend):
 
 
 @each_head
-def test_loss_is_captured_as_one_graph_that_agrees_with_eager(cls):
+def test_loss_compiles_as_one_graph_and_agrees_with_eager(cls):
     # Everything but code generation: a graph break or an operation without a rule would show.
     assert_compiled_agrees(build(cls), "aot_eager")
 
@@ -82,17 +82,16 @@ def test_loss_compiled_to_machine_code_agrees_with_eager(cls):
 
 
 @each_head
-def test_vmap_over_heads_gives_each_its_own_loss_and_gradient(cls):
+def test_vmap_over_heads_computes_each_head_s_loss_and_gradients(cls):
     head = build(cls)
     head.fused = False  # as an Ensemble does
     features, targets = examples(3, 7)  # three members, seven examples each
     targets[1, 2:5] = -100
     targets[2] = -100
-    names = [name for name, _ in head.named_parameters()]
     rng = torch.Generator().manual_seed(4)
     stacked = {
-        name: torch.randn(3, *dict(head.named_parameters())[name].shape, generator=rng)
-        for name in names
+        name: torch.randn(3, *parameter.shape, generator=rng)
+        for name, parameter in head.named_parameters()
     }
 
     class Loss(torch.nn.Module):
@@ -116,5 +115,5 @@ def test_vmap_over_heads_gives_each_its_own_loss_and_gradient(cls):
                 parameter.copy_(stacked[name][i])
         loss, _, expected = loss_and_gradients(head, features[i], targets[i])
         torch.testing.assert_close(losses[i], loss)
-        for name in names:
+        for name in stacked:
             torch.testing.assert_close(gradients[name][i], expected[name], atol=1e-6, rtol=1e-5)

@@ -1,7 +1,6 @@
-"""What every loss head promises of its logits and its loss."""
+"""Logits and loss of every head."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from lightning_modules.heads import (
     SphericalSoftmaxHead,
     SupervisedContrastiveHead,
 )
-from lightning_modules.heads.objective import LogitObjectiveHead
 from tests.helpers.every_head import (
     CLASSES,
     DOCUMENTED,
@@ -27,7 +25,7 @@ from tests.helpers.every_head import (
 
 
 @each_head
-@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 4), (2, 1, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(), (5,), (2, 1, 3)], ids=str)
 def test_logits_keep_every_leading_dimension(cls, shape):
     head = build(cls)
     features, _ = examples(*shape)
@@ -37,17 +35,8 @@ def test_logits_keep_every_leading_dimension(cls, shape):
 
 
 @each_head
-def test_logits_of_an_example_do_not_depend_on_its_neighbors(cls):
-    head = build(cls)
-    features, _ = examples(3, 4)
-    for i in range(3):
-        for j in range(4):
-            torch.testing.assert_close(head(features)[i, j], head(features[i, j]))
-
-
-@each_head
-@pytest.mark.parametrize("shape", [(1,), (7,), (3, 4), (2, 1, 3)], ids=str)
-def test_loss_is_a_finite_scalar_with_finite_gradients_that_are_not_all_zero(cls, shape):
+@pytest.mark.parametrize("shape", [(1,), (7,), (2, 1, 3)], ids=str)
+def test_loss_is_a_finite_scalar_with_finite_nonzero_gradients(cls, shape):
     head = build(cls)
     features, targets = examples(*shape)
     loss, of_features, of_parameters = loss_and_gradients(head, features, targets)
@@ -56,19 +45,9 @@ def test_loss_is_a_finite_scalar_with_finite_gradients_that_are_not_all_zero(cls
     assert of_features.shape == (*shape, WIDTH)
     assert of_features.isfinite().all() and of_parameters["weight"].isfinite().all()
     assert of_parameters["weight"].abs().max() > 0
-    # A head that compares examples has nothing to say where no two are of one class.
+    # A pairwise loss has no gradient if no two examples share a class.
     comparable = len(targets.unique()) < targets.numel()
     assert (of_features.abs().max() > 0) == (comparable or not head.uses_pairwise_loss)
-
-
-@each_head
-def test_loss_does_not_depend_on_how_examples_are_laid_out(cls):
-    head = build(cls)
-    features, targets = examples(12)
-    flat = head.loss(features, targets)
-    torch.testing.assert_close(head.loss(features.view(3, 4, WIDTH), targets.view(3, 4)), flat)
-    order = torch.randperm(12, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(head.loss(features[order], targets[order]), flat)
 
 
 @each_head
@@ -83,7 +62,7 @@ def test_loss_is_the_mean_over_examples_unless_it_compares_them(cls):
 
 @each_head
 @pytest.mark.parametrize("ignore_index", [-100, -1, 4])
-def test_ignored_positions_change_neither_loss_nor_gradient(cls, ignore_index):
+def test_ignored_positions_do_not_affect_loss_or_gradients(cls, ignore_index):
     head = build(cls)
     features, targets = examples(4, 5)
     targets = torch.where(targets == ignore_index, (ignore_index + 1) % CLASSES, targets)
@@ -119,19 +98,13 @@ def test_features_at_ignored_positions_affect_neither_loss_nor_gradients(cls, va
 
 
 @each_head
-def test_with_nothing_but_ignored_targets_loss_and_gradients_are_zero(cls):
+def test_loss_and_gradients_are_zero_if_every_target_is_ignored(cls):
     loss, of_features, of_parameters = loss_and_gradients(
         build(cls), examples(3, 4)[0], torch.full((3, 4), -100)
     )
     assert loss == 0
     assert (of_features == 0).all()
     assert all((gradient == 0).all() for gradient in of_parameters.values())
-
-
-def test_the_page_shows_a_geometry_and_an_objective():
-    geometry, objective = DOCUMENTED
-    assert "loss" not in vars(geometry) and "forward" in vars(geometry)
-    assert issubclass(objective, LogitObjectiveHead)
 
 
 @each([CrossEntropyHead, HarmonicHead, SphericalSoftmaxHead, DOCUMENTED[0]])
@@ -149,40 +122,39 @@ def test_loss_is_the_negative_log_of_the_softmax_of_the_logits(cls, width, class
 
 
 @each_head
-def test_the_fused_form_is_the_one_that_is_asked_for(cls):
-    keywords = cls.keywords if isinstance(cls, partial) else {}
-    assert build(cls).uses_fused_loss() == keywords.get("fused", False)
+def test_fused_follows_the_option(cls):
+    assert build(cls).uses_fused_loss() == getattr(cls, "keywords", {}).get("fused", False)
 
 
 @each_head
-def test_a_single_class_is_certain(cls):
+def test_single_class_has_zero_loss(cls):
     head = build(cls, classes=1)
     features, targets = examples(4, classes=1)
     loss, of_features, of_parameters = loss_and_gradients(head, features, targets)
-    if not isinstance(head, SupervisedContrastiveHead):  # whose examples still share out 1
+    if not isinstance(head, SupervisedContrastiveHead):  # compares examples all the same
         assert loss.item() == pytest.approx(0.0, abs=1e-6)
     assert loss.isfinite()
     assert of_features.isfinite().all() and of_parameters["weight"].isfinite().all()
 
 
-# ---- the loss of a head that writes forward alone ------------------------------------------------
+# ---- default loss of a head that defines only forward --------------------------------------------
 
 
 class Linear(LossHead):
-    """Inner products as they come, in the precision that they come in."""
+    """Inner products in the dtype of the features."""
 
     def forward(self, features):
         return features @ self.weight[: self.num_classes].mT
 
 
 class LinearWithPadding(LossHead):
-    """Takes rows that pad the embedding for classes."""
+    """Wrongly returns logits of padding rows."""
 
     def forward(self, features):
         return features @ self.weight.mT
 
 
-def test_the_default_loss_of_inner_products_is_cross_entropys():
+def test_default_loss_of_inner_products_is_cross_entropy():
     ours, theirs = build(Linear), build(CrossEntropyHead)
     features, targets = examples(6)
     targets[2] = -100
@@ -191,16 +163,16 @@ def test_the_default_loss_of_inner_products_is_cross_entropys():
     )
 
 
-def test_the_default_loss_keeps_the_digits_of_a_small_loss():
+def test_default_loss_keeps_full_precision_of_a_small_loss():
     head = build(Linear, width=2, classes=3)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[40.0, 0.0], [0.0, 0.0], [0.0, 0.0]]))
     loss = head.loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
-    assert loss.item() == pytest.approx(2 * math.exp(-40), rel=1e-5)  # log-softmax would say 0
+    assert loss.item() == pytest.approx(2 * math.exp(-40), rel=1e-5)  # log-softmax would give 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_the_default_loss_leaves_autocast(dtype):
+def test_default_loss_ignores_autocast(dtype):
     head = build(Linear)
     features, targets = examples(6)
     features = features.to(dtype)
@@ -211,12 +183,7 @@ def test_the_default_loss_leaves_autocast(dtype):
     assert torch.equal(loss, expected)
 
 
-def test_the_default_loss_is_never_fused():
-    assert not build(Linear, width=2, classes=5000).uses_fused_loss()
-    assert build(CrossEntropyHead, width=2, classes=5000).uses_fused_loss()
-
-
-def test_logits_of_padding_rows_are_refused_with_what_to_do():
+def test_logits_of_padding_rows_raise():
     head = build(LinearWithPadding)
     head.tie(torch.nn.Parameter(torch.zeros(CLASSES + 3, WIDTH)), num_padding=3)
     with pytest.raises(ValueError, match="num_classes"):

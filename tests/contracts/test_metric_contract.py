@@ -80,7 +80,7 @@ def members(metric: Metric, dtype: torch.dtype = torch.float32) -> Tensor:
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_members_are_measured_alone_and_a_diverged_one_is_nan(metric, bad):
+def test_members_are_independent_and_a_diverged_member_is_nan(metric, bad):
     weights = members(metric)
     weights[0, 1, 2, 1] = bad
     result = metric.of(weights)
@@ -109,7 +109,7 @@ def test_results_are_float32_unless_the_input_is_float64_and_have_no_gradient(me
 @pytest.mark.parametrize(
     "wrong", [torch.ones(9), torch.zeros(0, 4), torch.ones(24, 6, dtype=torch.int64)]
 )
-def test_what_is_not_a_matrix_of_floats_is_refused_by_name(metric, wrong):
+def test_input_that_is_not_a_float_matrix_raises(metric, wrong):
     with pytest.raises(ValueError, match=metric.argument):
         metric.of(wrong)
 

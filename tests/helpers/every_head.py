@@ -1,9 +1,7 @@
-"""Every head that a file of lightning_modules/heads defines, built and evaluated in the same way.
+"""Every head of lightning_modules/heads and docs/architecture.md, for the contract tests.
 
-So are the examples of docs/architecture.md.
-
-A head that takes ``fused`` is checked with fused=True as well: small sizes would not use it. One
-that takes a ``geometry`` is checked with the harmonic one as well.
+Heads with an option ``fused`` are also tested with fused=True, which small sizes do not use by
+default; heads with a ``geometry`` also with the harmonic one.
 """
 
 from __future__ import annotations

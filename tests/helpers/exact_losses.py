@@ -1,7 +1,6 @@
-"""The losses of fused heads in float64, with every difference and every class's own term formed.
+"""The losses of fused heads in float64: all differences x - w are formed, gradients are autograd's.
 
-They never subtract large numbers either: loss = log(1 + sum over the others of e_i/e_c), with all
-differences x - w formed one by one, and their gradients are autograd's.
+loss = log(1 + sum over the other classes i of e_i/e_c), which subtracts no large numbers.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def exact_cross_entropy(
 def exact_harmonic(
     x: Tensor, weight: Tensor, targets: Tensor, exponent: float, eps: float = EPS
 ) -> Tensor:
-    """(N,) losses: log(1 + sum over the others of (d_c²/d_i²)^(n/2)), of differences formed."""
+    """(N,) losses: log(1 + sum over the others of (d_c²/d_i²)^(n/2))."""
     squared = (x[:, None] - weight).square().sum(dim=-1) + eps  # (N, C)
     own = squared.gather(1, targets[:, None])
     odds = (own / others_only(squared, targets, 1.0)).pow(exponent / 2)
@@ -78,7 +77,7 @@ def exact_by_name(
     return reference(exact_harmonic, x, weight, targets, exponent)
 
 
-# ---- what is compared with them ------------------------------------------------------------------
+# ---- the fused losses ---------------------------------------------------------------------------
 
 
 def loss_by_name(
@@ -98,7 +97,7 @@ def evaluate(loss_of: Callable[..., Tensor], *leaves: Tensor) -> list[Tensor]:
 
 
 def relative_error(got: Tensor, expected: Tensor) -> float:
-    """Norm of the difference over the norm of what is expected."""
+    """Norm of the difference over the norm of the expected value."""
     return ((got.double() - expected).norm() / expected.norm()).item()
 
 
@@ -108,7 +107,7 @@ def assert_close(got: list[Tensor], expected: list[Tensor], tolerance: float) ->
         assert relative_error(value, exact) <= tolerance
 
 
-# ---- at which inputs -----------------------------------------------------------------------------
+# ---- inputs --------------------------------------------------------------------------------------
 
 
 def cloud(

@@ -1,4 +1,4 @@
-"""A GPT-2 small enough to be looked into, and token ids for it."""
+"""A small GPT-2, and token ids for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VOCAB, CONTEXT = 61, 12
 
 
 def build(seed: int = 0, vocab_size: int = VOCAB, context_length: int = CONTEXT, **options) -> GPT2:
-    """The model of a seed; options replace its sizes."""
+    """A model with the initial weights of a seed; options override its sizes."""
     torch.manual_seed(seed)
     return GPT2(vocab_size, context_length, **{**SMALL, **options})
 
@@ -24,7 +24,7 @@ def tokens(*shape: int, vocab_size: int = VOCAB, seed: int = 1) -> Tensor:
 
 
 def shaken(model: GPT2) -> GPT2:
-    """Give every parameter, also those that begin at 0 or 1, a value of its own."""
+    """Perturb every parameter, so that none has its initial value of 0 or 1."""
     rng = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -20,16 +20,10 @@ CHUNK_ON_GPU, ROWS_ON_GPU = 4096, 1024
 class Chunks:
     """Iterates over chunks of ``features @ weight.T`` and accumulates the loss and its gradients.
 
-    N are the tokens, T those of a chunk, R the rows of a block, C the classes, E the width.
-
-    Args:
-        x: Features (N, E).
-        weight: (C, E).
-        targets: (N,), class indices or ``ignore_index``.
-        ignore_index: Tokens with this target are left out; their features may be non-finite.
-        product: Precision of the matrix products.
-        with_gradients: Whether to allocate gradients.
-        centered: Subtract the features' mean from features and weights before the products.
+    Shapes: x (N, E), weight (C, E), targets (N,). A chunk has T tokens, a block R rows. Tokens
+    whose target is ``ignore_index`` are left out; their features may be non-finite. ``product`` is
+    the precision of the matrix products. ``centered`` subtracts the features' mean from features
+    and weights before them.
     """
 
     def __init__(
@@ -92,9 +86,8 @@ class Chunks:
     def add_loss(self, chunk: slice, others: Tensor, log_e_target: Tensor) -> tuple[Tensor, Tensor]:
         """Add the tokens' log(1 + others/e_c) to the loss.
 
-        Returns:
-            1/Z and others/Z of each token, (T,), times its weight in the mean. Z = others + e_c is
-            at least 1, since the most likely class has e = 1.
+        Returns 1/Z and others/Z of each token, (T,), times its weight in the mean. Z = others + e_c
+        is at least 1, since the most likely class has e = 1.
         """
         total = others + log_e_target.exp()
         losses = torch.where(log_e_target == 0, others.log1p(), total.log() - log_e_target)
@@ -103,15 +96,9 @@ class Chunks:
         return scale, scale * others
 
     def add_gradients(self, chunk: slice, values: Tensor, scale: Tensor) -> Tensor:
-        """Gradients of Σ_ti scale_t · values_ti · (x_t · w_i) with respect to weight and features.
+        """Gradients of Σ_ti scale_t · values_ti · (x_t · w_i), with values (T, C) and scale (T,).
 
-        Args:
-            chunk: Its tokens.
-            values: (T, C), as ``write_back`` left them.
-            scale: (T,).
-
-        Returns:
-            The features' part, (T, E); the weight's is added to ``grad_weight``.
+        Returns the features' (T, E) and adds the weight's to ``grad_weight``.
         """
         scaled = self.x[chunk] * scale[:, None]
         if values.dtype == self.grad_weight.dtype:

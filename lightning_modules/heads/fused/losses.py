@@ -48,13 +48,9 @@ def fused_cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy of ``features @ weight.T + bias``, a scalar.
 
-    Args:
-        features: (..., E).
-        weight: (C, E).
-        targets: (...), class indices or ``ignore_index``.
-        bias: (num_classes,).
-        num_classes: Rows of ``weight`` from this one on are padding and get no probability.
-        ignore_index: Targets with this value are left out of the mean.
+    Shapes: features (..., E), weight (C, E), targets (...), bias (num_classes,). Targets equal to
+    ``ignore_index`` are left out. Rows of ``weight`` from ``num_classes`` on are padding and get no
+    probability.
     """
     x, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
     classes = weight.shape[0] if num_classes is None else num_classes
@@ -81,14 +77,7 @@ def fused_harmonic(
     float32, in bfloat16 a sixteenth of the feature's distance to the mean. That floor is too low
     for TF32 products (``torch.set_float32_matmul_precision("high")``): their error is 2^-11 |x|².
 
-    Args:
-        features: (..., E).
-        weight: Class centers, (C, E).
-        targets: (...), class indices or ``ignore_index``.
-        exponent: n, on the distance.
-        eps: Added to every squared distance.
-        num_classes: Rows of ``weight`` from this one on are padding and get no probability.
-        ignore_index: Targets with this value are left out of the mean.
+    Shapes and the other arguments are those of :func:`fused_cross_entropy`.
     """
     x, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
     classes = weight.shape[0] if num_classes is None else num_classes

@@ -34,7 +34,7 @@ def by_hand(points: np.ndarray, drawn, similarity: str, partners=None) -> list[f
 
 @pytest.mark.parametrize("similarity", ["euclidean", "cosine"])
 @pytest.mark.parametrize("entries", [1, 130, 1 << 24], ids=["one", "few", "all"])
-def test_ranks_are_those_of_a_loop_over_all_words(similarity, entries, monkeypatch):
+def test_ranks_match_a_loop_over_all_words(similarity, entries, monkeypatch):
     monkeypatch.setattr("glassbox.metrics.analogies.ENTRIES", entries)
     points, drawn = embedding(40, 6), draw_quadruples(len(PAIRS), 30)
     expected = by_hand(points.double().numpy(), drawn, similarity)
@@ -53,22 +53,6 @@ def test_an_unrelated_answer_is_the_second_word_of_another_pair():
     assert expected != by_hand(points.double().numpy(), drawn, "euclidean")
 
 
-def test_given_words_are_not_candidates():
-    points = torch.tensor([[0.0, 0.0], [0.1, 0.0], [3.0, 3.0], [3.3, 3.0], [9.0, 9.0]])
-    ranks = analogy_ranks(points, torch.tensor([[0, 1], [2, 3]]), torch.tensor([[0, 1]]))
-    assert ranks.tolist() == [1.0]  # word 2 is nearer to (3.1, 3)
-
-
-@pytest.mark.parametrize("similarity", ["euclidean", "cosine"])
-def test_rotation_and_scale_leave_the_ranks_and_a_shift_the_distances(similarity):
-    points, drawn = embedding(40, 6).double(), draw_quadruples(len(PAIRS), 30)
-    expected = analogy_ranks(points, PAIRS, drawn, similarity)
-    rotation = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
-    assert analogy_ranks(5 * points @ rotation, PAIRS, drawn, similarity).equal(expected)
-    shifted = analogy_ranks(points + 3, PAIRS, drawn, similarity)
-    assert shifted.equal(expected) == (similarity == "euclidean")
-
-
 def test_degenerate_quadruples_have_no_rank():
     pairs = torch.tensor([[0, 1], [2, 1], [3, 3], [4, 5]])
     drawn = torch.tensor([[0, 1], [2, 3], [3, 2], [3, 0]])
@@ -85,6 +69,6 @@ def test_scores_ignore_missing_ranks():
     assert all(values[1].isnan() for values in scores)
 
 
-def test_another_similarity_is_refused():
+def test_unknown_similarity_raises():
     with pytest.raises(ValueError, match="similarity"):
         analogy_ranks(embedding(9, 2), PAIRS[:2], torch.tensor([[0, 1]]), "dot")  # type: ignore[arg-type]

@@ -16,29 +16,16 @@ def _loop(curve: list[float], threshold: float, patience: int) -> float:
 @pytest.mark.parametrize("patience", [1, 3, 20])
 def test_agrees_with_a_loop_for_every_seed(patience):
     generator = torch.Generator().manual_seed(0)
-    # Accuracies that rise and relapse: some curves reach it at once, some late, some never.
+    # Noisy rising accuracies: some curves reach the threshold at once, some late, some never.
     accuracy = torch.rand(4, 25, 60, generator=generator) ** torch.linspace(2, 0, 60)
     accuracy[0] *= 0.5
+    accuracy[1, :5, 50] = torch.nan  # interrupts a run
     epoch = first_sustained_epoch(accuracy, 0.5, patience)
     assert epoch.shape == (4, 25)
     assert epoch.dtype == torch.float32
     expected = [[_loop(c, 0.5, patience) for c in row] for row in accuracy.tolist()]
     torch.testing.assert_close(epoch, torch.tensor(expected), equal_nan=True)
     assert 0 < epoch.isnan().sum() < 100
-
-
-def test_nineteen_epochs_are_not_twenty():
-    accuracy = torch.zeros(100)
-    accuracy[10:29] = 1
-    accuracy[40:60] = 1
-    assert first_sustained_epoch(accuracy) == 40
-
-
-def test_run_at_either_end_counts():
-    assert first_sustained_epoch(torch.ones(20)) == 0
-    late = torch.zeros(50)
-    late[30:] = 1
-    assert first_sustained_epoch(late) == 30
 
 
 def test_threshold_must_be_exceeded():
@@ -54,13 +41,7 @@ def test_curves_shorter_than_patience_are_nan(epochs):
     assert epoch.isnan().all()
 
 
-def test_nan_accuracy_interrupts_a_run():
-    accuracy = torch.ones(50)
-    accuracy[5] = torch.nan
-    assert first_sustained_epoch(accuracy) == 6
-
-
-def test_impossible_arguments_are_refused():
+def test_arguments_out_of_range_raise():
     with pytest.raises(ValueError, match="patience"):
         first_sustained_epoch(torch.ones(5), patience=0)
     with pytest.raises(ValueError, match="accuracy"):

@@ -5,17 +5,13 @@ import pytest
 import torch
 
 from glassbox.metrics import lattice_deviation
-
-
-def _noise(*shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+from tests.helpers.noise import noise
 
 
 def _linear_lattice(side: int, dim: int = 16) -> torch.Tensor:
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     grid = torch.stack((row, column), dim=-1).reshape(-1, 2).double()
-    return grid @ _noise(2, dim) + _noise(dim)
+    return grid @ noise(2, dim) + noise(dim)
 
 
 def _loop_deviation(points: np.ndarray, side: int) -> float:
@@ -46,7 +42,7 @@ def test_linear_lattice_is_perfect(side):
 
 @pytest.mark.parametrize("side", [2, 3, 5])
 def test_random_points_agree_with_a_loop_over_the_definition(side):
-    points = _noise(2, 2, side * side, 16)
+    points = noise(2, 2, side * side, 16)
     deviation = lattice_deviation(points, side)
     assert deviation.shape == (2, 2)
     for index in np.ndindex(2, 2):
@@ -55,17 +51,17 @@ def test_random_points_agree_with_a_loop_over_the_definition(side):
 
 
 def test_parallelogram_in_one_point_is_left_out():
-    points = _noise(25, 16)
+    points = noise(25, 16)
     points[[1, 5, 6]] = points[0].clone()
     deviation = lattice_deviation(points, 5)
     assert deviation == pytest.approx(_loop_deviation(points.numpy(), 5), abs=1e-12)
 
 
-def test_wrong_number_of_points_is_refused():
+def test_wrong_number_of_points_raises():
     with pytest.raises(ValueError, match="points"):
-        lattice_deviation(_noise(24, 16), 5)
+        lattice_deviation(noise(24, 16), 5)
 
 
-def test_grid_without_parallelograms_is_refused():
+def test_grid_without_parallelograms_raises():
     with pytest.raises(ValueError, match="side"):
-        lattice_deviation(_noise(1, 16), 1)
+        lattice_deviation(noise(1, 16), 1)

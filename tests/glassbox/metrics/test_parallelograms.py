@@ -30,7 +30,7 @@ def losses(points, drawn=None, components=2, **options):
 
 
 @pytest.mark.parametrize("components", [1, 2, 5])
-def test_losses_are_those_of_equation_5_word_by_word(components):
+def test_losses_match_equation_5(components):
     points, drawn = embedding(40, 6), draw_quadruples(len(PAIRS), 60)
     flat = PCA(components).fit_transform(points.numpy())
     sigma = math.sqrt(sum(float(row @ row) for row in flat) / len(flat))
@@ -41,23 +41,6 @@ def test_losses_are_those_of_equation_5_word_by_word(components):
     np.testing.assert_allclose(losses(points, drawn, components), expected, rtol=1e-9)
     squared = losses(points, drawn, components, squared=True)
     np.testing.assert_allclose(squared, np.square(expected), rtol=1e-9)
-
-
-@pytest.mark.parametrize("components", [2, None])
-def test_rotation_scaling_and_shift_of_the_embedding_leave_the_losses(components):
-    points = embedding(40, 6)
-    rotation = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
-    expected = losses(points, components=components)
-    assert expected.max() > 0.5
-    torch.testing.assert_close(losses(7 * points @ rotation - 3, components=components), expected)
-
-
-def test_a_perfect_parallelogram_has_no_loss_and_a_bent_one_what_it_is_bent_by():
-    corners = torch.tensor([[0.0, 0.0], [1.0, 2.0], [4.0, 1.0], [5.0, 3.0], [5.0, 4.0]])
-    sigma = torch.tensor(2.0)
-    pairs = torch.tensor([[0, 1], [2, 3], [2, 4]])
-    drawn = torch.tensor([[0, 1], [0, 2]])
-    assert parallelogram_losses(corners, sigma, pairs, drawn).tolist() == [0.0, 0.5]
 
 
 def test_degenerate_quadruples_have_exactly_zero_loss():

@@ -8,14 +8,14 @@ MASK = torch.arange(6) < LENGTHS[:, None]
 
 
 def _weights() -> torch.Tensor:
-    """Attention of 2 heads in which padding looks at real tokens, as in a network."""
+    """Attention of 2 heads in which padding attends to real tokens, as in a network."""
     scores = torch.randn(
         3, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
     return scores.masked_fill(~MASK[:, None, None], -torch.inf).softmax(dim=-1)
 
 
-def test_received_attention_is_a_loop_over_heads_and_real_tokens():
+def test_matches_a_loop_over_heads_and_tokens():
     weights = _weights()
     result = received_attention(weights, MASK)
     expected = torch.zeros_like(result)
@@ -27,7 +27,7 @@ def test_received_attention_is_a_loop_over_heads_and_real_tokens():
     torch.testing.assert_close(result.sum(dim=1), LENGTHS.double())
 
 
-def test_padding_neither_gives_nor_receives():
+def test_padding_has_no_effect():
     weights = _weights()
     broken = weights.masked_fill(~(MASK[:, None, :, None] & MASK[:, None, None]), torch.nan)
     assert torch.equal(received_attention(weights, MASK), received_attention(broken, MASK))
@@ -40,6 +40,6 @@ def test_half_precision_is_computed_in_float32():
     assert result.dtype == torch.float32 and (result == 300).all()
 
 
-def test_a_mask_of_another_length_is_refused():
+def test_mask_of_another_length_raises():
     with pytest.raises(ValueError, match="mask"):
         received_attention(_weights(), MASK[:, :5])

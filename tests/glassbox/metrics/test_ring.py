@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from glassbox.metrics import ring_correlation, ring_curvature, ring_neighbor_fraction, ring_turn
+from tests.helpers.noise import noise
 
 MEASURES = [ring_neighbor_fraction, ring_correlation, ring_turn, ring_curvature]
 
@@ -21,46 +22,19 @@ def _ring(rows: int, loops: int = 1) -> Tensor:
     return torch.stack([angle.cos(), angle.sin(), 0 * angle], dim=-1)
 
 
-def _noise(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-def _all(weights: Tensor) -> list[float]:
+def _metrics(weights: Tensor) -> list[float]:
     return [measure(weights).item() for measure in MEASURES]
 
 
-@pytest.mark.parametrize("rows", [4, 9, 45, 90])
+@pytest.mark.parametrize("rows", [4, 45])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_flat_ring_in_order_has_every_number_perfect(rows, dtype):
+def test_perfect_ring(rows, dtype):
     tight = {"rel": 1e-12 if dtype == torch.float64 else 1e-6}
-    turned = (0.3 * _ring(rows) @ torch.linalg.qr(_noise(3, 3))[0]).to(dtype)
-    assert _all(turned) == pytest.approx([1, 1, 2 * math.pi, 1], **tight)
+    turned = (0.3 * _ring(rows) @ torch.linalg.qr(noise(3, 3))[0]).to(dtype)
+    assert _metrics(turned) == pytest.approx([1, 1, 2 * math.pi, 1], **tight)
 
 
-@pytest.mark.parametrize("rows", [8, 15, 90])
-def test_two_swapped_neighbors(rows):
-    ring = _ring(rows)
-    ring[[2, 3]] = ring[[3, 2]]
-    # Steps 2, -1, 2 in place of 1, 1, 1. Each of the four rows about has two nearest rows, of
-    # which one is a neighbor now.
-    assert ring_neighbor_fraction(ring).item() == pytest.approx(1 - 2 / rows)
-    assert ring_turn(ring).item() == pytest.approx(2 * math.pi * (1 + 2 / rows))
-    # The two corners of the way back turn by π less half a step (2π/N), the two next to them by
-    # one and a half steps; without the swap these four corners turn by four steps in all.
-    assert ring_curvature(ring).item() == pytest.approx(2 - 2 / rows)
-    assert 0.8 < ring_correlation(ring) < 1
-
-
-def test_a_ring_traversed_twice():
-    twice = _ring(9, loops=2)  # neighbors are 80 degrees apart, the nearest rows 40
-    assert ring_neighbor_fraction(twice) == 0
-    assert ring_turn(twice).item() == pytest.approx(4 * math.pi)
-    assert ring_curvature(twice).item() == pytest.approx(2)
-    assert ring_correlation(twice) < 0.5
-
-
-def test_a_circle_off_the_origin_is_as_round_but_turns_less():
+def test_circle_off_the_origin():
     lifted = _ring(90) + torch.tensor([0.0, 0.0, 1.0])
     step = math.acos((1 + math.cos(2 * math.pi / 90)) / 2)  # between (cos, sin, 1)s, norm √2
     assert ring_turn(lifted).item() == pytest.approx(90 * step)
@@ -79,7 +53,7 @@ def test_curvature_of_a_wave_is_the_integral_of_its_curvature():
     assert ring_curvature(wave[::40]).item() == pytest.approx(bend.mean().item(), rel=1e-3)
 
 
-def test_rows_that_coincide_make_no_corner():
+def test_repeated_rows_do_not_change_the_curvature():
     expected = ring_curvature(_ring(6)).item()
     assert expected == pytest.approx(1)
     repeated = _ring(6).repeat_interleave(3, dim=0)
@@ -90,20 +64,11 @@ def test_rows_that_coincide_make_no_corner():
     assert ring_curvature(to_and_fro).item() == pytest.approx(1)
 
 
-def test_rows_that_all_coincide_have_no_order_and_no_curvature():
+def test_identical_rows():
     same = torch.full((7, 3), 0.3)
     assert ring_neighbor_fraction(same).item() == pytest.approx(2 / 6)
     assert ring_turn(same) == 0
     assert ring_correlation(same).isnan() and ring_curvature(same).isnan()
-
-
-def test_a_ring_in_random_order_scores_as_chance():
-    generator = torch.Generator().manual_seed(0)
-    rings = torch.stack([_ring(90)[torch.randperm(90, generator=generator)] for _ in range(50)])
-    assert ring_neighbor_fraction(rings).mean().item() == pytest.approx(2 / 89, abs=0.01)
-    assert ring_correlation(rings).abs().max() < 0.15
-    assert ring_turn(rings).mean().item() == pytest.approx(90 * math.pi / 2, rel=0.03)
-    assert ring_curvature(rings).mean().item() == pytest.approx(90 / 3, rel=0.03)
 
 
 def _fraction_by_loop(rows: np.ndarray) -> float:
@@ -145,11 +110,11 @@ def _curvature_by_loop(rows: np.ndarray) -> float:
         (ring_curvature, _curvature_by_loop),
     ],
 )
-def test_jittered_rings_agree_with_loops_member_by_member(
+def test_noisy_rings_agree_with_loops(
     measure: Callable[[Tensor], Tensor], reference: Callable[[np.ndarray], float]
 ):
     jitter = torch.tensor([0.1, 0.4, 2.0], dtype=torch.float64)[:, None, None]
-    weights = _ring(20) + jitter * _noise(2, 3, 20, 3)
+    weights = _ring(20) + jitter * noise(2, 3, 20, 3)
     result = measure(weights)
     assert result.shape == (2, 3)
     for index in np.ndindex(2, 3):
@@ -162,20 +127,20 @@ def test_correlation_ranks_ties_as_scipy_does():
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_rotation_scale_direction_and_first_feature_play_no_role(measure):
-    weights = _ring(30) + 0.2 * _noise(4, 30, 3)
-    expected, rotation = measure(weights), torch.linalg.qr(_noise(3, 3, seed=1))[0]
+def test_metrics_are_invariant_to_rotation_scale_direction_and_start(measure):
+    weights = _ring(30) + 0.2 * noise(4, 30, 3)
+    expected, rotation = measure(weights), torch.linalg.qr(noise(3, 3, seed=1))[0]
     for same in (1e-4 * weights @ rotation, weights.flip(-2), weights.roll(7, -2), -weights):
         torch.testing.assert_close(measure(same), expected)
 
 
-def test_a_zero_row_has_no_direction_but_a_position():
+def test_zero_row():
     ring = torch.cat([_ring(9), torch.zeros(1, 3).double()])
     assert ring_turn(ring).isnan() and ring_correlation(ring).isnan()
     assert ring_neighbor_fraction(ring).isfinite() and ring_curvature(ring).isfinite()
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_fewer_than_three_rows_are_refused(measure):
+def test_fewer_than_three_rows_raise(measure):
     with pytest.raises(ValueError, match="weights"):
         measure(torch.ones(2, 3))

@@ -19,14 +19,14 @@ def _random_case(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(points), torch.from_numpy(labels)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_agrees_with_sklearn(seed):
     points, labels = _random_case(seed)
     expected = silhouette_score(points.numpy(), labels.numpy())
     assert silhouette(points, labels) == pytest.approx(expected, abs=1e-7)
 
 
-def test_many_labelings_of_many_clouds_agree_with_sklearn_one_by_one():
+def test_batches_of_labelings_and_clouds_agree_with_sklearn():
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(3, 1, 12, 4, generator=generator, dtype=torch.float64)
     # Labellings with different numbers of labels, one of them with a singleton.
@@ -45,31 +45,18 @@ def test_many_labelings_of_many_clouds_agree_with_sklearn_one_by_one():
         assert scores[cloud, partition] == pytest.approx(expected, abs=1e-7)
 
 
-def test_every_cloud_can_have_its_own_labels():
-    points, labels = _random_case(0)
-    clouds, labelings = torch.stack((points, points)), torch.stack((labels, labels.flip(0)))
-    expected = torch.stack((silhouette(points, labels), silhouette(points, labels.flip(0))))
-    assert expected[0] != expected[1]
-    torch.testing.assert_close(silhouette(clouds, labelings), expected)
-
-
-def test_clusters_that_are_points_score_one():
-    points = torch.eye(3)[torch.arange(9) % 3]
-    assert silhouette(points, torch.arange(9) % 3) == 1
-
-
 def test_coinciding_points_score_zero():
     assert silhouette(torch.full((6, 2), 0.1), torch.arange(6) % 2) == 0
 
 
 @pytest.mark.parametrize("labels", [torch.zeros(6, dtype=torch.long), torch.arange(6)])
-def test_labelings_of_one_label_or_only_singletons_are_refused(labels):
+def test_labelings_of_one_label_or_only_singletons_raise(labels):
     good = torch.arange(6) % 2
     with pytest.raises(ValueError, match="labels"):
         silhouette(torch.zeros(6, 2), torch.stack((good, labels)))
 
 
-def test_labels_that_do_not_fit_are_refused():
+def test_labels_of_wrong_shape_or_dtype_raise():
     with pytest.raises(ValueError, match="labels"):
         silhouette(torch.zeros(6, 2), torch.arange(5) % 2)
     with pytest.raises(ValueError, match="labels"):

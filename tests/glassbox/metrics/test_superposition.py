@@ -10,7 +10,6 @@ from glassbox.metrics import capacity, interference, polysemanticity
 
 MEASURES = [interference, polysemanticity, capacity]
 PER_TOKEN = [polysemanticity, capacity]
-EXAMPLE = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
 
 
 def _texts(lengths: tuple[int, ...] = (5, 1, 7), width: int = 4, seed: int = 0) -> tuple:
@@ -49,24 +48,6 @@ def test_metrics_agree_with_the_equations_and_are_zero_at_padding(measure):
     assert (result == 0).sum() == (expected == 0).sum() > 0
 
 
-def test_worked_example():
-    expected = torch.tensor([[1.0, 1.0, 0.0], [1.0, 4.0, 4.0], [0.0, 4.0, 16.0]])
-    torch.testing.assert_close(interference(EXAMPLE), expected)
-    torch.testing.assert_close(polysemanticity(EXAMPLE), torch.tensor([1.0, 2.5, 1.0]))
-    torch.testing.assert_close(capacity(EXAMPLE), torch.tensor([0.5, 4 / 9, 0.8]))
-
-
-@pytest.mark.parametrize("measure", MEASURES)
-def test_a_text_has_the_same_values_alone_and_in_a_padded_batch(measure):
-    h, mask = _texts()
-    h = h.float()
-    batch = measure(h, mask)
-    for b, row in enumerate(mask):
-        n = int(row.sum())
-        alone = measure(h[b, :n])
-        torch.testing.assert_close(batch[b][(slice(n),) * alone.dim()], alone)
-
-
 @pytest.mark.parametrize("measure", MEASURES)
 def test_padding_is_not_read_and_gets_no_gradient(measure):
     h, mask = _texts()
@@ -81,7 +62,7 @@ def test_padding_is_not_read_and_gets_no_gradient(measure):
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3, 5])
-def test_capacities_add_up_to_at_least_one_and_at_most_the_rank(rank):
+def test_total_capacity_is_between_one_and_the_rank(rank):
     generator = torch.Generator().manual_seed(rank)
     left, right = (
         torch.randn(50, *shape, dtype=torch.float64, generator=generator)
@@ -95,7 +76,7 @@ def test_capacities_add_up_to_at_least_one_and_at_most_the_rank(rank):
         torch.testing.assert_close(total, torch.ones_like(total))
 
 
-def test_a_zero_vector_is_zero_and_does_not_change_the_others():
+def test_zero_vector():
     h, _ = _texts((4,))
     with_zero = torch.cat([h, torch.zeros(1, 1, 4, dtype=h.dtype)], dim=1).requires_grad_()
     for measure in PER_TOKEN:
@@ -105,14 +86,6 @@ def test_a_zero_vector_is_zero_and_does_not_change_the_others():
         (gradient,) = torch.autograd.grad(result.sum(), with_zero)
         assert gradient.isfinite().all()
     assert torch.equal(capacity(torch.zeros(3, 2)), torch.zeros(3))
-
-
-def test_capacity_depends_neither_on_scale_nor_on_signs_of_the_representations():
-    h, _ = _texts((6,))
-    h = h.float()
-    expected = capacity(h)
-    for factor in (1e-12, -1.0, 1e8):
-        torch.testing.assert_close(capacity(factor * h), expected)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -128,12 +101,12 @@ def test_half_precision_is_computed_in_float32_and_autocast_is_ignored(measure, 
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_gradients_are_right(measure: Callable[..., Tensor]):
+def test_gradients_match_finite_differences(measure: Callable[..., Tensor]):
     h, mask = _texts()
     assert torch.autograd.gradcheck(lambda x: measure(x, mask), (h.requires_grad_(),))
 
 
-def test_wrong_input_is_refused():
+def test_wrong_input_raises():
     h, mask = _texts()
     for measure in MEASURES:
         with pytest.raises(ValueError, match="h must"):

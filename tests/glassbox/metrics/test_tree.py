@@ -4,14 +4,10 @@ import torch
 from sklearn.decomposition import PCA
 
 from glassbox.metrics import generation_one_dimensionality
+from tests.helpers.noise import noise
 
 # Heap numbering as in the genealogy data: node i has parent i // 2.
 GENERATIONS = torch.tensor([i.bit_length() - 1 for i in range(1, 127)])
-
-
-def _noise(*shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def _sklearn_reference(points: np.ndarray, generations: np.ndarray) -> float:
@@ -25,7 +21,7 @@ def _sklearn_reference(points: np.ndarray, generations: np.ndarray) -> float:
 
 
 def test_agrees_with_nested_sklearn_pca_for_every_seed():
-    clouds = _noise(2, 3, 126, 16)
+    clouds = noise(2, 3, 126, 16)
     metric = generation_one_dimensionality(clouds, GENERATIONS)
     assert metric.shape == (2, 3)
     for index in np.ndindex(2, 3):
@@ -33,24 +29,8 @@ def test_agrees_with_nested_sklearn_pca_for_every_seed():
         assert metric[index] == pytest.approx(expected, abs=1e-10)
 
 
-def test_generations_on_lines_of_different_directions_score_zero():
-    angle = GENERATIONS.double()
-    direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
-    plane = _noise(126, 1) * direction + 3 * angle[:, None]
-    assert generation_one_dimensionality(plane @ _noise(2, 16), GENERATIONS) < 1e-12
-
-
-def test_generations_on_circles_score_one_half():
-    angle = 2 * torch.pi * torch.arange(20, dtype=torch.float64) / 10
-    circles = torch.stack((angle.cos(), angle.sin()), dim=-1)
-    circles[10:] *= 2
-    generations = torch.arange(20) // 10
-    metric = generation_one_dimensionality(circles, generations)
-    assert metric == pytest.approx(0.5, abs=1e-9)
-
-
 def test_generations_below_five_nodes_do_not_count():
-    big, small = _noise(2, 8, 2).unbind(0)
+    big, small = noise(2, 8, 2).unbind(0)
     both = torch.cat((big, 5 + small[:4]))
     flat_small = torch.cat((big, 5 + small[:4] * torch.tensor([1.0, 0.0])))
     generations = torch.tensor([7] * 8 + [3] * 4)  # neither contiguous nor from zero
@@ -61,7 +41,7 @@ def test_generations_below_five_nodes_do_not_count():
 
 
 def test_collapsed_generations_are_left_out():
-    points = _noise(20, 2)
+    points = noise(20, 2)
     generations = torch.arange(20) // 10
     alone = generation_one_dimensionality(points[:10], generations[:10])
     points[10:] = points[10]
@@ -70,9 +50,9 @@ def test_collapsed_generations_are_left_out():
     assert generation_one_dimensionality(points, generations).isnan()
 
 
-def test_tree_of_small_generations_is_refused():
+def test_tree_of_small_generations_raises():
     with pytest.raises(ValueError, match="generations"):
-        generation_one_dimensionality(_noise(7, 3), GENERATIONS[:7])
+        generation_one_dimensionality(noise(7, 3), GENERATIONS[:7])
 
 
 @pytest.mark.parametrize(
@@ -83,6 +63,6 @@ def test_tree_of_small_generations_is_refused():
         torch.zeros(7),
     ],
 )
-def test_generations_that_do_not_fit_are_refused(generations):
+def test_generations_of_wrong_shape_or_dtype_raise(generations):
     with pytest.raises(ValueError, match="generations"):
-        generation_one_dimensionality(_noise(7, 3), generations)
+        generation_one_dimensionality(noise(7, 3), generations)

@@ -36,7 +36,7 @@ def _groups(row: list[int]) -> list[list[int]]:
     return [[t for t, word in enumerate(row) if word == w] for w in range(max(row) + 1)]
 
 
-def test_a_word_scores_the_mean_of_its_tokens_and_a_missing_word_minus_infinity():
+def test_word_score_is_the_mean_over_tokens_and_minus_infinity_for_missing_words():
     _, words, mask = _texts()
     scores = _scores(words)
     scores[~mask] = torch.nan
@@ -50,8 +50,8 @@ def test_a_word_scores_the_mean_of_its_tokens_and_a_missing_word_minus_infinity(
 
 
 @pytest.mark.parametrize("lowest", [False, True])
-@pytest.mark.parametrize("percent", [0, 10, 29, 30, 33.4, 50, 99.9])
-def test_top_words_agree_with_a_sort_in_which_earlier_words_win_ties(percent, lowest):
+@pytest.mark.parametrize("percent", [0, 29, 33.4, 99.9])
+def test_top_words_match_a_stable_sort(percent, lowest):
     _, words, _ = _texts()
     scores = word_scores(_scores(words), words)
     result = top_words(scores, words, percent, lowest=lowest)
@@ -63,7 +63,7 @@ def test_top_words_agree_with_a_sort_in_which_earlier_words_win_ties(percent, lo
         assert {w for w in range(result.shape[1]) if result[b, w]} == chosen
 
 
-@pytest.mark.parametrize("percent", range(0, 100, 7))
+@pytest.mark.parametrize("percent", [0, 7, 28, 29, 57, 58, 99])
 def test_the_number_of_words_is_the_exact_floor(percent):
     words = torch.arange(100)[None]  # 0.29 * 100 is 28.999...
     assert top_words(torch.rand(1, 100), words, percent).sum() == percent
@@ -80,15 +80,15 @@ def test_words_with_infinite_scores_can_be_selected():
 
 
 @pytest.mark.parametrize("value", [-1, 100, 130.5, math.nan, math.inf, -math.inf])
-def test_a_percentage_outside_0_to_100_is_refused_by_its_value(value):
+def test_percentage_out_of_range_raises(value):
     with pytest.raises(ValueError, match="percent"):
         top_words(torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64), value)
     with pytest.raises(ValueError, match="k is"):
         check_percent(value, "k")
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_deletion_closes_gaps_as_a_loop_over_the_texts_does(seed):
+@pytest.mark.parametrize("seed", range(3))
+def test_deletion_matches_a_loop_over_texts(seed):
     tokens, words, mask = _texts(seed)
     width = int(words.max()) + 1
     deleted = torch.rand(12, width, generator=torch.Generator().manual_seed(seed)) < 0.7
@@ -134,21 +134,6 @@ def test_a_token_outside_of_words_is_never_deleted():
     assert new_mask.all()
 
 
-def test_a_text_loses_the_same_words_alone_and_in_a_padded_batch():
-    tokens, words, mask = _texts()
-    scores = _scores(words)
-    together = word_scores(scores, words)
-    batch = without_words(tokens, words, mask, top_words(together, words, 40), UNKNOWN)
-    for b in range(len(tokens)):
-        n = int(mask[b].sum())
-        one = slice(b, b + 1), slice(n)
-        deleted = top_words(word_scores(scores[one], words[one]), words[one], 40)
-        alone = without_words(tokens[one], words[one], mask[one], deleted, UNKNOWN)
-        left = int(batch[2][b].sum())
-        for part, expected in zip(batch, alone, strict=True):
-            assert torch.equal(part[b : b + 1, :left], expected)
-
-
 TEXT_LENGTHS = torch.tensor([1, 3, 10, 20, 0])
 TEXT_MASK = torch.arange(20) < TEXT_LENGTHS[:, None]
 
@@ -159,7 +144,7 @@ def _probability() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("percent", [0, 5, 30, 50, 99])
-def test_important_words_are_the_first_of_a_sort_and_at_least_one(percent):
+def test_important_words_match_a_sort_and_are_at_least_one(percent):
     probability = _probability()
     result = important_words(probability, TEXT_MASK, percent)
     for b, n in enumerate(TEXT_LENGTHS.tolist()):
@@ -168,11 +153,7 @@ def test_important_words_are_the_first_of_a_sort_and_at_least_one(percent):
         assert result[b].nonzero().flatten().tolist() == sorted(chosen)
 
 
-def test_thirty_percent_by_default():
-    assert important_words(_probability(), TEXT_MASK).sum(dim=1).tolist() == [1, 1, 3, 6, 0]
-
-
-def test_wrong_input_is_refused():
+def test_wrong_input_raises():
     with pytest.raises(ValueError, match="percent"):
         important_words(_probability(), TEXT_MASK, 100)
     with pytest.raises(ValueError, match="mask"):

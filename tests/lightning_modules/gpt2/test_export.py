@@ -1,4 +1,4 @@
-"""`lightning export`: transformers loads what it writes, and computes the same."""
+"""`lightning export`: transformers loads the folder and computes the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITHOUT_BIASES = partial(SMALL, bias=False)
 
 
 def build(head=CrossEntropyHead, network=SMALL, **options) -> LanguageModel:
-    """A model of which every parameter has a value of its own, also those that begin at 0 or 1."""
+    """A model whose parameters all differ from their initial values."""
     torch.manual_seed(0)
     options = {"vocab_size": VOCAB, "context_length": CONTEXT, **options}
     model = LanguageModel(network=network, head=head, **options).eval()
@@ -37,8 +37,8 @@ def exported(model: LanguageModel, folder: Path, tokenizer: str | None = "bytes"
             "glassbox.cli.commands.export.load_language_model",
             lambda path: LoadedModel(model, tokenizer),
         )
-        said = export("some.ckpt", str(folder))
-    assert str(folder) in said
+        message = export("some.ckpt", str(folder))
+    assert str(folder) in message
     return folder
 
 
@@ -63,7 +63,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_transformers_gpt2_gives_the_logits_and_loss_of_a_cross_entropy_model(tmp_path, variant):
+def test_cross_entropy_model_matches_transformers_gpt2(tmp_path, variant):
     model = build(**VARIANTS[variant])
     theirs = load(exported(model, tmp_path / "out"))
     assert type(theirs) is transformers.GPT2LMHeadModel
@@ -77,7 +77,7 @@ def test_transformers_gpt2_gives_the_logits_and_loss_of_a_cross_entropy_model(tm
 
 @pytest.mark.parametrize("head", [CrossEntropyHead, HarmonicHead])
 @pytest.mark.parametrize("tied", [True, False])
-def test_unembedding_is_tied_exactly_where_ours_is(tmp_path, head, tied):
+def test_unembedding_is_tied_as_in_the_model(tmp_path, head, tied):
     model = build(head, tie_embedding=tied)
     theirs = load(exported(model, tmp_path / "out"))
     assert theirs.config.tie_word_embeddings is tied
@@ -85,7 +85,7 @@ def test_unembedding_is_tied_exactly_where_ours_is(tmp_path, head, tied):
     torch.testing.assert_close(theirs.lm_head.weight, model.class_centers()[0], rtol=0, atol=0)
 
 
-def test_no_weight_is_missing_left_over_or_padding(tmp_path):
+def test_exported_weights_are_complete_and_unpadded(tmp_path):
     folder = exported(build(network=WITHOUT_BIASES), tmp_path / "out")
     theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
         folder, output_loading_info=True
@@ -96,7 +96,7 @@ def test_no_weight_is_missing_left_over_or_padding(tmp_path):
     assert biases and not any(bias.any() for bias in biases)
 
 
-def test_config_tells_context_dropout_and_special_tokens(tmp_path):
+def test_config_has_context_dropout_and_special_tokens(tmp_path):
     model = build(network=partial(SMALL, dropout=0.25, initial_std=0.01))
     config = transformers.AutoConfig.from_pretrained(exported(model, tmp_path / "out"))
     assert config.n_positions == CONTEXT and config.vocab_size == VOCAB
@@ -110,7 +110,7 @@ def test_config_tells_context_dropout_and_special_tokens(tmp_path):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("head", [HarmonicHead, partial(HarmonicHead, exponent=3.0, eps=1e-4)])
-def test_registered_class_gives_the_logits_and_loss_of_a_harmonic_model(tmp_path, variant, head):
+def test_harmonic_model_matches_the_registered_class(tmp_path, variant, head):
     model = build(head, **VARIANTS[variant])
     theirs = load(exported(model, tmp_path / "out"))
     assert type(theirs).__name__ == "HarmonicGPT2LMHeadModel"
@@ -121,14 +121,14 @@ def test_registered_class_gives_the_logits_and_loss_of_a_harmonic_model(tmp_path
     torch.testing.assert_close(outputs.logits, model(inputs), rtol=1e-5, atol=1e-5)
     loss = model.head.loss(model.network(inputs)[:, :-1], labels[:, 1:])
     torch.testing.assert_close(outputs.loss, loss, rtol=1e-5, atol=1e-5)
-    # and from the logits alone, in float64, as transformers would take it
+    # The same from the logits alone, in float64.
     nll = torch.nn.functional.cross_entropy(
         outputs.logits[:, :-1].double().flatten(0, 1), labels[:, 1:].flatten()
     )
     torch.testing.assert_close(outputs.loss.double(), nll, rtol=1e-4, atol=1e-4)
 
 
-def test_harmonic_class_survives_its_own_save_and_load(tmp_path):
+def test_harmonic_class_saves_and_loads(tmp_path):
     first = load(exported(build(partial(HarmonicHead, exponent=3.0)), tmp_path / "out"))
     first.save_pretrained(tmp_path / "again")
     second = load(tmp_path / "again")
@@ -137,7 +137,7 @@ def test_harmonic_class_survives_its_own_save_and_load(tmp_path):
     assert torch.equal(first(inputs).logits, second(inputs).logits)
 
 
-def test_harmonic_class_from_a_config_starts_small_and_with_the_papers_exponent():
+def test_harmonic_class_from_a_config():
     from lightning_modules.gpt2.transformers_model import (
         HarmonicGPT2Config,
         HarmonicGPT2LMHeadModel,
@@ -153,7 +153,7 @@ def test_harmonic_class_from_a_config_starts_small_and_with_the_papers_exponent(
 
 
 @pytest.mark.parametrize("head", [CrossEntropyHead, HarmonicHead])
-def test_greedy_generation_with_cache_is_ours_without(tmp_path, head):
+def test_greedy_generation_with_cache_matches_ours_without(tmp_path, head):
     model = build(head)
     theirs = load(exported(model, tmp_path / "out"))
     prompt = tokens(2, 5)
@@ -180,7 +180,7 @@ def test_harmonic_generation_ignores_padding_on_the_left(tmp_path):
     assert torch.equal(alone[:, 5:], beside[:, 8:])
 
 
-def test_harmonic_class_keeps_only_the_logits_asked_for_and_gives_tuples(tmp_path):
+def test_harmonic_class_forward_options(tmp_path):
     theirs = load(exported(build(HarmonicHead), tmp_path / "out"))
     inputs = tokens(2, 7)
     every = theirs(inputs).logits
@@ -193,7 +193,7 @@ def test_harmonic_class_keeps_only_the_logits_asked_for_and_gives_tuples(tmp_pat
     assert len(states) == 3 and torch.equal(theirs.lm_head(states[-1]), every)
 
 
-def test_harmonic_class_never_turns_into_a_linear_one(tmp_path):
+def test_harmonic_class_rejects_a_linear_head(tmp_path):
     theirs = load(exported(build(HarmonicHead), tmp_path / "out"))
     with pytest.raises(ValueError, match="resize_token_embeddings"):
         theirs.resize_token_embeddings(300)
@@ -201,10 +201,10 @@ def test_harmonic_class_never_turns_into_a_linear_one(tmp_path):
         theirs.set_output_embeddings(torch.nn.Linear(32, VOCAB))
 
 
-# ---- what is refused -----------------------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------------------
 
 
-def test_folder_that_holds_something_is_left_alone(tmp_path):
+def test_non_empty_folder_raises(tmp_path):
     folder = exported(build(), tmp_path / "out")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ValueError, match="--output"):
@@ -214,7 +214,7 @@ def test_folder_that_holds_something_is_left_alone(tmp_path):
     assert (exported(build(), tmp_path / "empty") / "config.json").exists()
 
 
-def test_an_export_that_fails_midway_leaves_nothing(tmp_path, monkeypatch):
+def test_failed_export_leaves_no_files(tmp_path, monkeypatch):
     import safetensors.torch
 
     def fails(tensors, path, metadata):
@@ -227,7 +227,7 @@ def test_an_export_that_fails_midway_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_everybody_may_read_the_weights_who_may_read_the_config(tmp_path):
+def test_weights_and_config_have_the_same_permissions(tmp_path):
     folder = exported(build(), tmp_path / "out")
     modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
     assert modes["model.safetensors"] == modes["config.json"]
@@ -240,20 +240,13 @@ def test_everybody_may_read_the_weights_who_may_read_the_config(tmp_path):
         ({"vocab_size": 200}, "bytes", "--tokenizer"),
     ],
 )
-def test_models_that_the_format_cannot_hold_are_refused(tmp_path, options, tokenizer, words):
+def test_models_that_the_format_does_not_support_raise(tmp_path, options, tokenizer, words):
     with pytest.raises(ValueError, match=words):
         exported(build(**options), tmp_path / "out", tokenizer)
     assert not list(tmp_path.iterdir())
 
 
-def test_export_without_a_known_tokenizer_says_so(tmp_path):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "glassbox.cli.commands.export.load_language_model",
-            lambda path: LoadedModel(build(), None),
-        )
-        said = export("some.ckpt", str(tmp_path / "out"))
-    assert "no tokenizer" in said and "--tokenizer" in said
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+def test_export_without_a_tokenizer(tmp_path):
+    names = {path.name for path in exported(build(), tmp_path / "out", None).iterdir()}
     assert names == {"config.json", "model.safetensors"}
     assert json.loads((tmp_path / "out" / "config.json").read_text())["eos_token_id"] is None

@@ -1,4 +1,4 @@
-"""``init_from``: GPT-2 weights of transformers or of an export, as they are, in our network."""
+"""``init_from``: load GPT-2 weights written by transformers or by `lightning export`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from lightning_modules import (
     ToyTransformer,
 )
 from lightning_modules.gpt2.hub_load import load_pretrained
+from tests.helpers.small_gpt2 import tokens
 
 transformers = pytest.importorskip("transformers")
 
@@ -30,7 +31,7 @@ WITHOUT_BIASES = partial(SMALL, bias=False)
 
 
 def gpt2(folder: Path, dtype: torch.dtype = torch.float32, **options):
-    """A random GPT-2 of transformers, every parameter with a value of its own, and its folder."""
+    """A random GPT-2 of transformers, saved to ``folder``."""
     torch.manual_seed(0)
     settings = {
         "vocab_size": VOCAB, "n_positions": POSITIONS, "n_embd": 32, "n_layer": 2, "n_head": 4,
@@ -48,10 +49,6 @@ def gpt2(folder: Path, dtype: torch.dtype = torch.float32, **options):
 def build(head=CrossEntropyHead, network=SMALL, **options) -> LanguageModel:
     options = {"vocab_size": VOCAB, "context_length": POSITIONS, **options}
     return LanguageModel(network=network, head=head, **options).eval()
-
-
-def tokens(*shape: int) -> torch.Tensor:
-    return torch.randint(VOCAB, shape, generator=torch.Generator().manual_seed(1))
 
 
 def exported(model: LanguageModel, folder: Path) -> str:
@@ -74,7 +71,7 @@ def change(folder: Path, **settings) -> None:
 
 @pytest.mark.parametrize("scale", ["matched", "gpt2"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_logits_are_those_of_the_gpt2_that_was_imported(tmp_path, tied, scale):
+def test_logits_match_transformers(tmp_path, tied, scale):
     theirs = gpt2(tmp_path, tie_word_embeddings=tied)
     model = build(init_from=str(tmp_path), tie_embedding=tied, feature_scale_init=scale)
     inputs = tokens(3, POSITIONS)
@@ -83,7 +80,7 @@ def test_logits_are_those_of_the_gpt2_that_was_imported(tmp_path, tied, scale):
     torch.testing.assert_close(model(inputs), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_files_in_parts_and_in_half_precision_are_read(tmp_path):
+def test_sharded_and_bfloat16_files(tmp_path):
     theirs = gpt2(tmp_path, dtype=torch.bfloat16).float()
     theirs.to(torch.bfloat16).save_pretrained(tmp_path / "parts", max_shard_size="20KB")
     assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 2
@@ -95,7 +92,7 @@ def test_files_in_parts_and_in_half_precision_are_read(tmp_path):
         torch.testing.assert_close(model(inputs), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_openais_names_without_prefix_and_with_masks_are_read(tmp_path):
+def test_openai_s_parameter_names(tmp_path):
     from safetensors.torch import load_file, save_file
 
     theirs = gpt2(tmp_path)
@@ -109,21 +106,14 @@ def test_openais_names_without_prefix_and_with_masks_are_read(tmp_path):
     torch.testing.assert_close(model(inputs), theirs(inputs).logits, rtol=1e-5, atol=1e-5)
 
 
-def test_a_shorter_context_takes_the_first_positions(tmp_path):
+def test_shorter_context_uses_the_first_positions(tmp_path):
     theirs = gpt2(tmp_path)
     model = build(init_from=str(tmp_path), context_length=10)
     inputs = tokens(3, 10)
     torch.testing.assert_close(model(inputs), theirs(inputs).logits, rtol=1e-5, atol=1e-5)
 
 
-def test_a_bias_on_the_logits_starts_at_zero(tmp_path):
-    theirs = gpt2(tmp_path)
-    model = build(partial(CrossEntropyHead, bias=True), init_from=str(tmp_path))
-    inputs = tokens(3, POSITIONS)
-    torch.testing.assert_close(model(inputs), theirs(inputs).logits, rtol=1e-5, atol=1e-5)
-
-
-def test_a_harmonic_head_takes_the_weights_as_they_are_with_a_warning(tmp_path):
+def test_harmonic_head_on_cross_entropy_weights_warns(tmp_path):
     theirs = gpt2(tmp_path)
     with pytest.warns(UserWarning, match="trained with CrossEntropyHead"):
         model = build(HarmonicHead, init_from=str(tmp_path))
@@ -133,13 +123,13 @@ def test_a_harmonic_head_takes_the_weights_as_they_are_with_a_warning(tmp_path):
     assert torch.equal(model.class_centers()[0], theirs.transformer.wte.weight)
 
 
-# ---- there and back ------------------------------------------------------------------------------
+# ---- exported folders ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("head", [CrossEntropyHead, partial(HarmonicHead, exponent=3.0, eps=1e-4)])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("network", [SMALL, WITHOUT_BIASES])
-def test_what_was_exported_comes_back_with_the_same_bits(tmp_path, head, tied, network):
+def test_export_and_load_round_trip_is_exact(tmp_path, head, tied, network):
     torch.manual_seed(3)
     model = build(head, network, tie_embedding=tied)
     with torch.no_grad():
@@ -158,7 +148,7 @@ def test_what_was_exported_comes_back_with_the_same_bits(tmp_path, head, tied, n
     assert torch.equal(*losses)
 
 
-def test_another_exponent_warns(tmp_path):
+def test_different_exponent_warns(tmp_path):
     folder = exported(build(partial(HarmonicHead, exponent=3.0)), tmp_path / "out")
     with pytest.warns(UserWarning, match="exponent=3.*exponent=4"):
         build(partial(HarmonicHead, exponent=4.0), init_from=folder)
@@ -167,7 +157,7 @@ def test_another_exponent_warns(tmp_path):
         build(partial(HarmonicHead, exponent=3.0), init_from=folder)
 
 
-def test_a_checkpoint_does_not_need_the_folder(tmp_path):
+def test_checkpoint_loads_without_the_folder(tmp_path):
     import lightning as L
 
     gpt2(tmp_path / "folder")
@@ -183,7 +173,7 @@ def test_a_checkpoint_does_not_need_the_folder(tmp_path):
     assert torch.equal(again(inputs), model(inputs))
 
 
-def test_a_loaded_folder_names_its_tokenizer(tmp_path):
+def test_tokenizer_of_a_loaded_folder(tmp_path):
     gpt2(tmp_path / "gpt2")
     assert load_language_model(str(tmp_path / "gpt2")).tokenizer is None
     (tmp_path / "gpt2" / "vocab.json").touch()
@@ -211,24 +201,16 @@ def test_weights_of_another_size_raise(tmp_path, options, option):
         build(init_from=str(tmp_path), **options)
 
 
-def test_another_network_than_gpt2_raises(tmp_path):
+def test_network_other_than_gpt2_raises(tmp_path):
     gpt2(tmp_path)
     with pytest.raises(ValueError, match=r"model\.network"):
         load_pretrained(str(tmp_path), ToyTransformer(VOCAB, 4), CrossEntropyHead(32, VOCAB))
 
 
-def test_an_unembedding_of_its_own_needs_an_untied_model(tmp_path):
+def test_untied_weights_need_an_untied_model(tmp_path):
     gpt2(tmp_path, tie_word_embeddings=False)
     with pytest.raises(ValueError, match=r"model\.tie_embedding"):
         build(init_from=str(tmp_path))
-
-
-def test_a_tied_unembedding_fits_an_untied_model_too(tmp_path):
-    theirs = gpt2(tmp_path)
-    model = build(init_from=str(tmp_path), tie_embedding=False)
-    inputs = tokens(3, POSITIONS)
-    assert model.head.weight is not model.network.embedding.weight
-    torch.testing.assert_close(model(inputs), theirs(inputs).logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +224,7 @@ def test_a_tied_unembedding_fits_an_untied_model_too(tmp_path):
     ],
     ids=str,
 )
-def test_a_variant_of_gpt2_that_is_not_supported_raises(tmp_path, settings):
+def test_unsupported_gpt2_variant_raises(tmp_path, settings):
     gpt2(tmp_path)
     change(tmp_path, **settings)
     with pytest.raises(ValueError, match=next(iter(settings))):
@@ -300,24 +282,24 @@ def test_init_from_a_checkpoint_file_raises(tmp_path):
 # ---- the hub, without a network ------------------------------------------------------------------
 
 
-def test_a_name_that_is_no_folder_is_looked_for_on_the_hub(tmp_path, monkeypatch):
+def test_hub_name_is_downloaded(tmp_path, monkeypatch):
     import huggingface_hub
 
     theirs = gpt2(tmp_path / "cached")
-    asked = []
+    requested = []
 
     def download(name, allow_patterns):
-        asked.append(name)
+        requested.append(name)
         return str(tmp_path / "cached")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     model = build(init_from="somebody/gpt2")
-    assert asked == ["somebody/gpt2"]
+    assert requested == ["somebody/gpt2"]
     logits = theirs(tokens(2, 5)).logits
     torch.testing.assert_close(model(tokens(2, 5)), logits, rtol=1e-5, atol=1e-5)
 
 
-def test_without_internet_a_hub_name_raises(monkeypatch):
+def test_hub_name_without_internet_raises(monkeypatch):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

@@ -1,4 +1,4 @@
-"""Exported tokenizers encode as the ones that they were written from."""
+"""Exported tokenizers encode like the originals."""
 
 from __future__ import annotations
 
@@ -40,17 +40,20 @@ def noise(count: int) -> list[str]:
 
 
 def written(name: str, folder: Path):
-    """A tokenizer of ours, and what AutoTokenizer makes of its files."""
+    """A tokenizer of ours, and AutoTokenizer's of its exported files."""
     tokenizer = load_tokenizer(name)
     folder.mkdir()
     files = write_tokenizer(tokenizer, folder, max_length=64)
     assert sorted(files) == sorted(path.name for path in folder.iterdir())
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    again = load_tokenizer(str(folder))
+    for one, two in zip(again.encode_batch(ODD), tokenizer.encode_batch(ODD), strict=True):
+        assert one.tolist() == two.tolist()
     return tokenizer, transformers.AutoTokenizer.from_pretrained(folder)
 
 
 def check(tokenizer, theirs, texts) -> None:
-    """Same ids, same text back, same end of text; and our own reader gets the same."""
+    """Both tokenizers give the same ids, decoded text and end of text."""
     for text, ids in zip(texts, tokenizer.encode_batch(texts), strict=True):
         assert theirs.encode(text, add_special_tokens=False) == ids.tolist(), text
         assert theirs.decode(ids.tolist()) == tokenizer.decode(ids), text
@@ -62,13 +65,13 @@ def check(tokenizer, theirs, texts) -> None:
 
 
 def small_ranks(path: Path) -> str:
-    """A file of ranks: 256 bytes, and what is merged when the most frequent pairs are.
+    """A file of tiktoken ranks: 256 bytes and merges of the most frequent pairs of ``ODD`` texts.
 
-    The texts are not cut into words, so that where they are cut later shows in the ids.
+    Merges may cross word boundaries, so that a wrong split changes the ids.
     """
     ranks = {bytes([byte]): byte for byte in range(256)}
     texts = [[bytes([byte]) for byte in text.encode()] for text in [*ODD, *noise(40), *noise(40)]]
-    for _ in range(250):
+    for _ in range(120):
         pairs = Counter(pair for text in texts for pair in pairwise(text))
         left, right = max(pairs, key=lambda pair: (pairs[pair], pair))
         ranks[left + right] = len(ranks)
@@ -83,13 +86,13 @@ def small_ranks(path: Path) -> str:
     return str(path)
 
 
-def test_bytes_stay_bytes(tmp_path):
+def test_bytes(tmp_path):
     tokenizer, theirs = written("bytes", tmp_path / "out")
     check(tokenizer, theirs, [*ODD, *noise(50)])
     assert theirs.encode("é") == list("é".encode()) and len(theirs) == 257
 
 
-def test_a_tokenizer_file_is_copied_as_it_is(tmp_path):
+def test_tokenizer_file_is_copied(tmp_path):
     inner = tokenizers.Tokenizer(tokenizers.models.BPE())
     inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = tokenizers.decoders.ByteLevel()
@@ -107,18 +110,14 @@ def test_a_tokenizer_file_is_copied_as_it_is(tmp_path):
     assert copy == (tmp_path / "mine.json").read_bytes()
 
 
-def test_ranks_with_gpt2s_words(tmp_path):
-    tokenizer, theirs = written(small_ranks(tmp_path / "mine.tiktoken"), tmp_path / "out")
+@pytest.mark.parametrize("name", ["mine", "cl100k_base", "o200k_base"])
+def test_ranks_with_the_pattern_of_each_encoding(tmp_path, name):
+    tokenizer, theirs = written(small_ranks(tmp_path / f"{name}.tiktoken"), tmp_path / "out")
     assert any(max(ids) > 256 for ids in tokenizer.encode_batch(ODD) if len(ids))
     check(tokenizer, theirs, [*ODD, *noise(200)])
     assert theirs.encode(f"a{END}b") == [97, tokenizer.end_of_text, 98]
-
-
-@pytest.mark.parametrize("name", ["cl100k_base", "o200k_base"])
-def test_ranks_with_the_words_of_later_encodings(tmp_path, name):
-    tokenizer, theirs = written(small_ranks(tmp_path / f"{name}.tiktoken"), tmp_path / "out")
-    assert tokenizer.end_of_text > 100_000  # far behind the ranks
-    check(tokenizer, theirs, [*ODD, *noise(200)])
+    if name == "mine":  # GPT-2's pattern
+        return
     plain = written(small_ranks(tmp_path / "plain.tiktoken"), tmp_path / "plain")[1]
     assert any(theirs.encode(text) != plain.encode(text) for text in noise(200))
 
@@ -133,17 +132,7 @@ def test_vocabulary_and_merges_without_a_tokenizer_json(tmp_path):
     check(tokenizer, theirs, [*ODD, *noise(50)])
 
 
-def test_our_reader_gets_the_same_ids_from_an_exported_folder(tmp_path):
-    for name in ("bytes", small_ranks(tmp_path / "mine.tiktoken")):
-        folder = tmp_path / f"out{len(name)}"
-        tokenizer, _ = written(name, folder)
-        again = load_tokenizer(str(folder))
-        assert again.end_of_text == tokenizer.end_of_text
-        for one, two in zip(again.encode_batch(ODD), tokenizer.encode_batch(ODD), strict=True):
-            assert one.tolist() == two.tolist()
-
-
-def test_a_word_that_no_pairs_lead_to_is_still_one_token(tmp_path):
+def test_token_that_no_merge_produces(tmp_path):
     ranks = [bytes([byte]) for byte in range(256)] + [b"xyz"]
     lines = (base64.b64encode(token) + f" {rank}".encode() for rank, token in enumerate(ranks))
     (tmp_path / "mine.tiktoken").write_bytes(b"\n".join(lines))
@@ -151,7 +140,7 @@ def test_a_word_that_no_pairs_lead_to_is_still_one_token(tmp_path):
     assert tokenizer.encode_batch(["xyz"])[0].tolist() == theirs.encode("xyz") == [256]
 
 
-def test_possessive_signs_and_line_ends_are_translated():
+def test_possessive_quantifiers_and_line_ends_are_translated():
     assert (
         to_oniguruma(r"\p{L}++|\p{N}{1,3}+|\s++$|[a]*+|x?+") == r"\p{L}+|\p{N}{1,3}|\s+\z|[a]*|x?"
     )

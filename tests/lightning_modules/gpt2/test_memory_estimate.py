@@ -1,4 +1,4 @@
-"""The estimate of memory against what PyTorch saves and allocates in a step, on the CPU."""
+"""The estimate of memory against PyTorch's measured allocations on the CPU."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def loss_of(model: LanguageModel, tokens: Tensor, half: bool) -> Tensor:
 
 
 @pytest.mark.parametrize("half", [True, False], ids=["bf16-mixed", "float32"])
-@pytest.mark.parametrize("sizes", [(4, 4, 256, 64, 300), (3, 6, 384, 128, 300)])
-def test_activations_are_what_autograd_saves(sizes, half):
+@pytest.mark.parametrize("sizes", [(3, 6, 384, 128, 300)])
+def test_activations_match_what_autograd_saves(sizes, half):
     model = model_of(*sizes)
     known = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, Tensor] = {}  # by storage: views of one memory count once
@@ -57,7 +57,7 @@ def test_activations_are_what_autograd_saves(sizes, half):
 
 
 def peak_growth(step) -> int:
-    """Bytes that PyTorch's CPU allocator had out at most, above what it had before the step."""
+    """Peak bytes of PyTorch's CPU allocator during a step, relative to before it."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as run:
         step()
     events = run.profiler.kineto_results.events()
@@ -71,11 +71,11 @@ def peak_growth(step) -> int:
 
 @pytest.mark.parametrize("half", [True, False], ids=["bf16-mixed", "float32"])
 @pytest.mark.parametrize("head", [HarmonicHead, CrossEntropyHead])
-@pytest.mark.parametrize("sizes", [(2, 4, 128, 64, 5000)])
-def test_peak_of_a_step_with_a_fused_head_is_as_estimated(sizes, head, half):
+def test_peak_of_a_step_with_a_fused_head(head, half):
+    sizes = (2, 4, 128, 64, 5000)
     model = model_of(*sizes, head)
     tokens = torch.randint(sizes[-1], (3, sizes[3]))
-    loss_of(model, tokens, half).backward()  # the gradients are there from now on
+    loss_of(model, tokens, half).backward()  # allocates the gradients
     measured = peak_growth(lambda: loss_of(model, tokens, half).backward())
     parts = memory_parts(model, TrainingSetup(3, sizes[3], half, on_gpu=False))
     assert parts is not None
@@ -84,7 +84,7 @@ def test_peak_of_a_step_with_a_fused_head_is_as_estimated(sizes, head, half):
     assert estimate == pytest.approx(measured, rel=0.15)
 
 
-def test_logits_of_a_plain_head_are_as_estimated():
+def test_memory_of_an_unfused_head():
     head = CrossEntropyHead(64, 4000, fused=False)
     features = torch.randn(500, 64, requires_grad=True)
     targets = torch.randint(4000, (500,))
@@ -95,7 +95,7 @@ def test_logits_of_a_plain_head_are_as_estimated():
     )
 
 
-def test_weights_gradients_and_moments_of_gpt2_small_are_sixteen_bytes_a_parameter():
+def test_parts_of_gpt2_small():
     with torch.device("meta"):
         model = nn.Module()
         model.network = GPT2(50257, 1024, bias=False)
@@ -114,14 +114,14 @@ def test_weights_gradients_and_moments_of_gpt2_small_are_sixteen_bytes_a_paramet
     assert parts["16-bit copies of weights"] == 2 * 12 * 12 * 768**2
 
 
-def test_dropout_keeps_a_byte_a_mask():
+def test_dropout_stores_one_byte_per_mask_value():
     plain, dropped = (GPT2(300, 64, preset="3M", dropout=p) for p in (0.0, 0.1))
     setup = TrainingSetup(2, 64, mixed_precision=True)
     extra = activation_bytes(dropped, setup) - activation_bytes(plain, setup)
     assert extra == 2 * 64 * 64 * (2 * 2 + 1)  # tokens, width, two places of two blocks and one
 
 
-def test_another_kind_of_model_has_no_estimate():
+def test_other_models_have_no_estimate():
     other = nn.Module()
     other.network, other.head = nn.Linear(4, 4), HarmonicHead(4, 5)
     assert memory_parts(other, TrainingSetup(1, 8, mixed_precision=False)) is None

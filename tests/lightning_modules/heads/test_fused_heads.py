@@ -1,4 +1,4 @@
-"""Heads with a fused loss: that they agree with unfused ones, and when they use it."""
+"""Heads with a fused loss: agreement with unfused heads, and when the fused loss is used."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_fused_and_unfused_heads_agree(cls, options, num_padding, small_chunks):
 
 
 @each_head
-def test_the_loss_is_fused_above_4096_classes_by_default(cls):
+def test_loss_is_fused_above_4096_classes_by_default(cls):
     assert not cls(1, 4096).uses_fused_loss()
     assert cls(1, 4097).uses_fused_loss()
     assert cls(1, 2, fused=True).uses_fused_loss()

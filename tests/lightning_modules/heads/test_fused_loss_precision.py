@@ -24,7 +24,7 @@ from tests.helpers.exact_losses import (
 
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 10.0])
-def test_cross_entropy_and_its_gradients_keep_float32_precision(with_bias, scale, small_chunks):
+def test_cross_entropy_precision(with_bias, scale, small_chunks):
     x, weight, targets = cloud()
     biases = [bias_of()] if with_bias else []
     got = evaluate(
@@ -34,11 +34,9 @@ def test_cross_entropy_and_its_gradients_keep_float32_precision(with_bias, scale
     assert_close(got, expected, 1e-6)
 
 
-@pytest.mark.parametrize("exponent", [1, 2, 28, 27.7])
-@pytest.mark.parametrize("distance", [1, 0.3, 0.1, 1e-2, 1e-3, 0])
-def test_harmonic_loss_and_gradients_keep_float32_precision_near_the_own_center(
-    exponent, distance, small_chunks
-):
+@pytest.mark.parametrize("exponent", [1, 28, 27.7])
+@pytest.mark.parametrize("distance", [1, 0.1, 1e-3, 0])
+def test_harmonic_precision_near_the_target_center(exponent, distance, small_chunks):
     _, weight, targets = cloud(width=256, classes=300)
     x = near(weight, targets, distance)
     got = evaluate(loss_by_name("harmonic", targets, exponent), x, weight)
@@ -53,16 +51,9 @@ def test_harmonic_loss_and_gradients_keep_float32_precision_near_the_own_center(
     assert_close(got, expected, tolerance)
 
 
-@pytest.mark.parametrize("exponent", [1, 28, 768])
-def test_harmonic_loss_of_features_among_the_centers_keeps_float32_precision(exponent):
-    x, weight, targets = cloud()
-    got = evaluate(loss_by_name("harmonic", targets, exponent), x, weight)
-    assert_close(got, reference(exact_harmonic, x, weight, targets, exponent), exponent * 1e-6)
-
-
 @each_loss
 @pytest.mark.parametrize("exponent", [1, 28, 27.7])
-def test_float64_stays_float64(name, exponent, small_chunks):
+def test_float64_precision(name, exponent, small_chunks):
     x, weight, targets = cloud()
     x[:4] = near(weight, targets[:4], 1e-2)
     got = evaluate(loss_by_name(name, targets, exponent), x.double(), weight.double())
@@ -70,39 +61,9 @@ def test_float64_stays_float64(name, exponent, small_chunks):
     assert_close(got, exact_by_name(name, x.double(), weight.double(), targets, exponent), 1e-13)
 
 
-@each_loss
-def test_gradients_are_those_of_finite_differences(name, small_chunks):
-    x, weight, targets = cloud(width=3, classes=6, tokens=7)
-    targets[2] = -100
-    loss_of = loss_by_name(name, targets)
-    leaves = [value.double() for value in (x, weight)]
-    # Not gradcheck, which goes backward twice: the gradients are scaled in place.
-    for leaf, gradient in zip(leaves, evaluate(loss_of, *leaves)[1:], strict=True):
-        differences = torch.empty_like(leaf)
-        for i in range(leaf.numel()):
-            losses = []
-            for step in (1e-6, -2e-6):
-                leaf.view(-1)[i] += step
-                losses.append(loss_of(*leaves))
-            leaf.view(-1)[i] += 1e-6
-            differences.view(-1)[i] = (losses[0] - losses[1]) / 2e-6
-        torch.testing.assert_close(gradient, differences, rtol=1e-6, atol=1e-8)
-
-
 @pytest.mark.parametrize("exponent", [1, 28, 768])
-def test_on_its_own_center_the_harmonic_loss_is_finite_and_pulls_nowhere(exponent):
-    _, weight, targets = cloud()
-    x = weight[targets]
-    loss, of_x, of_weight = evaluate(loss_by_name("harmonic", targets, exponent), x, weight)
-    assert 0 <= loss < 0.01
-    assert of_x.isfinite().all() and of_weight.isfinite().all()
-    # What is left is the push of the other centers.
-    assert of_x.abs().max() < 0.01
-
-
-@pytest.mark.parametrize("exponent", [1, 28, 768])
-@pytest.mark.parametrize("distance", [0.0, 1e-6, 1e-3])
-def test_on_or_next_to_a_wrong_center_everything_is_finite(exponent, distance):
+@pytest.mark.parametrize("distance", [0.0, 1e-6])
+def test_loss_and_gradients_near_a_wrong_center_are_finite(exponent, distance):
     _, weight, targets = cloud()
     x = near(weight, (targets + 1) % CLASSES, distance)
     loss, of_x, of_weight = evaluate(loss_by_name("harmonic", targets, exponent), x, weight)
@@ -111,9 +72,8 @@ def test_on_or_next_to_a_wrong_center_everything_is_finite(exponent, distance):
 
 
 @pytest.mark.parametrize("exponent", [1, 28])
-@pytest.mark.parametrize("distance", [1e-2, 1e-3, 1e-4, 0.0])
-def test_near_a_wrong_center_loss_and_gradients_keep_float32_precision(exponent, distance):
-    # As HarmonicHead promises, and as its unfused loss does.
+@pytest.mark.parametrize("distance", [1e-2, 1e-4, 0.0])
+def test_harmonic_precision_near_a_wrong_center(exponent, distance):
     _, weight, targets = cloud()
     x = near(weight, (targets + 1) % CLASSES, distance)
     got = evaluate(loss_by_name("harmonic", targets, exponent), x, weight)
@@ -122,9 +82,7 @@ def test_near_a_wrong_center_loss_and_gradients_keep_float32_precision(exponent,
 
 @pytest.mark.parametrize("exponent", [1, 28])
 @pytest.mark.parametrize("distance", [0.05, 1e-2, 1e-3])
-def test_near_a_wrong_center_half_precision_is_no_steeper_than_the_exact_gradient(
-    exponent, distance
-):
+def test_bfloat16_gradient_near_a_wrong_center_is_bounded(exponent, distance):
     _, weight, targets = cloud()
     x = near(weight, (targets + 1) % CLASSES, distance)
     with torch.autocast("cpu", torch.bfloat16):
@@ -134,7 +92,7 @@ def test_near_a_wrong_center_half_precision_is_no_steeper_than_the_exact_gradien
 
 
 @each_loss
-def test_the_loss_of_a_target_without_probability_is_its_log_and_pulls_with_full_force(name):
+def test_target_probability_that_underflows(name):
     # Both losses are about 2e4 and exp(-2e4) is 0 in any precision.
     if name == "cross_entropy":
         x, weight = torch.tensor([[1.0]]), torch.tensor([[1e4], [-1e4], [9999.0]])
@@ -154,16 +112,8 @@ def test_the_loss_of_a_target_without_probability_is_its_log_and_pulls_with_full
     torch.testing.assert_close(of_weight, expected, rtol=1e-6, atol=0.0)
 
 
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_a_certain_target_at_extreme_logits_has_loss_and_gradients_of_zero(sign):
-    x, weight = torch.tensor([[1e2], [-1e2]]), sign * torch.tensor([[1e2], [-1e2], [0.0]])
-    targets = torch.tensor([0, 1] if sign == 1 else [1, 0])
-    for value in evaluate(loss_by_name("cross_entropy", targets), x, weight):
-        assert (value == 0).all()
-
-
-def test_a_cross_entropy_far_below_one_keeps_its_digits():
-    # 1 - p is 4e-9 here: log-sum-exp over all classes would say 0.
+def test_small_cross_entropy_keeps_full_precision():
+    # 1 - p is 4e-9 here: log-sum-exp over all classes would give 0.
     x, weight = torch.tensor([[1.0]]), torch.tensor([[20.0], [0.0], [-1.0], [0.5]])
     targets = torch.tensor([0])
     got = evaluate(loss_by_name("cross_entropy", targets), x, weight)

@@ -76,7 +76,7 @@ def test_label_smoothing_is_cross_entropy_with_smoothed_targets(geometry, smooth
 
 @each_geometry
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
-def test_focal_loss_weighs_with_a_power_of_the_other_probabilities(geometry, gamma):
+def test_focal_loss_weights_by_a_power_of_the_other_probabilities(geometry, gamma):
     head, features, targets = make(FocalHead, geometry, gamma=gamma)
 
     def loss_of_row(row, c):
@@ -105,7 +105,7 @@ def psi_algebraic(a, sigma):
 @pytest.mark.parametrize(
     ("form", "psi"), [("gaussian", psi_gaussian), ("algebraic", psi_algebraic)]
 )
-def test_smooth_hinge_adds_up_psi_over_the_other_classes(geometry, sigma, form, psi):
+def test_smooth_hinge_sums_psi_over_the_other_classes(geometry, sigma, form, psi):
     head, features, targets = make(SmoothHingeHead, geometry, sigma=sigma, form=form)
 
     def loss_of_row(row, c):
@@ -120,7 +120,7 @@ def test_smooth_hinge_adds_up_psi_over_the_other_classes(geometry, sigma, form, 
 
 @each_geometry
 @pytest.mark.parametrize("cls, option", [(LabelSmoothingHead, "smoothing"), (FocalHead, "gamma")])
-def test_at_zero_the_loss_is_the_geometry_s_own(geometry, cls, option):
+def test_at_zero_the_loss_equals_the_geometry_s(geometry, cls, option):
     head, features, targets = make(cls, geometry, **{option: 0.0})
     targets[2] = -100
     features.requires_grad_(True)
@@ -130,27 +130,15 @@ def test_at_zero_the_loss_is_the_geometry_s_own(geometry, cls, option):
     torch.testing.assert_close(ours, theirs)
 
 
-def test_without_width_the_smooth_hinge_is_torchs_multi_margin_loss():
+def test_smooth_hinge_with_small_sigma_is_torch_s_multi_margin_loss():
     head, features, targets = make(SmoothHingeHead, sigma=1e-4)
     hinge = F.multi_margin_loss(head(features), targets) * CLASSES  # which divides by the classes
     torch.testing.assert_close(head.loss(features, targets), hinge, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("form", "excess"), [("gaussian", 1 / math.sqrt(2 * math.pi)), ("algebraic", 0.5)]
-)
-def test_smooth_hinge_is_farthest_above_the_hinge_at_its_kink(form, excess):
-    def above(a):
-        head, x = with_logits(SmoothHingeHead, [a, 0.0], sigma=0.8, form=form)
-        return head.loss(x, torch.tensor([0])).item() - max(0.0, 1 - a)
-
-    assert above(1.0) == pytest.approx(0.8 * excess, rel=1e-5)
-    assert all(0 < above(a) < 0.8 * excess for a in (-2.0, 0.5, 1.5, 3.0))
-
-
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 @pytest.mark.parametrize("margin", [5.0, 20.0])
-def test_focal_loss_and_gradient_keep_their_digits_where_the_head_is_sure(gamma, margin):
+def test_small_focal_loss_and_gradient_keep_full_precision(gamma, margin):
     head, x = with_logits(FocalHead, [margin, 0.0], gamma=gamma)
     loss = head.loss(x, torch.tensor([0]))
     (gradient,) = torch.autograd.grad(loss, head.weight)
@@ -162,7 +150,7 @@ def test_focal_loss_and_gradient_keep_their_digits_where_the_head_is_sure(gamma,
 
 
 @pytest.mark.parametrize("form, psi", [("gaussian", psi_gaussian), ("algebraic", psi_algebraic)])
-def test_smooth_hinge_far_behind_the_margin_is_small_and_never_negative(form, psi):
+def test_smooth_hinge_far_beyond_the_margin_is_small_and_not_negative(form, psi):
     head, x = with_logits(SmoothHingeHead, [1000.0, 0.0], form=form)
     loss = head.loss(x, torch.tensor([0])).item()
     exact = {"gaussian": 0.0, "algebraic": 0.5 / (math.hypot(999.0, 1.0) + 999.0)}[form]
@@ -172,7 +160,7 @@ def test_smooth_hinge_far_behind_the_margin_is_small_and_never_negative(form, ps
 
 
 @each_objective
-def test_losses_of_hopeless_examples_stay_finite(cls):
+def test_large_losses_and_their_gradients_are_finite(cls):
     head, features, targets = make(cls, partial(HarmonicHead, exponent=768))
     features = head.weight.detach()[(targets + 1) % CLASSES].requires_grad_(True)
     loss = head.loss(features, targets)
@@ -181,21 +169,12 @@ def test_losses_of_hopeless_examples_stay_finite(cls):
     assert features.grad.isfinite().all() and head.weight.grad.isfinite().all()
 
 
-@each_objective
-def test_a_constant_added_to_all_logits_changes_nothing(cls):
-    losses = []
-    for constant in (0.0, 3.0):
-        head, x = with_logits(cls, [0.5 + constant, constant, -1.0 + constant])
-        losses.append(head.loss(x, torch.tensor([1])))
-    torch.testing.assert_close(*losses)
-
-
 # ---- wrapping ------------------------------------------------------------------------------------
 
 
 @each_wrapping_head
 @each_geometry
-def test_weights_logits_and_kind_of_geometry_are_those_of_the_geometry_alone(cls, geometry):
+def test_weight_and_logits_equal_the_geometry_s(cls, geometry):
     torch.manual_seed(3)
     head = cls(WIDTH, CLASSES, geometry)
     torch.manual_seed(3)
@@ -225,13 +204,13 @@ def test_weight_stays_one_parameter_when_tied_cast_copied_and_loaded(cls):
 
 @each_objective
 @pytest.mark.parametrize("geometry", [FocalHead, SoftNearestNeighborHead])
-def test_an_objective_as_geometry_raises(cls, geometry):
+def test_objective_as_geometry_raises(cls, geometry):
     with pytest.raises(ValueError, match="geometry"):
         cls(WIDTH, CLASSES, geometry)
 
 
 @each_objective
-def test_a_fused_geometry_raises(cls):
+def test_fused_geometry_raises(cls):
     with pytest.raises(ValueError, match="fused"):
         cls(WIDTH, CLASSES, partial(HarmonicHead, fused=True))
     assert not cls(2, 5000).uses_fused_loss()  # where a cross-entropy head would be fused

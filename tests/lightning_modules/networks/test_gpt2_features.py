@@ -10,7 +10,7 @@ from tests.helpers.small_gpt2 import CONTEXT, SMALL, VOCAB, build, shaken, token
 
 
 @pytest.mark.parametrize("changed", [0, 3, CONTEXT - 1])
-def test_a_token_changes_its_own_features_and_later_ones_only(changed):
+def test_features_are_causal(changed):
     model = shaken(build())
     inputs = tokens(2, CONTEXT)
     other = inputs.clone()
@@ -21,17 +21,8 @@ def test_a_token_changes_its_own_features_and_later_ones_only(changed):
     assert (difference > 1e-4).all()
 
 
-def test_the_gradient_of_a_feature_reaches_no_later_token():
-    model = shaken(build(pad_vocab_to=1))
-    inputs = torch.arange(CONTEXT)[None]  # every token once
-    model(inputs)[0, 4].square().sum().backward()
-    reached = model.embedding.weight.grad.abs().amax(dim=1) > 0
-    assert reached.tolist() == [token <= 4 for token in range(VOCAB)]
-    assert (model.positions.weight.grad[5:] == 0).all()
-
-
-@pytest.mark.parametrize("length", [1, 2, CONTEXT - 1])
-def test_a_shorter_input_has_the_features_of_the_beginning(length):
+@pytest.mark.parametrize("length", [1, CONTEXT - 1])
+def test_features_of_a_shorter_input(length):
     model = shaken(build())
     inputs = tokens(2, CONTEXT)
     short = model(inputs[:, :length])
@@ -39,21 +30,7 @@ def test_a_shorter_input_has_the_features_of_the_beginning(length):
     torch.testing.assert_close(short, model(inputs)[:, :length], rtol=1e-4, atol=1e-5)
 
 
-def test_sequences_of_a_batch_do_not_mix():
-    model = shaken(build())
-    inputs = tokens(3, CONTEXT)
-    together = model(inputs)
-    for i in range(3):
-        torch.testing.assert_close(model(inputs[i : i + 1])[0], together[i], rtol=1e-4, atol=1e-5)
-
-
-def test_the_order_of_tokens_matters_through_the_positions():
-    model = build()
-    ab, ba = torch.tensor([[3, 9, 5]]), torch.tensor([[9, 3, 5]])
-    assert not torch.allclose(model(ab)[:, -1], model(ba)[:, -1])
-
-
-def test_an_input_longer_than_the_context_raises():
+def test_input_longer_than_the_context_raises():
     with pytest.raises(ValueError, match="context_length"):
         build()(tokens(2, CONTEXT + 1))
 
@@ -73,7 +50,7 @@ def test_dropout_acts_in_training_only():
 
 
 @pytest.mark.parametrize("place", ["embedding", "attention weights", "attention", "network"])
-def test_dropout_acts_at_each_of_its_places(place):
+def test_every_dropout_is_applied(place):
     model = shaken(build(dropout=0.5)).eval()
     inputs = tokens(2, CONTEXT)
     expected = model(inputs)
@@ -108,7 +85,7 @@ def test_dropout_acts_at_each_of_its_places(place):
         ),
     ],
 )
-def test_compiled_as_one_graph_it_agrees_with_eager(backend):
+def test_compiled_network_agrees_with_eager(backend):
     model = shaken(build(num_layers=1))
     inputs = tokens(2, 5)
     weights = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(4))
@@ -124,7 +101,7 @@ def test_compiled_as_one_graph_it_agrees_with_eager(backend):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_under_bfloat16_autocast_features_stay_close():
+def test_bfloat16_autocast():
     model = shaken(build())
     inputs = tokens(2, CONTEXT)
     exact = model(inputs)

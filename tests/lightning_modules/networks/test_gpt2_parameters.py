@@ -1,4 +1,4 @@
-"""GPT-2's parameters: padding and tying, sizes and presets, how they begin, and what they cost."""
+"""GPT-2's parameters: padding and tying, sizes, presets, initial values and FLOPs."""
 
 import math
 
@@ -18,7 +18,7 @@ from tests.helpers.small_gpt2 import CONTEXT, VOCAB, build, shaken, tied, tokens
     ("vocab_size", "multiple", "rows"),
     [(50257, 64, 50304), (50257, 1, 50257), (50304, 64, 50304), (5, 64, 64), (65, 64, 128)],
 )
-def test_the_embedding_is_padded_to_a_multiple(vocab_size, multiple, rows):
+def test_embedding_is_padded_to_a_multiple(vocab_size, multiple, rows):
     with torch.device("meta"):
         model = GPT2(vocab_size, 4, pad_vocab_to=multiple, num_layers=1, num_heads=1, width=2)
     assert model.embedding.weight.shape == (rows, 2)
@@ -26,15 +26,7 @@ def test_the_embedding_is_padded_to_a_multiple(vocab_size, multiple, rows):
     assert model.vocab_size == vocab_size
 
 
-def test_the_embedding_matrix_is_a_view_of_the_tokens_that_exist():
-    model = build()
-    matrix = model.embedding_matrix()
-    assert len(model.embedding.weight) == 64 and len(matrix) == VOCAB
-    assert torch.equal(matrix, model.embedding.weight[:VOCAB])
-    assert matrix.data_ptr() == model.embedding.weight.data_ptr()
-
-
-def test_padding_changes_neither_features_nor_the_loss_and_is_never_trained():
+def test_padding_does_not_affect_the_loss_and_gets_no_gradient():
     narrow, wide = shaken(build(pad_vocab_to=1)), build(pad_vocab_to=64)
     state = narrow.state_dict()
     state["embedding.weight"] = torch.cat([state["embedding.weight"], torch.randn(3, 32) * 100])
@@ -49,29 +41,11 @@ def test_padding_changes_neither_features_nor_the_loss_and_is_never_trained():
         assert (wide.embedding.weight.grad[:VOCAB].abs().amax(dim=1) > 0).all()
 
 
-def test_tying_shares_the_tensor_and_adds_both_gradients():
-    model = build()
-    head = tied(model)
-    assert head.weight is model.embedding.weight
-    inputs = torch.full((1, 4), 7)
-    targets = torch.full((1, 4), 9)
-    head.loss(model(inputs), targets).backward()
-    both = model.embedding.weight.grad.clone()
-    model.zero_grad()
-    untied = CrossEntropyHead(32, VOCAB)
-    with torch.no_grad():
-        untied.weight.copy_(model.embedding_matrix())
-    untied.loss(model(inputs), targets).backward()
-    torch.testing.assert_close(
-        both[:VOCAB], model.embedding.weight.grad[:VOCAB] + untied.weight.grad
-    )
+# ---- sizes and initial values --------------------------------------------------------------------
 
 
-# ---- start ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("num_layers", "std"), [(2, 0.02), (8, 0.02), (2, 0.1)])
-def test_weights_begin_normal_and_the_projections_into_the_residual_stream_smaller(num_layers, std):
+@pytest.mark.parametrize(("num_layers", "std"), [(8, 0.02), (2, 0.1)])
+def test_initial_weights(num_layers, std):
     model = build(
         vocab_size=512, context_length=128, num_layers=num_layers, width=64, initial_std=std
     )
@@ -87,16 +61,10 @@ def test_weights_begin_normal_and_the_projections_into_the_residual_stream_small
             assert parameter.std().item() == pytest.approx(expected, rel=error), name
             assert abs(parameter.mean()) < 4 * expected / math.sqrt(parameter.numel())
             assert parameter.abs().max() > 2.5 * expected  # not uniform
-    projections = [
-        name
-        for name, _ in model.named_parameters()
-        if name.endswith((".out.weight", ".fc_out.weight"))
-    ]
-    assert len(projections) == 2 * num_layers
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_has_the_parameters_that_its_name_says(preset):
+@pytest.mark.parametrize("preset", ["3M", "51M", "355M"])
+def test_preset_has_the_number_of_parameters_in_its_name(preset):
     with torch.device("meta"):
         model = GPT2(50257, 1024, preset=preset, pad_vocab_to=1)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -104,15 +72,7 @@ def test_a_preset_has_the_parameters_that_its_name_says(preset):
     assert model.out_features == PRESETS[preset][2]
 
 
-def test_the_default_is_gpt2_small_to_the_last_parameter():
-    # 124,439,808: what OpenAI's checkpoint has.
-    with torch.device("meta"):
-        model = GPT2(50257, 1024, pad_vocab_to=1)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 124_439_808
-    assert (len(model.blocks), model.blocks[0].attention.num_heads) == (12, 12)
-
-
-def test_single_sizes_replace_those_of_the_preset():
+def test_sizes_override_the_preset():
     with torch.device("meta"):
         model = GPT2(100, 8, preset="7M", num_layers=5, width=64)
     assert len(model.blocks) == 5
@@ -120,22 +80,17 @@ def test_single_sizes_replace_those_of_the_preset():
     assert model.blocks[0].attention.num_heads == PRESETS["7M"][1]
 
 
-def test_without_biases_there_is_none():
+def test_no_biases():
     model = build(bias=False)
     assert not [name for name, _ in model.named_parameters() if name.endswith("bias")]
-    assert all(
-        parameter.dim() == 2 or "norm" in name for name, parameter in model.named_parameters()
-    )
-    features = model(tokens(2, CONTEXT))
-    assert features.isfinite().all()
-    # The same numbers as with biases of 0.
+    features = model(tokens(2, CONTEXT))  # the same as with biases of 0
     biased = build()
     biased.load_state_dict(model.state_dict(), strict=False)
     torch.testing.assert_close(biased(tokens(2, CONTEXT)), features, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.02, 3.0])
-def test_features_begin_with_the_scale_that_is_set(scale):
+@pytest.mark.parametrize("scale", [0.02, 3.0])
+def test_set_feature_scale(scale):
     model = build(initial_std=0.2)
     model.set_feature_scale(scale)
     features = model(tokens(4, CONTEXT))
@@ -147,7 +102,7 @@ def test_features_begin_with_the_scale_that_is_set(scale):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_flops_are_those_that_torch_counts(bias):
+def test_flops_match_torch_s_counter(bias):
     # With attention written out, torch counts its products over all T² pairs of positions, whether
     # masked or not, twice as many backward as forward: PaLM's convention. (A flash kernel skips
     # masked blocks and forms one product again in backward.)
@@ -164,10 +119,12 @@ def test_flops_are_those_that_torch_counts(bias):
     assert 6 * vectors < 0.05 * counted
 
 
-def test_flops_of_gpt2_small_are_those_of_the_formula():
+def test_parameters_and_flops_of_gpt2_small():
     with torch.device("meta"):
         model = GPT2(50257, 1024, pad_vocab_to=1)
-    # nanoGPT's: 6 N + 12 L H Q T, with N = 123.65 million without positions.
+    # 124,439,808 parameters as in OpenAI's checkpoint.
+    # nanoGPT's formula: 6 N + 12 L H Q T, with N = 123.65 million without positions.
+    assert sum(parameter.numel() for parameter in model.parameters()) == 124_439_808
     expected = 6 * (124_439_808 - 1024 * 768) + 12 * 12 * 12 * 64 * 1024
     assert model.flops_per_token() == expected == 855_166_464
 

@@ -3,7 +3,6 @@
 import math
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -41,18 +40,10 @@ def affine(weight, bias, x):
     ]
 
 
-def distance_from_uniform(values, bound):
-    """Kolmogorov's distance of a sample from U(-bound, bound)."""
-    sample = np.sort(values.detach().double().numpy().ravel())
-    uniform = (sample + bound) / (2 * bound)
-    ranks = np.arange(1, len(sample) + 1) / len(sample)
-    return np.abs(ranks - uniform).max()
-
-
 # ---- MLP -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_inputs", [1, 2, 3])
+@pytest.mark.parametrize("num_inputs", [1, 3])
 def test_mlp_is_embed_concatenate_silu_linear(num_inputs):
     mlp = seeded(lambda: MLP(7, num_inputs, embedding_dim=4, hidden_dim=9))
     inputs = tokens(5, num_inputs, vocab_size=7)
@@ -66,31 +57,22 @@ def test_mlp_is_embed_concatenate_silu_linear(num_inputs):
 
 
 @pytest.mark.parametrize("network", [MLP, partial(ToyTransformer, dropout=0.0)])
-def test_leading_dimensions_are_kept_and_examples_do_not_mix(network):
+def test_leading_dimensions_are_kept_and_examples_are_independent(network):
     body = seeded(lambda: network(31, 3))
     inputs = tokens(2, 4, 3)
     features = body(inputs)
     assert features.shape == (2, 4, body.out_features)
-    for i in range(2):
-        for j in range(4):
-            torch.testing.assert_close(features[i, j], body(inputs[i, j]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(features[1, 2], body(inputs[1, 2]), rtol=1e-5, atol=1e-5)
 
 
-def test_mlp_embedding_begins_uniform_between_minus_and_plus_a_quarter():
+def test_initial_mlp_embedding_is_uniform():
     embedding = seeded(lambda: MLP(2000, 2)).embedding.weight
     assert embedding.shape == (2000, 16)
     assert embedding.abs().max() <= 0.25
-    assert distance_from_uniform(embedding, 0.25) < 1.95 / math.sqrt(embedding.numel())
+    assert embedding.std().item() == pytest.approx(0.25 / math.sqrt(3), rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["vocab_size", "num_inputs", "embedding_dim", "hidden_dim"])
-def test_mlp_sizes_below_one_raise(name):
-    sizes = {"vocab_size": 5, "num_inputs": 2, "embedding_dim": 4, "hidden_dim": 6, name: 0}
-    with pytest.raises(ValueError, match=f"{name} 0"):
-        MLP(**sizes)
-
-
-# ---- sizes the authors' models have --------------------------------------------------------------
+# ---- sizes of the authors' models ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,7 +86,7 @@ def test_mlp_sizes_below_one_raise(name):
     ],
     ids=["harmonic_mlp", "mlp", "transformer", "harmonic_transformer"],
 )
-def test_the_authors_four_models_have_their_numbers_of_parameters(network, head, tied, count):
+def test_parameter_counts_of_the_authors_models(network, head, tied, count):
     model = with_head(network, head, tie_embedding=tied)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
@@ -136,7 +118,7 @@ def torch_layer(layer, width, num_heads, feedforward_dim):
 
 
 def shake(module):
-    """Give every parameter, also those that begin at 0 or 1, a value of its own."""
+    """Perturb every parameter, so that none has its initial value of 0 or 1."""
     rng = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -145,7 +127,7 @@ def shake(module):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_layers", [1, 3])
 def test_transformer_is_torch_s_encoder_layers_with_an_outer_residual(num_layers, training):
     ours = shake(seeded(lambda: ToyTransformer(31, 3, num_layers=num_layers, dropout=0.0)))
     ours.train(training)
@@ -157,32 +139,7 @@ def test_transformer_is_torch_s_encoder_layers_with_an_outer_residual(num_layers
     torch.testing.assert_close(ours(inputs), x[:, -1], rtol=1e-5, atol=1e-5)
 
 
-def test_transformer_gradients_are_those_of_torch_s_layers():
-    ours = shake(seeded(lambda: ToyTransformer(31, 2, dropout=0.0)))
-    layers = [torch_layer(layer, 16, 2, 64) for layer in ours.layers]
-    inputs = tokens(6, 2)
-    weights = torch.randn(6, 16, generator=torch.Generator().manual_seed(6))
-    (ours(inputs) * weights).sum().backward()
-    x = ours.embedding.weight.detach()[inputs] + ours.position.detach()
-    for layer in layers:
-        x = layer(x) + x
-    (x[:, -1] * weights).sum().backward()
-    for mine, theirs in zip(ours.layers, layers, strict=True):
-        for got, expected in (
-            (mine.qkv.weight, theirs.self_attn.in_proj_weight),
-            (mine.fc_in.weight, theirs.linear1.weight),
-            (mine.norm2.bias, theirs.norm2.bias),
-        ):
-            torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-4)
-
-
-def test_the_order_of_tokens_matters_through_the_positions():
-    body = seeded(lambda: ToyTransformer(31, 2, dropout=0.0))
-    ab, ba = torch.tensor([[3, 9]]), torch.tensor([[9, 3]])
-    assert not torch.allclose(body(ab), body(ba))
-
-
-def test_transformer_embedding_begins_normal_with_deviation_a_quarter_and_positions_with_one():
+def test_initial_transformer_embedding_and_positions():
     body = seeded(lambda: ToyTransformer(2000, 500))
     n = body.embedding.weight.numel()
     assert body.embedding.weight.std().item() == pytest.approx(0.25, abs=4 * 0.25 / (2 * n) ** 0.5)
@@ -192,7 +149,7 @@ def test_transformer_embedding_begins_normal_with_deviation_a_quarter_and_positi
     assert body.position.std().item() == pytest.approx(1.0, abs=4 / (2 * n) ** 0.5)
 
 
-def test_encoder_layer_begins_as_torch_s_does():
+def test_initial_encoder_layer_matches_torch_s():
     layer = seeded(lambda: EncoderLayer(64, 2, 256, 0.0, False))
     torch.manual_seed(0)
     theirs = nn.TransformerEncoderLayer(64, 2, 256, batch_first=True)
@@ -209,17 +166,25 @@ def test_encoder_layer_begins_as_torch_s_does():
         assert (ours.bias == 0).all() == (other[1] == 0).all()
 
 
-@pytest.mark.parametrize("options", [{"num_heads": 3}, {"num_layers": 0}, {"embedding_dim": 0}])
-def test_transformer_sizes_out_of_range_raise(options):
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        (MLP, {"vocab_size": 0}),
+        (MLP, {"hidden_dim": 0}),
+        (ToyTransformer, {"num_heads": 3}),
+        (ToyTransformer, {"num_layers": 0}),
+    ],
+)
+def test_sizes_out_of_range_raise(network, options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        ToyTransformer(31, 2, **options)
+        network(**{"vocab_size": 31, "num_inputs": 2, **options})
 
 
 # ---- dropout -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("in_evaluation", [False, True])
-def test_transformer_drops_in_training_and_in_evaluation_only_on_request(in_evaluation):
+def test_transformer_dropout_in_training_and_evaluation(in_evaluation):
     body = seeded(lambda: ToyTransformer(31, 2, dropout=0.3, dropout_in_evaluation=in_evaluation))
     same = ToyTransformer(31, 2, dropout=0.0)
     same.load_state_dict(body.state_dict())
@@ -231,44 +196,11 @@ def test_transformer_drops_in_training_and_in_evaluation_only_on_request(in_eval
     assert torch.equal(body(inputs), same(inputs)) != in_evaluation
 
 
-def test_all_four_dropouts_of_a_layer_act():
-    layer = seeded(lambda: EncoderLayer(8, 2, 12, 0.5, False))
-    x = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(9))
-    names = ["drop_attention", "drop_out", "drop_hidden", "drop_feedforward"]
-    expected = layer.eval()(x)
-    for name in names:
-        layer.eval()
-        getattr(layer, name).train().key = torch.tensor(4)
-        assert not torch.allclose(layer(x), expected), name
-
-
 # ---- network with head ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", [MLP, ToyTransformer])
-@pytest.mark.parametrize("head", [HarmonicHead, CrossEntropyHead])
-def test_tying_makes_embedding_and_unembedding_one_parameter(network, head):
-    tied = with_head(network, head, tie_embedding=True)
-    assert tied.head.weight is tied.network.embedding.weight
-    assert tied.network.embedding_matrix() is tied.network.embedding.weight
-    untied = with_head(network, head)
-    assert untied.head.weight is not untied.network.embedding.weight
-    difference = sum(p.numel() for p in untied.parameters()) - sum(
-        p.numel() for p in tied.parameters()
-    )
-    assert difference == tied.head.weight.numel()
-
-
-def test_logits_without_targets_and_the_head_s_loss_with_them():
-    model = seeded(lambda: with_head(MLP, HarmonicHead))
-    inputs, targets = tokens(9, 2), tokens(9, seed=1)
-    features = model.network(inputs)
-    torch.testing.assert_close(model(inputs), model.head(features))
-    torch.testing.assert_close(model(inputs, targets), model.head.loss(features, targets))
-
-
 @pytest.mark.parametrize("tied", [True, False])
-def test_embedding_penalty_adds_the_mean_of_column_rms_with_its_gradient(tied):
+def test_embedding_penalty_adds_the_mean_of_column_rms(tied):
     strength = 0.7
     plain, penalized = (
         seeded(partial(with_head, MLP, HarmonicHead, tie_embedding=tied, embedding_penalty=s))
@@ -280,16 +212,6 @@ def test_embedding_penalty_adds_the_mean_of_column_rms_with_its_gradient(tied):
     columns = list(zip(*rows, strict=True))
     rms = [math.sqrt(math.fsum(value**2 for value in column) / len(column)) for column in columns]
     assert (after - before).item() == pytest.approx(strength * sum(rms) / len(rms), rel=1e-5)
-
-    before.backward()
-    after.backward()
-    difference = penalized.network.embedding.weight.grad - plain.network.embedding.weight.grad
-    expected = [
-        [strength * value / (len(rows) * len(rms) * rms[j]) for j, value in enumerate(row)]
-        for row in rows
-    ]
-    assert difference.abs().max() > 0
-    torch.testing.assert_close(difference, torch.tensor(expected), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"tie_embedding": True}, {"embedding_penalty": 0.1}])
@@ -305,7 +227,7 @@ def test_tying_or_penalizing_a_missing_embedding_raises(options):
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 5)], ids=str)
-def test_score_is_every_example_s_negative_log_likelihood_and_correctness(shape):
+def test_score_is_negative_log_likelihood_and_correctness(shape):
     rng = torch.Generator().manual_seed(3)
     logits = torch.randn(*shape, 4, generator=rng) * 3
     targets = torch.randint(4, shape, generator=rng)

@@ -18,7 +18,7 @@ def kept(p, key, *shape):
     return dropout(torch.ones(*shape)) != 0
 
 
-def test_the_same_key_gives_the_same_mask_and_different_keys_different_ones():
+def test_mask_depends_on_the_key_only():
     masks = {key: kept(0.5, key, 8, 16) for key in [0, 1, 2, 12345, 2**32 - 1]}
     for key, mask in masks.items():
         assert torch.equal(kept(0.5, key, 8, 16), mask)
@@ -27,8 +27,8 @@ def test_the_same_key_gives_the_same_mask_and_different_keys_different_ones():
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("key", [0, 1, 7, 2**31, 2**32 - 1, None])
-def test_the_keep_rate_is_one_minus_p(p, key):
+@pytest.mark.parametrize("key", [0, 7, 2**32 - 1, None])
+def test_keep_rate_is_one_minus_p(p, key):
     torch.manual_seed(0)
     mask = kept(p, key, 200_000)
     sigma = math.sqrt(p * (1 - p) / mask.numel())
@@ -36,7 +36,7 @@ def test_the_keep_rate_is_one_minus_p(p, key):
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
-def test_masks_of_distant_keys_and_neighboring_elements_are_unrelated(p):
+def test_masks_are_independent_across_keys_and_positions(p):
     n = 100_000
     first, second = kept(p, 123_456_789, n), kept(p, 3_210_987_654, n)
     for a, b in ((first, second), (first[1:], first[:-1]), (first[16:], first[:-16])):
@@ -46,7 +46,7 @@ def test_masks_of_distant_keys_and_neighboring_elements_are_unrelated(p):
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.75])
 @pytest.mark.parametrize("key", [3, None])
-def test_what_is_kept_is_scaled_by_one_over_one_minus_p_and_its_gradient_too(p, key):
+def test_kept_values_and_gradients_are_scaled(p, key):
     dropout = SeededDropout(p).train()
     dropout.key = None if key is None else torch.tensor(key)
     x = torch.linspace(1, 2, 500, requires_grad=True)
@@ -58,7 +58,7 @@ def test_what_is_kept_is_scaled_by_one_over_one_minus_p_and_its_gradient_too(p, 
     torch.testing.assert_close(x.grad, mask / (1 - p))
 
 
-def test_a_key_keeps_dropout_away_from_the_global_generators():
+def test_keyed_dropout_does_not_use_the_global_generators():
     torch.manual_seed(1)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
     first = kept(0.5, 3, 100)
@@ -68,7 +68,7 @@ def test_a_key_keeps_dropout_away_from_the_global_generators():
     assert torch.equal(kept(0.5, 3, 100), first)
 
 
-def test_under_vmap_every_member_has_the_mask_of_its_own_key():
+def test_vmap_uses_each_member_s_key():
     dropout = SeededDropout(0.4).train()
     dropout.key = torch.tensor(0)
     keys = torch.tensor([5, 77, 4_000_000_000])
@@ -79,7 +79,7 @@ def test_under_vmap_every_member_has_the_mask_of_its_own_key():
         assert torch.equal(mask, kept(0.4, key, 4, 10))
 
 
-def test_dropout_of_zero_and_evaluation_change_nothing():
+def test_zero_dropout_and_evaluation_are_the_identity():
     x = torch.randn(50)
     assert torch.equal(SeededDropout(0.0).train()(x), x)
     assert torch.equal(SeededDropout(0.9).eval()(x), x)
@@ -87,7 +87,7 @@ def test_dropout_of_zero_and_evaluation_change_nothing():
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, math.nan])
-def test_a_dropout_outside_zero_to_one_raises(p):
+def test_dropout_out_of_range_raises(p):
     with pytest.raises(ValueError, match="dropout"):
         SeededDropout(p)
     with pytest.raises(ValueError, match="dropout"):
