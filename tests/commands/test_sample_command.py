@@ -84,19 +84,13 @@ def test_a_run_with_text_samples_appends_them_to_a_file(run):
     assert text.count("--- prompt 'text'\ntext") == 2 and text.count("--- prompt ''\n") == 2
 
 
-# ---- which tokenizer, where a text begins and ends -----------------------------------------------
+# ---- where a text begins and ends ----------------------------------------------------------------
 
 
-class Words:
-    """A tokenizer of single letters; asked for under any name."""
+class Letters:
+    """A tokenizer of single letters."""
 
-    def __init__(self, vocab_size: int = 30, end_of_text: int = 29) -> None:
-        self.vocab_size, self.end_of_text = vocab_size, end_of_text
-        self.asked: list[str] = []
-
-    def __call__(self, name: str) -> Words:
-        self.asked.append(name)
-        return self
+    vocab_size, end_of_text = 30, 29
 
     def encode_batch(self, texts):
         return [np.array([ord(letter) - ord("a") for letter in text]) for text in texts]
@@ -108,24 +102,19 @@ class Words:
 class Fixed:
     """A model that continues every prompt with the same tokens."""
 
-    def __init__(
-        self, vocab_size: int = 30, continuation: tuple[int, ...] = (1, 2, 29, 29)
-    ) -> None:
-        self.head = SimpleNamespace(num_classes=vocab_size)
-        self.continuation = continuation
+    head = SimpleNamespace(num_classes=30)
 
     def generate(self, tokens, num_new, **options):
         self.given, self.options = tokens, options
-        new = torch.tensor(self.continuation[:num_new]).expand(len(tokens), -1)
+        new = torch.tensor((1, 2, 29, 29)[:num_new]).expand(len(tokens), -1)
         return torch.cat([tokens, new], dim=1)
 
 
-def call(model: Fixed | None = None, words: Words | None = None, trained_with="its", **options):
-    model, words = model or Fixed(), words or Words()
-    loaded = LoadedModel(model, trained_with)
+def call(model: Fixed, **options):
     with pytest.MonkeyPatch.context() as patch:
+        loaded = LoadedModel(model, "letters")
         patch.setattr(f"{sample.__module__}.load_language_model", lambda path: loaded)
-        patch.setattr("glassbox.cli.checkpoints.load_tokenizer", words)
+        patch.setattr("glassbox.cli.checkpoints.load_tokenizer", lambda name: Letters())
         return sample("some.ckpt", **options)
 
 
@@ -133,45 +122,14 @@ def test_a_text_ends_where_the_model_ends_it():
     model = Fixed()
     assert call(model, prompt="aa", num_generated=4) == "aabc"
     assert model.options["stop_token"] == 29
-    assert call(prompt="aa", num_generated=2) == "aabc"
+    assert call(Fixed(), prompt="aa", num_generated=2) == "aabc"
 
 
 def test_an_empty_prompt_begins_behind_the_end_of_text_token_which_is_not_shown():
     model = Fixed()
     assert call(model, prompt="", num_generated=4, num_samples=2).count("bc") == 2
     assert model.given.tolist() == [[29], [29]]
-    assert "<end>" not in call(prompt="", num_generated=4)
-
-
-@pytest.mark.parametrize(
-    ("asked", "trained_with", "vocab_size", "expected"),
-    [
-        (None, "its", 30, "its"),
-        ("mine", "its", 30, "mine"),
-        (None, None, 50257, "gpt2"),  # checkpoints that do not name it
-        ("mine", None, 50257, "mine"),
-    ],
-)
-def test_the_tokenizer_is_the_one_named_or_the_run_s_or_gpt2(
-    asked, trained_with, vocab_size, expected
-):
-    words = Words(vocab_size)
-    call(Fixed(vocab_size), words, trained_with, prompt="a", tokenizer=asked)
-    assert words.asked[0] == expected
-
-
-@pytest.mark.parametrize(
-    ("model", "words", "trained_with", "options"),
-    [
-        (Fixed(40), Words(40), None, {}),
-        (Fixed(40), Words(30), "its", {}),
-        (Fixed(20), Words(30), "its", {}),
-        (Fixed(20), Words(30), None, {"tokenizer": "mine"}),
-    ],
-)
-def test_a_tokenizer_that_does_not_fit_the_model_is_refused(model, words, trained_with, options):
-    with pytest.raises(ValueError, match="--tokenizer"):
-        call(model, words, trained_with, **{"prompt": "az", **options})
+    assert "<end>" not in call(Fixed(), prompt="", num_generated=4)
 
 
 @pytest.mark.parametrize(
