@@ -23,12 +23,7 @@ _NESTED_OPTION = re.compile(r"--(?:model|data)(?:\.\w+)+(?<!\.help)")
 def parse(parse_args: Callable[[Sequence[str]], T], words: Sequence[str]) -> T:
     """Parse a command line so that a class keeps its own defaults and ``null`` means None.
 
-    Args:
-        parse_args: Method of jsonargparse's parser.
-        words: The subcommand and its options, as typed.
-
-    Raises:
-        Exception: The parser's error; for the words as typed if these are wrong, too.
+    An error is reported for the words as typed if these are wrong, too.
     """
     nulls = rewrite_null_options(words)
     try:
@@ -44,9 +39,6 @@ def rewrite_null_options(words: Sequence[str]) -> list[str]:
     jsonargparse 4.53 reads the null of ``--model.head.exponent null`` as the text "None" and
     refuses it, but takes ``--model.head '{"init_args": {"exponent": null}}'``, which keeps the
     other options.
-
-    Args:
-        words: As typed; ``--option=null`` and ``--option null`` mean the same.
     """
     rewritten = [part for word in words for part in _split_option(word)]
     for index, (option, value) in enumerate(itertools.pairwise([*rewritten])):
@@ -62,9 +54,6 @@ def expand_class_defaults(words: Sequence[str]) -> list[str]:
     nobody set: ``--model.network VectorMLP`` would have the 100 hidden units of an ``MLP`` instead
     of its own 128. Options of a class that are typed before its name count as typed after it. A
     class that a config names already keeps what the config sets.
-
-    Args:
-        words: As typed; ``--option=Name`` and ``--option Name`` mean the same.
     """
     expanded = [part for word in words for part in _split_option(word)]
     pairs = itertools.pairwise(expanded)

@@ -46,9 +46,6 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     PyTorch itself notices a truncated file, but not changed numbers. Pickled objects are never
     loaded.
 
-    Args:
-        path: Checkpoint file.
-
     Raises:
         ValueError: The file is damaged, not a checkpoint, or contains pickled objects.
         OSError: The file cannot be opened.
@@ -82,16 +79,9 @@ def first_mismatch(
 
     Shapes are not enough: a harmonic head has the shapes of a cross-entropy head, and seeds 0 and 1
     those of seeds 3 and 7, which were trained on other examples. Settings that only one of the two
-    has are not compared: versions differ in them.
-
-    Args:
-        content: The checkpoint as read.
-        config: The model's ``init_args`` as parsed from the command line.
-        training: Compare every setting that changes the training (learning rate, weight decay,
-            ...), and not only those that decide what the weights mean.
-
-    Returns:
-        Such as "trained with learning_rate 0.01, but the config has 0.001"; None without mismatch.
+    has are not compared: versions differ in them. With ``training``, every setting that changes the
+    training (learning rate, weight decay, ...) is compared, and not only those that decide what the
+    weights mean.
     """
     stored = content.get("hyper_parameters", {})
     if "seeds" in stored and "num_seeds" in config:
@@ -135,15 +125,7 @@ def _text(value: Any) -> str:
 
 
 def find_checkpoint(name: str, config: dict[str, Any], training: bool) -> str | None:
-    """The checkpoint file that ``ckpt_path`` of a config means.
-
-    Args:
-        name: The run's name, that of its config file.
-        config: The parsed command line.
-        training: For `fit`; otherwise to measure it.
-
-    Returns:
-        The file; None if none is asked for, or `fit` has none to resume from.
+    """The checkpoint file that ``ckpt_path`` means; None if `fit` has none to resume from.
 
     Raises:
         ValueError: The file does not exist, is damaged, or does not match the config.
@@ -173,16 +155,7 @@ def last_checkpoint(
     Every start of a run has a folder of its own. Newest is by the file's time. Damaged files are
     skipped with a warning; those of another network, head, seed, task, batch or training setting
     with a note. Every rank searches by itself (``ExactResume`` checks that all find the same file).
-
-    Args:
-        root: Folder of all runs.
-        name: The run's name, that of its config file.
-        config: The parsed command line: ``model``, ``data``, ``seed_everything``.
-        training: To resume it; to measure it, training settings such as the learning rate may
-            differ.
-
-    Returns:
-        The file; None if there is none. Either is printed.
+    Without ``training``, settings such as the learning rate may differ.
 
     Raises:
         ValueError: There are only damaged ones: a run that is restarted automatically must not
@@ -300,18 +273,11 @@ def load_language_model(path: str) -> LoadedModel:
 
 
 def choose_tokenizer(loaded: Sequence[LoadedModel], name: str | None) -> Tokenizer | None:
-    """Load the tokenizer that trained models share.
+    """The tokenizer that trained models of one vocabulary share; None if it is not known.
 
-    One tokenizer may have several names (GPT-2's, and the files of an export), so the ids of some
-    unusual texts are compared.
-
-    Args:
-        loaded: Models of one vocabulary.
-        name: The user's choice; None takes the one that the models name, or GPT-2's if none does
-            and the vocabulary has its size.
-
-    Returns:
-        The tokenizer; None if it is not known.
+    Without a ``name`` it is the one that the models name, or GPT-2's if none does and the
+    vocabulary has its size. One tokenizer may have several names (GPT-2's, and the files of an
+    export), so the ids of some unusual texts are compared.
 
     Raises:
         ValueError: The models' tokenizers differ from one another or from the user's choice, or

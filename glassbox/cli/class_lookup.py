@@ -21,14 +21,7 @@ def import_object(path: str) -> Any:
 
 
 def resolve_class(name: str) -> type | None:
-    """Find a class by its full path, or by its short name if it is one of Glassbox's.
-
-    Args:
-        name: Such as ``MLP`` or ``lightning_modules.MLP``.
-
-    Returns:
-        The class; None if there is none of that name.
-    """
+    """The class of that full path, or of that short name if it is one of Glassbox's."""
     module, _, short = name.rpartition(".")
     for package in [module] if module else PACKAGES:
         try:
@@ -41,15 +34,10 @@ def resolve_class(name: str) -> type | None:
 
 
 def expected_type(owner: str, option: str) -> type | None:
-    """The class that an option takes, or whose subclasses it takes.
+    """The class that an option takes, or whose subclasses it takes; None if there is none.
 
-    Args:
-        owner: Full path of the class that has the option; empty for the command line itself.
-        option: Its name: ``head`` of a model; ``model``, ``data`` or ``trainer.callbacks`` of the
-            command line. Its annotation is a class, or a callable or iterable of one.
-
-    Returns:
-        The class; None if the annotation does not name any.
+    The owner is the full path of the class that has the option; it is empty for ``model``, ``data``
+    and ``trainer.callbacks`` of the command line.
     """
     import lightning as L
 

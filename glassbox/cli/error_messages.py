@@ -36,12 +36,7 @@ class UsageError(Exception):
 
 
 def user_message(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
-    """One line for an error that the user can correct; None for an error of the program.
-
-    Args:
-        error: What was raised.
-        arguments: The command line, for the subcommand and the name of the config file.
-    """
+    """One line for an error that the user can correct; None for an error of the program."""
     if isinstance(error, UsageError):
         return str(error)
     if isinstance(error, ArgumentError):
@@ -76,10 +71,6 @@ def explain_parser_error(message: str, arguments: Sequence[str] = ()) -> str:
     """The nested report of jsonargparse as one line that names the key and the nearest name.
 
     The five commonest reports are reworded; any other comes back as it is, on one line.
-
-    Args:
-        message: The report.
-        arguments: The command line, for the subcommand and the name of the config file.
     """
     given_config = re.search(r"(?:^| )(?:--config|-c)[ =](\S+)", " ".join(arguments))
     config = given_config.group(1) if given_config else "the config file"

@@ -53,14 +53,7 @@ def run_function(arguments: Sequence[str]) -> None:
 
 
 def function_settings(arguments: Sequence[str]) -> dict[str, Any]:
-    """Keyword arguments that a command line gives to the function of its subcommand.
-
-    Args:
-        arguments: The subcommand and its options.
-
-    Raises:
-        UsageError: The function's first parameter is required and missing.
-    """
+    """Keyword arguments that a command line gives to the function of its subcommand."""
     name, *options = arguments
     parser = _FunctionParser(name)
     settings = parser.parse_args(options).as_dict()

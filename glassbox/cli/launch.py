@@ -19,19 +19,12 @@ _PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "6
 
 @dataclass(frozen=True)
 class ProcessLayout:
-    """The processes that a config asks for, one for each device.
+    """The processes that a config asks for, one for each device."""
 
-    Attributes:
-        accelerator: 'cpu', 'gpu', or Lightning's name of another kind.
-        devices: Number per node; None if 'auto' is not known on this machine.
-        num_nodes: Number of nodes.
-        precision: The trainer's precision, in its long form.
-    """
-
-    accelerator: str
-    devices: int | None
+    accelerator: str  # 'cpu', 'gpu', or Lightning's name of another kind
+    devices: int | None  # per node; None if 'auto' is not known on this machine
     num_nodes: int
-    precision: str
+    precision: str  # in its long form
 
     @property
     def world_size(self) -> int | None:
@@ -40,16 +33,7 @@ class ProcessLayout:
 
 
 def planned_launch(trainer: Mapping[str, Any]) -> ProcessLayout:
-    """The processes that a trainer's settings ask for, whatever a launcher started.
-
-    Args:
-        trainer: ``accelerator``, ``devices``, ``num_nodes``, ``precision`` and ``strategy`` as in a
-            config.
-
-    Raises:
-        ValueError: ``devices`` or ``num_nodes`` is not a number of devices, or the strategy shards
-            the model.
-    """
+    """The processes that a trainer's settings ask for, whatever a launcher started."""
     _check_strategy(trainer.get("strategy"))
     accelerator = trainer.get("accelerator") or "auto"
     if not isinstance(accelerator, str):
@@ -108,14 +92,7 @@ def check_launch(layout: ProcessLayout, environ: Mapping[str, str], starts: bool
     """Check that the launched processes are those that the config asks for.
 
     Lightning would wait for processes that nobody started, or train on fewer than were asked for.
-
-    Args:
-        layout: The processes that the config asks for.
-        environ: Environment variables, as torchrun or srun set them.
-        starts: Whether a run is to start here; `lightning check` needs no srun.
-
-    Raises:
-        ValueError: They differ; names the variable, its value, the config's, and what to set.
+    Without ``starts``, as for `lightning check`, the command needs no srun.
     """
     if _under_torchrun(environ) or not _under_slurm(environ):
         _check_torchrun(layout, environ)
@@ -137,45 +114,41 @@ def _under_slurm(environ: Mapping[str, str]) -> bool:
 
 
 def _check_torchrun(layout: ProcessLayout, environ: Mapping[str, str]) -> None:
-    if layout.devices is None:
-        return
-    world, local = _number(environ, "WORLD_SIZE"), _number(environ, "LOCAL_WORLD_SIZE")
     # Images and clusters set 1 without launching anything; Lightning starts the processes then.
     least = 1 if _under_torchrun(environ) else 2
-    hint = (
-        f"start torchrun with --nnodes={layout.num_nodes} --nproc_per_node={layout.devices}, or "
-        f"set the config to what is started"
-    )
-    if local is not None and local >= least and local != layout.devices:
+    world = _number(environ, "WORLD_SIZE")
+    nodes, rest = divmod(world or 1, layout.devices or 1)
+    for name, started, option, expected, fitting in (
+        ("LOCAL_WORLD_SIZE", _number(environ, "LOCAL_WORLD_SIZE"), "devices", layout.devices, None),
+        ("WORLD_SIZE", world, "num_nodes", layout.world_size, 0 if rest else nodes),
+    ):
+        if started is None or expected is None or started < least or started == expected:
+            continue
+        fitting = started if fitting is None else fitting
+        alternative = f", or set --trainer.{option} {fitting}" if fitting else ""
         raise ValueError(
-            f"LOCAL_WORLD_SIZE (processes per node) is {local}, but trainer.devices is "
-            f"{layout.devices}; {hint} (--trainer.devices {local})"
-        )
-    if world is not None and world >= least and world != layout.world_size:
-        nodes, rest = divmod(world, layout.devices)
-        fitting = f" (--trainer.num_nodes {nodes})" if nodes and not rest else ""
-        raise ValueError(
-            f"WORLD_SIZE (processes in total) is {world}, but trainer.devices × trainer.num_nodes "
-            f"is {layout.world_size}; {hint}{fitting}"
+            f"{name} is {started}, but the config asks for {expected} (trainer.devices is "
+            f"{layout.devices}, trainer.num_nodes is {layout.num_nodes}); start torchrun with "
+            f"--nnodes={layout.num_nodes} --nproc_per_node={layout.devices}{alternative}"
         )
 
 
 def _check_slurm(layout: ProcessLayout, environ: Mapping[str, str], starts: bool) -> None:
-    tasks, nodes = _number(environ, "SLURM_NTASKS"), _number(environ, "SLURM_NNODES")
     per_node = _number(environ, "SLURM_NTASKS_PER_NODE")
-    if nodes is not None and nodes != layout.num_nodes:
-        raise ValueError(
-            f"SLURM_NNODES is {nodes}, but trainer.num_nodes is {layout.num_nodes}; set "
-            f"--trainer.num_nodes {nodes}, or #SBATCH --nodes={layout.num_nodes}"
-        )
-    if layout.devices is None:
+    for name, option, expected, directive in (
+        ("SLURM_NNODES", "trainer.num_nodes", layout.num_nodes, "nodes"),
+        ("SLURM_NTASKS_PER_NODE", "trainer.devices", layout.devices, "ntasks-per-node"),
+    ):
+        value = _number(environ, name)
+        if value is not None and expected is not None and value != expected:
+            raise ValueError(
+                f"{name} is {value}, but {option} is {expected}; set --{option} {value}, or "
+                f"#SBATCH --{directive}={expected}"
+            )
+    tasks = _number(environ, "SLURM_NTASKS")
+    if layout.devices is None or tasks is None:
         return
-    if per_node is not None and per_node != layout.devices:
-        raise ValueError(
-            f"SLURM_NTASKS_PER_NODE is {per_node}, but trainer.devices is {layout.devices}; set "
-            f"--trainer.devices {per_node}, or #SBATCH --ntasks-per-node={layout.devices}"
-        )
-    if tasks is not None and tasks != layout.world_size:
+    if tasks != layout.world_size:
         alone = tasks == 1 and layout.num_nodes == 1
         other = " (or export SLURM_JOB_NAME=interactive: Lightning starts the others)"
         raise ValueError(
@@ -183,12 +156,12 @@ def _check_slurm(layout: ProcessLayout, environ: Mapping[str, str], starts: bool
             f"{layout.world_size}; set #SBATCH --nodes={layout.num_nodes} "
             f"--ntasks-per-node={layout.devices} and start with srun{other if alone else ''}"
         )
-    if tasks is not None and tasks > 1 and per_node is None:
+    if tasks > 1 and per_node is None:
         raise ValueError(
             f"SLURM_NTASKS is {tasks}, but SLURM_NTASKS_PER_NODE is not set; ask for tasks with "
             f"--ntasks-per-node={layout.devices} instead of --ntasks={tasks}"
         )
-    if starts and tasks is not None and tasks > 1 and "SLURM_STEP_ID" not in environ:
+    if starts and tasks > 1 and "SLURM_STEP_ID" not in environ:
         raise ValueError(
             f"SLURM_NTASKS is {tasks}, but this is the batch script's own process, which would "
             f"wait for {tasks - 1} others; put srun before lightning"
@@ -206,10 +179,6 @@ def cluster_plugins(trainer: Mapping[str, Any], environ: Mapping[str, str]) -> A
     Torchrun inside a SLURM job is torchrun. Under srun Lightning's own requeueing is off: it writes
     a checkpoint in the middle of a step from inside a signal handler; the scripts in configs/slurm
     requeue instead.
-
-    Args:
-        trainer: The trainer's settings, with plugins and strategy built.
-        environ: Environment variables.
     """
     plugins = trainer.get("plugins")
     given = list(plugins) if isinstance(plugins, list | tuple) else [plugins] if plugins else []

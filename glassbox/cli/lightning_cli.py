@@ -71,11 +71,7 @@ class _RemoveFailedStart(L.Callback):
 
 
 class GlassboxCLI(LightningCLI):
-    """Lightning's command line with Glassbox's defaults, run folders and checkpoints.
-
-    Args:
-        arguments: The subcommand and its options; only the parser of this subcommand is built.
-    """
+    """Lightning's command line; only the parser of the subcommand that is run is built."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.command = arguments[0]
@@ -92,12 +88,7 @@ class GlassboxCLI(LightningCLI):
             trainer_defaults={
                 "use_distributed_sampler": False,
                 "devices": 1,
-                "callbacks": [
-                    self.stop,
-                    ExactResume(),
-                    PredictionTable(),
-                    _RemoveFailedStart(),
-                ],
+                "callbacks": [self.stop, ExactResume(), PredictionTable(), _RemoveFailedStart()],
             },
             args=[*arguments],
         )
@@ -155,12 +146,10 @@ class GlassboxCLI(LightningCLI):
         if trainer.barebones:
             raise UsageError("trainer.barebones is for notebooks; set it to false")
         # Lightning refuses a callback whose kind is switched off.
-        for switch, key in (
-            ("enable_progress_bar", "progress"),
-            ("enable_checkpointing", "checkpoint"),
-        ):
-            if trainer[switch] is False:
-                self.subparser.callback_keys.remove(key)
+        if trainer.enable_progress_bar is False:
+            self.subparser.callback_keys.remove("progress")
+        if trainer.enable_checkpointing is False:
+            self.subparser.callback_keys.remove("checkpoint")
         # The folder is claimed when everything else is built, so that an error leaves none; it is
         # not part of the saved config, so that the same config can be run again.
         writes = not trainer.fast_dev_run and self.command != "check"
@@ -193,14 +182,7 @@ class GlassboxCLI(LightningCLI):
 
 
 def run(arguments: Sequence[str]) -> GlassboxCLI:
-    """Parse, build and run one of Lightning's subcommands or `check`.
-
-    Args:
-        arguments: The subcommand and its options.
-
-    Returns:
-        The command line object, with the trained ``model``, ``datamodule`` and ``trainer``.
-    """
+    """Parse, build and run one of Lightning's subcommands or `check`."""
     silence_harmless_warnings()
     return GlassboxCLI(arguments)
 

@@ -99,21 +99,16 @@ def _run(arguments: list[str]) -> None:
 def _version(package: str) -> str:
     from importlib import metadata
 
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+    return metadata.version(package)
 
 
 def _unknown_subcommand(arguments: Sequence[str]) -> str:
-    import difflib
+    from glassbox.cli.error_messages import nearest
 
     if arguments[0].startswith("-"):
-        named = [word for word in arguments if word in SUBCOMMANDS]
-        example = named[0] if named else "fit"
+        example = next((word for word in arguments if word in SUBCOMMANDS), "fit")
         return f"the subcommand comes first: lightning {example} {arguments[0]} ..."
-    near = difflib.get_close_matches(arguments[0], SUBCOMMANDS, n=1)
-    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    suggestion = nearest(arguments[0], list(SUBCOMMANDS))
     return (
         f"unknown subcommand {arguments[0]!r}{suggestion}; choose one of {', '.join(SUBCOMMANDS)}"
     )

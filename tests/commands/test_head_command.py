@@ -52,20 +52,6 @@ def test_any_objective_takes_any_geometry_and_settings_per_member(in_root, capsy
     assert "6,916 parameters × 4 seeds" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ((*FOCAL, "--model.head.geometry.exponent", "-2"), "exponent"),
-        (("--model.head", "FocalHead", "--model.head.gamma", "-1"), "gamma"),
-        (("--model.head", "FocalHead", *SETTINGS, "{exponent: [1, 2, 3, 4]}"), "'exponent'"),
-    ],
-)
-def test_a_setting_out_of_range_or_of_another_head_is_refused(in_root, capsys, options, named):
-    with pytest.raises(SystemExit) as stop:
-        main([*QUICK, *options])
-    assert stop.value.code == 2 and named in capsys.readouterr().err
-
-
 def test_each_member_has_its_own_settings():
     head = partial(FocalHead, geometry=HarmonicHead)
     settings = {"exponent": [1.0, 6.0], "gamma": [0.0, 3.0]}
@@ -85,26 +71,25 @@ def test_each_member_has_its_own_settings():
         )
 
 
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("head", HEADS, ids=lambda h: getattr(h, "func", h).__name__)
-def test_members_of_an_ensemble_train_as_alone(head, tied):
+def test_members_of_an_ensemble_train_as_alone(head):
     def build():
-        return NetworkWithHead(MLP(9, 2, embedding_dim=5, hidden_dim=7), head(5, 9), tied)
+        return NetworkWithHead(MLP(9, 2, embedding_dim=5, hidden_dim=7), head(5, 9))
 
     ensemble, rng = Ensemble(build, [3, 8]), torch.Generator().manual_seed(0)
-    inputs = torch.randint(9, (10, 2, 12, 2), generator=rng)
-    targets = torch.randint(9, (10, 2, 12), generator=rng)
+    inputs = torch.randint(9, (5, 2, 12, 2), generator=rng)
+    targets = torch.randint(9, (5, 2, 12), generator=rng)
     # Not Adam, which makes whole steps of the rounding where a gradient is 0: of a last bias under
     # a loss of distances between features.
     together = torch.optim.SGD(ensemble.parameters(), lr=0.1)
-    for step in range(10):
+    for step in range(5):
         ensemble.compute_gradients(inputs[step], targets[step], step)
         together.step()
     for i, seed in enumerate(ensemble.seeds):
         torch.manual_seed(seed)
         alone = build()
         optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
-        for step in range(10):
+        for step in range(5):
             optimizer.zero_grad()
             alone(inputs[step, i], targets[step, i]).backward()
             optimizer.step()
@@ -115,9 +100,8 @@ def test_members_of_an_ensemble_train_as_alone(head, tied):
 
 
 @pytest.mark.filterwarnings("ignore:.*logging interval.*")
-@pytest.mark.parametrize("cls", [FocalHead, SoftNearestNeighborHead])
-def test_a_checkpoint_brings_back_objective_and_geometry(tmp_path, cls):
-    head = partial(cls, geometry=partial(HarmonicHead, exponent=2, eps=1e-4))
+def test_a_checkpoint_brings_back_objective_and_geometry(tmp_path):
+    head = partial(SoftNearestNeighborHead, geometry=partial(HarmonicHead, exponent=2, eps=1e-4))
     model = Classifier(partial(MLP, hidden_dim=20), head, seeds=[3, 7], compile="never")
     run = L.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,

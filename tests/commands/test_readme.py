@@ -26,11 +26,6 @@ OURS = [part.strip() for line in COMMANDS for part in line.split("&&")
         if part.strip().startswith(("lightning ", "glassbox "))]  # fmt: skip
 
 
-def test_readme_has_commands_to_install_train_and_test():
-    assert any("pip install" in line and "lightning fit" in line for line in COMMANDS)
-    assert any("pip install" in line and "pytest" in line for line in COMMANDS)
-
-
 @pytest.mark.parametrize("command", sorted(set(OURS)))
 def test_command_of_the_readme_parses_and_builds(
     command, in_root, tmp_path, token_folder, text_folder

@@ -69,10 +69,6 @@ def finish(process: subprocess.Popen[str]) -> int:
     return process.returncode
 
 
-def test_there_are_scripts_for_one_node_for_several_and_for_torchrun():
-    assert {path.stem for path in SCRIPTS} == {"one_node", "several_nodes", "torchrun"}
-
-
 @pytest.mark.parametrize("path", [*SCRIPTS, STUDY], ids=lambda path: path.stem)
 def test_script_is_valid_short_and_shows_its_command(path):
     subprocess.run(["bash", "-n", str(path)], check=True)
@@ -108,8 +104,8 @@ def test_preempted_jobs_get_a_signal_in_time_and_may_be_requeued(path):
 @pytest.mark.parametrize("path", BY_SRUN, ids=lambda path: path.stem)
 def test_srun_starts_the_fit_from_the_newest_checkpoint_with_what_was_added(path, cluster):
     added = ("--model.learning_rate", "1e-3", "--trainer.callbacks", "[]  # a space")
-    assert finish(cluster(path, "exit 0", CONFIG, *added)) == 0
-    nodes = ["--trainer.num_nodes", "2"] if path.stem == "several_nodes" else []
+    assert finish(cluster(path, "exit 0", CONFIG, *added, nodes=4)) == 0
+    nodes = ["--trainer.num_nodes", "4"] if path.stem == "several_nodes" else []
     assert cluster.calls("srun") == [
         "--kill-on-bad-exit=1", "lightning", "fit", "--config", CONFIG, "--ckpt_path", "last",
         *nodes, *added,
@@ -119,15 +115,8 @@ def test_srun_starts_the_fit_from_the_newest_checkpoint_with_what_was_added(path
     assert "OMP_NUM_THREADS=1" in environment
 
 
-def test_number_of_nodes_is_the_jobs(cluster):
-    path = ROOT / "configs" / "slurm" / "several_nodes.sbatch"
-    assert finish(cluster(path, "exit 0", CONFIG, nodes=4)) == 0
-    words = cluster.calls("srun")
-    assert words[words.index("--trainer.num_nodes") + 1] == "4"
-
-
 @pytest.mark.parametrize("path", BY_SRUN, ids=lambda path: path.stem)
-@pytest.mark.parametrize("code", [138, 143, 0, 1, 2, 130, 137])
+@pytest.mark.parametrize("code", [138, 143, 0, 1, 130])
 def test_only_a_run_that_a_signal_stopped_is_requeued(path, code, cluster):
     assert finish(cluster(path, f"exit {code}", CONFIG)) == code
     assert cluster.calls("scontrol") == (["requeue", "4711"] if code in (138, 143) else [])

@@ -17,7 +17,6 @@ SMALL = (
     "--model.network.mask_dim", "16", "--model.learning_rate", "0.002",
     "--trainer.precision", "32-true", "--trainer.log_every_n_steps", "1",
 )  # fmt: skip
-DELETE_ALL = '[{"class_path": "WordDeletion", "init_args": {"percent": 100}}]'
 
 
 def arguments(text_folder: Path, command: str = "fit") -> list[str]:
@@ -70,19 +69,3 @@ def test_parts_of_the_loss_add_up(run):
     parts = [results(run)[f"train/{n}"][0] for n in ("head_loss", "importance", "interaction")]
     total = parts[0] + parts[1] + 0.1 * parts[2]
     assert results(run)["train/loss"][0] == pytest.approx(total, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        (["--model.importance_form", "code"], "data.pad_to"),
-        (["--model.interaction_form", "cod"], "model.interaction_form"),
-        (["--data.data_dir", "nowhere"], "nowhere"),
-        (["--trainer.callbacks.percent", "100"], "NeuronAllocation: percent"),
-        (["--trainer.callbacks", DELETE_ALL], "WordDeletion: percent"),
-    ],
-)
-def test_a_setting_out_of_range_is_refused(options, named, text_folder, in_root, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments(text_folder, "check"), *options])
-    assert stop.value.code == 2 and named in capsys.readouterr().err

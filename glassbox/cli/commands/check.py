@@ -27,10 +27,6 @@ def dry_run_settings(layout: ProcessLayout, trainer: Mapping[str, Any]) -> dict[
 
     The trainer is built on the CPU and never launched. Data and model see the planned number of
     ranks, and raise the errors that they would raise in the run.
-
-    Args:
-        layout: The processes that the config asks for.
-        trainer: The trainer's settings, with the strategy built.
     """
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     strategy = trainer.get("strategy") or "auto"
@@ -50,18 +46,8 @@ def dry_run_settings(layout: ProcessLayout, trainer: Mapping[str, Any]) -> dict[
 def describe_run(trainer: L.Trainer, model: Any, data: Any, layout: ProcessLayout) -> str:
     """Describe model, data, steps, devices, memory and time of a run that is not started.
 
-    Data, callbacks and model are set up as for the run; nothing is written.
-
-    Args:
-        trainer: Trainer with :func:`dry_run_settings`.
-        model: LightningModule; one with ``seeds`` is counted per seed. Its ``flops_per_token()``
-            and the attributes that ``memory_parts`` reads are used if it has them.
-        data: Data module; its ``task``, ``steps_per_epoch``, batch sizes and ``describe()`` are
-            used if it has them.
-        layout: The processes that the config asks for.
-
-    Raises:
-        ValueError: `fit` would raise it.
+    Data, callbacks and model are set up as for the run, with its errors; nothing is written. A
+    model with ``seeds`` is counted per seed.
     """
     data.trainer = model.trainer = trainer
     trainer.strategy.connect(model)
@@ -78,14 +64,15 @@ def describe_run(trainer: L.Trainer, model: Any, data: Any, layout: ProcessLayou
     details = f" × {seeds} seeds = {parameters:,}" if seeds > 1 else _embedding_parameters(model)
     task = f", {data.task!r}" if hasattr(data, "task") else ""
     of_data = data.describe() if hasattr(data, "describe") else {}
+    steps, tokens = _total_steps(trainer, data), _tokens_per_step(data)
     lines = [
         f"model       {type(model).__name__}, {parameters // seeds:,} parameters{details}",
         f"data        {type(data).__name__}{task}",
         *(f"{name:<12}{text}" for name, text in of_data.items()),
-        *_steps(trainer, data),
+        *_steps(trainer.max_epochs, getattr(data, "steps_per_epoch", None), steps, tokens),
         f"devices     {_devices(layout, model)}",
         *_memory(trainer, model, data, layout),
-        *_compute(trainer, model, data, layout),
+        *_compute(trainer.world_size, model, layout, steps and tokens and steps * tokens),
     ]
     return "\n".join(lines)
 
@@ -117,13 +104,13 @@ def _tokens_per_step(data: Any) -> int | None:
     return None if batch_size is None or length is None else batch_size * length
 
 
-def _steps(trainer: L.Trainer, data: Any) -> list[str]:
-    epochs, per_epoch = trainer.max_epochs, getattr(data, "steps_per_epoch", None)
+def _steps(
+    epochs: int | None, per_epoch: int | None, steps: int | None, tokens: int | None
+) -> list[str]:
     unlimited = epochs is None or epochs < 0
     lines = [f"epochs      {'no limit' if unlimited else format(epochs, ',')}"]
     if per_epoch is None:
         return lines
-    steps, tokens = _total_steps(trainer, data), _tokens_per_step(data)
     total = f", {steps:,} in total" if steps is not None else ""
     if steps is not None and tokens is not None:
         total += f": {steps * tokens:,} tokens, {steps / per_epoch:,.2f} epochs"
@@ -170,21 +157,20 @@ def _memory(trainer: L.Trainer, model: Any, data: Any, layout: ProcessLayout) ->
     return [f"memory      {total / size:.{min(digits, 1)}f} {unit} per device (estimate): {listed}"]
 
 
-def _compute(trainer: L.Trainer, model: Any, data: Any, layout: ProcessLayout) -> list[str]:
+def _compute(world_size: int, model: Any, layout: ProcessLayout, tokens: int | None) -> list[str]:
     if not hasattr(model, "flops_per_token"):
         return []
     per_token = model.flops_per_token()
-    steps, tokens = _total_steps(trainer, data), _tokens_per_step(data)
     text = f"compute     {per_token / 1e9:.3g} GFLOP per token"
-    if steps is None or tokens is None:
+    if tokens is None:
         return [text]
-    flops = per_token * steps * tokens
+    flops = per_token * tokens
     text += f", {flops:.3g} FLOP in total"
     gpus_by_time: dict[str, list[str]] = {}
     for name in _GPUS.get(layout.precision, ()) if layout.accelerator == "gpu" else ():
         peak = peak_flops_of(name, layout.precision)
         assert peak is not None
-        seconds = flops / (trainer.world_size * peak * _FRACTION_OF_PEAK)
+        seconds = flops / (world_size * peak * _FRACTION_OF_PEAK)
         gpus_by_time.setdefault(_duration(seconds), []).append(name)
     if gpus_by_time:
         listed = ", ".join(f"{time} ({', '.join(gpus)})" for time, gpus in gpus_by_time.items())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -26,6 +26,8 @@ from callbacks.probes.word_pairs import (
 )
 from glassbox.cli.checkpoints import choose_tokenizer, load_language_model
 from glassbox.metrics import (
+    AnalogyScores,
+    ParallelogramScores,
     analogy_ranks,
     analogy_scores,
     draw_quadruples,
@@ -33,11 +35,6 @@ from glassbox.metrics import (
     parallelogram_scores,
 )
 from lightning_modules.language_model import LanguageModel
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from glassbox.plots import RankedParallelograms
 
 Row = dict[str, str | int | float]
 
@@ -138,10 +135,18 @@ def compare(
         )
         for task, task_pairs in encoded.items():
             row: Row = {"model": name, "task": task, "pairs": len(task_pairs.words)}
-            row |= _parallelogram_values(measured[name], task)
+            losses, unrelated = measured[name].losses[task][0], measured[name].unrelated[task][0]
+            row |= _floats(parallelogram_scores(losses, unrelated))
+            row["explained_variance"] = float(measured[name].space.fractions[0].sum())
             if num_analogies:
                 row |= _analogy_values(embedding[0], task_pairs, num_analogies, seed, similarity)
             rows.append(row)
+
+    from glassbox.plots import (
+        parallelogram_distributions,
+        parallelogram_scatter,
+        ranked_parallelograms,
+    )
 
     folder.mkdir(parents=True, exist_ok=True)
     for stale in _FIGURES:
@@ -151,7 +156,17 @@ def compare(
         writer.writeheader()
         writer.writerows(rows)
     title = _title(measured, components)
-    figures = _loss_figures(measured, title, squared)
+    losses_by_model = {
+        name: {task: values[0].numpy() for task, values in model.losses.items()}
+        for name, model in measured.items()
+    }
+    draw = {"parallelogram_losses": parallelogram_distributions}
+    if len(names) == 2:
+        draw["parallelogram_scatter"] = parallelogram_scatter
+    figures = {
+        name: function(losses_by_model, title=title, squared=squared)
+        for name, function in draw.items()
+    }
     if components is not None and components >= 2:
         drawn = draw_quadruples(len(encoded[figure_task].words), num_quadruples, seed)
         chosen = (encoded[figure_task], drawn, vocabulary.decode)
@@ -159,7 +174,9 @@ def compare(
             name: rank_parallelograms(model.space, model.losses[figure_task], *chosen)
             for name, model in measured.items()
         }
-        figures |= _ranked_figure(ranked, f"{figure_task.replace('_', ' ')} · {title}")
+        if shown := {name: one for name, one in ranked.items() if one is not None}:
+            task_title = f"{figure_task.replace('_', ' ')} · {title}"
+            figures["parallelograms"] = ranked_parallelograms(shown, title=task_title, note=NOTE)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=150)
     return f"{_table(rows, names)}\n\nfigures and parallelograms.csv: {folder}"
@@ -179,12 +196,6 @@ def _names(checkpoints: list[str], models: list[LanguageModel]) -> list[str]:
     return names
 
 
-def _parallelogram_values(model: Measured, task: str) -> Row:
-    scores = parallelogram_scores(model.losses[task][0], model.unrelated[task][0])
-    values: Row = {key: float(value) for key, value in scores._asdict().items()}
-    return {**values, "explained_variance": float(model.space.fractions[0].sum())}
-
-
 def _analogy_values(
     embedding: Tensor,
     pairs: WordPairs,
@@ -198,8 +209,11 @@ def _analogy_values(
         analogy_ranks(embedding, pairs.tokens, quadruples, similarity, partners)
         for partners in (None, unrelated)
     )
-    scores = analogy_scores(ranks, unrelated_ranks)._asdict()
-    return {f"analogy_{key}": float(value) for key, value in scores.items()}
+    return _floats(analogy_scores(ranks, unrelated_ranks), "analogy_")
+
+
+def _floats(scores: ParallelogramScores | AnalogyScores, prefix: str = "") -> Row:
+    return {f"{prefix}{key}": float(value) for key, value in scores._asdict().items()}
 
 
 def _title(measured: Mapping[str, Measured], components: int | None) -> str:
@@ -214,31 +228,6 @@ def _title(measured: Mapping[str, Measured], components: int | None) -> str:
     return f"{components} principal component{plural} with {fractions} of the variance"
 
 
-def _loss_figures(measured: Mapping[str, Measured], title: str, squared: bool) -> dict[str, Figure]:
-    from glassbox.plots import parallelogram_distributions, parallelogram_scatter
-
-    losses = {
-        name: {task: values[0].numpy() for task, values in model.losses.items()}
-        for name, model in measured.items()
-    }
-    figures = {
-        "parallelogram_losses": parallelogram_distributions(losses, title=title, squared=squared)
-    }
-    if len(losses) == 2:
-        scatter = parallelogram_scatter(losses, title=title, squared=squared)
-        figures["parallelogram_scatter"] = scatter
-    return figures
-
-
-def _ranked_figure(
-    ranked: Mapping[str, RankedParallelograms | None], title: str
-) -> dict[str, Figure]:
-    from glassbox.plots import ranked_parallelograms
-
-    shown = {name: one for name, one in ranked.items() if one is not None}
-    return {"parallelograms": ranked_parallelograms(shown, title=title, note=NOTE)} if shown else {}
-
-
 def _table(rows: list[Row], names: list[str]) -> str:
     """One line per task: pairs, and for each measure a column per model."""
     measures = [key for key in _COLUMNS if key in rows[0]]
@@ -249,19 +238,19 @@ def _table(rows: list[Row], names: list[str]) -> str:
     for row in rows:
         by_task.setdefault(str(row["task"]), {})[str(row["model"])] = row
     first = max(len("task"), *map(len, by_task))
-    headings = "".join(f"  {_COLUMNS[key]:>{width * len(names)}}" for key in measures)
-    columns = "  " + "".join(f"{name:>{width}}" for name in short)
+
+    def line(task: str, pairs: object, groups: Iterable[Iterable[str]], size: int) -> str:
+        cells = ("".join(f"{cell:>{size}}" for cell in group) for group in groups)
+        return "  ".join([f"{task:<{first}}{pairs:>7}", *cells])
+
     lines = [
-        " " * (first + 7) + headings,
-        f"{'task':<{first}}{'pairs':>7}" + columns * len(measures),
+        line("", "", ([_COLUMNS[key]] for key in measures), width * len(names)),
+        line("task", "pairs", [short] * len(measures), width),
     ]
     lines.append("─" * len(lines[1]))
     for task, models in by_task.items():
-        cells = (
-            "  " + "".join(f"{_cell(key, float(models[name][key])):>{width}}" for name in names)
-            for key in measures
-        )
-        lines.append(f"{task:<{first}}{models[names[0]]['pairs']:>7}" + "".join(cells))
+        groups = ([_cell(key, float(models[name][key])) for name in names] for key in measures)
+        lines.append(line(task, models[names[0]]["pairs"], groups, width))
     if len(names) == 2:
         one, two = names
         smaller = sum(float(m[two]["median"]) < float(m[one]["median"]) for m in by_task.values())

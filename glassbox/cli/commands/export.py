@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from glassbox.cli.checkpoints import choose_tokenizer, load_language_model
 from lightning_modules.gpt2.hub_load import HARMONIC_TYPE
@@ -13,17 +10,12 @@ from lightning_modules.gpt2.hub_save import atomic_folder, gpt2_config, gpt2_ten
 from lightning_modules.gpt2.hub_tokenizer import write_tokenizer
 
 
-def export(
-    checkpoint: str,
-    output: str,
-    tokenizer: str | None = None,
-) -> str:
+def export(checkpoint: str, output: str, tokenizer: str | None = None) -> str:
     """Write a model's weights, config and tokenizer as Hugging Face's libraries read them.
 
     With a cross-entropy head the folder is an ordinary GPT-2. With a harmonic one it needs
     ``import lightning_modules.gpt2.transformers_model`` before it is loaded. Either way it can be
-    trained on
-    or measured here, with ``model.init_from``.
+    trained on or measured here, with ``model.init_from``.
 
     The folder appears when all of it is written. One that holds anything is left alone.
 
@@ -60,12 +52,6 @@ def export(
             files += tokenizer_files
         else:
             remark = f"no tokenizer: tokenizer.json cannot express how {reader.name} splits text"
-    return _report(output, config, tensors, files, remark)
-
-
-def _report(
-    output: str, config: dict[str, Any], tensors: dict[str, Tensor], files: list[str], remark: str
-) -> str:
     count = sum(tensor.numel() for tensor in tensors.values())
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     load = f"AutoModelForCausalLM.from_pretrained({output!r})"

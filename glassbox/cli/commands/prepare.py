@@ -15,17 +15,7 @@ from glassbox.cli.warning_filters import silence_harmless_warnings
 
 
 def prepare(arguments: Sequence[str]) -> str:
-    """Build the data module of a whole run's config, without its model, and prepare its data.
-
-    Args:
-        arguments: The subcommand and its options.
-
-    Returns:
-        What the data module reports.
-
-    Raises:
-        UsageError: The data need no preparation.
-    """
+    """Build the data module of a whole run's config, without its model, and prepare its data."""
     silence_harmless_warnings()
     config = parse(build_parser("prepare").parse_args, arguments).prepare
     parser = LightningArgumentParser()

@@ -13,7 +13,7 @@ from glassbox.cli.subcommands import FUNCTIONS
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("reproduce --jobs 2 harmonic_loss/figure_2", {"study": "harmonic_loss/figure_2", "jobs": 2}),
+        ("reproduce --jobs 2 some/figure_2", {"study": "some/figure_2", "jobs": 2}),
         ("reproduce harmonic_loss/figure_2 --quick", {"quick": True, "list": False}),
         ("reproduce --quick harmonic_loss/figure_2", {"study": "harmonic_loss/figure_2"}),
         ("reproduce --no_quick --study a", {"quick": False, "study": "a"}),

@@ -152,14 +152,7 @@ def test_without_a_launcher_nothing_is_added():
     assert cluster_plugins({"plugins": None}, {}) is None
 
 
-@pytest.mark.parametrize(
-    "strategy", ["fsdp", "deepspeed_stage_2", "lightning.pytorch.strategies.ModelParallelStrategy"]
-)
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2", "a.b.ModelParallelStrategy"])
 def test_strategies_that_shard_the_model_are_refused_by_name(strategy):
     with pytest.raises(ValueError, match=r"trainer\.strategy"):
         planned_launch({"devices": 2, "strategy": strategy})
-
-
-@pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_spawn", None])
-def test_copies_of_the_model_are_taken(strategy):
-    assert planned_launch({"devices": 2, "strategy": strategy}).devices == 2
