@@ -24,7 +24,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.ranks import set_rank
 from tests.helpers.speed_clock import FETCH, STEP, TOKENS, Clock, Counted, Loader, timed, train
 
-pytestmark = pytest.mark.ddp
+pytestmark = [pytest.mark.ddp, pytest.mark.xdist_group("ranks")]
 BLOCK, TIME_LIMIT = 16, 400
 SEEDS = 5  # 2 and 3, or 1, 2 and 2 per rank
 
@@ -209,7 +209,7 @@ def alone(folder) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def ranks(request, folder, alone, spawn_ranks) -> list[dict[str, Any]]:
     """What each of two, of three ranks measures."""
     world = request.param

@@ -60,12 +60,10 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("max_steps", [-1, 12])  # the last epoch of five steps is cut short
 @pytest.mark.parametrize(
-    ("optimizer", "schedule"),
-    [("adam", "constant"), ("adam", "cosine"), ("adamw", "linear"), ("sgd", "linear"),
-     ("sgd", "cosine")],
-)  # fmt: skip
+    ("optimizer", "schedule", "max_steps"),
+    [("adam", "constant", -1), ("adamw", "linear", -1), ("sgd", "cosine", 12)],
+)
 def test_each_member_trains_as_a_bare_loop_on_its_own_draws(optimizer, schedule, max_steps):
     model = FeatureAutoencoder(
         6, num_values=2, hidden_dim=2, seeds=[3, 7], weight_decay=0.1, compile="never",
@@ -73,7 +71,7 @@ def test_each_member_trains_as_a_bare_loop_on_its_own_draws(optimizer, schedule,
     )  # fmt: skip
     data = sparse()
     trainer = trained(model, data, epochs=3, max_steps=max_steps)
-    steps = 15 if max_steps < 0 else max_steps
+    steps = 15 if max_steps < 0 else max_steps  # 12: the last epoch of five is cut short
     assert trainer.global_step == steps
     draws = next(iter(data.train_dataloader()))["inputs"]
     member = 2  # seed 3 at sparsity 0.9
@@ -100,7 +98,7 @@ def test_the_learning_rate_never_rises_or_becomes_negative_after_the_last_step(s
     assert rates == sorted(rates, reverse=True) and rates[10:] == [0.0] * 5
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_resumed_run_has_the_same_bits_and_the_optimizer_settings_of_its_config(
     optimizer, tmp_path
 ):
@@ -139,7 +137,7 @@ def test_a_linear_model_with_a_hidden_unit_per_feature_reconstructs_them():
     model = FeatureAutoencoder(
         4, hidden_dim=4, activation="none", learning_rate=0.02, compile="never", initial_scale=0.3
     )
-    data = SparseFeatures(4, sparsity=0.5, batch_size=64, steps_per_epoch=150, val_steps=2)
+    data = SparseFeatures(4, sparsity=0.5, batch_size=64, steps_per_epoch=100, val_steps=2)
     trained(model, data, epochs=2)
     assert float(model.scores()["val/explained_fraction"]) > 0.98
 

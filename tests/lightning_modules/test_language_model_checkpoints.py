@@ -40,8 +40,9 @@ def test_a_resumed_run_writes_no_checkpoint_between_micro_batches(token_folder, 
     assert set(written) == {(12, 0), (14, 0)}
 
 
-@pytest.mark.parametrize("head", [HarmonicHead, partial(CrossEntropyHead, bias=True)])
-@pytest.mark.parametrize("tie", [True, False])
+@pytest.mark.parametrize(
+    ("head", "tie"), [(HarmonicHead, True), (partial(CrossEntropyHead, bias=True), False)]
+)
 def test_checkpoint_says_how_to_build_its_model(token_folder, tmp_path, head, tie):
     model = make_model(head=head, tie_embedding=tie)
     trainer = make_trainer(2, checkpoints(tmp_path / "kept"))

@@ -55,14 +55,6 @@ def test_every_text_has_a_row_with_the_probabilities_of_it_alone(
     assert f"({correct}/73)" in capsys.readouterr().out
 
 
-def test_a_limited_number_of_batches_has_the_rows_of_its_texts(trained, tmp_path):
-    data = planted_data(trained.folder, batch_size=7)
-    predict(copy_of(trained, data), data, tmp_path, limit_predict_batches=2)
-    texts = [text for text, _ in read_part(trained.folder, "test")]
-    places = [texts.index(row[0]) for row in read(tmp_path)[1:]]
-    assert len(places) in (10, 14) and places == sorted(set(places))  # one batch has 3 texts
-
-
 def test_unusual_characters_and_commas_are_kept(trained, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from datetime import timedelta
 
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.profilers import SimpleProfiler
 
@@ -47,8 +46,7 @@ class SaveAtLogSteps(L.Callback):
             trainer.save_checkpoint(f"{trainer.default_root_dir}/now.ckpt")
 
 
-@pytest.mark.parametrize("accumulation", [1, 4])
-@pytest.mark.parametrize("loader", [Loader, Unsized])
+@pytest.mark.parametrize(("accumulation", "loader"), [(1, Loader), (4, Unsized)])
 def test_metrics_are_logged_per_optimizer_step(accumulation, loader):
     clock = Clock()
     callback = timed(clock, warmup_steps=0)
@@ -133,8 +131,7 @@ def test_results_json_has_the_metrics_of_the_whole_fit(tmp_path, capsys):
     assert "speed/tokens_per_second" in (folder / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize(("warmup", "first"), [(2, 5), (5, 10), (7, 10)])
-@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize(("warmup", "first", "accumulation"), [(2, 5, 4), (5, 10, 1)])
 def test_warm_up_is_left_out(warmup, first, accumulation):
     clock = Clock()
     callback, model = timed(clock, warmup_steps=warmup), Model(clock, slow_steps=warmup)
@@ -142,13 +139,6 @@ def test_warm_up_is_left_out(warmup, first, accumulation):
     assert min(logged) == first
     for metrics in (*logged.values(), callback.results):
         assert_steady(metrics, accumulation)
-
-
-def test_no_more_than_the_warm_up_is_left_out():
-    clock = Clock()
-    model = Model(clock, slow_steps=3)
-    _, logged = train(clock, timed(clock, warmup_steps=2), model=model, max_steps=5)
-    assert logged[5]["speed/step_seconds"] == (SLOW + 2 * STEP + 3 * FETCH) / 3
 
 
 def test_a_run_that_ends_while_warming_up_has_no_speed():
@@ -173,8 +163,7 @@ def test_every_fit_warms_up_and_a_resumed_one_logs_at_the_same_steps(tmp_path):
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
-@pytest.mark.parametrize("interval", [3, 5])  # in batches, between and at log steps
-@pytest.mark.parametrize("workers", [Loader, SlowToOpen])
+@pytest.mark.parametrize(("interval", "workers"), [(3, Loader), (5, SlowToOpen)])  # in batches
 def test_validation_is_left_out(interval, accumulation, workers):
     clock = Clock()
     callback, model = timed(clock, warmup_steps=2), Model(clock)
@@ -231,13 +220,6 @@ def test_the_end_of_training_is_left_out(validates, place):
     train(clock, *callbacks, model=model, val=Loader(clock, 2) if validates else None)
     assert bool(model.validated) == validates and model.steps == 12
     assert_steady(callbacks[1 - place].results)
-
-
-def test_max_time_ends_the_measurement():
-    clock = Clock()
-    callback = timed(clock, warmup_steps=0)
-    train(clock, callback, Timer(duration=timedelta(milliseconds=20)), max_steps=-1)
-    assert_steady(callback.results)
 
 
 def test_the_users_profiler_records_every_fetch_and_is_restored():
@@ -328,16 +310,10 @@ def test_utilization_needs_a_known_peak_and_a_count_of_flops(model, options):
 @pytest.mark.parametrize(
     ("name", "teraflops"),
     [
-        ("NVIDIA H100 80GB HBM3", 989.4),
         ("NVIDIA H100 PCIe", 756),
-        ("NVIDIA H200", 989.4),
         ("NVIDIA A100-SXM4-40GB", 312),
         ("NVIDIA A10", 125),
         ("NVIDIA A10G", None),  # a different chip from the A10
-        ("NVIDIA L40S", 362),
-        ("Tesla V100-PCIE-16GB", 112),
-        ("NVIDIA RTX A6000", 154.8),
-        ("NVIDIA GeForce RTX 4090", 165.2),
         ("NVIDIA GeForce RTX 4090 D", None),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
         ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
