@@ -22,8 +22,6 @@ class EnsembleModule(BaseModule):
     device. A subclass sets ``ensemble`` and ``seeds``.
 
     Attributes:
-        ensemble: All members.
-        seeds: One per member.
         hint: What the user can do about a loss that is NaN.
     """
 
@@ -63,8 +61,6 @@ class EnsembleModule(BaseModule):
         torch.compiler.reset()
         self.shard().ensemble.compile()
 
-    # ---- checkpoints are those of one device, whatever the number of ranks ---------------------
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.get("optimizer_states", [])
         checkpoint["optimizer_states"] = [self.shard().gather_optimizer_state(s) for s in states]
@@ -77,8 +73,6 @@ class EnsembleModule(BaseModule):
         first, last = member_range(len(self.seeds), trainer.global_rank, trainer.world_size)
         states = checkpoint.get("optimizer_states", [])
         checkpoint["optimizer_states"] = [shard_optimizer_state(s, first, last) for s in states]
-
-    # ---- logging -------------------------------------------------------------------------------
 
     def _log_quartiles(self, scores: dict[str, Tensor]) -> None:
         """Log each score's median over members, and its quartiles if there are several members."""

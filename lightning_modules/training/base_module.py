@@ -48,10 +48,7 @@ class BaseModule(L.LightningModule):
         check_data_matches_model(self, self.sizes, self.data())
 
     def _describe_in_checkpoint(self, **factories: Callable[..., Any] | dict[str, Any]) -> None:
-        """Store classes as plain data among the hyper-parameters, rather than as objects.
-
-        From the command line they are plain data already.
-        """
+        """Store classes as plain data among the hyper-parameters, rather than as objects."""
         for name, factory in factories.items():
             if callable(factory) and callable(self.hparams.get(name)):
                 self.hparams[name] = to_spec(factory)
@@ -89,13 +86,7 @@ class BaseModule(L.LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Lightning's ``load_from_checkpoint``, for checkpoints of earlier versions too.
-
-        Args:
-            checkpoint_path: Path, URL or open file.
-            *args: Lightning's.
-            **kwargs: Lightning's, and options of the module that replace the stored ones.
-        """
+        """Lightning's ``load_from_checkpoint``, for checkpoints of earlier versions too."""
         stored = _hyper_parameters(checkpoint_path, kwargs.get("weights_only"))
         renamed = {
             name: value

@@ -10,11 +10,7 @@ from torch import Tensor
 
 
 class NonFiniteMonitor:
-    """Remembers, on the device, the first optimizer step with a non-finite loss or gradient.
-
-    Args:
-        hint: What the user can do; the end of the error message.
-    """
+    """Remembers, on the device, the first optimizer step with a non-finite loss or gradient."""
 
     def __init__(self, hint: str) -> None:
         self.hint = hint
@@ -31,14 +27,7 @@ class NonFiniteMonitor:
         self._first_bad_step = torch.minimum(self._first_bad_step, bad)
 
     def raise_if_diverged(self, module: L.LightningModule) -> None:
-        """Raise if any rank observed a non-finite value; waits for the device.
-
-        Args:
-            module: The module that is trained.
-
-        Raises:
-            ValueError: With the number of the first such step.
-        """
+        """Raise a ValueError if any rank observed a non-finite value; waits for the device."""
         if self._first_bad_step is None:
             return
         # One rank's gradients spoil the weights of all ranks.

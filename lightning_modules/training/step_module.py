@@ -35,9 +35,6 @@ class StepModule(BaseModule):
             ``gradient_clip_val`` takes precedence.
         hint: What the user can do about a loss that is NaN.
         train_losses: Names of the losses that ``training_step`` observes, "loss" among them.
-
-    Raises:
-        ValueError: clip_norm is not positive.
     """
 
     progress_unit = "step"
@@ -71,11 +68,10 @@ class StepModule(BaseModule):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        algorithm = getattr(self.trainer.gradient_clip_algorithm, "value", None)
-        if algorithm == "value":
+        if getattr(self.trainer.gradient_clip_algorithm, "value", None) == "value":
             raise ValueError(
-                f"trainer.gradient_clip_algorithm is {algorithm}; a {type(self).__name__} clips by "
-                f"norm only; leave it at null and set model.clip_norm"
+                f"trainer.gradient_clip_algorithm is value; a {type(self).__name__} clips by norm "
+                f"only; leave it at null and set model.clip_norm"
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -89,8 +85,7 @@ class StepModule(BaseModule):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         self.nonfinite.start(self.device)
-        for mean in self._means.values():
-            mean.reset()
+        self._reset_means()
         self._last_step = last_step(self.trainer)
         limit_by_steps(self.trainer)
 
@@ -130,12 +125,15 @@ class StepModule(BaseModule):
         if not stepped or not self._logs_this_step():
             return
         self.nonfinite.raise_if_diverged(self)
-        losses = {}
-        for name, mean in self._means.items():
-            losses[f"train/{name}"] = mean.compute()  # over all ranks and steps since the last log
-            mean.reset()
+        # Over all ranks and steps since the last log.
+        losses = {f"train/{name}": mean.compute() for name, mean in self._means.items()}
+        self._reset_means()
         self._store_scores(losses)
         self._log({**losses, **self._step_metrics()})
+
+    def _reset_means(self) -> None:
+        for mean in self._means.values():
+            mean.reset()
 
     def _logs_this_step(self) -> bool:
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -177,12 +175,7 @@ class StepModule(BaseModule):
     # ---- evaluation ----------------------------------------------------------------------------
 
     def observe_evaluation(self, loss: Tensor, targets: Tensor) -> None:
-        """Add the mean loss of a batch to the evaluation.
-
-        Args:
-            loss: Mean over the targets that count.
-            targets: The batch's targets; -100 does not count.
-        """
+        """Add a batch's mean loss to the evaluation; a target of -100 does not count."""
         count = (targets != -100).sum()
         self.evaluated_loss.update(loss * count)
         self.evaluated_targets.update(count)
@@ -209,12 +202,11 @@ class StepModule(BaseModule):
     def on_validation_epoch_start(self) -> None:
         self.reset_evaluation()
 
+    on_test_epoch_start = on_validation_epoch_start
+
     def on_validation_epoch_end(self) -> None:
         if not self.trainer.sanity_checking:
             self._log(self.evaluation("val"))
-
-    def on_test_epoch_start(self) -> None:
-        self.reset_evaluation()
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
         return self.validation_step(batch, batch_idx)
