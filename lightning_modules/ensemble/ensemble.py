@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Generic, TypeVar, cast
 
@@ -17,6 +17,7 @@ from lightning_modules.heads.base import LossHead
 from lightning_modules.networks.seeded_dropout import SeededDropout, hash32
 
 Member = TypeVar("Member", bound=nn.Module)
+Kind = TypeVar("Kind")
 Tensors = dict[str, Tensor]
 
 # Members of one computation. Sixty at once take longer than three times twenty: the tensors of a
@@ -83,11 +84,11 @@ class Ensemble(nn.Module, Generic[Member]):
                     f"use lightning_modules.SeededDropout({child.p})"
                 )
         # A fused loss is one operator that torch.func cannot differentiate.
-        self._fused = [head.fused for head in _heads(members[0])]
+        self._fused = [head.fused for head in _children(members[0], LossHead)]
         for member in members:
-            for head in _heads(member):
+            for head in _children(member, LossHead):
                 head.fused = False
-            for dropout in _dropouts(member):
+            for dropout in _children(member, SeededDropout):
                 dropout.key = torch.zeros((), dtype=torch.int64)
         parameters, buffers = stack_module_state(members)
         # In a list, so that it is not a submodule: functional_call needs its structure only.
@@ -201,10 +202,11 @@ class Ensemble(nn.Module, Generic[Member]):
         """The heads' input features (S, N, E) of inputs (S, N, ...), in evaluation mode."""
         self._set_mode(training=False)
         network = cast(NetworkWithHead, self._base_module[0]).network
-        state: Tensors = dict(cast(NetworkWithHead, self.stacked).network.named_parameters())
-        for name, buffer in self._buffers_at(step, -1).items():
-            if name.startswith("network."):
-                state[name.removeprefix("network.")] = buffer
+        state = {
+            name.removeprefix("network."): value
+            for name, value in (self._parameters_by_name | self._buffers_at(step, -1)).items()
+            if name.startswith("network.")
+        }
 
         def member_features(state: Tensors, member_inputs: Tensor) -> Tensor:
             return functional_call(network, state, (member_inputs,))
@@ -220,9 +222,9 @@ class Ensemble(nn.Module, Generic[Member]):
         with torch.no_grad():
             for name, value in (*member.named_parameters(), *member.named_buffers()):
                 value.copy_(stacked[name][index])
-        for dropout in _dropouts(member):
+        for dropout in _children(member, SeededDropout):
             dropout.key = None
-        for head, fused in zip(_heads(member), self._fused, strict=True):
+        for head, fused in zip(_children(member, LossHead), self._fused, strict=True):
             head.fused = fused
         device = self.seed_values.device
         return member.to(device).requires_grad_(True).train(self.training)
@@ -312,12 +314,8 @@ def _build_seeded(build: Callable[[], Member], seed: int) -> Member:
         return build()
 
 
-def _heads(module: nn.Module) -> Iterator[LossHead]:
-    return (child for child in module.modules() if isinstance(child, LossHead))
-
-
-def _dropouts(module: nn.Module) -> Iterator[SeededDropout]:
-    return (child for child in module.modules() if isinstance(child, SeededDropout))
+def _children(module: nn.Module, kind: type[Kind]) -> list[Kind]:
+    return [child for child in module.modules() if isinstance(child, kind)]
 
 
 def _with_state(module: Member, parameters: Tensors, buffers: Tensors) -> Member:

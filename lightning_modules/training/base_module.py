@@ -53,8 +53,6 @@ class BaseModule(L.LightningModule):
             if callable(factory) and callable(self.hparams.get(name)):
                 self.hparams[name] = to_spec(factory)
 
-    # ---- the optimizer of a resumed run --------------------------------------------------------
-
     def plain_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer without Lightning's wrapper, which calls every callback at every step."""
         optimizer = self.optimizers(use_pl_optimizer=False)
@@ -81,8 +79,6 @@ class BaseModule(L.LightningModule):
                 changes.append(f"learning rate of this step from {before[0]:.3g} to {now[0]:.3g}")
         if changes:
             rank_zero_info(f"the config differs from the checkpoint: {', '.join(changes)}")
-
-    # ---- checkpoints of earlier versions -------------------------------------------------------
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:

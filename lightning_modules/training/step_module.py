@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,6 @@ from lightning_modules.training.lightning_counters import (
     limit_by_steps,
     rescale_batch_progress,
 )
-from lightning_modules.training.nonfinite import NonFiniteMonitor
 from lightning_modules.training.optim import AdamWSettings, parameter_groups
 
 
@@ -51,7 +51,9 @@ class StepModule(BaseModule):
             raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or null for none")
         self.optimizer_settings = optimizer
         self.clip_norm = clip_norm
-        self.nonfinite = NonFiniteMonitor(hint)
+        self.hint = hint
+        # The first step with a non-finite loss or gradient, on the device: no step waits for it.
+        self._first_bad_step = torch.tensor(math.inf)
         # nan_strategy: any other would read the value, and wait for the device, at every step.
         self._means = {name: MeanMetric(nan_strategy="disable") for name in train_losses}
         self.train_means = nn.ModuleDict(self._means)  # so that they move with the module
@@ -63,8 +65,6 @@ class StepModule(BaseModule):
         self._step_of_last_batch = 0
         self._gradient_norm: Tensor | None = None  # of the last step, before clipping
         self._rate = 0.0  # learning rate of the last step
-
-    # ---- set-up --------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -84,7 +84,7 @@ class StepModule(BaseModule):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self.nonfinite.start(self.device)
+        self._first_bad_step = torch.tensor(math.inf, device=self.device)
         self._reset_means()
         self._last_step = last_step(self.trainer)
         limit_by_steps(self.trainer)
@@ -93,12 +93,10 @@ class StepModule(BaseModule):
         super().on_train_start()
         self._step_of_last_batch = self.global_step
 
-    # ---- training ------------------------------------------------------------------------------
-
     @torch.no_grad()
     def observe_losses(self, losses: Mapping[str, Tensor]) -> None:
         """Add a micro-batch to the training losses that are logged; "loss" must be finite."""
-        self.nonfinite.observe(losses["loss"], self.global_step + 1)
+        self._check_finite(losses["loss"])
         for name, loss in losses.items():
             self._means[name].update(loss)
 
@@ -117,14 +115,28 @@ class StepModule(BaseModule):
             self._gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
         self._rate = optimizer.param_groups[0]["lr"]
         if self.trainer.precision != "16-mixed":  # whose scaler skips a step that overflows
-            self.nonfinite.observe(self._gradient_norm, self.global_step + 1)
+            self._check_finite(self._gradient_norm)
+
+    def _check_finite(self, value: Tensor) -> None:
+        bad = torch.where(value.detach().isfinite(), math.inf, float(self.global_step + 1))
+        self._first_bad_step = torch.minimum(self._first_bad_step, bad)
+
+    def _raise_if_diverged(self) -> None:
+        """Raise if any rank had a non-finite value; its gradients spoil the weights of all."""
+        first = self._first_bad_step.to(self.device, copy=True)
+        step = float(self.trainer.strategy.reduce(first, reduce_op="min"))
+        if math.isfinite(step):
+            raise ValueError(
+                f"the training loss is NaN or infinite at optimizer step {int(step)}; checkpoints "
+                f"from before that step are kept; {self.hint}"
+            )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         stepped = self.global_step != self._step_of_last_batch
         self._step_of_last_batch = self.global_step
         if not stepped or not self._logs_this_step():
             return
-        self.nonfinite.raise_if_diverged(self)
+        self._raise_if_diverged()
         # Over all ranks and steps since the last log.
         losses = {f"train/{name}": mean.compute() for name, mean in self._means.items()}
         self._reset_means()
@@ -144,13 +156,11 @@ class StepModule(BaseModule):
         return {}
 
     def on_train_end(self) -> None:
-        self.nonfinite.raise_if_diverged(self)
-
-    # ---- checkpoints ---------------------------------------------------------------------------
+        self._raise_if_diverged()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Before anything is written, so that a broken model never replaces a good one.
-        self.nonfinite.raise_if_diverged(self)
+        self._raise_if_diverged()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
@@ -171,8 +181,6 @@ class StepModule(BaseModule):
             for part, value in means[name].items():
                 getattr(self._means[name], part).copy_(value)
         self._scores = {name: value.to(self.device) for name, value in state["scores"].items()}
-
-    # ---- evaluation ----------------------------------------------------------------------------
 
     def observe_evaluation(self, loss: Tensor, targets: Tensor) -> None:
         """Add a batch's mean loss to the evaluation; a target of -100 does not count."""
@@ -213,8 +221,6 @@ class StepModule(BaseModule):
 
     def on_test_epoch_end(self) -> None:
         self._log(self.evaluation("test"))
-
-    # ---- scores --------------------------------------------------------------------------------
 
     def scores(self) -> dict[str, Tensor]:
         """The last losses and metrics, (1,) each."""

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from callbacks import ExactResume, RunCheckpoint
-from callbacks.run.exact_resume import KEY, random_state, reseed, restore_random_state
+from callbacks.run.exact_resume import KEY, reseed
 from datamodules import OpenWebText
 from glassbox.cli.main import main
 from lightning_modules import GPT2, CrossEntropyHead, LanguageModel
@@ -207,29 +207,6 @@ def test_a_run_with_checkpoints_after_epochs_is_resumed_with_the_same_bits(token
         resumed = fit(tokens, f"{name}_resumed", 2, ckpt=last(killed), seed=1, **by_epoch)
         assert_same_end(complete, resumed)
         assert rows(resumed) == [row for row in rows(complete) if row[0] > saved]
-
-
-def test_restored_generators_draw_the_same_numbers():
-    def draw() -> list[Any]:
-        return [torch.rand(3), torch.randn(1), np.random.normal(size=3).tolist(), random.gauss()]
-
-    device = torch.device("cpu")
-    reseed(1)
-    draw()
-    state = random_state(device)
-    expected = draw()
-    reseed(2)
-    assert not equal(draw(), expected)
-    restore_random_state(state, device)
-    assert equal(draw(), expected)
-
-
-def test_seeds_of_ranks_are_functions_of_seed_and_rank():
-    drawn = []
-    for numbers in ((0, 1), (0, 1), (0, 2), (1, 1)):
-        reseed(*numbers)
-        drawn.append((float(torch.rand(1)), random.random()))
-    assert drawn[0] == drawn[1] and len(set(drawn)) == 3
 
 
 def test_a_new_run_on_one_rank_keeps_the_random_state_of_its_seed():

@@ -11,16 +11,13 @@ import torch
 
 from datamodules import CircularFeatures, SparseFeatures
 from lightning_modules import FeatureAutoencoder, ToyAutoencoder
+from tests.helpers.trainers import quiet_trainer
 
 
 def trained(
     model: FeatureAutoencoder, data: L.LightningDataModule, epochs: int, ckpt_path=None, **options
 ) -> L.Trainer:
-    trainer = L.Trainer(
-        max_epochs=epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-        log_every_n_steps=1_000, **options,
-    )  # fmt: skip
+    trainer = quiet_trainer(max_epochs=epochs, **options)
     trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     return trainer
 

@@ -16,6 +16,7 @@ from callbacks.run.exact_resume import ExactResume
 from lightning_modules import CrossEntropyHead, HarmonicHead, TextClassifier, TextTransformer
 from lightning_modules.regularizers import importance, interaction
 from tests.helpers.language_model_runs import expected_warnings, rows_of
+from tests.helpers.trainers import quiet_trainer
 
 SMALL = partial(TextTransformer, width=16, num_heads=2, feedforward_dim=32, mask_dim=8, dropout=0.0)
 
@@ -31,7 +32,6 @@ def classifier(**options: Any) -> TextClassifier:
 def in_world(model: TextClassifier, world: int) -> TextClassifier:
     trainer = SimpleNamespace(world_size=world, strategy=None, global_step=0, current_epoch=0)
     model._trainer = trainer  # type: ignore[assignment]
-    model.nonfinite.start(torch.device("cpu"))
     return model
 
 
@@ -108,13 +108,6 @@ def test_class_centers_of_a_harmonic_head_begin_at_the_scale_of_the_features():
     assert float(left.head.weight.detach().abs().max()) <= 16**-0.5
 
 
-def test_a_head_that_replaces_the_models_is_the_one_that_trains():
-    model, given = in_world(classifier(), 1), batch()
-    model.head = HarmonicHead(16, 2)
-    loss = F.cross_entropy(model(given["tokens"], given["mask"]), given["labels"])
-    torch.testing.assert_close(model.training_step(given, 0), loss)
-
-
 class Batches(L.LightningDataModule):
     """Six batches an epoch, the same ones in every epoch, that continue at the global step."""
 
@@ -142,11 +135,8 @@ class Batches(L.LightningDataModule):
 def fit(folder: Path, ckpt_path: Path | None = None, **options: Any) -> L.Trainer:
     """Twelve steps of a classifier with a loss per term, logged every five steps."""
     logger = L.pytorch.loggers.CSVLogger(folder, "run")
-    trainer = L.Trainer(
-        accelerator="cpu", devices=1, logger=logger, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=5,
-        limit_val_batches=0, callbacks=[ExactResume()], **{"max_epochs": 2, **options},
-    )  # fmt: skip
+    settings = {"log_every_n_steps": 5, "limit_val_batches": 0, "max_epochs": 2, **options}
+    trainer = quiet_trainer(ExactResume(), logger=logger, **settings)
     model = classifier(lambda_importance=0.3, learning_rate=1e-2).train()
     trainer.fit(model, datamodule=Batches(), ckpt_path=ckpt_path, weights_only=True)
     return trainer

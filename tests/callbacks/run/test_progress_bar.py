@@ -121,23 +121,6 @@ def test_the_bar_is_closed_when_training_fails(bars):
     RunProgress().on_exception(None, None, RuntimeError())  # before training there is no bar
 
 
-def test_a_disabled_bar_shows_nothing(bars):
-    progress = RunProgress()
-    progress.disable()
-    fit(Epochs(), progress=progress, max_epochs=2)
-    assert bars[0].text.getvalue() == ""
-    progress.enable()
-    assert progress.enabled
-
-
-@pytest.mark.parametrize(("terminal", "seconds"), [(True, 0.25), (False, 10.0)])
-def test_a_terminal_is_refreshed_more_often_than_a_log_file(bars, monkeypatch, terminal, seconds):
-    stderr = type("Stderr", (), {"isatty": lambda self: terminal})()
-    monkeypatch.setattr(progress_bar.sys, "stderr", stderr)
-    RunProgress(4.0).on_train_start(L.Trainer(max_epochs=1, accelerator="cpu", logger=False), None)
-    assert bars[0].options["mininterval"] == seconds
-
-
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
 def test_a_rate_that_is_not_positive_is_refused(rate):
     with pytest.raises(ValueError, match="refreshes_per_second"):

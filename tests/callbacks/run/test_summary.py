@@ -6,7 +6,6 @@ import json
 import math
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -199,7 +198,7 @@ def test_infinite_settings_and_modules_without_scores_are_no_error(tmp_path):
     trainer, module, data = build(tmp_path, RunSummary(), max_epochs=1)
     trainer.fit(module, datamodule=data)
     assert len(read(tmp_path)["metrics"]["test/accuracy"]) == 2
-    RunSummary().on_test_end(SimpleNamespace(is_global_zero=True), L.LightningModule())
+    RunSummary().on_test_end(quiet_trainer(), L.LightningModule())
 
 
 def test_versions_are_those_of_installed_packages(monkeypatch):

@@ -12,7 +12,6 @@ from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import ModelSelection, PredictionTable
 from tests.helpers.planted_words import planted_data, read_part, small_classifier, text_trainer
-from tests.helpers.ranks import set_rank
 
 NAMES = ("negative", "positive")
 HEADER = ["text", "label", "prediction", "probability_negative", "probability_positive"]
@@ -80,27 +79,3 @@ def test_predictions_are_those_of_the_best_weights_if_a_run_kept_them(trained, t
     predict(small_classifier(data, seed=3), data, tmp_path / "selected", selection)
     predict(copy_of(trained, data), data, tmp_path / "alone")
     assert read(tmp_path / "selected") == read(tmp_path / "alone")
-
-
-def on_rank(rank: int, folder: str, trained: str, port: int) -> None:
-    set_rank(rank, 2, port)
-    two: dict[str, Any] = {"devices": 2, "strategy": "ddp"}
-    data = planted_data(Path(trained), batch_size=12)  # the last batch is one text
-    model = small_classifier(data)
-    model.load_state_dict(torch.load(Path(folder) / "weights.pt"))
-    predict(model, data, Path(folder), **two)
-    single = planted_data(Path(trained), batch_size=1)  # a row on one rank only
-    predict(model, single, Path(folder) / "single", limit_predict_batches=1, **two)
-
-
-@pytest.mark.ddp
-def test_two_ranks_write_the_table_of_one(trained, tmp_path, spawn_ranks):
-    data = planted_data(trained.folder, batch_size=12)
-    predict(copy_of(trained, data), data, tmp_path / "alone")
-    torch.save(trained.model.state_dict(), tmp_path / "weights.pt")
-    spawn_ranks(on_rank, 2, str(tmp_path), str(trained.folder))
-    rows, alone = read(tmp_path), read(tmp_path / "alone")
-    assert [row[:3] for row in rows] == [row[:3] for row in alone]
-    for row, other in zip(rows[1:], alone[1:], strict=True):
-        assert list(map(float, row[3:])) == pytest.approx(list(map(float, other[3:])), abs=1e-5)
-    assert len(read(tmp_path / "single")) == 2

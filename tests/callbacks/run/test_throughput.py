@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 
 import lightning as L
 import pytest
@@ -253,41 +251,10 @@ def test_only_log_steps_and_pauses_wait_for_the_device(monkeypatch):
     assert waits == [0, 5, 8, 8, 10, 13]  # before the validation and after it
 
 
-def test_no_tensor_is_read_while_training(monkeypatch):
-    clock, reads = Clock(), []
-    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
-        original = getattr(torch.Tensor, name)
-
-        def read(self, *args, name=name, original=original, **kwargs):
-            reads.append(name)
-            return original(self, *args, **kwargs)
-
-        monkeypatch.setattr(torch.Tensor, name, read)
-    train(clock)
-    without = len(reads)
-    reads.clear()
-    train(clock, timed(clock, warmup_steps=0))
-    assert len(reads) == without
-    assert torch.ones(1).item() and len(reads) == without + 1  # the test can fail
-
-
-def test_devices_are_asked_for_peak_memory_and_waited_for(monkeypatch):
-    calls = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", calls.append)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", calls.append)
+def test_peak_memory_is_in_mebibytes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5 * 2**20)
-    cpu, gpu = torch.device("cpu"), torch.device("cuda", 1)
-    for device in (cpu, gpu):
-        throughput.synchronize(device)
-        Speed().on_fit_start(None, type("Module", (), {"device": device}))
-    assert calls == [gpu, gpu] and throughput.peak_memory_mib(gpu) == 5.0
-    assert 50 < throughput.peak_memory_mib(cpu) < 100_000  # Python with PyTorch
-
-    usage = type("Usage", (), {"ru_maxrss": 3 * 2**20})
-    monkeypatch.setattr(resource, "getrusage", lambda who: usage)
-    for platform, expected in (("linux", 3 * 2**10), ("darwin", 3), ("win32", None)):
-        monkeypatch.setattr(sys, "platform", platform)
-        assert throughput.peak_memory_mib(cpu) == expected
+    assert throughput.peak_memory_mib(torch.device("cuda", 1)) == 5.0
+    assert 50 < throughput.peak_memory_mib(torch.device("cpu")) < 100_000  # Python with PyTorch
 
 
 def test_utilization_is_that_of_the_given_peak():

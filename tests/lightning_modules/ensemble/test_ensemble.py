@@ -167,18 +167,6 @@ def test_compiled_ensemble_trains_as_an_eager_one():
     )
 
 
-def test_member_can_be_saved_and_loaded_as_an_ordinary_module(tmp_path):
-    build_one = partial(build, ToyTransformer, HARMONIC, tie_embedding=True)
-    ensemble = Ensemble(build_one, SEEDS)
-    train_together(ensemble, 5)
-    torch.save(ensemble.member(1).state_dict(), tmp_path / "member.pt")
-    loaded = build_one()
-    loaded.load_state_dict(torch.load(tmp_path / "member.pt", weights_only=True))
-    inputs = torch.randint(31, (3, 10, 2))
-    torch.testing.assert_close(loaded.eval()(inputs[1]), ensemble(inputs)[1])
-    assert loaded.head.weight is loaded.network.embedding.weight
-
-
 def pickled(ensemble):
     buffer = io.BytesIO()
     torch.save(ensemble, buffer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 
@@ -20,6 +19,7 @@ from lightning_modules import (
     ToyTransformer,
 )
 from lightning_modules.ensemble.sharding import member_range
+from tests.helpers.trainers import quiet_trainer
 
 # ---- members of a rank ---------------------------------------------------------------------------
 
@@ -76,10 +76,7 @@ EXPONENTS = [2.0, 1.0, 2.0, 2.0, 4.0]
 
 
 def fit(model, data, epochs=3, **resumed: Any):
-    trainer = L.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quiet_trainer(max_epochs=epochs, num_sanity_val_steps=2)
     trainer.fit(model, datamodule=data, **resumed)
     return trainer
 
