@@ -28,6 +28,7 @@ from glassbox.cli.main import main
 from lightning_modules import GPT2, CrossEntropyHead, LanguageModel
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.xdist_group("resume")
 BLOCK, STEPS_PER_EPOCH = 16, 5
 NETWORK = partial(GPT2, num_layers=1, num_heads=1, width=16, dropout=0.2)
 

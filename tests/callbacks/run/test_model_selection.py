@@ -8,6 +8,7 @@ import torch
 from callbacks import ModelSelection, WordCapacity, WordDeletion
 from tests.helpers.planted_words import small_classifier, text_trainer
 
+pytestmark = pytest.mark.xdist_group("model_selection")
 EPOCHS = 3
 FIRST_IS_BEST = {"monitor": "val/loss", "mode": "max"}  # since the loss falls
 
