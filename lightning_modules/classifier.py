@@ -120,7 +120,7 @@ class Classifier(EnsembleModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = self.epoch_length_groups()
-        parameters = [p for group in groups for p in group.ensemble.parameters()]
+        parameters = [p for ensemble, _, _ in groups for p in ensemble.parameters()]
         return self.optimizer_settings.optimizer(parameters)
 
     def setup(self, stage: str) -> None:
@@ -209,8 +209,8 @@ class Classifier(EnsembleModule):
         batch = shard.shard_batch(batch, dim=0)
         inputs, targets = batch["inputs"], batch["targets"]
         losses, correct = shard.ensemble.evaluate(inputs, targets, self._evaluation_step())
-        subsets = (batch[name] for name in ("is_test", "leaked", "mirrored"))
-        self.metrics.update(losses, correct, targets, *subsets, first=shard.first)
+        subsets = [batch[name] for name in ("is_test", "leaked", "mirrored")]
+        self.metrics.update(losses, correct, targets, *subsets, shard.first)
 
     def on_validation_epoch_end(self) -> None:
         logs = not self.trainer.sanity_checking and self._logs_this_epoch()

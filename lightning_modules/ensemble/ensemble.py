@@ -17,7 +17,6 @@ from lightning_modules.heads.base import LossHead
 from lightning_modules.networks.seeded_dropout import SeededDropout, hash32
 
 Member = TypeVar("Member", bound=nn.Module)
-Kind = TypeVar("Kind")
 Tensors = dict[str, Tensor]
 
 # Members of one computation. Sixty at once take longer than three times twenty: the tensors of a
@@ -314,7 +313,7 @@ def _build_seeded(build: Callable[[], Member], seed: int) -> Member:
         return build()
 
 
-def _children(module: nn.Module, kind: type[Kind]) -> list[Kind]:
+def _children(module: nn.Module, kind: type) -> list[Any]:
     return [child for child in module.modules() if isinstance(child, kind)]
 
 

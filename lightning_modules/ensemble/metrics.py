@@ -25,9 +25,6 @@ class EnsembleMetrics(Metric):
 
     ``test_leaked`` are the test inputs that were also trained on, ``test_clean`` all others. Under
     sampling with replacement the accuracy on both together measures memorization as well.
-
-    Args:
-        num_members: S.
     """
 
     full_state_update = False

@@ -20,14 +20,11 @@ class EnsembleModule(BaseModule):
     ``trainer.global_step`` counts optimizer steps. On several devices (DDP) the members are
     distributed over them, without exchange of gradients; checkpoints are the same as those of one
     device. A subclass sets ``ensemble`` and ``seeds``.
-
-    Attributes:
-        hint: What the user can do about a loss that is NaN.
     """
 
     ensemble: Ensemble[Any]
     seeds: list[int]
-    hint = "lower model.learning_rate"
+    hint = "lower model.learning_rate"  # what the user can do about a loss that is NaN
 
     def __init__(self) -> None:
         super().__init__()

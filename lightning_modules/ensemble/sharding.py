@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -120,12 +120,9 @@ def _map_moments(change: Callable[[Tensor], Tensor], state: dict[str, Any]) -> d
     return {**state, "state": moments}
 
 
-class EpochLengthGroup(NamedTuple):
-    """Neighboring members that take the same number of steps per epoch."""
-
-    ensemble: Ensemble[Any]  # a view of the whole ensemble
-    members: slice  # their indices in the whole ensemble
-    steps: int  # optimizer steps per epoch
+# Neighboring members that take the same number of steps per epoch: a view of the whole ensemble,
+# their indices in it, and the steps.
+EpochLengthGroup = tuple[Ensemble[Any], slice, int]
 
 
 def epoch_length_groups(whole: Ensemble[Any], steps: Sequence[int]) -> list[EpochLengthGroup]:
@@ -136,10 +133,11 @@ def epoch_length_groups(whole: Ensemble[Any], steps: Sequence[int]) -> list[Epoc
     no gradient then, and the optimizer skips it. Members with equal numbers should be neighbors.
     """
     if len(set(steps)) == 1:
-        return [EpochLengthGroup(whole, slice(0, len(steps)), steps[0])]
-    groups, first = [], 0
+        return [(whole, slice(0, len(steps)), steps[0])]
+    groups: list[EpochLengthGroup] = []
+    first = 0
     for number, members in groupby(steps):
         last = first + len(list(members))
-        groups.append(EpochLengthGroup(whole.slice(first, last), slice(first, last), number))
+        groups.append((whole.slice(first, last), slice(first, last), number))
         first = last
     return groups

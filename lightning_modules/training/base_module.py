@@ -25,12 +25,9 @@ class BaseModule(L.LightningModule):
 
     A checkpoint of an earlier version loads under today's names. A resumed run trains with the
     optimizer settings of its config, not with those of the checkpoint.
-
-    Attributes:
-        sizes: Sizes that the data must have as well, such as ``{"vocab_size": 31}``.
     """
 
-    sizes: dict[str, int]
+    sizes: dict[str, int]  # that the data must have as well, such as {"vocab_size": 31}
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,16 +18,7 @@ _CONFIGURED = ("initial_lr", "weight_decay", "betas", "momentum")
 
 @dataclass(frozen=True)
 class AdamWSettings:
-    """Hyper-parameters of AdamW.
-
-    Attributes:
-        learning_rate: Peak of the schedule, or the constant rate.
-        weight_decay: Decoupled weight decay.
-        betas: Decay rates of the two moments.
-
-    Raises:
-        ValueError: A number is out of range.
-    """
+    """Hyper-parameters of AdamW; a ValueError if one is out of range."""
 
     learning_rate: float
     weight_decay: float
@@ -43,13 +34,9 @@ class AdamWSettings:
 
     def optimizer(self, parameters: Iterable[Any], fused: bool = True) -> torch.optim.AdamW:
         """AdamW on these parameters or parameter groups."""
-        beta1, beta2 = self.betas
+        rate, betas = self.learning_rate, (self.betas[0], self.betas[1])  # YAML has a list
         return torch.optim.AdamW(
-            parameters,
-            lr=self.learning_rate,
-            betas=(beta1, beta2),
-            weight_decay=self.weight_decay,
-            fused=fused,
+            parameters, rate, betas, weight_decay=self.weight_decay, fused=fused
         )
 
 

@@ -26,15 +26,9 @@ class StepModule(BaseModule):
 
     Matrices decay, vectors do not. Gradients are clipped by norm. The run stops at the first
     non-finite loss or gradient, before a checkpoint is written. A subclass implements
-    ``training_step``, which calls ``observe_losses``, and ``validation_step``, which calls
-    ``observe_evaluation``.
-
-    Args:
-        optimizer: AdamW's settings.
-        clip_norm: Largest norm of the gradient; None for no clipping. The trainer's
-            ``gradient_clip_val`` takes precedence.
-        hint: What the user can do about a loss that is NaN.
-        train_losses: Names of the losses that ``training_step`` observes, "loss" among them.
+    ``training_step``, which calls ``observe_losses`` with the ``train_losses``, and
+    ``validation_step``, which calls ``observe_evaluation``. The trainer's ``gradient_clip_val``
+    takes precedence over ``clip_norm``. ``hint`` ends the message about a loss that is NaN.
     """
 
     progress_unit = "step"

@@ -16,10 +16,9 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from lightning.pytorch.loggers import CSVLogger
 
-from callbacks import PredictionTable, RunCheckpoint, RunSummary, Speed
+from callbacks import PredictionTable, RunCheckpoint, RunSummary
 from datamodules import AlgorithmicData, ModularAddition, OpenWebText
 from lightning_modules import GPT2, MLP, Classifier, CrossEntropyHead, HarmonicHead, LanguageModel
 from tests.helpers.paths import ROOT
@@ -62,27 +61,6 @@ class PoisonedHead(CrossEntropyHead):
 class PoisonOneRank(L.Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         PoisonedHead.active = trainer.global_rank == 1 and trainer.global_step == 5
-
-
-class NoCollectives(Speed):
-    """Fails if one of its hooks communicates with other ranks."""
-
-    def __getattribute__(self, name):
-        value = super().__getattribute__(name)
-        if not name.startswith("on_"):
-            return value
-
-        def refuse(*args, **kwargs):
-            raise AssertionError("a collective")
-
-        def hook(*args, **kwargs):
-            names = ("all_reduce", "all_gather", "broadcast", "barrier", "reduce", "gather")
-            with pytest.MonkeyPatch.context() as patched:
-                for collective in names:
-                    patched.setattr(dist, collective, refuse)
-                return value(*args, **kwargs)
-
-        return hook
 
 
 def make_trainer(world: int, *callbacks: L.Callback, **options: Any) -> L.Trainer:
@@ -179,7 +157,7 @@ def predicted(folder: Path, name: str, world: int) -> list[list[str]]:
 def speed(rank: int, world: int) -> dict[str, Any]:
     """Logged metrics and results of Speed, where the second rank's loader is slower."""
     clock = Clock()
-    callback = timed(clock, NoCollectives, warmup_steps=2, peak_flops=5e10)
+    callback = timed(clock, warmup_steps=2, peak_flops=5e10)
     _, logged = train(
         clock, callback, model=Counted(clock, slow_steps=2), val=Loader(clock, 2),
         loader=Loader(clock, wait=FETCH * (1 + rank)), val_check_interval=14, max_steps=10,
