@@ -209,8 +209,8 @@ class Classifier(EnsembleModule):
         batch = shard.shard_batch(batch, dim=0)
         inputs, targets = batch["inputs"], batch["targets"]
         losses, correct = shard.ensemble.evaluate(inputs, targets, self._evaluation_step())
-        subsets = [batch[name] for name in ("is_test", "leaked", "mirrored")]
-        self.metrics.update(losses, correct, targets, *subsets, shard.first)
+        is_test, leaked, mirrored = batch["is_test"], batch["leaked"], batch["mirrored"]
+        self.metrics.update(losses, correct, targets, is_test, leaked, mirrored, shard.first)
 
     def on_validation_epoch_end(self) -> None:
         logs = not self.trainer.sanity_checking and self._logs_this_epoch()
