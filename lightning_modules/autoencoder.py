@@ -177,14 +177,9 @@ class FeatureAutoencoder(EnsembleModule):
         if not self.trainer.sanity_checking:
             self._log_quartiles(self._scores)
 
-    def on_test_epoch_start(self) -> None:
-        self.on_validation_epoch_start()
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self.validation_step(batch, batch_idx)
-
-    def on_test_epoch_end(self) -> None:
-        self.on_validation_epoch_end()
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Reconstructions (M, B, N) of features (M, B, N)."""

@@ -16,19 +16,11 @@ from lightning_modules.ensemble.ensemble import Ensemble
 from lightning_modules.ensemble.member import NetworkWithHead
 from lightning_modules.ensemble.metrics import EnsembleMetrics
 from lightning_modules.ensemble.module import EnsembleModule
-from lightning_modules.ensemble.sharding import (
-    EpochLengthGroup,
-    epoch_length_groups,
-    parameters_of,
-)
+from lightning_modules.ensemble.sharding import EpochLengthGroup, epoch_length_groups
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.heads.base import refuse_settings
 from lightning_modules.networks import MLP, FeatureNetwork
-from lightning_modules.training.lightning_counters import (
-    count_steps,
-    last_step,
-    steps_per_epoch,
-)
+from lightning_modules.training.lightning_counters import count_steps, last_step, steps_per_epoch
 from lightning_modules.training.optim import AdamWSettings, CompileMode, check_choice
 from lightning_modules.training.specs import build_from_spec
 
@@ -104,11 +96,8 @@ class Classifier(EnsembleModule):
         self._describe_in_checkpoint(network=network, head=head)
         network = build_from_spec(network, "network")
         head = build_from_spec(head, "head", LossHead)
-        self.sizes = {
-            "vocab_size": vocab_size,
-            "num_inputs": num_inputs,
-            "num_classes": num_classes,
-        }
+        sizes = {"vocab_size": vocab_size, "num_inputs": num_inputs, "num_classes": num_classes}
+        self.sizes = sizes
         self.compile_mode = compile
         refuse_settings(head, head_settings or {})
 
@@ -130,7 +119,9 @@ class Classifier(EnsembleModule):
     # ---- training ------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer_settings.optimizer(parameters_of(self.epoch_length_groups()))
+        groups = self.epoch_length_groups()
+        parameters = [p for ensemble, _, _ in groups for p in ensemble.parameters()]
+        return self.optimizer_settings.optimizer(parameters)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -201,9 +192,8 @@ class Classifier(EnsembleModule):
     def _check_members_differ(self) -> None:
         """Raise if two members are the same experiment, which would be counted twice."""
         data = self.data()
-        of_data: Sequence[Mapping[str, Any]] = (
-            data.member_settings if isinstance(data, MemberData) else []
-        ) or [{}] * len(self.seeds)
+        settings = data.member_settings if isinstance(data, MemberData) else []
+        of_data: Sequence[Mapping[str, Any]] = settings or [{}] * len(self.seeds)
         members = zip(self.seeds, self.head_settings, of_data, strict=False)
         distinct = {(seed, *head.items(), *data.items()) for seed, head, data in members}
         if len(distinct) < len(self.seeds):
@@ -217,18 +207,10 @@ class Classifier(EnsembleModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         shard = self.shard()
         batch = shard.shard_batch(batch, dim=0)
-        losses, correct = shard.ensemble.evaluate(
-            batch["inputs"], batch["targets"], self._evaluation_step()
-        )
-        self.metrics.update(
-            losses,
-            correct,
-            batch["targets"],
-            batch["is_test"],
-            batch["leaked"],
-            batch["mirrored"],
-            shard.first,
-        )
+        inputs, targets = batch["inputs"], batch["targets"]
+        losses, correct = shard.ensemble.evaluate(inputs, targets, self._evaluation_step())
+        is_test, leaked, mirrored = batch["is_test"], batch["leaked"], batch["mirrored"]
+        self.metrics.update(losses, correct, targets, is_test, leaked, mirrored, shard.first)
 
     def on_validation_epoch_end(self) -> None:
         logs = not self.trainer.sanity_checking and self._logs_this_epoch()
@@ -237,11 +219,8 @@ class Classifier(EnsembleModule):
             if logs:
                 self._log_quartiles(scores)
 
-    def on_test_epoch_start(self) -> None:
-        self.metrics.reset()
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self.validation_step(batch, batch_idx)
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
 
     def on_test_epoch_end(self) -> None:
         self._log_quartiles(self.scores())

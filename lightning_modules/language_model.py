@@ -14,12 +14,7 @@ from lightning_modules.gpt2.hub_load import load_pretrained
 from lightning_modules.heads import HarmonicHead, LossHead
 from lightning_modules.networks import GPT2
 from lightning_modules.training.lightning_counters import last_step
-from lightning_modules.training.optim import (
-    AdamWSettings,
-    CompileMode,
-    check_choice,
-    warmup_cosine,
-)
+from lightning_modules.training.optim import AdamWSettings, CompileMode, check_choice, warmup_cosine
 from lightning_modules.training.specs import build_from_spec
 from lightning_modules.training.step_module import StepModule
 
@@ -143,10 +138,7 @@ class LanguageModel(StepModule):
             optimizer,
             lambda step: warmup_cosine(step, self.warmup_steps, last, self.final_fraction),
         )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # ---- training and evaluation ---------------------------------------------------------------
 

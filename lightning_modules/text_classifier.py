@@ -175,11 +175,8 @@ class TextClassifier(StepModule):
     ) -> dict[str, tuple[float, Tensor]]:
         """The terms that have a weight, by name: (weight, value).
 
-        Args:
-            activations: Result of the network's ``forward_with_activations``.
-            mask: (B, T), true on real tokens.
-            num_tokens: Real tokens of the global batch, divided by the number of ranks.
-            fraction: This rank's fraction of the global batch's texts, times the number of ranks.
+        ``num_tokens`` is the global batch's real tokens divided by the number of ranks, and
+        ``fraction`` this rank's fraction of its texts times the number of ranks.
         """
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.lambda_importance:

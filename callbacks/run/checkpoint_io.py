@@ -22,12 +22,8 @@ _ABANDONED_AFTER_SECONDS = 3600
 def atomic_write(path: Path, backup: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces ``path`` once it is complete and flushed to the disk.
 
-    If the block raises, the temporary file is deleted and ``path`` stays as it was.
-
-    Args:
-        path: File to write; its folder must exist.
-        backup: New name for the file that is already at ``path``, if any. A process killed between
-            the two renames leaves only the backup, which is complete.
+    If the block raises, ``path`` stays as it was. ``backup`` is a new name for the file that is
+    already there; a process killed between the two renames leaves only the backup.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -50,11 +46,7 @@ def atomic_write(path: Path, backup: Path | None = None) -> Iterator[BinaryIO]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file atomically.
-
-    Raises:
-        ValueError: ``content`` contains nan or infinity.
-    """
+    """Write a JSON file atomically; nan and infinity raise a ValueError."""
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     with atomic_write(path) as file:
         file.write(text.encode())
@@ -66,9 +58,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     Lightning 2.6 writes to the system's temporary folder and moves the file from there. On a
     cluster that move is usually a copy between file systems, so a process killed meanwhile leaves
     half a checkpoint. It does not flush to the disk either.
-
-    A run has two checkpoints, and three while one is being written. ``remove_abandoned`` deletes
-    the temporary files of killed processes.
     """
 
     def save_checkpoint(
@@ -93,12 +82,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Delete the temporary checkpoint files that killed processes left behind.
+    """Delete temporary files that killed processes left in the ``checkpoints`` of this run's name.
 
     Files younger than an hour stay, because another run may be writing them.
-
-    Args:
-        folder: ``checkpoints`` of one run; the folders of all runs of the same name are searched.
     """
     if not folder.parent.name.startswith("version_"):
         return

@@ -79,13 +79,12 @@ class ExactResume(L.Callback):
         if not is_fitting(trainer):
             self.on_fit_start(trainer, pl_module)
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         # After the model is built and the sanity check has run, and before the first batch.
         stored, self._stored = self._stored, None
         rank, world = trainer.global_rank, trainer.world_size
-        self._sets_logged_steps = (
-            self._resumed_step is not None and pl_module.automatic_optimization
-        )
+        resumed = self._resumed_step is not None
+        self._sets_logged_steps = resumed and pl_module.automatic_optimization
         if stored is None:
             if rank > 0:
                 reseed(run_seed(), rank)
@@ -102,12 +101,9 @@ class ExactResume(L.Callback):
                 f"loss covers only the steps since the resume"
             )
         elif "module" in ranks[rank]:
-            load_rank_state: Any = pl_module.load_rank_state
-            load_rank_state(ranks[rank]["module"])
+            pl_module.load_rank_state(ranks[rank]["module"])
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         if self._sets_logged_steps:
             # Lightning restores its counter one off from a checkpoint that was written at the
             # end of a run whose last step had a validation, and would then drop rows of metrics.

@@ -27,12 +27,9 @@ def claim_version(folder: str) -> int:
 
 
 def run_folder_loggers(root: str, name: str) -> list[Logger]:
-    """A TensorBoard and a CSV logger that write into one new run folder.
+    """A TensorBoard and a CSV logger that write into one new run folder, ``root/name/version_N``.
 
-    Args:
-        root: Folder of all runs. Only the first rank makes a folder in it; the loggers of other
-            ranks write nothing.
-        name: The run's name, which is that of its config file.
+    Only the first rank makes a folder; the loggers of other ranks write nothing.
     """
     first = getattr(rank_zero_only, "rank", 0) == 0  # from the launcher's environment
     version = claim_version(os.path.join(root, name)) if first else "other_rank"

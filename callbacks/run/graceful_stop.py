@@ -117,9 +117,7 @@ class GracefulStop(L.Callback):
             launcher.procs.clear()
         raise SystemExit(self.exit_code(trainer))
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
         previous, self._step = self._step, trainer.global_step
         if self._step == previous:  # gradients still being accumulated are not in a checkpoint
             return
@@ -127,7 +125,7 @@ class GracefulStop(L.Callback):
         if trainer.world_size > 1:
             # A signal reaches the ranks at different steps, and a rank that stopped alone would
             # leave the others waiting. The exchange waits for the device, as logging does anyway.
-            every = min(trainer.log_every_n_steps or _SYNC_EVERY_STEPS, _SYNC_EVERY_STEPS)  # type: ignore[attr-defined]
+            every = min(trainer.log_every_n_steps or _SYNC_EVERY_STEPS, _SYNC_EVERY_STEPS)
             if previous // every == self._step // every:
                 return
             local = torch.tensor(received, device=trainer.strategy.root_device)

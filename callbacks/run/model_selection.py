@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from callbacks.probes.text_probe import TextProbe
 from callbacks.trainer_state import is_fitting
+from lightning_modules.training.renamed import rename_parameters
 
 
 class ModelSelection(L.Callback):
@@ -67,8 +68,9 @@ class ModelSelection(L.Callback):
             )
         score = float(trainer.callback_metrics[self.monitor])
         sign = 1.0 if self.mode == "max" else -1.0
-        better = self.score is None or sign * (score - self.score) > 0
-        if not math.isfinite(score) or not better:
+        if not math.isfinite(score) or (
+            self.score is not None and sign * (score - self.score) <= 0
+        ):
             return
         self.score, self.step = score, trainer.global_step
         per_epoch = getattr(trainer.datamodule, "steps_per_epoch", None)  # type: ignore[attr-defined]
@@ -80,7 +82,7 @@ class ModelSelection(L.Callback):
             return
         if self.restore_best:
             self._last = _copy_weights(pl_module)
-            pl_module.load_state_dict(self.best)
+            self._restore_best(pl_module)
         self._set_results(self.score)
         if not self.test or trainer.fast_dev_run:
             return
@@ -92,6 +94,10 @@ class ModelSelection(L.Callback):
             print(f"test/* uses the best weights (epoch {self.epochs:g}), val/* the last")
         self._measure_test_set(trainer, pl_module)
 
+    def _restore_best(self, module: L.LightningModule) -> None:
+        rename_parameters(self.best, module.state_dict().keys())  # from an old checkpoint
+        module.load_state_dict(self.best)
+
     def _set_results(self, score: float) -> None:
         self.results["best/score"] = torch.tensor([score])
         self.results["best/epoch"] = torch.tensor([self.epochs])
@@ -100,8 +106,7 @@ class ModelSelection(L.Callback):
     def _measure_test_set(self, trainer: Any, module: Any) -> None:
         """One pass over the test set, shared by the model's metrics and all text probes.
 
-        ``trainer.test`` cannot run before the fit has ended, and by then results.json, the summary
-        table and the figures, which contain the test metrics, have been written.
+        ``trainer.test`` would run too late: results.json, table and figures are written by then.
         """
         loader = trainer.datamodule.test_dataloader()
         probes = [callback for callback in trainer.callbacks if isinstance(callback, TextProbe)]
@@ -155,7 +160,7 @@ class ModelSelection(L.Callback):
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.score is None or not self.restore_best:
             return
-        pl_module.load_state_dict(self.best)
+        self._restore_best(pl_module)
         self._set_results(self.score)
         if trainer.is_global_zero:
             print(

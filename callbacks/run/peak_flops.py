@@ -39,11 +39,9 @@ _OTHER_CHIPS = {"LAPTOP", "MIG", "MAX", "D", "TI"}
 
 
 def peak_flops_of(device: torch.device | str, precision: str) -> float | None:
-    """Dense half-precision peak of a GPU in FLOP/s; None if unknown or not applicable.
+    """Dense half-precision peak of a GPU, or of a CUDA name, in FLOP/s; None if unknown.
 
-    Args:
-        device: A device, or its CUDA name.
-        precision: The trainer's. Only '16-*' and 'bf16-*' have a known peak.
+    Only the precisions '16-*' and 'bf16-*' have a known peak.
     """
     if isinstance(device, torch.device):
         if device.type != "cuda":

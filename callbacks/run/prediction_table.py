@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
@@ -14,12 +14,6 @@ from callbacks.trainer_state import gathered, run_folder
 
 _OF_CLASSIFIER = ("inputs", "targets", "predictions", "is_test")
 _OF_TEXTS = ("numbers", "labels", "probabilities")
-
-
-class _Text(NamedTuple):
-    number: int  # its position in the data
-    label: int
-    probabilities: list[float]  # of each class
 
 
 class PredictionTable(L.Callback):
@@ -39,7 +33,8 @@ class PredictionTable(L.Callback):
     def __init__(self) -> None:
         self._rows: list[list[Any]] = []
         self._settings: dict[str, list[Any]] = {}  # by name, of each member
-        self._texts: list[_Text] | None = None  # None unless the module classifies texts
+        # Number, label and probabilities of each text; None unless the module classifies texts.
+        self._texts: list[tuple[int, int, list[float]]] | None = None
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._rows.clear()
@@ -47,19 +42,13 @@ class PredictionTable(L.Callback):
         self._settings = differing_settings(trainer, pl_module)
 
     def on_predict_batch_end(
-        self,
-        trainer: Any,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: object,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
         names = set(outputs) if isinstance(outputs, Mapping) else set()
         if names.issuperset(_OF_TEXTS):
             rows = zip(*(outputs[name].tolist() for name in _OF_TEXTS), strict=True)
             self._texts = self._texts or []  # a rank may have nothing but padding
-            self._texts += [_Text(*row) for row in rows if row[0] >= 0]  # without padding
+            self._texts += [row for row in rows if row[0] >= 0]  # without padding
         elif names.issuperset(_OF_CLASSIFIER):
             task = getattr(trainer.datamodule, "task", None)
             labels = task and task.token_labels
@@ -87,8 +76,7 @@ class PredictionTable(L.Callback):
             _write(trainer, header, self._rows, correct)
         elif self._texts is not None:  # each rank has a shard
             texts = sorted(text for shard in gathered(self._texts, trainer) for text in shard)
-            if trainer.is_global_zero:
-                _write(trainer, *_text_table(trainer.datamodule, texts))
+            _write(trainer, *_text_table(trainer.datamodule, texts))
         else:
             rank_zero_info(
                 "no predictions.csv: predict_step is not that of a Classifier or TextClassifier"
@@ -97,7 +85,7 @@ class PredictionTable(L.Callback):
         self._texts = None
 
 
-def _text_table(data: Any, texts: list[_Text]) -> tuple[list[str], list[list[Any]], int]:
+def _text_table(data: Any, texts: list[Any]) -> tuple[list[str], list[list[Any]], int]:
     """Header and rows of the table of test texts, and the number of correct predictions."""
     words, classes = data.read().test.texts, data.class_names
     header = ["text", "label", "prediction", *(f"probability_{name}" for name in classes)]

@@ -61,20 +61,18 @@ class RunProgress(ProgressBar):
             disable=not self.enabled,
         )
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
         if self._by_step and self._bar is not None:
             done = trainer.global_step - self._bar.n
-            stride = trainer.log_every_n_steps  # type: ignore[attr-defined]
+            stride = trainer.log_every_n_steps
             self._metrics_changed |= bool(done and stride and trainer.global_step % stride == 0)
             self._bar.update(done)
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, *args: Any, **kwargs: Any) -> None:
         self._metrics_changed = True
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         # At the start of the next step, because the module logs after this callback. The device has
         # nothing queued then, because logging waited for it.
@@ -87,9 +85,8 @@ class RunProgress(ProgressBar):
             return
         now = time.monotonic()
         if now - self._shown_at >= 1.0 / self.refreshes_per_second:
-            self._shown_at = (
-                now  # not every epoch, because reading a metric may wait for the device
-            )
+            # Not every epoch, because reading a metric may wait for the device.
+            self._shown_at = now
             self._show_metrics(trainer, pl_module)
         self._bar.update()
 
@@ -97,9 +94,7 @@ class RunProgress(ProgressBar):
         self._show_metrics(trainer, pl_module)
         self._close()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *args: Any, **kwargs: Any) -> None:
         self._close()
 
     def print(self, *args: Any, **kwargs: Any) -> None:

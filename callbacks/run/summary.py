@@ -63,8 +63,7 @@ class RunSummary(L.Callback):
         if not is_fitting(trainer):
             self._summarize(trainer, pl_module)
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._summarize(trainer, pl_module)
+    on_test_end = on_validation_end
 
     def _summarize(
         self, trainer: Any, module: Any, seconds: float | None = None, steps: int = 0
@@ -138,10 +137,7 @@ def _saved_config(folder: Path | None) -> dict[str, Any]:
 
 
 def _log_hyperparameters(
-    trainer: L.Trainer,
-    config: dict[str, Any],
-    metrics: dict[str, list[Any]],
-    summary_metrics: list[str],
+    trainer: Any, config: dict[str, Any], metrics: dict[str, list[Any]], names: list[str]
 ) -> None:
     """Write settings and final medians to TensorBoard's hyper-parameter tab."""
     settings = {
@@ -152,7 +148,7 @@ def _log_hyperparameters(
     }
     medians = {
         f"final/{name}": censored_quantile(metrics[name], 0.5)
-        for name in summary_metrics
+        for name in names
         if metrics[name] and not isinstance(metrics[name][0], str)
     }
     for logger in trainer.loggers:

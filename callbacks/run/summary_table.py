@@ -36,7 +36,11 @@ def summary_table(
         ((setting, values),) = differing.items()
         labels = [_label(value) for value in values]
         if len(labels) == num_members and len(set(labels)) <= _MAX_COLUMNS:
-            swept = [name for name in names if _has_number_per_member(metrics[name], num_members)]
+            swept = [
+                name
+                for name in names
+                if len(metrics[name]) == num_members and not isinstance(metrics[name][0], str)
+            ]
             others = [name for name in names if name not in swept]
             tables = [_per_value(metrics, swept, setting, labels)]
             if others:
@@ -84,10 +88,6 @@ def _per_value(metrics: Metrics, names: Sequence[str], setting: str, labels: Seq
         cells = (f"{_cell(median, _missing(name), digits=3):>{column}}" for median in medians)
         lines.append(f"{name:<{width}}" + "".join(cells))
     return "\n".join(lines)
-
-
-def _has_number_per_member(values: Sequence[Any], num_members: int) -> bool:
-    return len(values) == num_members and not any(isinstance(value, str) for value in values)
 
 
 def _label(value: Any) -> str:

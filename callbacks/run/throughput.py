@@ -27,10 +27,8 @@ class _Window:
     data_seconds: float = 0.0
 
     def add(self, other: _Window) -> None:
-        self.tokens += other.tokens
-        self.steps += other.steps
-        self.seconds += other.seconds
-        self.data_seconds += other.data_seconds
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 class Speed(L.Callback):
@@ -234,11 +232,7 @@ def peak_memory_mib(device: torch.device) -> float | None:
 
 
 def elements_of_first_tensor(batch: object) -> int:
-    """Elements of a batch's first tensor, which for token ids is the number of tokens.
-
-    Raises:
-        ValueError: The batch contains no tensor.
-    """
+    """Elements of a batch's first tensor, which for token ids is the number of tokens."""
     for tensor in _tensors(batch):
         return tensor.numel()
     raise ValueError(

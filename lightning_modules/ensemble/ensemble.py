@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Generic, TypeVar, cast
 
@@ -83,16 +83,16 @@ class Ensemble(nn.Module, Generic[Member]):
                     f"use lightning_modules.SeededDropout({child.p})"
                 )
         # A fused loss is one operator that torch.func cannot differentiate.
-        self._fused = [head.fused for head in _heads(members[0])]
+        self._fused = [head.fused for head in _children(members[0], LossHead)]
         for member in members:
-            for head in _heads(member):
+            for head in _children(member, LossHead):
                 head.fused = False
-            for dropout in _dropouts(member):
+            for dropout in _children(member, SeededDropout):
                 dropout.key = torch.zeros((), dtype=torch.int64)
         parameters, buffers = stack_module_state(members)
         # In a list, so that it is not a submodule: functional_call needs its structure only.
         self._base_module = [members[0].requires_grad_(False)]
-        self._functions: dict[str, Callable[..., Any]] = {}
+        self._compiled: dict[str, Callable[..., Any]] = {}
         self._is_lone = len(self.seeds) == 1
         self._set_state(parameters, buffers)
 
@@ -101,7 +101,7 @@ class Ensemble(nn.Module, Generic[Member]):
         self.stacked = _with_state(copy.deepcopy(self._base_module[0]), parameters, buffers)
         # Walking the module tree at every step would cost as much as a step of one seed. The
         # parameters stay the same objects when they are moved or loaded.
-        self._parameters_by_name: Mapping[str, Tensor] = dict(self.stacked.named_parameters())
+        self._parameters_by_name: Tensors = dict(self.stacked.named_parameters())
         self._key_names = [
             f"{name}.key"
             for name, child in self.stacked.named_modules()
@@ -117,8 +117,8 @@ class Ensemble(nn.Module, Generic[Member]):
         self._chunks = [slice(a, b) for a, b in pairwise(bounds)]
 
     def __getstate__(self) -> dict[str, Any]:
-        # Functions are bound to this ensemble's base module; a copy makes its own, uncompiled.
-        return {**self.__dict__, "_functions": {}}
+        # Functions are bound to this ensemble's base module; a copy starts uncompiled.
+        return {**self.__dict__, "_compiled": {}}
 
     def slice(self, first: int, last: int) -> Ensemble[Member]:
         """Members ``first`` to ``last - 1`` as an ensemble on the same memory.
@@ -131,7 +131,7 @@ class Ensemble(nn.Module, Generic[Member]):
         part.seeds = self.seeds[first:last]
         part._base_module, part._fused = self._base_module, self._fused
         # So that slices of one size are compiled once, and compute the same bits as the whole.
-        part._functions, part._is_lone = self._functions, self._is_lone
+        part._compiled, part._is_lone = self._compiled, self._is_lone
         parameters, buffers = (
             {name: value.detach()[first:last] for name, value in named}
             for named in (self.stacked.named_parameters(), self.stacked.named_buffers())
@@ -145,20 +145,9 @@ class Ensemble(nn.Module, Generic[Member]):
         If the compiler fails, they run uncompiled, with a warning.
         """
         # One member is vmapped too: compiled, that is faster than autograd.
-        gradients = vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0))
-        evaluation = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
-        self._functions["compiled gradients"] = compile_with_fallback(gradients)
-        self._functions["evaluation"] = compile_with_fallback(evaluation)
-
-    def _gradient_function(self) -> Callable[..., Any]:
-        functions = self._functions
-        if "compiled gradients" in functions:
-            return functions["compiled gradients"]
-        if self._is_lone:
-            return self._lone_gradients
-        if "gradients" not in functions:
-            functions["gradients"] = vmap(grad_and_value(self._member_loss), in_dims=(0, 0, 0, 0))
-        return functions["gradients"]
+        gradients = vmap(grad_and_value(self._member_loss))
+        self._compiled["gradients"] = compile_with_fallback(gradients)
+        self._compiled["evaluation"] = compile_with_fallback(vmap(self._member_evaluation))
 
     def compute_gradients(self, inputs: Tensor, targets: Tensor, step: int | Tensor) -> Tensor:
         """Compute each member's gradients and store them in ``.grad``.
@@ -172,7 +161,10 @@ class Ensemble(nn.Module, Generic[Member]):
             Each member's loss, (S,).
         """
         self._set_mode(training=True)
-        parameters, function = self._parameters_by_name, self._gradient_function()
+        parameters, function = self._parameters_by_name, self._compiled.get("gradients")
+        if function is None:
+            vmapped = vmap(grad_and_value(self._member_loss))
+            function = self._lone_gradients if self._is_lone else vmapped
         with torch.no_grad():  # vmap(grad) computes the gradients; autograd need not record
             buffers = self._buffers_at(step)
             parts = [
@@ -194,28 +186,26 @@ class Ensemble(nn.Module, Generic[Member]):
     ) -> tuple[Tensor, Tensor]:
         """Loss and correctness of every example, each (S, N), in evaluation mode."""
         self._set_mode(training=False)
-        if "evaluation" not in self._functions:
-            self._functions["evaluation"] = vmap(self._member_evaluation, in_dims=(0, 0, 0, 0))
-        return self._functions["evaluation"](
-            self._parameters_by_name, self._buffers_at(step, -1), inputs, targets
-        )
+        function = self._compiled.get("evaluation") or vmap(self._member_evaluation)
+        return function(self._parameters_by_name, self._buffers_at(step, -1), inputs, targets)
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, step: int | Tensor = 0) -> Tensor:
         """Outputs (S, N, ...), such as logits, of inputs (S, N, ...), in evaluation mode."""
         self._set_mode(training=False)
-        outputs = vmap(self._member_outputs, in_dims=(0, 0, 0))
-        return outputs(dict(self._parameters_by_name), self._buffers_at(step, -1), inputs)
+        outputs = vmap(self._member_outputs)
+        return outputs(self._parameters_by_name, self._buffers_at(step, -1), inputs)
 
     @torch.no_grad()
     def features(self, inputs: Tensor, step: int | Tensor = 0) -> Tensor:
         """The heads' input features (S, N, E) of inputs (S, N, ...), in evaluation mode."""
         self._set_mode(training=False)
         network = cast(NetworkWithHead, self._base_module[0]).network
-        state: Tensors = dict(cast(NetworkWithHead, self.stacked).network.named_parameters())
-        for name, buffer in self._buffers_at(step, -1).items():
-            if name.startswith("network."):
-                state[name.removeprefix("network.")] = buffer
+        state = {
+            name.removeprefix("network."): value
+            for name, value in (self._parameters_by_name | self._buffers_at(step, -1)).items()
+            if name.startswith("network.")
+        }
 
         def member_features(state: Tensors, member_inputs: Tensor) -> Tensor:
             return functional_call(network, state, (member_inputs,))
@@ -223,11 +213,7 @@ class Ensemble(nn.Module, Generic[Member]):
         return vmap(member_features)(state, inputs)
 
     def member(self, index: int) -> Member:
-        """One member as an ordinary, trainable module of its own.
-
-        Raises:
-            IndexError: The index is out of range.
-        """
+        """One member as an ordinary, trainable module of its own."""
         if not -len(self.seeds) <= index < len(self.seeds):
             raise IndexError(f"member {index} of {len(self.seeds)}; members count from 0")
         member = copy.deepcopy(self._base_module[0])
@@ -235,9 +221,9 @@ class Ensemble(nn.Module, Generic[Member]):
         with torch.no_grad():
             for name, value in (*member.named_parameters(), *member.named_buffers()):
                 value.copy_(stacked[name][index])
-        for dropout in _dropouts(member):
+        for dropout in _children(member, SeededDropout):
             dropout.key = None
-        for head, fused in zip(_heads(member), self._fused, strict=True):
+        for head, fused in zip(_children(member, LossHead), self._fused, strict=True):
             head.fused = fused
         device = self.seed_values.device
         return member.to(device).requires_grad_(True).train(self.training)
@@ -290,11 +276,7 @@ class Ensemble(nn.Module, Generic[Member]):
 
 
 def compile_with_fallback(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``torch.compile(function)`` that falls back to ``function`` if its first call fails.
-
-    Warns:
-        UncompiledWarning: The first call has failed.
-    """
+    """``torch.compile(function)``; if its first call fails, ``function`` with a warning."""
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, _COMPILED_SIZES)
     compiled = torch.compile(function, dynamic=False)
@@ -331,12 +313,8 @@ def _build_seeded(build: Callable[[], Member], seed: int) -> Member:
         return build()
 
 
-def _heads(module: nn.Module) -> Iterator[LossHead]:
-    return (child for child in module.modules() if isinstance(child, LossHead))
-
-
-def _dropouts(module: nn.Module) -> Iterator[SeededDropout]:
-    return (child for child in module.modules() if isinstance(child, SeededDropout))
+def _children(module: nn.Module, kind: type) -> list[Any]:
+    return [child for child in module.modules() if isinstance(child, kind)]
 
 
 def _with_state(module: Member, parameters: Tensors, buffers: Tensors) -> Member:

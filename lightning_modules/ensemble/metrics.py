@@ -25,9 +25,6 @@ class EnsembleMetrics(Metric):
 
     ``test_leaked`` are the test inputs that were also trained on, ``test_clean`` all others. Under
     sampling with replacement the accuracy on both together measures memorization as well.
-
-    Args:
-        num_members: S.
     """
 
     full_state_update = False
@@ -53,17 +50,10 @@ class EnsembleMetrics(Metric):
         mirrored: Tensor,
         first: int = 0,
     ) -> None:
-        """Add examples of the members from ``first`` on; a rank may score only some members.
+        """Add examples (S', N) of the members from ``first`` on; a target of -100 does not count.
 
-        Args:
-            losses: (S', N).
-            correct: (S', N).
-            targets: (S', N); -100 does not count.
-            is_test: (S', N).
-            leaked: (S', N), test inputs that are in the training set.
-            mirrored: (S', N), test inputs of which the input itself, or its mirror image under the
-                task's symmetry, is in the training set.
-            first: Index of the first member.
+        ``leaked`` are test inputs that are in the training set; ``mirrored`` also those of which
+        the mirror image under the task's symmetry is.
         """
         valid = targets != -100
         test = valid & is_test

@@ -20,16 +20,11 @@ class EnsembleModule(BaseModule):
     ``trainer.global_step`` counts optimizer steps. On several devices (DDP) the members are
     distributed over them, without exchange of gradients; checkpoints are the same as those of one
     device. A subclass sets ``ensemble`` and ``seeds``.
-
-    Attributes:
-        ensemble: All members.
-        seeds: One per member.
-        hint: What the user can do about a loss that is NaN.
     """
 
     ensemble: Ensemble[Any]
     seeds: list[int]
-    hint = "lower model.learning_rate"
+    hint = "lower model.learning_rate"  # what the user can do about a loss that is NaN
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,8 +58,6 @@ class EnsembleModule(BaseModule):
         torch.compiler.reset()
         self.shard().ensemble.compile()
 
-    # ---- checkpoints are those of one device, whatever the number of ranks ---------------------
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.get("optimizer_states", [])
         checkpoint["optimizer_states"] = [self.shard().gather_optimizer_state(s) for s in states]
@@ -77,8 +70,6 @@ class EnsembleModule(BaseModule):
         first, last = member_range(len(self.seeds), trainer.global_rank, trainer.world_size)
         states = checkpoint.get("optimizer_states", [])
         checkpoint["optimizer_states"] = [shard_optimizer_state(s, first, last) for s in states]
-
-    # ---- logging -------------------------------------------------------------------------------
 
     def _log_quartiles(self, scores: dict[str, Tensor]) -> None:
         """Log each score's median over members, and its quartiles if there are several members."""

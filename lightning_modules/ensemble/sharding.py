@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_modules.ensemble.ensemble import Ensemble
 
-# ---- members and examples of a rank --------------------------------------------------------------
-
 
 def member_range(num_members: int, rank: int, ranks: int) -> tuple[int, int]:
-    """First member of a rank, and first member after it; a single member belongs to all ranks.
-
-    Raises:
-        ValueError: There are several members, but fewer than ranks.
-    """
+    """First member of a rank, and first member after it; a single member belongs to all ranks."""
     if num_members == 1:
         return 0, 1
     if num_members < ranks:
@@ -38,11 +32,6 @@ class EnsembleShard:
     not exchanged. A single member is trained by all ranks, each on a part of every batch, with
     averaged gradients. Dropout masks depend on an example's position in its rank's part, so a
     single member with dropout trains differently on several ranks than on one.
-
-    Args:
-        whole: All members, on the rank's device.
-        rank: This rank.
-        ranks: Number of ranks; torch.distributed is used if it is above 1.
 
     Attributes:
         ensemble: The members that this rank trains; their parameters share the whole's memory.
@@ -66,15 +55,7 @@ class EnsembleShard:
         return {name: tensor[index] for name, tensor in batch.items()}
 
     def average_gradients(self, losses: Tensor, targets: Tensor) -> Tensor:
-        """Average gradients and loss over the examples of all ranks, if these are split.
-
-        Args:
-            losses: This rank's mean loss, (1,); returned unchanged if members are split.
-            targets: This rank's targets; -100 does not count.
-
-        Returns:
-            The loss over all ranks.
-        """
+        """Average gradients and loss (1,) over the examples of all ranks, if these are split."""
         if not self.splits_examples:
             return losses
         gradients = [p.grad for p in self.ensemble.parameters() if p.grad is not None]
@@ -119,21 +100,19 @@ class EnsembleShard:
 
     def gather_optimizer_state(self, state: dict[str, Any]) -> dict[str, Any]:
         """An optimizer's state dict with the moments of all members instead of this rank's."""
-        moments = {
-            index: {
-                name: self.all_gather(value) if _is_stacked(value) else value
-                for name, value in entry.items()
-            }
-            for index, entry in state["state"].items()
-        }
-        return {**state, "state": moments}
+        return _map_moments(self.all_gather, state)
 
 
 def shard_optimizer_state(state: dict[str, Any], first: int, last: int) -> dict[str, Any]:
     """Members ``first`` to ``last - 1`` of the result of ``gather_optimizer_state``."""
+    return _map_moments(lambda moment: moment[first:last].clone(), state)
+
+
+def _map_moments(change: Callable[[Tensor], Tensor], state: dict[str, Any]) -> dict[str, Any]:
+    """Change every entry with one row per member; the step is one number for all members."""
     moments = {
         index: {
-            name: value[first:last].clone() if _is_stacked(value) else value
+            name: change(value) if isinstance(value, Tensor) and value.dim() > 0 else value
             for name, value in entry.items()
         }
         for index, entry in state["state"].items()
@@ -141,20 +120,9 @@ def shard_optimizer_state(state: dict[str, Any], first: int, last: int) -> dict[
     return {**state, "state": moments}
 
 
-def _is_stacked(value: object) -> bool:
-    """Whether an entry has one row per member; the number of steps is one number for all."""
-    return isinstance(value, Tensor) and value.dim() > 0
-
-
-# ---- members that take equally many steps --------------------------------------------------------
-
-
-class EpochLengthGroup(NamedTuple):
-    """Neighboring members that take the same number of steps per epoch."""
-
-    ensemble: Ensemble[Any]  # a view of the whole ensemble
-    members: slice  # their indices in the whole ensemble
-    steps: int  # optimizer steps per epoch
+# Neighboring members that take the same number of steps per epoch: a view of the whole ensemble,
+# their indices in it, and the steps.
+EpochLengthGroup = tuple[Ensemble[Any], slice, int]
 
 
 def epoch_length_groups(whole: Ensemble[Any], steps: Sequence[int]) -> list[EpochLengthGroup]:
@@ -162,22 +130,14 @@ def epoch_length_groups(whole: Ensemble[Any], steps: Sequence[int]) -> list[Epoc
 
     A member that trains on a tenth of the data takes a tenth of the steps. Further steps of other
     members must not move it, not even by AdamW's decay and momentum; in a group of its own it has
-    no gradient then, and the optimizer skips it.
-
-    Args:
-        whole: All members; the only group if all take equally many steps.
-        steps: Steps per epoch of each member, (S,). Members with equal numbers should be neighbors.
+    no gradient then, and the optimizer skips it. Members with equal numbers should be neighbors.
     """
     if len(set(steps)) == 1:
-        return [EpochLengthGroup(whole, slice(0, len(steps)), steps[0])]
-    groups, first = [], 0
+        return [(whole, slice(0, len(steps)), steps[0])]
+    groups: list[EpochLengthGroup] = []
+    first = 0
     for number, members in groupby(steps):
         last = first + len(list(members))
-        groups.append(EpochLengthGroup(whole.slice(first, last), slice(first, last), number))
+        groups.append((whole.slice(first, last), slice(first, last), number))
         first = last
     return groups
-
-
-def parameters_of(groups: Sequence[EpochLengthGroup]) -> list[nn.Parameter]:
-    """The parameters of all groups, for an optimizer."""
-    return [parameter for group in groups for parameter in group.ensemble.parameters()]

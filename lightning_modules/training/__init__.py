@@ -1,1 +1,1 @@
-"""What LightningModules share: optimizer, specs, non-finite monitor, Lightning's counters."""
+"""What LightningModules share: optimizer, specs, checkpoints, Lightning's counters."""

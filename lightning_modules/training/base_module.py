@@ -25,12 +25,9 @@ class BaseModule(L.LightningModule):
 
     A checkpoint of an earlier version loads under today's names. A resumed run trains with the
     optimizer settings of its config, not with those of the checkpoint.
-
-    Attributes:
-        sizes: Sizes that the data must have as well, such as ``{"vocab_size": 31}``.
     """
 
-    sizes: dict[str, int]
+    sizes: dict[str, int]  # that the data must have as well, such as {"vocab_size": 31}
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,15 +45,10 @@ class BaseModule(L.LightningModule):
         check_data_matches_model(self, self.sizes, self.data())
 
     def _describe_in_checkpoint(self, **factories: Callable[..., Any] | dict[str, Any]) -> None:
-        """Store classes as plain data among the hyper-parameters, rather than as objects.
-
-        From the command line they are plain data already.
-        """
+        """Store classes as plain data among the hyper-parameters, rather than as objects."""
         for name, factory in factories.items():
             if callable(factory) and callable(self.hparams.get(name)):
                 self.hparams[name] = to_spec(factory)
-
-    # ---- the optimizer of a resumed run --------------------------------------------------------
 
     def plain_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer without Lightning's wrapper, which calls every callback at every step."""
@@ -85,17 +77,9 @@ class BaseModule(L.LightningModule):
         if changes:
             rank_zero_info(f"the config differs from the checkpoint: {', '.join(changes)}")
 
-    # ---- checkpoints of earlier versions -------------------------------------------------------
-
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Lightning's ``load_from_checkpoint``, for checkpoints of earlier versions too.
-
-        Args:
-            checkpoint_path: Path, URL or open file.
-            *args: Lightning's.
-            **kwargs: Lightning's, and options of the module that replace the stored ones.
-        """
+        """Lightning's ``load_from_checkpoint``, for checkpoints of earlier versions too."""
         stored = _hyper_parameters(checkpoint_path, kwargs.get("weights_only"))
         renamed = {
             name: value

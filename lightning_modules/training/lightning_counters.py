@@ -45,13 +45,9 @@ def rescale_batch_progress(trainer: L.Trainer | None, checkpoint: dict[str, Any]
     """Set a checkpoint's micro-batch counters to this run's number of micro-batches per step.
 
     They differ from the saved run's if the device count or the micro-batch size changed.
-
-    Args:
-        trainer: The run's trainer; None when only weights are loaded.
-        checkpoint: Lightning's checkpoint, changed in place.
     """
     if trainer is None or trainer.state.fn != TrainerFn.FITTING:
-        return
+        return  # only weights are loaded
     per_epoch = steps_per_epoch(trainer)
     if not per_epoch:
         return

@@ -18,16 +18,7 @@ _CONFIGURED = ("initial_lr", "weight_decay", "betas", "momentum")
 
 @dataclass(frozen=True)
 class AdamWSettings:
-    """Hyper-parameters of AdamW.
-
-    Attributes:
-        learning_rate: Peak of the schedule, or the constant rate.
-        weight_decay: Decoupled weight decay.
-        betas: Decay rates of the two moments.
-
-    Raises:
-        ValueError: A number is out of range.
-    """
+    """Hyper-parameters of AdamW; a ValueError if one is out of range."""
 
     learning_rate: float
     weight_decay: float
@@ -43,22 +34,14 @@ class AdamWSettings:
 
     def optimizer(self, parameters: Iterable[Any], fused: bool = True) -> torch.optim.AdamW:
         """AdamW on these parameters or parameter groups."""
-        beta1, beta2 = self.betas
+        rate, betas = self.learning_rate, (self.betas[0], self.betas[1])  # YAML has a list
         return torch.optim.AdamW(
-            parameters,
-            lr=self.learning_rate,
-            betas=(beta1, beta2),
-            weight_decay=self.weight_decay,
-            fused=fused,
+            parameters, rate, betas, weight_decay=self.weight_decay, fused=fused
         )
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise if an option is not one of its choices.
-
-    Raises:
-        ValueError: With the choices.
-    """
+    """Raise a ValueError if an option is not one of its choices."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
 
@@ -67,10 +50,6 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     """Two parameter groups: matrices, which decay, and vectors (biases, gains), which do not.
 
     Decay of a gain would only shrink the layer norm's output. A tied matrix counts once.
-
-    Args:
-        module: Its trainable parameters are grouped.
-        weight_decay: Weight decay of the matrices.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return [
@@ -80,13 +59,10 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, floor: float) -> float:
-    """Fraction of the peak learning rate at a step: linear from 0 to 1, then a cosine to ``floor``.
+    """Fraction of the peak learning rate at a step, counted from 0.
 
-    Args:
-        step: Number of optimizer steps done before. The first step already has a rate above 0.
-        warmup_steps: Steps of the linear rise.
-        decay_steps: Step at which ``floor`` is reached; the rate stays there.
-        floor: Fraction of the peak at the end, 0 to 1.
+    Linear from 0 to 1 (the first step is above 0), then a cosine that reaches ``floor`` at
+    ``decay_steps`` and stays there.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -116,15 +92,8 @@ def override_restored_hyperparameters(
     """Override optimizer hyper-parameters restored from a checkpoint with the config's.
 
     Equal values stay the same bits, and so does a learning rate that a callback has moved. Of the
-    learning rate only the initial value is set; see ``rebuild_schedule``.
-
-    Args:
-        optimizer: The restored optimizer; its moments stay.
-        configured: What ``configured_hyperparameters`` returned.
-        learning_rate: Whether to override the learning rate as well.
-
-    Returns:
-        What has changed, such as "learning_rate from 0.002 to 0.001".
+    learning rate only the initial value is set; see ``rebuild_schedule``. Returns what has changed,
+    such as "learning_rate from 0.002 to 0.001".
     """
     changes: dict[str, str] = {}
     for group, options in zip(optimizer.param_groups, configured, strict=True):
@@ -141,10 +110,5 @@ def override_restored_hyperparameters(
 
 
 def rebuild_schedule(optimizer: torch.optim.Optimizer, schedule: LambdaLR) -> LambdaLR:
-    """The same schedule at the same step, from the optimizer's present "initial_lr".
-
-    Args:
-        optimizer: Its learning rates are set to those of the schedule's step.
-        schedule: A restored schedule, whose initial rates are the checkpoint's.
-    """
+    """The same schedule at the same step, from the optimizer's present "initial_lr"."""
     return LambdaLR(optimizer, schedule.lr_lambdas, last_epoch=schedule.last_epoch - 1)

@@ -23,8 +23,8 @@ MODEL_OPTIONS = {
 VALUES = {
     "activation": {"linear": "none", "relu": "output", "relu_hidden": "hidden_and_output"},
 }
-# Options that were removed, of networks and heads.
-REMOVED = {"causal"}
+# Options that classes no longer have, with the value that is now fixed.
+REMOVED = {"ToyTransformer": {"causal": False}}
 # Parameters: regular expressions on the keys of a state dict, applied in this order.
 PARAMETERS = [
     (r"\b(blocks\.\d+)\.attention_norm\.", r"\1.norm1."),
@@ -39,11 +39,7 @@ PARAMETERS = [
 
 
 def rename_hyper_parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's ``hyper_parameters`` with today's option names, values and class paths.
-
-    Args:
-        stored: Hyper-parameters of any of the four LightningModules, of any version.
-    """
+    """A checkpoint's ``hyper_parameters`` with today's option names, values and class paths."""
     options = MODEL_OPTIONS[_model_of(stored)]
     renamed = {options.get(name, name): value for name, value in stored.items()}
     for name, value in renamed.items():
@@ -68,12 +64,7 @@ def rename_class_path(path: str) -> str:
 
 
 def rename_parameters(state: dict[str, Any], names: Collection[str]) -> None:
-    """Rename the keys of a stored state dict to those of the model, in place.
-
-    Args:
-        state: The stored state dict.
-        names: Keys of the model's own state dict; no other key is introduced.
-    """
+    """Rename the keys of a stored state dict to ``names``, the model's own, in place."""
     for old in [key for key in state if key not in names]:
         new = old
         for pattern, replacement in PARAMETERS:
@@ -92,10 +83,11 @@ def _model_of(stored: Mapping[str, Any]) -> str:
 
 
 def _rename_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    path = spec["class_path"] and rename_class_path(spec["class_path"])
+    removed = REMOVED.get(str(path).rpartition(".")[2], {})
     options = {
         name: _rename_spec(value) if is_spec(value) else value
         for name, value in (spec.get("init_args") or {}).items()
-        if name not in REMOVED
+        if name not in removed or removed[name] != value
     }
-    path = spec["class_path"] and rename_class_path(spec["class_path"])
     return {**spec, "class_path": path, "init_args": options}

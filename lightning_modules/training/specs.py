@@ -16,11 +16,8 @@ from lightning_modules.training.renamed import is_spec, rename_class_path
 def to_spec(factory: Callable[..., Any]) -> dict[str, Any]:
     """A class, or a ``partial`` of one with plain keywords, as a class path and all its options.
 
-    An option may itself be a class or ``partial``, such as the geometry of a head.
-
-    Returns:
-        ``{"class_path": ..., "init_args": {...}}``. The class path is None for factories that have
-        no such description: other functions, and options that are neither plain nor classes.
+    An option may itself be a class or ``partial``, such as the geometry of a head. The class path
+    is None for other functions, and for options that are neither plain nor classes.
     """
     cls = factory.func if isinstance(factory, partial) else factory
     keywords = factory.keywords if isinstance(factory, partial) else {}
@@ -48,12 +45,7 @@ def to_spec(factory: Callable[..., Any]) -> dict[str, Any]:
 def build_from_spec(
     factory: Callable[..., Any] | dict[str, Any], name: str, kind: type = nn.Module
 ) -> Callable[..., Any]:
-    """The factory that a spec describes; a factory is returned as it is.
-
-    Args:
-        factory: A factory, or the result of ``to_spec``.
-        name: The option it belongs to, for messages.
-        kind: Base class of the classes that are allowed.
+    """The factory that the spec of option ``name`` describes; a factory is returned as it is.
 
     Raises:
         ValueError: The spec has no class path, or one of anything but a ``kind``.
@@ -81,16 +73,7 @@ def build_from_spec(
 
 
 def check_data_matches_model(model: object, sizes: Mapping[str, int], data: object) -> None:
-    """Raise if the data's vocabulary, length or number of classes differs from the model's.
-
-    Args:
-        model: The model, for messages.
-        sizes: The model's sizes, such as ``{"vocab_size": 31}``.
-        data: The data module; sizes that it has no attribute for are not compared.
-
-    Raises:
-        ValueError: A size differs.
-    """
+    """Raise a ValueError if one of the model's sizes differs from an attribute of the data."""
     for name, size in sizes.items():
         data_size = getattr(data, name, size)
         if data_size != size:

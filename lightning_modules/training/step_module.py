@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,6 @@ from lightning_modules.training.lightning_counters import (
     limit_by_steps,
     rescale_batch_progress,
 )
-from lightning_modules.training.nonfinite import NonFiniteMonitor
 from lightning_modules.training.optim import AdamWSettings, parameter_groups
 
 
@@ -26,18 +26,9 @@ class StepModule(BaseModule):
 
     Matrices decay, vectors do not. Gradients are clipped by norm. The run stops at the first
     non-finite loss or gradient, before a checkpoint is written. A subclass implements
-    ``training_step``, which calls ``observe_losses``, and ``validation_step``, which calls
-    ``observe_evaluation``.
-
-    Args:
-        optimizer: AdamW's settings.
-        clip_norm: Largest norm of the gradient; None for no clipping. The trainer's
-            ``gradient_clip_val`` takes precedence.
-        hint: What the user can do about a loss that is NaN.
-        train_losses: Names of the losses that ``training_step`` observes, "loss" among them.
-
-    Raises:
-        ValueError: clip_norm is not positive.
+    ``training_step``, which calls ``observe_losses`` with the ``train_losses``, and
+    ``validation_step``, which calls ``observe_evaluation``. The trainer's ``gradient_clip_val``
+    takes precedence over ``clip_norm``. ``hint`` ends the message about a loss that is NaN.
     """
 
     progress_unit = "step"
@@ -54,7 +45,9 @@ class StepModule(BaseModule):
             raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or null for none")
         self.optimizer_settings = optimizer
         self.clip_norm = clip_norm
-        self.nonfinite = NonFiniteMonitor(hint)
+        self.hint = hint
+        # The first step with a non-finite loss or gradient, on the device: no step waits for it.
+        self._first_bad_step = torch.tensor(math.inf)
         # nan_strategy: any other would read the value, and wait for the device, at every step.
         self._means = {name: MeanMetric(nan_strategy="disable") for name in train_losses}
         self.train_means = nn.ModuleDict(self._means)  # so that they move with the module
@@ -67,15 +60,12 @@ class StepModule(BaseModule):
         self._gradient_norm: Tensor | None = None  # of the last step, before clipping
         self._rate = 0.0  # learning rate of the last step
 
-    # ---- set-up --------------------------------------------------------------------------------
-
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        algorithm = getattr(self.trainer.gradient_clip_algorithm, "value", None)
-        if algorithm == "value":
+        if getattr(self.trainer.gradient_clip_algorithm, "value", None) == "value":
             raise ValueError(
-                f"trainer.gradient_clip_algorithm is {algorithm}; a {type(self).__name__} clips by "
-                f"norm only; leave it at null and set model.clip_norm"
+                f"trainer.gradient_clip_algorithm is value; a {type(self).__name__} clips by norm "
+                f"only; leave it at null and set model.clip_norm"
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -88,9 +78,8 @@ class StepModule(BaseModule):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self.nonfinite.start(self.device)
-        for mean in self._means.values():
-            mean.reset()
+        self._first_bad_step = torch.tensor(math.inf, device=self.device)
+        self._reset_means()
         self._last_step = last_step(self.trainer)
         limit_by_steps(self.trainer)
 
@@ -98,12 +87,10 @@ class StepModule(BaseModule):
         super().on_train_start()
         self._step_of_last_batch = self.global_step
 
-    # ---- training ------------------------------------------------------------------------------
-
     @torch.no_grad()
     def observe_losses(self, losses: Mapping[str, Tensor]) -> None:
         """Add a micro-batch to the training losses that are logged; "loss" must be finite."""
-        self.nonfinite.observe(losses["loss"], self.global_step + 1)
+        self._check_finite(losses["loss"])
         for name, loss in losses.items():
             self._means[name].update(loss)
 
@@ -122,20 +109,37 @@ class StepModule(BaseModule):
             self._gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
         self._rate = optimizer.param_groups[0]["lr"]
         if self.trainer.precision != "16-mixed":  # whose scaler skips a step that overflows
-            self.nonfinite.observe(self._gradient_norm, self.global_step + 1)
+            self._check_finite(self._gradient_norm)
+
+    def _check_finite(self, value: Tensor) -> None:
+        bad = torch.where(value.detach().isfinite(), math.inf, float(self.global_step + 1))
+        self._first_bad_step = torch.minimum(self._first_bad_step, bad)
+
+    def _raise_if_diverged(self) -> None:
+        """Raise if any rank had a non-finite value; its gradients spoil the weights of all."""
+        first = self._first_bad_step.to(self.device, copy=True)
+        step = float(self.trainer.strategy.reduce(first, reduce_op="min"))
+        if math.isfinite(step):
+            raise ValueError(
+                f"the training loss is NaN or infinite at optimizer step {int(step)}; checkpoints "
+                f"from before that step are kept; {self.hint}"
+            )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         stepped = self.global_step != self._step_of_last_batch
         self._step_of_last_batch = self.global_step
         if not stepped or not self._logs_this_step():
             return
-        self.nonfinite.raise_if_diverged(self)
-        losses = {}
-        for name, mean in self._means.items():
-            losses[f"train/{name}"] = mean.compute()  # over all ranks and steps since the last log
-            mean.reset()
+        self._raise_if_diverged()
+        # Over all ranks and steps since the last log.
+        losses = {f"train/{name}": mean.compute() for name, mean in self._means.items()}
+        self._reset_means()
         self._store_scores(losses)
         self._log({**losses, **self._step_metrics()})
+
+    def _reset_means(self) -> None:
+        for mean in self._means.values():
+            mean.reset()
 
     def _logs_this_step(self) -> bool:
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -146,13 +150,11 @@ class StepModule(BaseModule):
         return {}
 
     def on_train_end(self) -> None:
-        self.nonfinite.raise_if_diverged(self)
-
-    # ---- checkpoints ---------------------------------------------------------------------------
+        self._raise_if_diverged()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Before anything is written, so that a broken model never replaces a good one.
-        self.nonfinite.raise_if_diverged(self)
+        self._raise_if_diverged()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
@@ -174,15 +176,8 @@ class StepModule(BaseModule):
                 getattr(self._means[name], part).copy_(value)
         self._scores = {name: value.to(self.device) for name, value in state["scores"].items()}
 
-    # ---- evaluation ----------------------------------------------------------------------------
-
     def observe_evaluation(self, loss: Tensor, targets: Tensor) -> None:
-        """Add the mean loss of a batch to the evaluation.
-
-        Args:
-            loss: Mean over the targets that count.
-            targets: The batch's targets; -100 does not count.
-        """
+        """Add a batch's mean loss to the evaluation; a target of -100 does not count."""
         count = (targets != -100).sum()
         self.evaluated_loss.update(loss * count)
         self.evaluated_targets.update(count)
@@ -209,20 +204,17 @@ class StepModule(BaseModule):
     def on_validation_epoch_start(self) -> None:
         self.reset_evaluation()
 
+    on_test_epoch_start = on_validation_epoch_start
+
     def on_validation_epoch_end(self) -> None:
         if not self.trainer.sanity_checking:
             self._log(self.evaluation("val"))
-
-    def on_test_epoch_start(self) -> None:
-        self.reset_evaluation()
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
         return self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
         self._log(self.evaluation("test"))
-
-    # ---- scores --------------------------------------------------------------------------------
 
     def scores(self) -> dict[str, Tensor]:
         """The last losses and metrics, (1,) each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -15,16 +16,17 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
+from lightning.pytorch.loggers import CSVLogger
 
-from callbacks import RunCheckpoint, RunSummary, Speed
+from callbacks import PredictionTable, RunCheckpoint, RunSummary
 from datamodules import AlgorithmicData, ModularAddition, OpenWebText
 from lightning_modules import GPT2, MLP, Classifier, CrossEntropyHead, HarmonicHead, LanguageModel
 from tests.helpers.paths import ROOT
+from tests.helpers.planted_words import planted_data, small_classifier, write_planted
 from tests.helpers.ranks import set_rank
 from tests.helpers.speed_clock import FETCH, STEP, TOKENS, Clock, Counted, Loader, timed, train
 
-pytestmark = pytest.mark.ddp
+pytestmark = [pytest.mark.ddp, pytest.mark.xdist_group("ranks")]
 BLOCK, TIME_LIMIT = 16, 400
 SEEDS = 5  # 2 and 3, or 1, 2 and 2 per rank
 
@@ -61,33 +63,12 @@ class PoisonOneRank(L.Callback):
         PoisonedHead.active = trainer.global_rank == 1 and trainer.global_step == 5
 
 
-class NoCollectives(Speed):
-    """Fails if one of its hooks communicates with other ranks."""
-
-    def __getattribute__(self, name):
-        value = super().__getattribute__(name)
-        if not name.startswith("on_"):
-            return value
-
-        def refuse(*args, **kwargs):
-            raise AssertionError("a collective")
-
-        def hook(*args, **kwargs):
-            names = ("all_reduce", "all_gather", "broadcast", "barrier", "reduce", "gather")
-            with pytest.MonkeyPatch.context() as patched:
-                for collective in names:
-                    patched.setattr(dist, collective, refuse)
-                return value(*args, **kwargs)
-
-        return hook
-
-
 def make_trainer(world: int, *callbacks: L.Callback, **options: Any) -> L.Trainer:
     return L.Trainer(
         accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto",
-        callbacks=list(callbacks), logger=False, enable_progress_bar=False,
-        enable_model_summary=False, use_distributed_sampler=False,
-        **{"num_sanity_val_steps": 0, "enable_checkpointing": False, **options},
+        callbacks=list(callbacks), enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False,
+        **{"logger": False, "num_sanity_val_steps": 0, "enable_checkpointing": False, **options},
     )  # fmt: skip
 
 
@@ -158,10 +139,25 @@ def unvalidated(world: int) -> dict[str, Any]:
     return {name: value.tolist() for name, value in model.scores().items()}
 
 
+def predict_texts(folder: Path, world: int) -> None:
+    """Predictions of 73 texts, the last batch being one text, and of a single one."""
+    for name, batch_size, limit in (("texts", 12, 1.0), ("single", 1, 1)):
+        data = planted_data(folder / "planted", batch_size=batch_size)
+        logger = CSVLogger(folder / f"{name}_{world}", name="", version="run")
+        options = {"logger": logger, "limit_predict_batches": limit}
+        trainer = make_trainer(world, PredictionTable(), **options)
+        trainer.predict(small_classifier(data), datamodule=data, return_predictions=False)
+
+
+def predicted(folder: Path, name: str, world: int) -> list[list[str]]:
+    with (folder / f"{name}_{world}" / "run" / "predictions.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
 def speed(rank: int, world: int) -> dict[str, Any]:
     """Logged metrics and results of Speed, where the second rank's loader is slower."""
     clock = Clock()
-    callback = timed(clock, NoCollectives, warmup_steps=2, peak_flops=5e10)
+    callback = timed(clock, warmup_steps=2, peak_flops=5e10)
     _, logged = train(
         clock, callback, model=Counted(clock, slow_steps=2), val=Loader(clock, 2),
         loader=Loader(clock, wait=FETCH * (1 + rank)), val_check_interval=14, max_steps=10,
@@ -181,6 +177,7 @@ def on_rank(rank: int, world: int, folder: str, port: int) -> None:
         "unvalidated": unvalidated(world),
         "resumed": classifier(world, SEEDS, epochs=6, ckpt_path=here / "seeds_1.ckpt"),
         "speed": speed(rank, world),
+        "texts": predict_texts(here, world),
         "poisoned": poisoned(here, world),  # the last, because the ranks end at different places
     }
     (here / f"world_{world}_rank_{rank}.json").write_text(json.dumps(measured))
@@ -194,6 +191,7 @@ def folder(tmp_path_factory) -> Path:
     for split, windows in (("train", 200), ("val", 7)):
         tokens = rng.integers(0, 64, windows * BLOCK + 1).astype("<u2")
         tokens.tofile(path / "tokens" / f"{split}.bin")
+    write_planted(path / "planted")
     return path
 
 
@@ -206,10 +204,11 @@ def alone(folder) -> dict[str, Any]:
         "one_seed": classifier(1, 1),
         "unvalidated": unvalidated(1),
         "longer": classifier(1, SEEDS, epochs=6),
+        "texts": predict_texts(folder, 1),
     }
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def ranks(request, folder, alone, spawn_ranks) -> list[dict[str, Any]]:
     """What each of two, of three ranks measures."""
     world = request.param
@@ -288,6 +287,16 @@ def test_a_checkpoint_of_divided_seeds_is_that_of_one_rank(ranks, alone, folder)
 def test_a_run_of_one_rank_is_resumed_on_several(ranks, alone):
     for rank in ranks:
         assert_close(rank["resumed"]["embedding"], alone["longer"]["embedding"])
+
+
+def test_predictions_of_texts_are_those_of_one_rank(ranks, folder):
+    (header, *rows), (other, *alone) = (
+        predicted(folder, "texts", world) for world in (len(ranks), 1)
+    )
+    assert header == other and [row[:3] for row in rows] == [row[:3] for row in alone]
+    for row, expected in zip(rows, alone, strict=True):
+        assert list(map(float, row[3:])) == pytest.approx(list(map(float, expected[3:])), abs=1e-5)
+    assert len(predicted(folder, "single", len(ranks))) == 2
 
 
 def test_speed_counts_the_tokens_of_all_ranks_without_asking_them(ranks):

@@ -36,7 +36,7 @@ from tests.commands.test_resume import (
 from tests.helpers.paths import ROOT
 from tests.helpers.ranks import free_port, rank_environment, set_rank
 
-pytestmark = pytest.mark.ddp
+pytestmark = [pytest.mark.ddp, pytest.mark.xdist_group("resume_ddp")]
 TIME_LIMIT = 400
 TWO = (
     "--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu",
@@ -44,7 +44,6 @@ TWO = (
 )  # fmt: skip
 KILLS = {  # name: (moment, step of the checkpoint)
     "mid_step": (("train", 7, 1), 6),
-    "new_epoch": (("train", 10, 0), 10),
     "validation": (("validate", 8, 0), 6),
 }
 

@@ -19,7 +19,7 @@ from glassbox.cli.main import main
 from tests.helpers.paths import ROOT
 from tests.helpers.ranks import free_port
 
-pytestmark = pytest.mark.ddp
+pytestmark = [pytest.mark.ddp, pytest.mark.xdist_group("two_nodes")]
 BIN = Path(sys.executable).parent
 NODES, TIME_LIMIT, BLOCK = 2, 300, 16
 FIT = (

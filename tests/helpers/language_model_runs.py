@@ -17,6 +17,7 @@ from torch import Tensor
 from callbacks import RunCheckpoint
 from datamodules import OpenWebText
 from lightning_modules import GPT2, HarmonicHead, LanguageModel
+from tests.helpers.trainers import quiet_trainer
 
 BLOCK, BATCH = 16, 4
 TINY = partial(GPT2, num_layers=1, num_heads=1, width=16)
@@ -43,21 +44,12 @@ def make_trainer(steps: int = 7, *callbacks, **options) -> L.Trainer:
     """A trainer that does not validate, log or write unless the options differ."""
     settings = {
         "max_steps": steps,
+        "max_epochs": None,
         "limit_val_batches": 0,
         "check_val_every_n_epoch": None,
-        "log_every_n_steps": 1,
-        "logger": False,
         "enable_checkpointing": any(isinstance(c, RunCheckpoint) for c in callbacks),
-        "num_sanity_val_steps": 0,
     }
-    return L.Trainer(
-        accelerator="cpu",
-        devices=1,
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{**settings, **options},
-    )
+    return quiet_trainer(*callbacks, **{**settings, **options})
 
 
 class KeepEveryCheckpoint(RunCheckpoint):

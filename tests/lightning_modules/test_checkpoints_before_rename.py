@@ -30,6 +30,7 @@ from lightning_modules import (
 )
 from lightning_modules.training import renamed
 from tests.helpers.paths import ROOT
+from tests.helpers.trainers import quiet_trainer
 
 FOLDER = ROOT / "tests" / "data" / "before_rename"
 MODULES = {
@@ -114,10 +115,7 @@ def new_model_and_data(name: str) -> tuple[L.LightningModule, Any, dict[str, Any
 @pytest.mark.parametrize("name", MODULES)
 def test_an_old_checkpoint_resumes_to_the_same_parameters(name, expected):
     model, data, limits, parameter = new_model_and_data(name)
-    trainer = L.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=2, **limits,
-    )  # fmt: skip
+    trainer = quiet_trainer(**{"log_every_n_steps": 2, "max_epochs": None, **limits})
     torch.manual_seed(1)  # of the word masks
     trainer.fit(model, data, ckpt_path=str(FOLDER / f"{name}.ckpt"), weights_only=True)
     torch.testing.assert_close(parameter().detach(), expected[f"{name}_resumed"])

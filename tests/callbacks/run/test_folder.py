@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
 import lightning as L
 import pytest
@@ -41,17 +39,6 @@ def test_files_and_folders_that_appear_meanwhile_are_left_alone(tmp_path, monkey
     monkeypatch.setattr("callbacks.run.folder.os.listdir", lambda folder: [])
     assert claim_version(str(tmp_path)) == 2
     assert (tmp_path / "version_0").read_text() == "mine"
-
-
-def test_threads_that_claim_at_once_get_different_numbers(tmp_path):
-    together = Barrier(8)
-
-    def claim(_):
-        together.wait(timeout=10)
-        return claim_version(str(tmp_path))
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sorted(pool.map(claim, range(8))) == list(range(8))
 
 
 def test_processes_that_claim_at_once_get_different_numbers(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from callbacks import ModelSelection, WordCapacity, WordDeletion
 from tests.helpers.planted_words import small_classifier, text_trainer
 
+pytestmark = pytest.mark.xdist_group("model_selection")
 EPOCHS = 3
 FIRST_IS_BEST = {"monitor": "val/loss", "mode": "max"}  # since the loss falls
 
@@ -138,11 +139,3 @@ def test_unknown_monitors_and_modes_are_refused(trained):
         fit(trained, ModelSelection("val/acuracy"), epochs=1)
     with pytest.raises(ValueError, match="mode"):
         ModelSelection(mode="largest")
-
-
-def test_a_run_without_validation_keeps_its_weights(trained):
-    callback, models = ModelSelection(), []
-    for callbacks in ([callback], []):
-        models.append(small_classifier(trained.data))
-        text_trainer(*callbacks, limit_val_batches=0).fit(models[-1], datamodule=trained.data)
-    assert same(*map(weights, models)) and callback.results == {}

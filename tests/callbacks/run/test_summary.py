@@ -6,7 +6,6 @@ import json
 import math
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -16,7 +15,7 @@ import yaml
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from callbacks import EmbeddingGeometry, Generalization, RunSummary
-from callbacks.run.summary import as_list, flatten
+from callbacks.run.summary import as_list
 from datamodules import AlgorithmicData, LatticeCompletion
 from glassbox import versions
 from lightning_modules import Classifier
@@ -199,27 +198,7 @@ def test_infinite_settings_and_modules_without_scores_are_no_error(tmp_path):
     trainer, module, data = build(tmp_path, RunSummary(), max_epochs=1)
     trainer.fit(module, datamodule=data)
     assert len(read(tmp_path)["metrics"]["test/accuracy"]) == 2
-    RunSummary().on_test_end(SimpleNamespace(is_global_zero=True), L.LightningModule())
-
-
-def test_nan_and_infinity_become_none():
-    given = torch.tensor([1.5, torch.nan, torch.inf, -torch.inf])
-    assert as_list(given) == [1.5, None, None, None]
-    assert as_list(torch.tensor([[1], [2]])) == [1, 2]
-    assert as_list(["a", "b"]) == ["a", "b"]
-
-
-def test_flatten_names_settings_as_the_command_line_does():
-    head = {"class_path": "HarmonicHead", "init_args": {"exponent": 2, "eps": None}}
-    tree = {"class_path": "Classifier", "init_args": {"head": head, "seeds": [1, 2]}}
-    assert flatten(tree, "model") == {
-        "model": "Classifier",
-        "model.head": "HarmonicHead",
-        "model.head.exponent": 2,
-        "model.head.eps": None,
-        "model.seeds": [1, 2],
-    }
-    assert flatten({}, "model") == {}
+    RunSummary().on_test_end(quiet_trainer(), L.LightningModule())
 
 
 def test_versions_are_those_of_installed_packages(monkeypatch):

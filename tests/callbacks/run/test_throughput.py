@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
-from datetime import timedelta
 
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.profilers import SimpleProfiler
 
@@ -47,8 +44,7 @@ class SaveAtLogSteps(L.Callback):
             trainer.save_checkpoint(f"{trainer.default_root_dir}/now.ckpt")
 
 
-@pytest.mark.parametrize("accumulation", [1, 4])
-@pytest.mark.parametrize("loader", [Loader, Unsized])
+@pytest.mark.parametrize(("accumulation", "loader"), [(1, Loader), (4, Unsized)])
 def test_metrics_are_logged_per_optimizer_step(accumulation, loader):
     clock = Clock()
     callback = timed(clock, warmup_steps=0)
@@ -133,8 +129,7 @@ def test_results_json_has_the_metrics_of_the_whole_fit(tmp_path, capsys):
     assert "speed/tokens_per_second" in (folder / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize(("warmup", "first"), [(2, 5), (5, 10), (7, 10)])
-@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize(("warmup", "first", "accumulation"), [(2, 5, 4), (5, 10, 1)])
 def test_warm_up_is_left_out(warmup, first, accumulation):
     clock = Clock()
     callback, model = timed(clock, warmup_steps=warmup), Model(clock, slow_steps=warmup)
@@ -142,13 +137,6 @@ def test_warm_up_is_left_out(warmup, first, accumulation):
     assert min(logged) == first
     for metrics in (*logged.values(), callback.results):
         assert_steady(metrics, accumulation)
-
-
-def test_no_more_than_the_warm_up_is_left_out():
-    clock = Clock()
-    model = Model(clock, slow_steps=3)
-    _, logged = train(clock, timed(clock, warmup_steps=2), model=model, max_steps=5)
-    assert logged[5]["speed/step_seconds"] == (SLOW + 2 * STEP + 3 * FETCH) / 3
 
 
 def test_a_run_that_ends_while_warming_up_has_no_speed():
@@ -173,8 +161,7 @@ def test_every_fit_warms_up_and_a_resumed_one_logs_at_the_same_steps(tmp_path):
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
-@pytest.mark.parametrize("interval", [3, 5])  # in batches, between and at log steps
-@pytest.mark.parametrize("workers", [Loader, SlowToOpen])
+@pytest.mark.parametrize(("interval", "workers"), [(3, Loader), (5, SlowToOpen)])  # in batches
 def test_validation_is_left_out(interval, accumulation, workers):
     clock = Clock()
     callback, model = timed(clock, warmup_steps=2), Model(clock)
@@ -233,13 +220,6 @@ def test_the_end_of_training_is_left_out(validates, place):
     assert_steady(callbacks[1 - place].results)
 
 
-def test_max_time_ends_the_measurement():
-    clock = Clock()
-    callback = timed(clock, warmup_steps=0)
-    train(clock, callback, Timer(duration=timedelta(milliseconds=20)), max_steps=-1)
-    assert_steady(callback.results)
-
-
 def test_the_users_profiler_records_every_fetch_and_is_restored():
     class Fails(L.Callback):
         def on_train_batch_end(self, trainer, *args):
@@ -271,41 +251,10 @@ def test_only_log_steps_and_pauses_wait_for_the_device(monkeypatch):
     assert waits == [0, 5, 8, 8, 10, 13]  # before the validation and after it
 
 
-def test_no_tensor_is_read_while_training(monkeypatch):
-    clock, reads = Clock(), []
-    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
-        original = getattr(torch.Tensor, name)
-
-        def read(self, *args, name=name, original=original, **kwargs):
-            reads.append(name)
-            return original(self, *args, **kwargs)
-
-        monkeypatch.setattr(torch.Tensor, name, read)
-    train(clock)
-    without = len(reads)
-    reads.clear()
-    train(clock, timed(clock, warmup_steps=0))
-    assert len(reads) == without
-    assert torch.ones(1).item() and len(reads) == without + 1  # the test can fail
-
-
-def test_devices_are_asked_for_peak_memory_and_waited_for(monkeypatch):
-    calls = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", calls.append)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", calls.append)
+def test_peak_memory_is_in_mebibytes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5 * 2**20)
-    cpu, gpu = torch.device("cpu"), torch.device("cuda", 1)
-    for device in (cpu, gpu):
-        throughput.synchronize(device)
-        Speed().on_fit_start(None, type("Module", (), {"device": device}))
-    assert calls == [gpu, gpu] and throughput.peak_memory_mib(gpu) == 5.0
-    assert 50 < throughput.peak_memory_mib(cpu) < 100_000  # Python with PyTorch
-
-    usage = type("Usage", (), {"ru_maxrss": 3 * 2**20})
-    monkeypatch.setattr(resource, "getrusage", lambda who: usage)
-    for platform, expected in (("linux", 3 * 2**10), ("darwin", 3), ("win32", None)):
-        monkeypatch.setattr(sys, "platform", platform)
-        assert throughput.peak_memory_mib(cpu) == expected
+    assert throughput.peak_memory_mib(torch.device("cuda", 1)) == 5.0
+    assert 50 < throughput.peak_memory_mib(torch.device("cpu")) < 100_000  # Python with PyTorch
 
 
 def test_utilization_is_that_of_the_given_peak():
@@ -328,16 +277,10 @@ def test_utilization_needs_a_known_peak_and_a_count_of_flops(model, options):
 @pytest.mark.parametrize(
     ("name", "teraflops"),
     [
-        ("NVIDIA H100 80GB HBM3", 989.4),
         ("NVIDIA H100 PCIe", 756),
-        ("NVIDIA H200", 989.4),
         ("NVIDIA A100-SXM4-40GB", 312),
         ("NVIDIA A10", 125),
         ("NVIDIA A10G", None),  # a different chip from the A10
-        ("NVIDIA L40S", 362),
-        ("Tesla V100-PCIE-16GB", 112),
-        ("NVIDIA RTX A6000", 154.8),
-        ("NVIDIA GeForce RTX 4090", 165.2),
         ("NVIDIA GeForce RTX 4090 D", None),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
         ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),

@@ -51,14 +51,6 @@ def assert_same(scores, expected):
     torch.testing.assert_close(scores, expected, equal_nan=True)
 
 
-@pytest.mark.parametrize("num_members", [1, 3])
-def test_scores_are_means_over_each_members_own_examples(num_members):
-    data = examples(num_members)
-    metrics = EnsembleMetrics(num_members)
-    metrics.update(*data)
-    assert_same(metrics.as_dict(), scores_by_loop(*data))
-
-
 def test_updates_accumulate_and_reset_starts_again():
     first, second = examples(seed=1), examples(seed=2)
     metrics = EnsembleMetrics(3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 
@@ -19,7 +18,8 @@ from lightning_modules import (
     NetworkWithHead,
     ToyTransformer,
 )
-from lightning_modules.ensemble.sharding import member_range, shard_optimizer_state
+from lightning_modules.ensemble.sharding import member_range
+from tests.helpers.trainers import quiet_trainer
 
 # ---- members of a rank ---------------------------------------------------------------------------
 
@@ -29,7 +29,7 @@ def build(network=MLP) -> NetworkWithHead:
     return NetworkWithHead(body, HarmonicHead(body.out_features, 7), tie_embedding=True)
 
 
-@pytest.mark.parametrize(("members", "ranks"), [(20, 8), (5, 2), (3, 3), (1, 4), (6, 1)])
+@pytest.mark.parametrize(("members", "ranks"), [(20, 8), (3, 3), (1, 4)])
 def test_every_member_has_one_rank_and_ranks_have_about_as_many(members, ranks):
     ranges = [member_range(members, rank, ranks) for rank in range(ranks)]
     if members == 1:
@@ -46,16 +46,15 @@ def test_more_ranks_than_seeds_are_refused():
         member_range(2, 0, 3)
 
 
-@pytest.mark.parametrize("network", [MLP, ToyTransformer])
-def test_a_slice_trains_the_members_of_the_whole_and_no_others(network):
-    whole = Ensemble(lambda: build(network), [3, 4, 5, 6])
+def test_a_slice_trains_the_members_of_the_whole_and_no_others():
+    whole = Ensemble(lambda: build(ToyTransformer), [3, 4, 5, 6])
     before = {name: p.detach().clone() for name, p in whole.stacked.named_parameters()}
     part = whole.slice(1, 3)
     assert part.seeds == [4, 5]
     rng = torch.Generator().manual_seed(0)
     inputs = torch.randint(7, (4, 8, 2), generator=rng)
     targets = torch.randint(7, (4, 8), generator=rng)
-    alone = Ensemble(lambda: build(network), [4, 5])
+    alone = Ensemble(lambda: build(ToyTransformer), [4, 5])
     for ensemble in (part, alone):
         optimizer = torch.optim.AdamW(ensemble.parameters(), lr=0.01)
         for step in range(3):
@@ -68,18 +67,6 @@ def test_a_slice_trains_the_members_of_the_whole_and_no_others(network):
         assert not torch.equal(parameter[1:3], before[name][1:3])
 
 
-def test_an_optimizer_state_is_cut_to_the_members_of_a_rank():
-    ensemble = Ensemble(build, [0, 1, 2])
-    optimizer = torch.optim.AdamW(ensemble.parameters(), lr=0.01)
-    ensemble.compute_gradients(torch.zeros(3, 4, 2, dtype=torch.long), torch.zeros(3, 4).long(), 0)
-    optimizer.step()
-    state = optimizer.state_dict()
-    part = shard_optimizer_state(state, 1, 3)
-    for index, entry in state["state"].items():
-        assert torch.equal(part["state"][index]["exp_avg"], entry["exp_avg"][1:3])
-        assert torch.equal(part["state"][index]["step"], entry["step"])
-
-
 # ---- members that differ in more than their seed -------------------------------------------------
 
 SEEDS = [3, 3, 7, 7, 3]
@@ -89,10 +76,7 @@ EXPONENTS = [2.0, 1.0, 2.0, 2.0, 4.0]
 
 
 def fit(model, data, epochs=3, **resumed: Any):
-    trainer = L.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quiet_trainer(max_epochs=epochs, num_sanity_val_steps=2)
     trainer.fit(model, datamodule=data, **resumed)
     return trainer
 
@@ -113,8 +97,8 @@ def alone(index, network=MLP):
     return model
 
 
-@pytest.mark.parametrize("network", [MLP, partial(ToyTransformer, dropout=0.1)])
-def test_members_that_differ_in_fraction_sampling_and_exponent_train_as_alone(network):
+def test_members_that_differ_in_fraction_sampling_and_exponent_train_as_alone():
+    network = partial(ToyTransformer, dropout=0.1)
     model = together(network)
     fit(model, data_of(SAMPLINGS, FRACTIONS))
     scores = model.scores()
@@ -190,17 +174,3 @@ class Derived(HarmonicHead):
 def test_invalid_members_are_refused(options, name):
     with pytest.raises(ValueError, match=name):
         fit(Classifier(**{"seeds": [1, 2], **options}), data_of("distinct", 0.8), epochs=1)
-
-
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({"train_fraction": [0.5]}, "train_fraction"),
-        ({"sampling": ["distinct"] * 3}, "sampling"),
-        ({"train_fraction": [0.5, 1.0]}, "train_fraction"),
-        ({"sampling": ["distinct", "by_hand"]}, "sampling"),
-    ],
-)
-def test_lists_of_the_data_need_one_valid_entry_per_seed(options, name):
-    with pytest.raises(ValueError, match=name):
-        AlgorithmicData(ModularAddition(), seeds=[0, 1], **options).setup()

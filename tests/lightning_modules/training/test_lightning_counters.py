@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from lightning_modules.training.lightning_counters import (
@@ -20,6 +18,7 @@ from lightning_modules.training.lightning_counters import (
     steps_per_epoch,
 )
 from tests.helpers.language_model_runs import rows_of
+from tests.helpers.trainers import quiet_trainer
 
 
 class Data(L.LightningDataModule):
@@ -64,11 +63,7 @@ class Module(L.LightningModule):
 
 
 def make_trainer(**options: Any) -> L.Trainer:
-    settings = {"logger": False, "enable_checkpointing": False, "max_epochs": 3, **options}
-    return L.Trainer(
-        accelerator="cpu", devices=1, enable_progress_bar=False, enable_model_summary=False,
-        log_every_n_steps=1, **settings,
-    )  # fmt: skip
+    return quiet_trainer(**{"max_epochs": 3, **options})
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
@@ -121,11 +116,3 @@ def test_a_run_resumes_at_its_step_with_another_number_of_micro_batches(tmp_path
     assert module.first_step == 7 and trainer.global_step == 15
     # epoch_loop.batch_progress
     assert trainer.fit_loop.epoch_loop.batch_progress.total.ready == 15 * then
-
-
-def test_weights_alone_need_no_progress():
-    checkpoint: dict[str, Any] = {"global_step": 3}
-    rescale_batch_progress(None, checkpoint)
-    validating: Any = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.VALIDATING))
-    rescale_batch_progress(validating, checkpoint)
-    assert checkpoint == {"global_step": 3}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from torch import nn
 from lightning_modules import GPT2, CrossEntropyHead, HarmonicHead
 from lightning_modules.training.optim import (
     AdamWSettings,
-    check_choice,
     configured_hyperparameters,
     override_restored_hyperparameters,
     parameter_groups,
@@ -36,12 +34,6 @@ from lightning_modules.training.optim import (
 def test_settings_out_of_range_are_refused(settings, name):
     with pytest.raises(ValueError, match=name):
         AdamWSettings(*settings)
-
-
-def test_a_choice_must_be_one_of_the_choices():
-    check_choice("compile", "auto", ("auto", "never"))
-    with pytest.raises(ValueError, match="compile"):
-        check_choice("compile", "sometimes", ("auto", "never"))
 
 
 # ---- which parameters decay ----------------------------------------------------------------------
@@ -96,13 +88,6 @@ def test_every_trainable_parameter_is_in_one_group_and_only_matrices_decay(head,
 def test_schedule_is_the_papers(step, rate):
     # Harmonic-loss paper §6: 2,000 steps of warm-up to 6e-4, a cosine to 3e-5 at step 10,000.
     assert 6e-4 * warmup_cosine(step, 2000, 10000, 3e-5 / 6e-4) == pytest.approx(rate, rel=1e-12)
-
-
-def test_schedule_rises_evenly_and_then_only_falls():
-    fractions = [warmup_cosine(step, 20, 100, 0.1) for step in range(120)]
-    assert [b - a for a, b in pairwise(fractions[:20])] == pytest.approx([1 / 20] * 19)
-    assert all(b < a for a, b in pairwise(fractions[20:101]))
-    assert max(fractions) == 1.0 and fractions[100:] == [0.1] * 20
 
 
 @pytest.mark.parametrize(
@@ -178,25 +163,15 @@ def test_settings_of_the_config_hold_from_the_first_step_on():
         schedule.step()
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda p, decay, momentum: torch.optim.AdamW(p, 1e-2, weight_decay=decay),
-        lambda p, decay, momentum: torch.optim.SGD(p, 1e-2, momentum, weight_decay=decay),
-    ],
-)
-def test_a_constant_rate_changes_with_the_config_and_stays_where_a_callback_moved_it(build):
+def test_a_constant_rate_changes_with_the_config_and_stays_where_a_callback_moved_it():
     parameters = [*nn.Linear(3, 2).parameters()]
-    optimizer = build(parameters, 0.1, 0.9)
+    optimizer = torch.optim.AdamW(parameters, 1e-2)
     (options,) = configured_hyperparameters(optimizer)
     optimizer.param_groups[0]["lr"] = 1e-3
     assert override_restored_hyperparameters(optimizer, [options]) == []
     assert optimizer.param_groups[0]["lr"] == 1e-3
-    (configured,) = configured_hyperparameters(build(parameters, 0.3, 0.5))
-    configured["initial_lr"] = 2e-2
-    override_restored_hyperparameters(optimizer, [configured], learning_rate=False)
+    configured = configured_hyperparameters(torch.optim.AdamW(parameters, 2e-2))
+    override_restored_hyperparameters(optimizer, configured, learning_rate=False)
     assert optimizer.param_groups[0]["lr"] == 1e-3
-    override_restored_hyperparameters(optimizer, [configured])
-    group = optimizer.param_groups[0]
-    assert group["lr"] == 2e-2 and group["weight_decay"] == 0.3
-    assert group.get("momentum", 0.5) == 0.5
+    override_restored_hyperparameters(optimizer, configured)
+    assert optimizer.param_groups[0]["lr"] == 2e-2

@@ -62,10 +62,6 @@ def test_other_functions_and_options_have_no_spec(factory):
         build_from_spec(to_spec(factory), "head")
 
 
-def test_a_factory_is_its_own_spec():
-    assert build_from_spec(HarmonicHead, "head") is HarmonicHead
-
-
 @pytest.mark.parametrize(
     "path", ["os.system", "torch.nn.Linear", "lightning_modules.MLP", "lightning_modules.Nothing"]
 )
