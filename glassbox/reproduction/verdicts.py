@@ -72,11 +72,6 @@ def table_rows(table: Table, study: Study, results: Mapping[str, Sequence[GridPo
     as reproduced if the published value lies between our quartiles. Counts are compared as
     fractions of ``published_seeds``; if ours come from fewer seeds and the difference is not
     significant, they are too few to tell.
-
-    Args:
-        table: One of the study's tables.
-        study: Its axes make the rows.
-        results: Protocol (``authors``, ``careful``) -> the points that have been run.
     """
     points = {
         (protocol, *(str(point.labels[axis]) for axis in study.axes)): point

@@ -108,11 +108,7 @@ def coset_null(
 
 
 def coset_kinds(names: Sequence[str]) -> list[str]:
-    """Kind of subgroup of each name of a coset partition; empty where no partition fits.
-
-    Raises:
-        ValueError: Not the name of a coset partition.
-    """
+    """Kind of subgroup of each name of a coset partition; empty where no partition fits."""
     from glassbox.metrics.s4 import coset_partitions
 
     kinds: Mapping[str, str] = {

@@ -160,16 +160,7 @@ class MetricAxis:
         side: Side = "y",
         never_color: str = TEST,
     ) -> None:
-        """Draw a faint dot for every seed, and a hollow one in the strip for a missing epoch.
-
-        Args:
-            axes: Axes to draw into.
-            across: Positions (S,) on the other axis.
-            values: The metric (S,), nan where a seed has none.
-            color: Of the dots.
-            side: Axis of the metric.
-            never_color: Of the edges of hollow dots.
-        """
+        """Draw a faint dot for every seed, and a hollow one in the strip for a missing epoch."""
         known, places = np.isfinite(values), self.places(values)
         if side == "x" and self.end > self.high:  # narrow rows: three columns of missing epochs
             lanes = 0.25 + 0.25 * (np.arange(len(values), dtype=np.float64) % 3)
@@ -214,17 +205,7 @@ def metric_axis(scale: Scale, values: Floats) -> MetricAxis:
 def metric_axes(
     points: Sequence[GridPoint], metrics: Mapping[str, str], scales: Mapping[str, str] | None
 ) -> dict[str, MetricAxis]:
-    """The axis of every metric.
-
-    Args:
-        points: All points that are drawn.
-        metrics: Name -> label.
-        scales: Name -> scale; ``number`` for the others.
-
-    Raises:
-        ValueError: No metric; a point lacks one; an unknown scale, or one of a metric that is not
-            drawn; or a value that is not positive on a logarithmic axis.
-    """
+    """The axis of every metric."""
     labeled = isinstance(metrics, Mapping) and all(isinstance(v, str) for v in metrics.values())
     if not labeled or not metrics:
         raise ValueError(

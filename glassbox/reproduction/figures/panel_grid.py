@@ -118,20 +118,7 @@ def panel_grid(
     legend: Sequence[str] = (),
     title: str = "",
 ) -> Panels:
-    """Create a figure of rows x columns empty panels; all lengths in inches.
-
-    Args:
-        rows: Number of rows.
-        columns: Number of columns.
-        panel: Width and height of a panel.
-        gap: Between columns, and between rows.
-        left: Space for the labels of the y axes.
-        bottom: Space for the labels of the x axes.
-        right: Space on the right.
-        caption: Space for the titles of the first row.
-        legend: Labels of the legend, between title and panels.
-        title: Of the figure.
-    """
+    """Create a figure of rows x columns empty panels; all lengths in inches."""
     width = left + columns * panel[0] + (columns - 1) * gap[0] + right
     lines = layout_title(title, [], width - 2 * MARGIN)
     legend_columns = _legend_columns(legend, width - 2 * MARGIN)
@@ -216,18 +203,7 @@ def draw_median(
     band: float = 0.15,
     linestyle: Any = "-",
 ) -> None:
-    """Draw a line of medians with dots in a band of quartiles; a lone dot has a bar instead.
-
-    Args:
-        axes: Axes to draw into.
-        x: N positions, rising.
-        table: Lower quartile, median and upper quartile (3, N); nan leaves a gap.
-        color: Of the line and the band.
-        label: Of the line in a legend.
-        marker: Diameter of the dots in points.
-        band: Opacity of the band.
-        linestyle: Of the line.
-    """
+    """Draw a line of medians with dots in a band of quartiles; a lone dot has a bar instead."""
     lower, median, upper = table
     axes.fill_between(x, lower, upper, color=color, alpha=band, linewidth=0, zorder=2.2)
     known = np.pad(np.isfinite(median), 1)

@@ -60,7 +60,7 @@ def test_a_task_may_have_metrics_of_its_own_and_says_that_they_are_about_all_tok
     assert heights(figure.axes[1]) == [pytest.approx([0.15, 0.2, 0.4])]
 
 
-def test_missing_points_and_seeds_are_told_in_their_panel():
+def test_missing_points_and_seeds_are_noted_in_their_panel():
     diverged = np.vstack([CURVES, [[np.nan] * 3]])
     points = [
         point("lattice", MODELS[0], np.vstack([CURVES, CURVES[:1]])),
