@@ -55,7 +55,7 @@ def check_study(study: Study, path: Path) -> None:
 
 
 def import_function(path: str) -> Callable[..., Any]:
-    """The function of a dotted name, such as glassbox.reproduction.figures.exponents."""
+    """The function of a dotted name, such as glassbox.reproduction.figures.sweep."""
     module, _, name = path.rpartition(".")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function

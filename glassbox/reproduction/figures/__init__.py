@@ -10,7 +10,6 @@ from glassbox.reproduction.figures.data_efficiency import data_efficiency
 from glassbox.reproduction.figures.deletion_curves import deletion_curves
 from glassbox.reproduction.figures.embeddings import embeddings_by_model
 from glassbox.reproduction.figures.explained_variance import explained_variance_by_model
-from glassbox.reproduction.figures.exponents import exponents
 from glassbox.reproduction.figures.generalization import generalization_by_model
 from glassbox.reproduction.figures.sweep import sweep
 from glassbox.reproduction.figures.toy_points import toy_points
@@ -24,7 +23,6 @@ __all__ = [
     "deletion_curves",
     "embeddings_by_model",
     "explained_variance_by_model",
-    "exponents",
     "generalization_by_model",
     "sweep",
     "toy_points",

@@ -54,14 +54,6 @@ SPACINGS = {
 }
 
 
-class _Line(NamedTuple):
-    """A line of every panel: its points by rising number, None where there is none."""
-
-    label: str
-    color: str
-    points: list[GridPoint | None]
-
-
 def sweep(
     points: Sequence[GridPoint],
     *,
@@ -69,6 +61,7 @@ def sweep(
     metrics: Mapping[str, str],
     title: str = "",
     lines: str | None = None,
+    panels: str | None = None,
     scales: Mapping[str, str] | None = None,
     spacing: str = "linear",
     label: str = "",
@@ -88,6 +81,7 @@ def sweep(
         metrics: Name -> title of its panel; row by row.
         title: Of the figure.
         lines: The axis with a line for each of its values; None for one line.
+        panels: The axis with a panel for each of its values in place of one for all of them.
         scales: Name -> ``share`` (percent), ``log``, ``epochs``, or ``delays`` (epochs that may be
             0); others are plain numbers.
         spacing: ``linear``, ``log``, or ``sparsity`` for the logarithm of 1 / (1 - S).
@@ -107,20 +101,16 @@ def sweep(
     if columns < 1:
         raise ValueError(f"columns is {columns}; it must be at least 1")
     colors = model_colors(names) if lines is not None else [POINT]
-    drawn = [
-        _Line(
-            name,
-            color,
-            points_along(points, {} if lines is None else {lines: name}, along, numbers.values()),
-        )
-        for name, color in zip(names, colors, strict=True)
-    ]
-    columns = min(columns, len(metrics))
-    rows = -(-len(metrics) // columns)
-    captions = panel_captions(list(metrics.values()), PANEL[0] + RIGHT - 0.12)
+    parts: list[dict[str, str]] = [{}]
+    if panels is not None:
+        parts = [{panels: value} for value in axis_values(points, panels)]
+    shown = [(metric, part) for metric in metrics for part in parts]
+    titles = [": ".join([*part.values(), metrics[metric]]) for metric, part in shown]
+    columns = min(columns, len(shown))
+    captions = panel_captions(titles, PANEL[0] + RIGHT - 0.12)
     with rc_context(house_style()):
-        panels = panel_grid(
-            rows=rows,
+        grid = panel_grid(
+            rows=-(-len(shown) // columns),
             columns=columns,
             panel=PANEL,
             gap=(GAP, 0.3 + captions.height),
@@ -131,20 +121,26 @@ def sweep(
             legend=[*names, NOTE] if lines is not None else [NOTE],
             title=title,
         )
-        flat = [axes for row in panels.axes for axes in row]
-        for axes in flat[len(metrics) :]:
+        flat = [axes for row in grid.axes for axes in row]
+        for axes in flat[len(shown) :]:
             axes.remove()
-        for number, (metric, caption) in enumerate(zip(metrics, captions.texts, strict=True)):
+        for number, ((metric, part), caption) in enumerate(zip(shown, captions.texts, strict=True)):
             axes = flat[number]
             axes.set_title(caption, **captions.style)
             axes_of[metric].prepare(axes)
             _prepare(axes, x, list(numbers.values()))
-            for place, line in enumerate(drawn):
-                _draw_line(axes, axes_of[metric], metric, x, line, (place, len(drawn)))
-            if number + columns >= len(metrics):  # nothing below it
+            for place, (name, color) in enumerate(zip(names, colors, strict=True)):
+                labels = part if lines is None else {**part, lines: name}
+                seeds = [
+                    None if point is None else numbers_of(point, metric)
+                    for point in points_along(points, labels, along, numbers.values())
+                ]
+                _draw_line(axes, axes_of[metric], x, seeds, name, color, (place, len(names)))
+            if number + columns >= len(shown):  # nothing below it
                 axes.set_xlabel(label or along)
-        panels.add_legend(_handles(drawn if lines is not None else []))
-    return panels.figure
+        colored = [] if lines is None else list(zip(names, colors, strict=True))
+        grid.add_legend(_handles(colored))
+    return grid.figure
 
 
 def _places(numbers: list[float], axis: str, spacing: str) -> Floats:
@@ -182,34 +178,32 @@ def _prepare(axes: Axes, x: Floats, texts: list[str]) -> None:
 
 
 def _draw_line(
-    axes: Axes, axis: MetricAxis, metric: str, x: Floats, line: _Line, lane: tuple[int, int]
+    axes: Axes,
+    axis: MetricAxis,
+    x: Floats,
+    seeds: list[Floats | None],
+    name: str,
+    color: str,
+    lane: tuple[int, int],
 ) -> None:
     """Draw seeds and medians of one line, in lane i of n around each number."""
     place, count = lane
     reach = _reach(x)
     centers = x + reach * (2 * place + 1 - count) / count
-    seeds = [None if point is None else numbers_of(point, metric) for point in line.points]
     width = reach * (0.8 / count if count > 1 else 1)
     for center, values in zip(centers, seeds, strict=True):
         if values is not None:
             across = side_by_side(center, width, len(values))
-            axis.draw_seeds(axes, across, values, color=line.color, never_color=line.color)
-    draw_median(
-        axes,
-        centers.tolist(),
-        axis.quartiles(seeds),
-        color=line.color,
-        label=line.label or "median",
-    )
+            axis.draw_seeds(axes, across, values, color=color, never_color=color)
+    label = name or "median"
+    draw_median(axes, centers.tolist(), axis.quartiles(seeds), color=color, label=label)
 
 
-def _handles(lines: Sequence[_Line]) -> list[Any]:
+def _handles(lines: Sequence[tuple[str, str]]) -> list[Any]:
     """Legend entries: the lines, and how to read one."""
     from matplotlib.lines import Line2D
 
-    colors = [line.color for line in lines] + [MUTED_COLOR if lines else POINT]
-    labels = [line.label for line in lines] + [NOTE]
     return [
         Line2D([], [], color=color, label=label, marker="o", markersize=4)
-        for color, label in zip(colors, labels, strict=True)
+        for label, color in [*lines, (NOTE, MUTED_COLOR if lines else POINT)]
     ]

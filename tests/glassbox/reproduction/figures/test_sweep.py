@@ -121,3 +121,12 @@ def test_missing_epochs_are_hollow_above_all_numbers_and_count_as_latest():
     assert line(axes, "ReLU")[1] == pytest.approx([place, 400, 200])
     assert hollow(axes)[:, 1] == pytest.approx([place] * 3)
     assert len(dots(axes)) == 6
+
+
+def test_panels_draw_each_value_of_an_axis_apart():
+    figure = draw(grid(), lines=None, panels="model", metrics={COUNT: "features"}, scales={})
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["linear: features", "ReLU: features"]
+    both = draw(grid(), metrics={COUNT: "features"}, scales={}).axes[0]
+    for axes, model in zip(figure.axes, MODELS, strict=True):
+        assert line(axes, "median")[1] == pytest.approx(line(both, model)[1])
