@@ -46,44 +46,30 @@ Values = list[float | None]  # one per seed; None (never) is greater than any nu
 
 @dataclass(frozen=True)
 class Finding:
-    """What the seeds of one protocol show about a claim, in one case.
+    """What the seeds of one protocol show about a claim, in one case."""
 
-    Attributes:
-        outcome: Of two groups ``HOLDS``, ``NO_DIFFERENCE`` or ``REVERSE``, or ``NEVER`` for an
-            epoch that no seed of either group reaches. Against a number ``HOLDS``, ``MISSED`` (by
-            up to 3 of 20 seeds) or ``NOT``. ``TOO_FEW`` where groups of these sizes could not
-            differ significantly, or where more seeds are left out than count.
-        first: Seeds of the claim's group; None where all are left out.
-        second: Seeds of the other group, likewise, or the number.
-        fraction: Probability of superiority: fraction of the pairs of seeds in the claimed order,
-            ties counting half. Against a number the fraction of seeds beyond it.
-        p: p-value of the rank-sum test; None against a number.
-        left_out: Seeds without a value of ``given_metric``, or of the metric itself.
-    """
-
+    # of two groups `HOLDS`, `NO_DIFFERENCE` or `REVERSE`, or `NEVER` for an epoch that no seed of
+    # either group reaches. Against a number `HOLDS`, `MISSED` (by up to 3 of 20 seeds) or `NOT`.
+    # `TOO_FEW` where groups of these sizes could not differ significantly, or where more seeds are
+    # left out than count
     outcome: str
-    first: Statistic | None
-    second: Statistic | float | None
+    first: Statistic | None  # seeds of the claim's group; None where all are left out
+    second: Statistic | float | None  # seeds of the other group, likewise, or the number
+    # probability of superiority: fraction of the pairs of seeds in the claimed order, ties counting
+    # half. Against a number the fraction of seeds beyond it
     fraction: float
-    p: float | None = None
-    left_out: int = 0
+    p: float | None = None  # p-value of the rank-sum test; None against a number
+    left_out: int = 0  # seeds without a value of `given_metric`, or of the metric itself
 
 
 @dataclass(frozen=True)
 class Case:
-    """A claim for one combination of values of its ``for_each``.
+    """A claim for one combination of values of its ``for_each``."""
 
-    Attributes:
-        labels: That combination, axis -> value; empty without ``for_each``.
-        authors: None where it was not run.
-        careful: Likewise.
-        verdict: Over both protocols, or of the only one.
-    """
-
-    labels: dict[str, str]
-    authors: Finding | None
-    careful: Finding | None
-    verdict: str
+    labels: dict[str, str]  # that combination, axis -> value; empty without `for_each`
+    authors: Finding | None  # none where it was not run
+    careful: Finding | None  # likewise
+    verdict: str  # over both protocols, or of the only one
 
     def finding(self, protocol: str) -> Finding | None:
         """The finding under ``authors`` or ``careful``."""

@@ -25,16 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportedStudy:
-    """Numbers of one study in earlier reports.
+    """Numbers of one study in earlier reports."""
 
-    Attributes:
-        folders: Of these reports.
-        points: Hash of a point -> its numbers, without arrays.
-        known_metrics: Hash of a point -> metrics that all of these reports cover.
-    """
-
-    folders: Sequence[Path] = ()
+    folders: Sequence[Path] = ()  # of these reports
+    # hash of a point -> its numbers, without arrays
     points: Mapping[str, PointResults] = field(default_factory=dict)
+    # hash of a point -> metrics that all of these reports cover
     known_metrics: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def seeds_of(self, point: str) -> Sequence[int]:

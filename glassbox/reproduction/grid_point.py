@@ -11,21 +11,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class GridPoint:
-    """All finished seeds of one grid point.
+    """All finished seeds of one grid point."""
 
-    Attributes:
-        labels: Axis -> value, such as {"task": "lattice"}, without the protocol.
-        seeds: S seeds.
-        metrics: Name -> (S,) float64, nan where a seed has no value; or (S,) text.
-        arrays: Name -> (S, ...), such as "embedding" (S, V, E).
-        known_metrics: Of a point read from an earlier report, the metrics that this report covers
-            (measured or not); its arrays are unknown. None where all results are at hand.
-    """
-
-    labels: Mapping[str, str]
-    seeds: Sequence[int]
+    labels: Mapping[str, str]  # axis -> value, such as {"task": "lattice"}, without the protocol
+    seeds: Sequence[int]  # S seeds
+    # name -> (S,) float64, nan where a seed has no value; or (S,) text
     metrics: Mapping[str, NDArray[Any]]
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, NDArray[Any]]  # name -> (S, ...), such as "embedding" (S, V, E)
+    # of a point read from an earlier report, the metrics that this report covers (measured or not);
+    # its arrays are unknown. None where all results are at hand
     known_metrics: frozenset[str] | None = None
 
     def metric(self, name: str) -> NDArray[Any] | None:

@@ -37,15 +37,10 @@ class PointSeeds:
 
 @dataclass(frozen=True)
 class GroupedRun:
-    """Points that are trained as one run.
+    """Points that are trained as one run."""
 
-    Attributes:
-        config: Resolved config of the first point.
-        points: The points.
-    """
-
-    config: dict[str, Any]
-    points: tuple[PointSeeds, ...]
+    config: dict[str, Any]  # resolved config of the first point
+    points: tuple[PointSeeds, ...]  # the points
 
     @property
     def name(self) -> str:

@@ -16,27 +16,17 @@ from glassbox.reproduction.study import Study
 
 @dataclass(frozen=True)
 class Plan:
-    """A report of one study, or of a collection.
+    """A report of one study, or of a collection."""
 
-    Attributes:
-        name: Such as ``harmonic_loss/figure_7``.
-        title: Of a collection; None where the study has its own.
-        folder: Folder of the report.
-        origin: From :func:`glassbox.reproduction.report_manifest.report_origin`.
-        studies: Its sections, in order.
-        identities: Points by study.
-        reported: Numbers of earlier reports by study, for seeds that the store lacks.
-        is_part: Whether it covers only some points or seeds of its studies.
-    """
-
-    name: str
-    title: str | None
-    folder: Path
-    origin: dict[str, Any]
-    studies: list[Study]
-    identities: dict[str, Identities]
+    name: str  # such as `harmonic_loss/figure_7`
+    title: str | None  # of a collection; None where the study has its own
+    folder: Path  # folder of the report
+    origin: dict[str, Any]  # from :func:`glassbox.reproduction.report_manifest.report_origin`
+    studies: list[Study]  # its sections, in order
+    identities: dict[str, Identities]  # points by study
+    # numbers of earlier reports by study, for seeds that the store lacks
     reported: dict[str, ReportedStudy]
-    is_part: bool = False
+    is_part: bool = False  # whether it covers only some points or seeds of its studies
 
     def hashed_points(self, study: Study) -> Iterator[tuple[Labels, str]]:
         """Every point of a study with the hash of its identity."""

@@ -38,19 +38,15 @@ FIGURE_FORMATS = ("png", "pdf")
 
 @dataclass(frozen=True)
 class Section:
-    """One study of a report.
+    """One study of a report."""
 
-    Attributes:
-        study: Its tables and claims.
-        results: Protocol (``authors``, ``careful``) -> the points that have been run.
-        figures: File name without ending -> figure.
-        earlier_figures: File name without ending -> that of an earlier report's figure, for figures
-            that cannot be drawn from the results.
-    """
-
-    study: Study
+    study: Study  # its tables and claims
+    # protocol (`authors`, `careful`) -> the points that have been run
     results: Mapping[str, Sequence[GridPoint]]
+    # file name without ending -> figure
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    # file name without ending -> that of an earlier report's figure, for figures that cannot be
+    # drawn from the results
     earlier_figures: Mapping[str, Path] = field(default_factory=dict)
 
 

@@ -24,29 +24,20 @@ from glassbox.reproduction.worker_pool import run_in_processes
 
 @dataclass(frozen=True)
 class TrainedMembers:
-    """Results of a training run of S members.
+    """Results of a training run of S members."""
 
-    Attributes:
-        metrics: Name -> S values.
-        arrays: Name -> (S, ...), for figures.
-        versions: Of the packages and the data that the numbers depend on.
-    """
-
-    metrics: dict[str, list[Any]]
-    arrays: dict[str, NDArray[np.generic]]
-    versions: dict[str, str]
+    metrics: dict[str, list[Any]]  # name -> S values
+    arrays: dict[str, NDArray[np.generic]]  # name -> (S, ...), for figures
+    versions: dict[str, str]  # of the packages and the data that the numbers depend on
 
 
 @dataclass(frozen=True)
 class Runner:
-    """How a run is trained; functions of a module, since worker processes import them.
+    """How a run is trained; functions of a module, since worker processes import them."""
 
-    Attributes:
-        train: Trains a config; takes it, the log file and the run's name.
-        explain: One line for an error that the user can fix; None for others.
-    """
-
+    # trains a config; takes it, the log file and the run's name
     train: Callable[[dict[str, Any], Path, str], TrainedMembers]
+    # one line for an error that the user can fix; None for others
     explain: Callable[[Exception], str | None]
 
 

@@ -23,41 +23,26 @@ from glassbox.reproduction.identity import FORMAT, identity_hash
 
 @dataclass(frozen=True)
 class PointResults:
-    """Results of one point, from one or several runs.
+    """Results of one point, from one or several runs."""
 
-    Attributes:
-        seeds: S seeds, rising.
-        metrics: Name -> (S,) float64, nan where there is no value; or text, empty where there is
-            none.
-        arrays: Name -> (S, ...).
-        seconds: Duration of its runs, in proportion to their members.
-        versions: Per seed the versions of the packages that trained it; empty where unknown.
-    """
-
-    seeds: list[int]
+    seeds: list[int]  # S seeds, rising
+    # name -> (S,) float64, nan where there is no value; or text, empty where there is none
     metrics: dict[str, NDArray[Any]]
-    arrays: dict[str, NDArray[Any]]
-    seconds: float
+    arrays: dict[str, NDArray[Any]]  # name -> (S, ...)
+    seconds: float  # duration of its runs, in proportion to their members
+    # per seed the versions of the packages that trained it; empty where unknown
     versions: list[dict[str, str]]
 
 
 @dataclass(frozen=True)
 class RunResults:
-    """Results of one run at one point.
+    """Results of one run at one point."""
 
-    Attributes:
-        identity: Of the point.
-        seeds: S seeds, in the order of the results.
-        metrics: Name -> one value per seed, None for none.
-        arrays: Name -> (S, ...).
-        seconds: Duration, in proportion to the members.
-    """
-
-    identity: Mapping[str, Any]
-    seeds: Sequence[int]
-    metrics: Mapping[str, list[Any]]
-    arrays: Mapping[str, NDArray[Any]]
-    seconds: float
+    identity: Mapping[str, Any]  # of the point
+    seeds: Sequence[int]  # S seeds, in the order of the results
+    metrics: Mapping[str, list[Any]]  # name -> one value per seed, None for none
+    arrays: Mapping[str, NDArray[Any]]  # name -> (S, ...)
+    seconds: float  # duration, in proportion to the members
 
     def without(self, seeds: Iterable[int]) -> RunResults:
         """The same without some seeds."""

@@ -33,17 +33,11 @@ def is_epoch(metric: str, unit: str | None = None) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """How far apart two numbers may be.
+    """How far apart two numbers may be."""
 
-    Attributes:
-        kind: ``absolute`` (the difference) or ``ratio`` (the larger over the smaller).
-        reproduced: Largest distance of a reproduced number.
-        differs: Largest distance of one that differs; beyond, it is not reproduced.
-    """
-
-    kind: str
-    reproduced: float
-    differs: float
+    kind: str  # `absolute` (the difference) or `ratio` (the larger over the smaller)
+    reproduced: float  # largest distance of a reproduced number
+    differs: float  # largest distance of one that differs; beyond, it is not reproduced
 
     def distance(self, first: float, second: float) -> float:
         """Distance of two numbers; inf if only one is never, or signs differ under a ratio."""
@@ -58,35 +52,21 @@ class Rule:
 
 @dataclass(frozen=True)
 class Table:
-    """A metric at every grid point, compared with published numbers.
+    """A metric at every grid point, compared with published numbers."""
 
-    Attributes:
-        name: Unique within the study.
-        metric: Metric name.
-        verdict: How far a number may be from the published one.
-        published: Nested by the grid's axes: a number, [value, low, high], ``never`` or None.
-        statistic: One of ``STATISTICS``: over seeds.
-        threshold: Of ``count_above``.
-        starts_with: Of ``count_named``: how the counted names begin.
-        unit: Such as epochs.
-        reference_protocol: The protocol that is compared with the published numbers.
-        where: Only these points.
-        published_in: Where in the paper.
-        published_seeds: Number of seeds behind a published count.
-    """
-
-    name: str
-    metric: str
-    verdict: Rule
-    published: Any
-    statistic: str = "median"
-    threshold: float | None = None
-    starts_with: str | None = None
-    unit: str | None = None
+    name: str  # unique within the study
+    metric: str  # metric name
+    verdict: Rule  # how far a number may be from the published one
+    published: Any  # nested by the grid's axes: a number, [value, low, high], `never` or None
+    statistic: str = "median"  # one of `STATISTICS`: over seeds
+    threshold: float | None = None  # of `count_above`
+    starts_with: str | None = None  # of `count_named`: how the counted names begin
+    unit: str | None = None  # such as epochs
+    # the protocol that is compared with the published numbers
     reference_protocol: str = PROTOCOLS[0]
-    where: Selection = field(default_factory=dict)
-    published_in: str | None = None
-    published_seeds: int = 20
+    where: Selection = field(default_factory=dict)  # only these points
+    published_in: str | None = None  # where in the paper
+    published_seeds: int = 20  # number of seeds behind a published count
 
     @property
     def counts_epochs(self) -> bool:
@@ -101,33 +81,23 @@ class Table:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about a metric: one group of points beyond another, or beyond a number.
+    """A statement about a metric: one group of points beyond another, or beyond a number."""
 
-    Attributes:
-        statement: In words.
-        metric: Metric name.
-        than: The other points, or a number.
-        greater: The points that should have greater values; None if ``less`` is given.
-        less: The points that should have smaller values; None if ``greater`` is given.
-        unit: Such as epochs.
-        share: Fraction of the seeds that must be beyond a number, 0.75 by default.
-        or_equal: Whether two groups that do not differ satisfy it too.
-        given_metric: Only seeds that have a value of this metric count.
-        for_each: Axes; the claim is judged for each combination of their values.
-        where: Only these points.
-    """
-
-    statement: str
-    metric: str
-    than: Selection | float
+    statement: str  # in words
+    metric: str  # metric name
+    than: Selection | float  # the other points, or a number
+    # the points that should have greater values; None if `less` is given
     greater: Selection | None = None
+    # the points that should have smaller values; None if `greater` is given
     less: Selection | None = None
-    unit: str | None = None
+    unit: str | None = None  # such as epochs
+    # fraction of the seeds that must be beyond a number, 0.75 by default
     share: float | None = None
-    or_equal: bool = False
-    given_metric: str | None = None
+    or_equal: bool = False  # whether two groups that do not differ satisfy it too
+    given_metric: str | None = None  # only seeds that have a value of this metric count
+    # axes; the claim is judged for each combination of their values
     for_each: list[str] = field(default_factory=list)
-    where: Selection = field(default_factory=dict)
+    where: Selection = field(default_factory=dict)  # only these points
 
     @property
     def side(self) -> str:

@@ -16,24 +16,15 @@ from glassbox.reproduction.schema import Table
 
 @dataclass(frozen=True)
 class Statistic:
-    """Median and quartiles over seeds, or a count of seeds.
+    """Median and quartiles over seeds, or a count of seeds."""
 
-    Attributes:
-        value: Median (inf: the median seed has no value), or the count.
-        low: First quartile, or the count.
-        high: Third quartile, or the count.
-        num_seeds: Number of seeds.
-        num_missing: Number of seeds without a value.
-        is_count: Whether seeds were counted.
-        values: Per seed the value, inf where it is missing; of a count 1 where it counts.
-    """
-
-    value: float
-    low: float
-    high: float
-    num_seeds: int
-    num_missing: int
-    is_count: bool = False
+    value: float  # median (inf: the median seed has no value), or the count
+    low: float  # first quartile, or the count
+    high: float  # third quartile, or the count
+    num_seeds: int  # number of seeds
+    num_missing: int  # number of seeds without a value
+    is_count: bool = False  # whether seeds were counted
+    # per seed the value, inf where it is missing; of a count 1 where it counts
     values: tuple[float, ...] = ()
 
     def count_of(self, num_seeds: int) -> float:

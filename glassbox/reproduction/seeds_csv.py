@@ -26,17 +26,12 @@ _NEVER, _NO_VALUE, _UNKNOWN = "never", "no value", "not reported"
 
 @dataclass(frozen=True)
 class SeedRows:
-    """The seeds of one point.
+    """The seeds of one point."""
 
-    Attributes:
-        seeds: S seeds, rising.
-        metrics: By name (S,) float64, nan where a seed has no value; or (S,) text.
-        known_metrics: Metrics that the file covers: with values, or as not measured.
-    """
-
-    seeds: list[int]
+    seeds: list[int]  # S seeds, rising
+    # by name (S,) float64, nan where a seed has no value; or (S,) text
     metrics: dict[str, NDArray[Any]]
-    known_metrics: frozenset[str]
+    known_metrics: frozenset[str]  # metrics that the file covers: with values, or as not measured
 
 
 def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoint]]) -> None:

@@ -37,43 +37,28 @@ Keys = dict[str, Any]  # config keys and their values
 
 @dataclass(frozen=True)
 class Study:
-    """One figure or table of a paper.
+    """One figure or table of a paper."""
 
-    Attributes:
-        name: Such as ``harmonic_loss/figure_7``.
-        title: One line.
-        source: Where in the paper.
-        config: The base configuration.
-        seeds: Seeds of every point.
-        axes: The grid: axis -> value -> config keys that this value sets.
-        protocols: Protocol -> config keys: ``authors`` and ``careful``, or ``careful`` alone.
-        settings: Config keys of some points.
-        tables: Metrics that are compared with published numbers.
-        claims: Statements of the paper that are judged.
-        arrays: Arrays for the figures that need no runs.
-        figures: Figures over all points.
-        minutes: Measured duration of all runs on two CPU cores.
-        quick: How the quick version differs; applied by ``quickened``.
-        is_quick: Whether this is the quick version.
-        one_protocol: Whether the study defines one protocol only (not by ``restricted``).
-    """
-
-    name: str
-    title: str
-    source: str
-    config: Path
-    seeds: list[int]
-    axes: dict[str, dict[str, Keys]]
+    name: str  # such as `harmonic_loss/figure_7`
+    title: str  # one line
+    source: str  # where in the paper
+    config: Path  # the base configuration
+    seeds: list[int]  # seeds of every point
+    axes: dict[str, dict[str, Keys]]  # the grid: axis -> value -> config keys that this value sets
+    # protocol -> config keys: `authors` and `careful`, or `careful` alone
     protocols: dict[str, Keys]
-    settings: list[Setting] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)  # config keys of some points
+    # metrics that are compared with published numbers
     tables: list[Table] = field(default_factory=list)
-    claims: list[Claim] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)  # statements of the paper that are judged
+    # arrays for the figures that need no runs
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
-    figures: list[FigureSpec] = field(default_factory=list)
-    minutes: float | None = None
+    figures: list[FigureSpec] = field(default_factory=list)  # figures over all points
+    minutes: float | None = None  # measured duration of all runs on two CPU cores
+    # how the quick version differs; applied by `quickened`
     quick: Quick = field(default_factory=Quick)
-    is_quick: bool = False
-    one_protocol: bool = False
+    is_quick: bool = False  # whether this is the quick version
+    one_protocol: bool = False  # whether the study defines one protocol only (not by `restricted`)
 
     def points(self) -> list[Labels]:
         """Every point of the grid under every protocol; the protocol varies fastest."""

@@ -41,27 +41,18 @@ class Published:
 
 @dataclass(frozen=True)
 class Row:
-    """One grid point of a table.
+    """One grid point of a table."""
 
-    Attributes:
-        labels: Axis -> value.
-        published: None where the paper gives no number.
-        authors: Ours under the authors' protocol; None where it was not run.
-        careful: Ours under the careful protocol, likewise.
-        outcome: ``REPRODUCED``, ``WITHIN_QUARTILES``, ``DIFFERS``, ``NOT_REPRODUCED``, ``TOO_FEW``
-            or ``NOTHING``: the reference protocol against the published number.
-        verdict: The same in words, with the difference if there is one.
-        protocols: Whether the careful protocol agrees with the authors'.
-        lacks_run: Whether a number is published but the reference protocol has not been run.
-    """
-
-    labels: dict[str, str]
-    published: Published | None
-    authors: Statistic | None
-    careful: Statistic | None
+    labels: dict[str, str]  # axis -> value
+    published: Published | None  # none where the paper gives no number
+    authors: Statistic | None  # ours under the authors' protocol; None where it was not run
+    careful: Statistic | None  # ours under the careful protocol, likewise
+    # `REPRODUCED`, `WITHIN_QUARTILES`, `DIFFERS`, `NOT_REPRODUCED`, `TOO_FEW` or `NOTHING`: the
+    # reference protocol against the published number
     outcome: str
-    verdict: str
-    protocols: str
+    verdict: str  # the same in words, with the difference if there is one
+    protocols: str  # whether the careful protocol agrees with the authors'
+    # whether a number is published but the reference protocol has not been run
     lacks_run: bool = False
 
 

@@ -29,15 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Captions:
-    """Titles of panels, wrapped to their width.
+    """Titles of panels, wrapped to their width."""
 
-    Attributes:
-        texts: With line feeds.
-        height: Inches of the highest.
-    """
-
-    texts: list[str]
-    height: float
+    texts: list[str]  # with line feeds
+    height: float  # inches of the highest
 
     @property
     def style(self) -> dict[str, Any]:
@@ -77,19 +72,12 @@ LEGEND_HANDLE = 0.42  # inches of a legend entry that are not text: line, gaps
 
 @dataclass(frozen=True)
 class Panels:
-    """A figure of panels in rows and columns, with room for a legend above them.
+    """A figure of panels in rows and columns, with room for a legend above them."""
 
-    Attributes:
-        figure: The figure.
-        axes: Its panels by row and column.
-        legend_place: Left and top of the legend, in figure coordinates.
-        legend_columns: Columns in which its entries fit.
-    """
-
-    figure: Figure
-    axes: list[list[Axes]]
-    legend_place: tuple[float, float]
-    legend_columns: int
+    figure: Figure  # the figure
+    axes: list[list[Axes]]  # its panels by row and column
+    legend_place: tuple[float, float]  # left and top of the legend, in figure coordinates
+    legend_columns: int  # columns in which its entries fit
 
     def add_legend(self, handles: Sequence[Any]) -> None:
         """Draw the legend, whose labels `panel_grid` got as `legend`."""

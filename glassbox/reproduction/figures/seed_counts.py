@@ -12,15 +12,10 @@ from glassbox.reproduction.grid_point import GridPoint
 
 
 class SeedCounts(NamedTuple):
-    """Number of seeds as a legend shows it.
+    """Number of seeds as a legend shows it."""
 
-    Attributes:
-        labels: Of the models, with their number of seeds if it differs among models.
-        common: Number of seeds of all models, such as "20 seeds"; empty if it differs.
-    """
-
-    labels: list[str]
-    common: str
+    labels: list[str]  # of the models, with their number of seeds if it differs among models
+    common: str  # number of seeds of all models, such as "20 seeds"; empty if it differs
 
 
 def seeds_text(counts: Iterable[int]) -> str:

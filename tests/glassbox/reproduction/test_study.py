@@ -92,12 +92,6 @@ def test_points_match_labels_of_one_or_several_values():
     assert not matches(point, {"protocol": ["authors"]})
 
 
-def test_without_protocols_both_are_the_base_config(small_study):
-    (study,) = load_studies(small_study(protocols=None, settings=None), NOWHERE)
-    assert [*study.protocols] == ["authors", "careful"]
-    assert all(study.keys_of(p) == {} for p in study.points() if p["task"] == "lattice")
-
-
 # ---- studies that build on others ----------------------------------------------------------------
 
 BORROWS = {"config": None, "grid": None, "seeds": None, "protocols": None, "settings": None}

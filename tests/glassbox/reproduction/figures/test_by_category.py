@@ -105,10 +105,3 @@ def test_groups_color_the_rows_by_the_first_part_that_their_name_contains():
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts[:2] == ["cross-entropy readout", "harmonic readout"]
     assert [item.get_color() for item in figure.legends[0].get_lines()][:2] == [STANDARD, HARMONIC]
-
-
-def test_a_log_axis_of_a_number_that_is_not_positive_is_refused():
-    one = point("focal")
-    one.metrics[NORM][2] = 0.0
-    with pytest.raises(ValueError, match="'val/norm'"):
-        draw([one])

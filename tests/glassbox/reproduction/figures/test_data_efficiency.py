@@ -44,13 +44,6 @@ def test_lines_are_medians_over_the_fraction_in_any_order_of_points():
         assert y == pytest.approx([0.05 + 0.19, 0.25 + 0.19, 0.45 + 0.19])
 
 
-def test_band_spans_the_quartiles():
-    figure = data_efficiency(grid(tasks=("lattice",)))
-    band = figure.axes[0].collections[0].get_paths()[0].vertices
-    at_start = np.unique(band[np.isclose(band[:, 0], 0.1), 1].round(9))
-    assert at_start == pytest.approx([0.05 + 0.02, 0.05 + 0.12])
-
-
 def test_second_row_shows_clean_inputs_where_some_are_leaked():
     figure = data_efficiency(grid())
     assert len(figure.axes) == 4

@@ -77,15 +77,6 @@ def test_points_carry_the_colors_of_their_groups_and_edges_join_them():
     assert joined.tolist() == [[[0, 0], [1, 0]], [[2, 0], [3, 0]]]
 
 
-def test_points_without_groups_and_edges_can_be_drawn():
-    bare = point("lattice", "MLP")
-    del bare.arrays["groups"], bare.arrays["edges"]
-    figure = embeddings_by_model([bare])
-    figure.canvas.draw()
-    assert not [item for item in figure.axes[0].collections if isinstance(item, LineCollection)]
-    assert len(dots(figure.axes[0])) == 4
-
-
 def test_panels_of_missing_seeds_and_points_are_empty():
     points = grid()
     points[1] = point("lattice", "harmonic MLP", seeds=(0, 2))

@@ -11,7 +11,6 @@ from glassbox.reproduction.figures.metric_axis import metric_axis
 from glassbox.reproduction.figures.panel_grid import (
     fitting_labels,
     panel_grid,
-    side_by_side,
 )
 
 
@@ -81,11 +80,6 @@ def test_labels_that_would_overlap_are_left_out():
     assert fitting_labels([0.02, 0.0, 0.5, 1.0], ["1", "2", "3", "4"], 2.0) == [0, 2, 3]
     assert fitting_labels([0.0, 0.02], ["1", "2"], 20.0) == [0, 1]
     assert fitting_labels([0.0, 0.1], ["1,000,000", "2,000,000"], 2.0) == [0]
-
-
-def test_dots_are_spread_around_their_center():
-    assert side_by_side(3.0, 0.5, 3) == pytest.approx([2.5, 3.0, 3.5])
-    assert side_by_side(3.0, 0.5, 1) == pytest.approx([3.0])
 
 
 def test_delays_may_be_0_or_negative_and_have_a_strip_for_never():

@@ -43,16 +43,6 @@ def dots(axes) -> np.ndarray:
     return np.concatenate([np.asarray(one.get_offsets()) for one in found])
 
 
-def hollow(axes) -> np.ndarray:
-    found = [c.get_offsets() for c in axes.collections if c.get_label() == "never"]
-    return np.concatenate([np.asarray(one) for one in found])
-
-
-def never_place(axes) -> float:
-    ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
-    return float(*(tick for tick, label in ticks if label.get_text() == "never"))
-
-
 def test_lines_are_medians_by_rising_number_in_any_order_of_points():
     for points in (grid(), grid()[::-1]):
         figure = draw(points)
@@ -107,20 +97,6 @@ def test_missing_point_leaves_a_gap_in_its_line_alone():
     for axes in draw(points).axes:
         assert np.isnan(line(axes, "ReLU")[1]).tolist() == [False, False, True, False]
         assert np.isfinite(line(axes, "linear")[1]).all()
-
-
-def test_missing_epochs_are_hollow_above_all_numbers_and_count_as_latest():
-    points = [point("ReLU", sparsity, seeds=3) for sparsity in ("0", "0.5", "0.9")]
-    for one, epochs in zip(
-        points, ([np.nan, np.nan, 300], [np.nan, 200, 400], [100, 200, 300]), strict=True
-    ):
-        one.metrics[EPOCH][:] = epochs
-    axes = draw(points).axes[2]
-    place = never_place(axes)
-    assert place > 400
-    assert line(axes, "ReLU")[1] == pytest.approx([place, 400, 200])
-    assert hollow(axes)[:, 1] == pytest.approx([place] * 3)
-    assert len(dots(axes)) == 6
 
 
 def test_panels_draw_each_value_of_an_axis_apart():
