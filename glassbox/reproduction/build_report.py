@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 # Packages that compute a run's numbers, and a checksum of the data where a data module reads some.
 _COMPARED = ("torch", "lightning", "glassbox", "data")
 
-PROTOCOL_TITLES = {"authors": "authors' protocol", "careful": "careful protocol"}
-
 Network = tuple[str, int]  # hash of a point, seed
 Results = dict[str, list[GridPoint]]  # by protocol
 
@@ -151,9 +149,7 @@ def _draw_figures(study: Study, results: Results) -> tuple[dict[str, Figure], di
             name, title = entry.name, study.title
             if not study.one_protocol:
                 name += f"_{protocol}"
-                title += (
-                    ": authors' protocol" if protocol == "authors" else f": {protocol} protocol"
-                )
+                title += ": authors' protocol" if protocol == "authors" else ": careful protocol"
             title += " (quick version)" if study.is_quick else ""
             try:
                 options = {**arrays(), **entry.options}

@@ -64,9 +64,6 @@ def case_study(
         seed: The seed whose curves are strong and whose embedding is drawn. With None, or if no run
             has it, the median curve, and the seed with the median explained variance.
         group_kind: See `group_colors`.
-
-    Raises:
-        ValueError: The axis or an array is missing, or several points have the same value.
     """
     from matplotlib import rc_context
 

@@ -33,9 +33,6 @@ def deletion_curves(
         marked_percent: Percentage of deleted words at which the legend has the loss of accuracy.
         score: What ranks the words, for the legend.
         names: Draw only points whose labels, joined by ", ", are among these.
-
-    Raises:
-        ValueError: No point is left, or one lacks an array.
     """
     shown = {", ".join(point.labels.values()): point for point in points}
     if names is not None:

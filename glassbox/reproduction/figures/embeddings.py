@@ -64,10 +64,6 @@ def embeddings_by_model(
         group_kinds: Task -> kind of its groups, see :func:`~glassbox.plots.group_colors`;
             "categorical" by default.
         group_names: Task -> meaning of its colors, written below the panels.
-
-    Raises:
-        ValueError: No points, an axis, metric or array is missing, or several points have the same
-            labels.
     """
     from matplotlib import rc_context
 

@@ -44,10 +44,6 @@ def explained_variance_by_model(
         prefix: Of the metrics of a task, where it is not ``val/embedding/explained_variance_``.
             One that ends in ``all_`` covers the embeddings of all tokens, which the title says.
         components: Number of components on the axes.
-
-    Raises:
-        ValueError: No points, an axis or the first metric is missing, several points have the same
-            labels, or `components` is below 1.
     """
     from matplotlib import rc_context
     from matplotlib.patches import Patch

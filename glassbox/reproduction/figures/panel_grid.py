@@ -215,23 +215,21 @@ def draw_median(
     )
 
 
-def line_handle(color: str, label: str) -> Any:
+def line_handle(color: str, label: str, **style: Any) -> Any:
     """Legend entry of a model: a line with a dot."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=color, marker="o", markersize=3.2, label=label)
+    return Line2D([], [], color=color, label=label, **{"marker": "o", "markersize": 3.2, **style})
+
+
+def note(
+    axes: Axes, text: str, place: tuple[float, float], where: Any, offset: Any, **style: Any
+) -> None:
+    """Write muted text at a place in the coordinates `where`, moved by `offset` points."""
+    style = {"size": NOTE_SIZE, "color": MUTED_COLOR, "annotation_clip": False, **style}
+    axes.annotate(text, place, xycoords=where, xytext=offset, textcoords="offset points", **style)
 
 
 def note_above(axes: Axes, text: str) -> None:
     """Write a muted line above the panel."""
-    axes.annotate(
-        text,
-        (0.5, 1.0),
-        xycoords="axes fraction",
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        size=NOTE_SIZE,
-        color=MUTED_COLOR,
-        annotation_clip=False,
-    )
+    note(axes, text, (0.5, 1.0), "axes fraction", (0, 4), ha="center")

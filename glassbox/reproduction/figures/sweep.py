@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from glassbox.reproduction.figures.panel_grid import (
     DOT_REACH,
     draw_median,
     fitting_labels,
+    line_handle,
     panel_captions,
     panel_grid,
     side_by_side,
@@ -87,10 +88,6 @@ def sweep(
         spacing: ``linear``, ``log``, or ``sparsity`` for the logarithm of 1 / (1 - S).
         label: Of the axis of numbers, by default its name.
         columns: Largest number of columns.
-
-    Raises:
-        ValueError: An axis or a metric is missing, a number is outside the range of `spacing`,
-            several points have the same labels, or an option is invalid.
     """
     from matplotlib import rc_context
 
@@ -138,8 +135,9 @@ def sweep(
                 _draw_line(axes, axes_of[metric], x, seeds, name, color, (place, len(names)))
             if number + columns >= len(shown):  # nothing below it
                 axes.set_xlabel(label or along)
-        colored = [] if lines is None else list(zip(names, colors, strict=True))
-        grid.add_legend(_handles(colored))
+        entries = [] if lines is None else list(zip(names, colors, strict=True))
+        entries.append((NOTE, POINT if lines is None else MUTED_COLOR))
+        grid.add_legend([line_handle(color, name, markersize=4) for name, color in entries])
     return grid.figure
 
 
@@ -197,13 +195,3 @@ def _draw_line(
             axis.draw_seeds(axes, across, values, color=color, never_color=color)
     label = name or "median"
     draw_median(axes, centers.tolist(), axis.quartiles(seeds), color=color, label=label)
-
-
-def _handles(lines: Sequence[tuple[str, str]]) -> list[Any]:
-    """Legend entries: the lines, and how to read one."""
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D([], [], color=color, label=label, marker="o", markersize=4)
-        for label, color in [*lines, (NOTE, MUTED_COLOR if lines else POINT)]
-    ]

@@ -42,10 +42,6 @@ def weight_images_by_head(
         title: Of the figure.
         network: The value of "network" that is drawn; by default, or if it has no finished run,
             the first.
-
-    Raises:
-        ValueError: An axis, an array or a metric is missing, or several points have the same
-            values of these axes.
     """
     networks = axis_values(points, "network")
     chosen = network if network in networks else networks[0]

@@ -132,13 +132,13 @@ def test_a_quick_version_starts_with_a_warning_and_has_no_summary(tmp_path):
 def test_a_metric_that_no_run_has_is_reported_as_likely_misspelled(tmp_path):
     table = replace(STUDY.tables[0], metric="val/explained")
     elsewhere = replace(table, where={"task": ["elsewhere"]})  # points that a part leaves out
-    for tables, found, warns in (
+    for tables, measured, warns in (
         ([table], results(), True),
         ([table], {}, False),
         ([elsewhere], results(), False),
     ):
         study = replace(STUDY, tables=tables, claims=[])
-        text = report_of(tmp_path, Section(study, found))
+        text = report_of(tmp_path, Section(study, measured))
         assert ("No run has the metric `val/explained`" in text) == warns
 
 

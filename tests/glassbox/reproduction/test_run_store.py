@@ -233,12 +233,6 @@ def test_a_damaged_record_is_refused_and_named(store, damage):
     assert f"{path} is damaged" in refused(store)
 
 
-def test_a_record_without_its_arrays_is_refused(store):
-    write(store, [0, 1])
-    record(store, "seeds_0-1.npz").unlink()
-    assert "seeds_0-1.npz" in refused(store)
-
-
 def test_truncated_arrays_are_refused_before_they_are_read(store):
     write(store, [0, 1])
     path = record(store, "seeds_0-1.npz")

@@ -30,8 +30,8 @@ def run(name: str, *, leak: float = 0.4, seeds: list[int] = SEEDS) -> GridPoint:
 
 
 def curve(axes, label: str) -> np.ndarray:
-    (found,) = [line for line in axes.lines if line.get_label() == label]
-    return np.asarray(found.get_ydata())
+    (match,) = [line for line in axes.lines if line.get_label() == label]
+    return np.asarray(match.get_ydata())
 
 
 def texts(axes) -> list[str]:
@@ -73,24 +73,6 @@ def test_leak_of_the_seed_is_a_dashed_line_where_there_is_one():
     figure = case_study([run("standard", leak=0.0)])
     assert not any(line.is_dashed() for line in figure.axes[0].lines)
     assert len(figure.legends[0].get_texts()) == 3
-
-
-def test_numbers_are_beside_small_dots_where_discs_would_overlap():
-    crowded = run("crowded", seeds=[0])
-    places = np.arange(31.0)
-    places[-1] = 40.0  # the others are so close that fewer than half could be on discs
-    crowded.arrays["coordinates"][0] = np.stack([places, np.zeros(31)], axis=-1)
-    _, _, roomy, below = case_study([run("roomy", seeds=[0]), crowded]).axes
-    numbered = [text for text in below.texts if text.get_text().isdigit()]
-    assert len(numbered) > 20
-    for text in numbered:  # each nearer to its own dot than to any other
-        x, y = text.get_position()
-        assert np.abs(places - x).argmin() == int(text.get_text())
-        assert abs(y) > 0.5
-    discs, dots = (axes.collections[-1].get_sizes() for axes in (roomy, below))
-    assert max(dots) < min(discs) / 4
-    assert not roomy.get_xlabel()
-    assert below.get_xlabel() in ("", f"no room for {31 - len(numbered)} of 31 numbers")
 
 
 def test_numbers_without_room_are_counted_below_the_embedding():

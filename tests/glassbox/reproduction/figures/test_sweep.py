@@ -33,14 +33,14 @@ def draw(points, **options):
 
 
 def line(axes, label: str) -> tuple[np.ndarray, np.ndarray]:
-    (found,) = [line for line in axes.lines if line.get_label() == label]
-    return np.asarray(found.get_xdata()), np.asarray(found.get_ydata())
+    (matches,) = [line for line in axes.lines if line.get_label() == label]
+    return np.asarray(matches.get_xdata()), np.asarray(matches.get_ydata())
 
 
 def dots(axes) -> np.ndarray:
     """Places (dots, 2) of the seeds that have a value."""
-    found = [c for c in axes.collections if len(c.get_sizes()) and c.get_label() != "never"]
-    return np.concatenate([np.asarray(one.get_offsets()) for one in found])
+    matches = [c for c in axes.collections if len(c.get_sizes()) and c.get_label() != "never"]
+    return np.concatenate([np.asarray(one.get_offsets()) for one in matches])
 
 
 def test_lines_are_medians_by_rising_number_in_any_order_of_points():

@@ -51,9 +51,9 @@ def test_each_head_shows_its_median_seed_below_the_class_means():
     assert len(rows) == 5  # means, and two for each head
     alone = drawn(weight_images(points[1].arrays["weight_images"][2], (2, 2)))
     assert np.array_equal(np.array(rows[3]), np.array(alone[0]))  # 0.8 is the median: seed 2
-    found = texts(figure)
-    assert {"cross-entropy", "harmonic", "seed 2"} <= set(found)
-    assert "test 80.00 %" in found and "like means: r = 0.25" in found
+    written = texts(figure)
+    assert {"cross-entropy", "harmonic", "seed 2"} <= set(written)
+    assert "test 80.00 %" in written and "like means: r = 0.25" in written
 
 
 def test_hidden_units_have_no_class_means_above_them():
