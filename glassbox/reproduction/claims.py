@@ -67,7 +67,7 @@ class Case:
     """A claim for one combination of values of its ``for_each``."""
 
     labels: dict[str, str]  # that combination, axis -> value; empty without `for_each`
-    authors: Finding | None  # none where it was not run
+    authors: Finding | None  # None where it was not run
     careful: Finding | None  # likewise
     verdict: str  # over both protocols, or of the only one
 

@@ -58,7 +58,11 @@ def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoi
 def read_seeds(
     path: Path, study: Study, epochs: Collection[str], file_format: int
 ) -> dict[str, SeedRows]:
-    """Read a file of :func:`write_seeds`."""
+    """Read a file of :func:`write_seeds`: seeds by the labels of their point, as JSON text.
+
+    In format 1 a column of empty cells means never for the metrics ``epochs``, and not measured for
+    others.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             text = file.read()

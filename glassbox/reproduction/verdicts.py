@@ -44,7 +44,7 @@ class Row:
     """One grid point of a table."""
 
     labels: dict[str, str]  # axis -> value
-    published: Published | None  # none where the paper gives no number
+    published: Published | None  # None where the paper gives no number
     authors: Statistic | None  # ours under the authors' protocol; None where it was not run
     careful: Statistic | None  # ours under the careful protocol, likewise
     # `REPRODUCED`, `WITHIN_QUARTILES`, `DIFFERS`, `NOT_REPRODUCED`, `TOO_FEW` or `NOTHING`: the

@@ -76,7 +76,7 @@ def embeddings_by_model(
     names = [_lines(model, 1.1, NOTE_SIZE) for model in models]
     medians = [_median_lines(point) for point in points]
     widest = max(len(line) for lines in [*names, *medians] for line in lines)
-    left = MARGIN + TASK_ROOM + _text_width(widest, NOTE_SIZE) + 0.1
+    left = MARGIN + TASK_ROOM + widest * CHARACTER_WIDTH * NOTE_SIZE / POINTS_PER_INCH + 0.1
     width = max(left + len(seeds) * (panel + GAP) - GAP + MARGIN, 4.0)
     heading = layout_title(title, [], width - 2 * MARGIN)
     shown = f"{len(seeds)} of {len(all_seeds)} seeds shown." if seeds != all_seeds else ""
@@ -215,8 +215,3 @@ def _color_key(tasks: Sequence[str], names: Mapping[str, str]) -> str:
 
 def _lines(text: str, width: float, size: float) -> list[str]:
     return wrap_title(text, width, size) or [""]
-
-
-def _text_width(characters: int, size: float) -> float:
-    """Inches that this number of ordinary characters takes at most."""
-    return characters * CHARACTER_WIDTH * size / POINTS_PER_INCH

@@ -30,21 +30,15 @@ CLOSE = 0.9  # fractions that are all above are drawn over their own range, not 
 class MetricAxis:
     """Scale and range of the axis that all panels of a metric share.
 
-    Attributes:
-        scale: ``number``, ``share`` (0 to 100 %), ``log``, or ``epochs``: logarithmic, with a strip
-            at its end for seeds that never reach the threshold; ``delays`` has this strip too, and
-            is linear around 0 (asinh).
-        low: Lower limit.
-        high: Largest number.
-        end: Upper limit, above `high` only with a strip.
-        whole: Whether all values are whole numbers.
+    ``share`` goes from 0 to 100 %. ``epochs`` is logarithmic, with a strip at its end for seeds
+    that never reach the threshold; ``delays`` has this strip too, and is linear around 0 (asinh).
     """
 
     scale: Scale
-    low: float
-    high: float
-    end: float
-    whole: bool = False
+    low: float  # lower limit
+    high: float  # largest number
+    end: float  # upper limit, above `high` only with a strip
+    whole: bool = False  # whether all values are whole numbers
 
     @property
     def has_never(self) -> bool:
@@ -143,9 +137,7 @@ class MetricAxis:
             scaled = np.arcsinh if self.scale == "delays" else np.log
             low, high = scaled([self.low, self.end])
             along = (scaled(places) - low) / (high - low)
-            inches = axes.get_window_extent().width / axes.figure.dpi
-            kept = fitting_labels([along[i] for i in order], [texts[i] for i in order], inches)
-            shown = sorted(order[index] for index in kept)
+            shown = fitting_labels(axes, along, texts, order)
             places, texts = [places[i] for i in shown], [texts[i] for i in shown]
         axis.set_ticks(places, texts)
         axis.set_minor_locator(NullLocator())

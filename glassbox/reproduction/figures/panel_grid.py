@@ -157,22 +157,22 @@ def percent_axis(axes: Axes, *, labels: bool = True, side: Literal["x", "y"] = "
     axes.grid(axis=side)
 
 
-def fitting_labels(positions: Sequence[float], texts: Sequence[str], inches: float) -> list[int]:
-    """Indices of tick labels that fit along an axis; earlier ones have priority.
+def fitting_labels(
+    axes: Axes, positions: Floats, texts: Sequence[str], order: Sequence[int]
+) -> list[int]:
+    """Indices of tick labels that fit along the x axis; the first in `order` have priority.
 
-    Args:
-        positions: From 0 to 1 along the axis.
-        texts: The labels.
-        inches: Length of the axis.
+    Positions go from 0 to 1 along the axis.
     """
+    inches = axes.get_window_extent().width / axes.figure.dpi
     letter = CHARACTER_WIDTH * TICK_SIZE / POINTS_PER_INCH
     kept: list[int] = []
-    for index, (position, text) in enumerate(zip(positions, texts, strict=True)):
-        needed = [letter * (len(text) + len(texts[other]) + 1) / 2 for other in kept]
-        gaps = [abs(position - positions[other]) * inches for other in kept]
+    for index in order:
+        gaps = [abs(positions[index] - positions[other]) * inches for other in kept]
+        needed = [letter * (len(texts[index]) + len(texts[other]) + 1) / 2 for other in kept]
         if all(gap >= need for gap, need in zip(gaps, needed, strict=True)):
             kept.append(index)
-    return kept
+    return sorted(kept)
 
 
 def side_by_side(center: float, reach: float, count: int) -> Floats:

@@ -167,10 +167,7 @@ def _prepare(axes: Axes, x: Floats, texts: list[str]) -> None:
     low, high = x[0] - margin, x[-1] + margin
     axes.set_xlim(low, high)
     order = sorted(range(len(x)), key=lambda place: (len(texts[place].strip("0.")), -place))
-    inches = axes.get_window_extent().width / axes.figure.dpi
-    positions = [(x[place] - low) / (high - low) for place in order]
-    kept = fitting_labels(positions, [texts[place] for place in order], inches)
-    shown = sorted(order[index] for index in kept)
+    shown = fitting_labels(axes, (x - low) / (high - low), texts, order)
     axes.set_xticks([x[place] for place in shown], [texts[place] for place in shown])
     axes.set_xticks(x, minor=True)
 

@@ -36,9 +36,7 @@ def panel(figure, row: int, column: int, columns: int = 3):
 
 def dots(axes) -> np.ndarray:
     parts = [item for item in axes.collections if isinstance(item, PathCollection)]
-    return np.concatenate(
-        [np.asarray(item.get_offsets()) for item in scatters] or [np.zeros((0, 2))]
-    )
+    return np.concatenate([np.asarray(item.get_offsets()) for item in parts] or [np.zeros((0, 2))])
 
 
 def texts(axes) -> list[str]:
