@@ -1,8 +1,8 @@
 """Figures over many finished runs, one per file: `(points, *, title, **options) -> Figure`.
 
-A study names one of them under `function:`; `points` are its grid points under one protocol. Every
-figure raises ValueError if there are no points, an axis, metric or array is missing, several points
-have the same labels, or an option is invalid.
+A study names one of them under `function:`; `points` are its grid points under one protocol,
+`title` is written above the figure. Every figure raises ValueError if there are no points, an axis,
+metric or array is missing, several points have the same labels, or an option is invalid.
 """
 
 from glassbox.reproduction.figures.by_category import by_category

@@ -17,6 +17,7 @@ from glassbox.plots.style import (
 from glassbox.plots.word_labels import text_width
 from glassbox.reproduction.figures.metric_axis import MetricAxis, metric_axes
 from glassbox.reproduction.figures.panel_grid import (
+    CAPTION_STYLE,
     DOT_REACH,
     line_handle,
     note,
@@ -58,7 +59,6 @@ def by_category(
         points: With the axis `rows` and the metrics.
         rows: The axis whose values are the rows, in the order of the study.
         metrics: Name -> title of its panel.
-        title: Of the figure.
         scales: Name -> ``share`` (percent; over its own range if all seeds are above 90 %),
             ``log``, ``epochs``, or ``delays`` (epochs that may be 0); others are plain numbers.
         groups: Part of a row's name -> its group in the legend. The first part that a name contains
@@ -83,7 +83,7 @@ def by_category(
         not np.isfinite(numbers_of(point, metric)).all() for point in drawn for metric in metrics
     )
     texts = [*legend, f"{NOTE}, {COUNT}" if incomplete else NOTE]
-    captions = panel_captions(list(metrics.values()), WIDTH + GAP - 0.1)
+    captions, height = panel_captions(list(metrics.values()), WIDTH + GAP - 0.1)
     widest = max(text_width(name, TICK_SIZE) for name in names) / POINTS_PER_INCH
     with rc_context(house_style()):
         panels = panel_grid(
@@ -94,13 +94,13 @@ def by_category(
             left=widest + 0.25,
             right=GAP,
             bottom=0.32,
-            caption=captions.height,
+            caption=height,
             legend=texts,
             title=title,
         )
         row = panels.axes[0]
-        for metric, caption, axes in zip(metrics, captions.texts, row, strict=True):
-            axes.set_title(caption, **captions.style)
+        for metric, caption, axes in zip(metrics, captions, row, strict=True):
+            axes.set_title(caption, **CAPTION_STYLE)
             axes.set_ylim(len(names) - 0.5, -0.5)
             axes.set_yticks(range(len(names)), names)
             axes.tick_params(axis="y", length=0, labelleft=axes is row[0])

@@ -57,7 +57,6 @@ def coset_null(
             seed without a silhouette counts as not above the line.
         null: (N,) best silhouettes of random embeddings, see
             :func:`glassbox.metrics.null_best_coset`.
-        title: Of the figure.
         quantile: Of the null distribution, for the line; between 0 and 1.
     """
     from matplotlib import rc_context

@@ -56,7 +56,6 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
             and the metrics ``test/accuracy``, ``test/accuracy_clean`` and
             ``data/leak_fraction``. A fraction without a point is a gap, dashed between its
             neighbors; a panel lists models without any point; nan is left out of the median.
-        title: Of the figure.
     """
     from matplotlib import rc_context
 

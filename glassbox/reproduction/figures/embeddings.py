@@ -56,7 +56,6 @@ def embeddings_by_model(
             and where they exist ``groups`` (S, P), which color the points, and ``edges``
             (S, M, 2), pairs of points joined by thin lines. P may differ between tasks. Panels of
             missing and diverged runs say so.
-        title: Of the figure.
         columns: Largest number of seeds that are drawn, the smallest first.
         chance: If runs have the metric ``val/embedding/coset_silhouette``, panels of seeds below
             this are gray: colors of the best of many partitions look like clusters even in random

@@ -77,7 +77,6 @@ def generalization_by_model(
             ``generalization/train_epoch`` and ``generalization/test_epoch`` (the first of 20 epochs
             above 90 %, as the probe Generalization counts by default), nan = never; epochs below 1
             are drawn at 1.
-        title: Of the figure.
         panels: The axis that has a panel for each of its values.
     """
     from matplotlib import rc_context

@@ -27,30 +27,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class Captions:
-    """Titles of panels, wrapped to their width."""
-
-    texts: list[str]  # with line feeds
-    height: float  # inches of the highest
-
-    @property
-    def style(self) -> dict[str, Any]:
-        """Options of `Axes.set_title`."""
-        return {
-            "size": LABEL_SIZE,
-            "pad": 5,
-            "va": "bottom",
-            "linespacing": 1.15,
-            "parse_math": False,
-        }
+CAPTION_STYLE: dict[str, Any] = {
+    "size": LABEL_SIZE,
+    "pad": 5,
+    "va": "bottom",
+    "linespacing": 1.15,
+    "parse_math": False,
+}
 
 
-def panel_captions(texts: Sequence[str], width: float) -> Captions:
-    """Captions of panels that are `width` inches wide."""
+def panel_captions(texts: Sequence[str], width: float) -> tuple[list[str], float]:
+    """Titles of panels, wrapped to `width` inches, and inches of the highest."""
     wrapped = [_balanced(text, width) for text in texts]
     most = max(len(lines) for lines in wrapped)
-    return Captions(["\n".join(lines) for lines in wrapped], 0.1 + 0.14 * most)
+    return ["\n".join(lines) for lines in wrapped], 0.1 + 0.14 * most
 
 
 def _balanced(text: str, width: float) -> list[str]:

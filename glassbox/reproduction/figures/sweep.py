@@ -12,6 +12,7 @@ from glassbox.plots.colors import POINT, model_colors
 from glassbox.plots.style import MUTED_COLOR, house_style
 from glassbox.reproduction.figures.metric_axis import MetricAxis, metric_axes
 from glassbox.reproduction.figures.panel_grid import (
+    CAPTION_STYLE,
     DOT_REACH,
     draw_median,
     fitting_labels,
@@ -80,7 +81,6 @@ def sweep(
             except for epochs.
         along: The axis of numbers.
         metrics: Name -> title of its panel; row by row.
-        title: Of the figure.
         lines: The axis with a line for each of its values; None for one line.
         panels: The axis with a panel for each of its values in place of one for all of them.
         scales: Name -> ``share`` (percent), ``log``, ``epochs``, or ``delays`` (epochs that may be
@@ -104,26 +104,26 @@ def sweep(
     shown = [(metric, part) for metric in metrics for part in parts]
     titles = [": ".join([*part.values(), metrics[metric]]) for metric, part in shown]
     columns = min(columns, len(shown))
-    captions = panel_captions(titles, PANEL[0] + RIGHT - 0.12)
+    captions, height = panel_captions(titles, PANEL[0] + RIGHT - 0.12)
     with rc_context(house_style()):
         grid = panel_grid(
             rows=-(-len(shown) // columns),
             columns=columns,
             panel=PANEL,
-            gap=(GAP, 0.3 + captions.height),
+            gap=(GAP, 0.3 + height),
             left=0.6,
             right=RIGHT,
             bottom=0.48,
-            caption=captions.height,
+            caption=height,
             legend=[*names, NOTE] if lines is not None else [NOTE],
             title=title,
         )
         flat = [axes for row in grid.axes for axes in row]
         for axes in flat[len(shown) :]:
             axes.remove()
-        for number, ((metric, part), caption) in enumerate(zip(shown, captions.texts, strict=True)):
+        for number, ((metric, part), caption) in enumerate(zip(shown, captions, strict=True)):
             axes = flat[number]
-            axes.set_title(caption, **captions.style)
+            axes.set_title(caption, **CAPTION_STYLE)
             axes_of[metric].prepare(axes)
             _prepare(axes, x, list(numbers.values()))
             for place, (name, color) in enumerate(zip(names, colors, strict=True)):

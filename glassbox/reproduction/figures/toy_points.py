@@ -37,7 +37,6 @@ def toy_points(points: Sequence[GridPoint], *, title: str = "", seed: int = 0) -
 
     Args:
         points: With the axes "head" and "points", and the arrays of the probe DecisionMap.
-        title: Of the figure.
         seed: The seed whose maps are drawn; the first if it has not been run.
     """
     from matplotlib import rc_context

@@ -39,7 +39,6 @@ def weight_images_by_head(
             (``weight_images``, ``class_means``, ``image_shape``, and ``image_units`` of a hidden
             layer), the metrics ``test/accuracy`` and ``val/weight_images/near_zero_border``, and
             ``val/weight_images/correlation`` for heads on the pixels.
-        title: Of the figure.
         network: The value of "network" that is drawn; by default, or if it has no finished run,
             the first.
     """

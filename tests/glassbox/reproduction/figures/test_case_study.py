@@ -47,13 +47,6 @@ def test_the_chosen_seed_is_strong_and_all_seeds_are_faint():
     assert [len(item.get_segments()) for item in faint] == [3, 3]
 
 
-def test_without_a_seed_the_median_is_strong():
-    point = run("standard")
-    axes = case_study([point]).axes[0]
-    expected = np.median(point.arrays["test_accuracy"], axis=0)
-    assert curve(axes, "test") == pytest.approx(expected)
-
-
 def test_embedding_is_that_of_the_seed_with_its_explained_variance_and_numbers():
     _, below = case_study([run("standard")], seed=7).axes
     assert "embedding of seed 7 · EV 80 %" in texts(below)
@@ -62,8 +55,11 @@ def test_embedding_is_that_of_the_seed_with_its_explained_variance_and_numbers()
     assert np.hypot(*np.asarray(dots.get_offsets()).T) == pytest.approx(3.0)  # the third circle
 
 
-def test_without_a_seed_the_embedding_has_the_median_explained_variance():
-    _, below = case_study([run("standard")]).axes
+def test_without_a_seed_the_median_curve_and_embedding_are_drawn():
+    point = run("standard")
+    above, below = case_study([point]).axes
+    expected = np.median(point.arrays["test_accuracy"], axis=0)
+    assert curve(above, "test") == pytest.approx(expected)
     assert "embedding of the median seed, 50 · EV 50 %" in texts(below)
 
 
