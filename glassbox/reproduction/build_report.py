@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 # Packages that compute a run's numbers, and a checksum of the data where a data module reads some.
 _COMPARED = ("torch", "lightning", "glassbox", "data")
 
-PROTOCOL_TITLES = {"authors": "authors' protocol", "careful": "careful protocol"}
-
 Network = tuple[str, int]  # hash of a point, seed
 Results = dict[str, list[GridPoint]]  # by protocol
 
@@ -35,22 +33,7 @@ Results = dict[str, list[GridPoint]]  # by protocol
 def build_report(
     plan: Plan, store: Store, *, command: str, failed: Mapping[str, str], keep_richer: bool = False
 ) -> tuple[Path, str]:
-    """Write a report of what is finished.
-
-    Args:
-        plan: The report.
-        store: Finished runs.
-        command: The command that makes it.
-        failed: Run -> why it failed.
-        keep_richer: Raise rather than replace a report of more networks or write an empty one.
-            After failed runs, a report of more networks is never replaced.
-
-    Returns:
-        The path of ``report.md``, and a short text: what it is made of and what it lacks.
-
-    Raises:
-        IncompleteReportError: As ``keep_richer`` says.
-    """
+    """Write a report of what is finished."""
     sections, notes = [], [f"Failed: {name}: {reason}" for name, reason in failed.items()]
     networks, trained, seconds = 0, 0, 0.0
     versions: dict[Network, dict[str, str]] = {}  # studies may share networks
@@ -96,14 +79,7 @@ def build_report(
 
 
 def mixed_versions(networks: Iterable[Mapping[str, str]]) -> str | None:
-    """Sentence on networks that were trained with different versions or on different data.
-
-    Args:
-        networks: Per network package -> version; a missing package counts as unknown.
-
-    Returns:
-        The number of networks of each combination, most first; None where all are equal.
-    """
+    """Sentence on networks that were trained with different versions or on different data."""
     counts = Counter(
         tuple(versions.get(package, "unknown") for package in _COMPARED) for versions in networks
     )
@@ -173,9 +149,7 @@ def _draw_figures(study: Study, results: Results) -> tuple[dict[str, Figure], di
             name, title = entry.name, study.title
             if not study.one_protocol:
                 name += f"_{protocol}"
-                title += (
-                    ": authors' protocol" if protocol == "authors" else f": {protocol} protocol"
-                )
+                title += ": authors' protocol" if protocol == "authors" else ": careful protocol"
             title += " (quick version)" if study.is_quick else ""
             try:
                 options = {**arrays(), **entry.options}

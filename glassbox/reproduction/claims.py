@@ -67,7 +67,7 @@ class Case:
     """A claim for one combination of values of its ``for_each``."""
 
     labels: dict[str, str]  # that combination, axis -> value; empty without `for_each`
-    authors: Finding | None  # none where it was not run
+    authors: Finding | None  # None where it was not run
     careful: Finding | None  # likewise
     verdict: str  # over both protocols, or of the only one
 
@@ -94,13 +94,7 @@ class JudgedClaim:
 def judge_claim(
     claim: Claim, study: Study, results: Mapping[str, Sequence[GridPoint]]
 ) -> JudgedClaim:
-    """Judge a claim under both protocols.
-
-    Args:
-        claim: One of the study's claims.
-        study: Its axes give the values of ``for_each``.
-        results: Protocol -> the points that have been run.
-    """
+    """Judge a claim under both protocols."""
     cases = []
     for values in itertools.product(*(study.axes[axis] for axis in claim.for_each)):
         labels = dict(zip(claim.for_each, values, strict=True))
@@ -119,14 +113,7 @@ def judge_claim(
 
 
 def compare_groups(first: Values, second: Values, greater: bool, or_equal: bool = False) -> Finding:
-    """Whether one group of seeds is significantly beyond another.
-
-    Args:
-        first: Seeds that should be beyond.
-        second: Seeds of the other group.
-        greater: Whether beyond means greater; otherwise less.
-        or_equal: Whether no difference is enough.
-    """
+    """Whether one group of seeds is significantly beyond another."""
     ours, theirs = median_and_quartiles(first), median_and_quartiles(second)
     fraction = superiority(first, second, greater)
     p = rank_difference_p(ours.values, theirs.values)
@@ -144,16 +131,7 @@ def compare_groups(first: Values, second: Values, greater: bool, or_equal: bool 
 def compare_number(
     values: Values, number: float, greater: bool, required: float, never_counts: bool = True
 ) -> Finding:
-    """Whether at least a fraction of the seeds is beyond a number.
-
-    Args:
-        values: One per seed.
-        number: The number.
-        greater: Whether beyond means greater; otherwise less.
-        required: Fraction of the seeds that must be beyond.
-        never_counts: Whether a missing value is an epoch never reached, later than any number;
-            otherwise a seed without a value is not beyond, on either side.
-    """
+    """Whether at least a fraction of the seeds is beyond a number."""
     known: Values = [value for value in values if never_counts or value is not None]
     beyond = superiority(known, [number], greater, ties=0.0) if known else 0.0
     beyond *= len(known) / len(values)

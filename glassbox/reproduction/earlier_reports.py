@@ -49,18 +49,7 @@ class ReportedStudy:
 def read_reported(
     folder: Path, name: str, studies: Sequence[Study], identities: Mapping[str, Identities]
 ) -> dict[str, ReportedStudy]:
-    """Read the numbers of some studies from earlier reports.
-
-    Args:
-        folder: Of all reports.
-        name: Of the report that is to be made: it is read, and those of each study alone.
-        studies: Its studies; those without a report are left out of the result.
-        identities: Points by study.
-
-    Raises:
-        ValueError: A report is damaged, is of other settings, or lacks a metric that its study
-            judges.
-    """
+    """Read the numbers of some studies from earlier reports."""
     reported = {}
     for study in studies:
         places = dict.fromkeys([folder / study.name, folder / name])
@@ -137,15 +126,7 @@ def _read(folder: Path, study: Study, identities: Identities) -> ReportedStudy |
 
 
 def with_reported(run: PointResults | None, reported: PointResults | None) -> PointResults | None:
-    """A point's runs, with reported numbers for the seeds that they lack.
-
-    Args:
-        run: From the store.
-        reported: From earlier reports.
-
-    Returns:
-        Both together, without arrays if any seed is reported; None where there is neither.
-    """
+    """A point's runs, with reported numbers for the seeds that they lack."""
     if run is None or reported is None:
         return run or reported
     own = {*run.seeds}

@@ -48,11 +48,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    """Write a table; cells that a row lacks are empty.
-
-    Raises:
-        ValueError: A row has a cell of no column.
-    """
+    """Write a table; cells that a row lacks are empty."""
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()

@@ -8,12 +8,7 @@ from glassbox.reproduction.seed_statistics import Statistic
 
 
 def number_text(value: float, epochs: bool = False) -> str:
-    """Two or three decimals; whole numbers for epochs and from 100 on.
-
-    Args:
-        value: inf stands for a missing value.
-        epochs: Whether it counts epochs, so that inf is "never" rather than "none".
-    """
+    """Two or three decimals; whole numbers for epochs and from 100 on."""
     if math.isinf(value):
         return "never" if epochs else "none"
     if epochs or abs(value) >= 100:
@@ -33,13 +28,7 @@ def difference_text(value: float, epochs: bool = False) -> str:
 
 
 def statistic_text(statistic: Statistic | None, epochs: bool, expected_seeds: int) -> str:
-    """A cell: 0.91 [0.9, 0.92], or 14 of 20, with the number of seeds if it is not the expected.
-
-    Args:
-        statistic: None where nothing was run.
-        epochs: Whether it counts epochs.
-        expected_seeds: Number of seeds of the study.
-    """
+    """A cell: 0.91 [0.9, 0.92], or 14 of 20, with the number of seeds if it is not the expected."""
     if statistic is None:
         return "–"
     num_seeds, missing = statistic.num_seeds, statistic.num_missing

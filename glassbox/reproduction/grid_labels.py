@@ -27,16 +27,7 @@ def matches(point: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> boo
 def check_labels(
     labels: Mapping[str, Sequence[str]], axes: Mapping[str, Iterable[str]], context: str
 ) -> None:
-    """Check that a grid has these labels.
-
-    Args:
-        labels: Axis -> values.
-        axes: The axes that may be named, with their values.
-        context: Start of the error message.
-
-    Raises:
-        ValueError: Unknown axis or value.
-    """
+    """Check that a grid has these labels."""
     for axis, values in labels.items():
         if axis not in axes:
             raise ValueError(f"{context}: unknown axis {axis!r}; axes are {', '.join(axes)}")

@@ -23,21 +23,13 @@ class GridPoint:
     known_metrics: frozenset[str] | None = None
 
     def metric(self, name: str) -> NDArray[Any] | None:
-        """Values (S,) of a metric; None where the runs did not measure it.
-
-        Raises:
-            ValueError: The point comes from an earlier report that does not cover the metric.
-        """
+        """Values (S,) of a metric; None where the runs did not measure it."""
         if self.known_metrics is not None and name not in self.known_metrics:
             raise ValueError(f"earlier reports do not contain the metric {name}; run the study")
         return self.metrics.get(name)
 
     def array(self, name: str) -> NDArray[Any] | None:
-        """Array (S, ...) of this name; None where the runs did not keep it.
-
-        Raises:
-            ValueError: The point comes from an earlier report, which has no arrays.
-        """
+        """Array (S, ...) of this name; None where the runs did not keep it."""
         if self.known_metrics is not None:
             raise ValueError(f"earlier reports do not contain the array {name}; run the study")
         return self.arrays.get(name)

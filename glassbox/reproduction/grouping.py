@@ -66,11 +66,7 @@ class GroupedRun:
         return self.members * min(limits, default=1.0)
 
     def without(self, done: Mapping[str, Iterable[int]]) -> GroupedRun:
-        """The run without finished seeds.
-
-        Args:
-            done: Hash of a point -> its finished seeds.
-        """
+        """The run without finished seeds."""
         left = (
             PointSeeds(
                 p.identity, tuple(s for s in p.seeds if s not in done[identity_hash(p.identity)])
@@ -101,15 +97,7 @@ def trains_many_seeds(config: Mapping[str, Any]) -> bool:
 
 
 def group(points: Iterable[tuple[dict[str, Any], Sequence[int]]]) -> list[GroupedRun]:
-    """Group points whose networks have the same shape into runs.
-
-    Args:
-        points: Resolved config and seeds of each; equal points are merged, with the seeds of all.
-
-    Returns:
-        Runs of at most ``MAX_MEMBERS`` members, in the order of their first points. A model that
-        trains one seed at a time has a run per seed.
-    """
+    """Group points whose networks have the same shape into runs."""
     configs: dict[str, dict[str, Any]] = {}
     wanted: dict[str, dict[int, None]] = {}  # seeds in their order
     for config, seeds in points:

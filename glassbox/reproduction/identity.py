@@ -39,11 +39,7 @@ _DRAWING_CALLBACKS = {"callbacks.NeuronAllocation"}  # they measure nothing
 
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a resolved config that decide the numbers of one seed, without the seed.
-
-    Raises:
-        ValueError: The config asks for a trial run, or to resume from a checkpoint.
-    """
+    """Settings of a resolved config that decide the numbers of one seed, without the seed."""
     trainer = config["trainer"]
     for key, value in (
         ("trainer.fast_dev_run", trainer.get("fast_dev_run")),

@@ -20,12 +20,6 @@ def print_studies(
 
     Each line is printed when it is ready, since every point's config has to be resolved. A study
     with a damaged record has the error in place of its progress.
-
-    Args:
-        paths: Files of the studies.
-        folder: Where the shipped studies are.
-        store: Finished runs.
-        identities_of: The points of a study.
     """
     print(f"{'study':<30}{'networks done':>20}{'minutes':>9}{'left':>7}  what it shows", flush=True)
     for path in paths:

@@ -66,21 +66,6 @@ def write_report(
     ``seeds.csv`` (a line per point, protocol and seed), ``claims.csv`` and ``study.json``; with
     several sections each CSV and figure has its study's name in front. All files are written
     before the first one is replaced.
-
-    Args:
-        folder: Created if missing.
-        sections: One study, or those of a collection in order, at least one.
-        command: The command that makes this report.
-        notes: What the report lacks, a line each: runs that are missing or failed.
-        remarks: What a reader should know about its runs, a line each.
-        title: Of the report; by default those of its studies.
-        manifest: Content of study.json.
-
-    Returns:
-        The path of report.md.
-
-    Raises:
-        ValueError: A table or claim asks for a metric that holds text.
     """
     alone = len(sections) == 1
     header = ["Made by", f"```bash\n{command}\n```"]

@@ -25,19 +25,7 @@ class IncompleteReportError(ValueError):
 def report_origin(
     folder: Path, path: Path, name: str, studies: Sequence[Study], title: str | None = None
 ) -> dict[str, Any]:
-    """Keys of a manifest that distinguish a report's study from others of the same name.
-
-    Args:
-        folder: Of the report.
-        path: File of the study or collection.
-        name: Its name.
-        studies: Its studies.
-        title: Of a collection; by default those of its studies.
-
-    Returns:
-        ``title``, ``source``, ``tables`` (names), and ``file``: of a shipped study its name, of a
-        user's own the path relative to the report, so that a project can be moved.
-    """
+    """Keys of a manifest that distinguish a report's study from others of the same name."""
     is_own = name == path.stem  # several folders may hold a file of this name
     relative = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     return {
@@ -68,14 +56,6 @@ def check_report_is_replaceable(
 
     Studies differ if title, source or tables do, unless the report is of the same file and has a
     point in common: a user's own study may get a new title.
-
-    Args:
-        folder: Of the report.
-        origin: Of the new report, from :func:`report_origin`.
-        identities: Points by study.
-
-    Raises:
-        ValueError: The folder has a report of another study or of other settings.
     """
     path = folder / "study.json"
     if not path.is_file():
@@ -108,17 +88,7 @@ def check_report_is_replaceable(
 
 
 def check_report_is_richer(folder: Path, networks: int, runs: Path, failed: bool) -> None:
-    """Raise rather than replace a report by one of fewer networks, or write an empty one.
-
-    Args:
-        folder: Of the report.
-        networks: Number of networks of the new report.
-        runs: Folder of its runs.
-        failed: Whether runs failed, after which a first report may be empty.
-
-    Raises:
-        IncompleteReportError: The new report is empty, or the existing one has more networks.
-    """
+    """Raise rather than replace a report by one of fewer networks, or write an empty one."""
     path = folder / "study.json"
     before = json.loads(path.read_text()).get("networks", 0) if path.is_file() else 0
     if failed and networks < before:

@@ -48,18 +48,7 @@ def run_grid(
     labels: Mapping[str, str],
     runner: Runner,
 ) -> dict[str, str]:
-    """Train what is missing and print the progress.
-
-    Args:
-        grid: The runs; only members that are not finished are trained.
-        store: Finished runs.
-        jobs: Worker processes; with 1 everything runs in this one.
-        labels: Hash of a point -> its labels, for messages about failures.
-        runner: How a run is trained.
-
-    Returns:
-        Failed run -> reason.
-    """
+    """Train what is missing and print the progress."""
     missing = [run for run in (_missing(run, store) for run in grid) if run.points]
     missing.sort(key=lambda run: -run.work)  # a long run at the end would leave workers idle
     members = sum(run.members for run in grid)

@@ -13,11 +13,7 @@ from typing import Any, TextIO
 
 @contextlib.contextmanager
 def output_to(file: TextIO) -> Iterator[None]:
-    """Redirect stdout, stderr and Lightning's loggers to a file.
-
-    Args:
-        file: Open for writing.
-    """
+    """Redirect stdout, stderr and Lightning's loggers to a file."""
     loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
     before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
     for logger in loggers:
@@ -36,11 +32,6 @@ def run_log(path: Path, name: str, shown: type[Warning]) -> Iterator[None]:
 
     ``sys.argv`` is cleared for the run: Inductor reads an option ``--only`` of its own from it, and
     copies the value into the code that it generates.
-
-    Args:
-        path: The log, written line by line.
-        name: Of the run.
-        shown: Warnings that stderr shows too, since logs of successful runs are deleted.
     """
     terminal, arguments = sys.stderr, sys.argv
     with open(path, "a", buffering=1) as file, output_to(file), warnings.catch_warnings():

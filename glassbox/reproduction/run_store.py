@@ -80,11 +80,7 @@ class Store:
         return self.point_dir(run.identity) / f"seeds_{seed_ranges(run.seeds)}.json"
 
     def check_format(self) -> None:
-        """Check that all runs have the current format.
-
-        Raises:
-            ValueError: Some were written by another version of Glassbox.
-        """
+        """Check that all runs have the current format."""
         for path in sorted(self.folder.glob("*/seeds_*.json")):
             with open(path, "rb") as file:
                 head = file.read(100)
@@ -96,19 +92,11 @@ class Store:
                 )
 
     def seeds_done(self, identity: Mapping[str, Any]) -> list[int]:
-        """Finished seeds of a point.
-
-        Raises:
-            ValueError: The folder holds runs of another point, or a damaged record.
-        """
+        """Finished seeds of a point."""
         return sorted({seed for record in self._records(identity) for seed in record["seeds"]})
 
     def read(self, identity: Mapping[str, Any], seeds: Sequence[int]) -> PointResults | None:
-        """Results of those of ``seeds`` that are finished; None if there are none.
-
-        Raises:
-            ValueError: A file is damaged.
-        """
+        """Results of those of ``seeds`` that are finished; None if there are none."""
         taken: dict[int, tuple[dict[str, Any], int, dict[str, NDArray[Any]]]] = {}
         for record in self._records(identity):
             path = record["path"].with_suffix(".npz")
@@ -140,10 +128,6 @@ class Store:
         All arrays are on disk before the first record is, and the records follow at once. If only
         some points of a run were recorded, the rest would be trained again beside other members,
         which changes their last digits.
-
-        Args:
-            results: The points.
-            versions: Package -> version.
         """
         with ExitStack() as stack:
             # All runners lock in the same order.
@@ -198,11 +182,7 @@ def point_name(identity: Mapping[str, Any]) -> str:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """A record, with its ``path``.
-
-    Raises:
-        ValueError: It is damaged.
-    """
+    """A record, with its ``path``."""
     try:
         record = json.loads(path.read_text())
         seeds, columns = record["seeds"], record["metrics"].values()

@@ -179,16 +179,7 @@ class StudyFile:
 
 
 def read_entry(kind: type[T], entry: object, context: str) -> T:
-    """Make a dataclass of a YAML mapping.
-
-    Args:
-        kind: One of the dataclasses of this module.
-        entry: The mapping; a key whose value is null counts as missing.
-        context: Start of the error message: the file and the entry.
-
-    Raises:
-        ValueError: Not a mapping, or a key is unknown, missing, or of another type.
-    """
+    """Make a dataclass of a YAML mapping."""
     known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(entry, dict):
         raise ValueError(f"{context} is {entry!r}; expected keys such as {', '.join(known)}")
@@ -219,11 +210,7 @@ def named(path: object, kind: str, entry: Any, key: str) -> str:
 
 
 def check_config_keys(keys: dict[str, Any], context: str) -> None:
-    """Check keys that a study sets in a config.
-
-    Raises:
-        ValueError: Not text, not a setting, or a key that the run sets itself.
-    """
+    """Check keys that a study sets in a config."""
     for key in keys:
         if not isinstance(key, str) or key.rpartition(".")[2] in _COMMAND_OPTIONS:
             raise ValueError(f"{context}: {key!r} is not a config key such as model.head")

@@ -33,11 +33,7 @@ class Statistic:
 
 
 def finite_or_none(values: NDArray[Any], metric: str) -> list[float | None]:
-    """Values per seed, None where there is none.
-
-    Raises:
-        ValueError: The values are text.
-    """
+    """Values per seed, None where there is none."""
     if values.dtype.kind not in "fiub":
         raise ValueError(
             f"metric {metric} holds text; tables and claims need numbers (or use count_named)"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from glassbox.reproduction.study import Study
 
 FORMAT = 2  # in 1, an empty cell was a missing value as well as a metric not measured
-_NEVER, _NO_VALUE, _UNKNOWN = "never", "no value", "not told"
+_NEVER, _NO_VALUE, _UNKNOWN = "never", "no value", "not reported"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoi
 
     Numbers have enough digits to be read back exactly. A missing value is ``no value`` and an
     infinite one ``never``. An empty cell is a metric not measured at that point, or an empty name;
-    ``not told`` is a metric that the earlier report a point was taken from does not cover.
+    ``not reported`` is a metric that the earlier report a point was taken from does not cover.
     """
     lines = [
         {
@@ -58,20 +58,10 @@ def write_seeds(path: Path, study: Study, results: Mapping[str, Sequence[GridPoi
 def read_seeds(
     path: Path, study: Study, epochs: Collection[str], file_format: int
 ) -> dict[str, SeedRows]:
-    """Read a file of :func:`write_seeds`.
+    """Read a file of :func:`write_seeds`: seeds by the labels of their point, as JSON text.
 
-    Args:
-        path: The file.
-        study: The study that it belongs to.
-        epochs: Metrics that count epochs. In format 1 a column of empty cells means never for
-            them, and not measured for others.
-        file_format: ``FORMAT`` when the file was written.
-
-    Returns:
-        Seeds by the labels of their point, as JSON text like in ``study.json``.
-
-    Raises:
-        ValueError: The file is unreadable or damaged, or lacks a metric that the study judges.
+    In format 1 a column of empty cells means never for the metrics ``epochs``, and not measured for
+    others.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

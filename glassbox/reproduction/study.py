@@ -107,11 +107,7 @@ class Study:
         return replace(self.restricted(kept), seeds=self.seeds[: self.quick.seeds], is_quick=True)
 
     def restricted(self, only: Mapping[str, Any]) -> Study:
-        """The study with these values of these axes only; ``protocol`` counts as an axis.
-
-        Raises:
-            ValueError: Unknown axis or value, or no value is left.
-        """
+        """The study with these values of these axes only; ``protocol`` counts as an axis."""
         chosen = as_selection(only)
         check_labels(chosen, {**self.axes, "protocol": self.protocols}, f"{self.name}: only")
         if empty := [axis for axis, values in chosen.items() if not values]:
@@ -126,15 +122,7 @@ class Study:
 
 
 def find_studies(name: str, folder: Path) -> list[Path]:
-    """Find the files that a name stands for.
-
-    Args:
-        name: ``harmonic_loss/figure_7``; ``harmonic_loss`` for a folder; or a path to a YAML.
-        folder: Where the studies are.
-
-    Raises:
-        ValueError: There is no such study.
-    """
+    """Find the files that a name stands for."""
     own = Path(name)
     if own.suffix in (".yaml", ".yml") and own.is_file():
         return [own]
@@ -161,11 +149,7 @@ def study_title(path: Path) -> str | None:
 
 
 def load_studies(path: Path, folder: Path) -> list[Study]:
-    """Load the study of a file, or those of a collection (``studies: [...]``).
-
-    Raises:
-        ValueError: The file is not a valid study; one line that names file and key.
-    """
+    """Load the study of a file, or those of a collection (``studies: [...]``)."""
     content = _read(path)
     if content.studies is not None:
         siblings = [path.parent / f"{name}.yaml" for name in content.studies]

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_study(study: Study, path: Path) -> None:
-    """Check labels, tables, claims and figures of a study.
-
-    Raises:
-        ValueError: One line that names the file and the entry.
-    """
+    """Check labels, tables, claims and figures of a study."""
     if set(study.protocols) not in ({"careful"}, set(PROTOCOLS)):
         raise ValueError(
             f"{path}: protocols are {', '.join(study.protocols)}; use authors and careful, or "
@@ -59,7 +55,7 @@ def check_study(study: Study, path: Path) -> None:
 
 
 def import_function(path: str) -> Callable[..., Any]:
-    """The function of a dotted name, such as glassbox.reproduction.figures.exponents."""
+    """The function of a dotted name, such as glassbox.reproduction.figures.sweep."""
     module, _, name = path.rpartition(".")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
@@ -69,9 +65,6 @@ def published_value(published: Any, point: Mapping[str, str], axes: Sequence[str
     """Entry of a published table, nested by the grid's axes, for one point.
 
     None at any level stands for all points below it.
-
-    Raises:
-        KeyError: The table lacks the point.
     """
     for axis in axes:
         if published is None:

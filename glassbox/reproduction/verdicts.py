@@ -44,7 +44,7 @@ class Row:
     """One grid point of a table."""
 
     labels: dict[str, str]  # axis -> value
-    published: Published | None  # none where the paper gives no number
+    published: Published | None  # None where the paper gives no number
     authors: Statistic | None  # ours under the authors' protocol; None where it was not run
     careful: Statistic | None  # ours under the careful protocol, likewise
     # `REPRODUCED`, `WITHIN_QUARTILES`, `DIFFERS`, `NOT_REPRODUCED`, `TOO_FEW` or `NOTHING`: the
@@ -63,11 +63,6 @@ def table_rows(table: Table, study: Study, results: Mapping[str, Sequence[GridPo
     as reproduced if the published value lies between our quartiles. Counts are compared as
     fractions of ``published_seeds``; if ours come from fewer seeds and the difference is not
     significant, they are too few to tell.
-
-    Args:
-        table: One of the study's tables.
-        study: Its axes make the rows.
-        results: Protocol (``authors``, ``careful``) -> the points that have been run.
     """
     points = {
         (protocol, *(str(point.labels[axis]) for axis in study.axes)): point

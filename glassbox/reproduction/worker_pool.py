@@ -22,14 +22,6 @@ def run_in_processes(
 
     A process that is killed (for its memory, say) breaks its pool. The items that were running are
     then tried again one at a time, which identifies the one that kills its process.
-
-    Args:
-        items: Name -> item.
-        attempt: Called in a worker process; returns None, or why it failed.
-        jobs: Number of processes.
-
-    Yields:
-        Name and result of each item.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     waiting = dict(items)

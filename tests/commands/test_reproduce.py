@@ -207,9 +207,9 @@ def test_one_seed_models_have_a_run_for_each_seed(
     )  # fmt: skip
     said = reproduce(study)
     assert "0 of 4 networks are finished; runs to go: 4" in said
-    found = finished(RUNS_FOLDER)
-    assert len(found) == 4 and {seed for _, seed in found} == {0, 1}
-    losses = [metrics["val/loss"] for metrics, _ in found.values()]
+    networks = finished(RUNS_FOLDER)
+    assert len(networks) == 4 and {seed for _, seed in networks} == {0, 1}
+    losses = [metrics["val/loss"] for metrics, _ in networks.values()]
     assert len(set(losses)) == 4 and all(losses)
 
 

@@ -205,22 +205,6 @@ def test_a_report_of_another_version_of_the_study_is_not_overwritten(
     assert "study.json" in reproduce(study, code=2)
 
 
-def test_another_study_of_the_same_file_name_does_not_overwrite_a_report(
-    reproduce, small_study, tmp_path
-):
-    study, other = small_study(), tmp_path / "elsewhere" / "small.yaml"
-    reproduce(study, "--quick")
-    text = Path("reports/small_quick/report.md").read_text()
-    other.parent.mkdir()
-    other.write_text(study.read_text().replace("A small grid", "Another grid"))
-    said = reproduce(other, "--quick", code=2)
-    assert "'A small grid'" in said and "'Another grid'" in said
-    assert Path("reports/small_quick/report.md").read_text() == text
-    study.write_text(other.read_text())  # one's own may be given another title
-    reproduce(study, "--quick", "--report_only")
-    assert "# Another grid" in Path("reports/small_quick/report.md").read_text()
-
-
 def test_of_many_studies_the_one_whose_data_are_missing_is_left_out(
     finished, reproduce, small_study, tmp_path, monkeypatch
 ):
@@ -272,12 +256,3 @@ def test_a_list_names_a_damaged_record_and_lists_the_other_studies(
         ["damaged", "0", "of", "8"],
         ["whole", "0", "of", "12"],
     ]
-
-
-def test_runs_of_another_format_are_refused_in_one_line(reproduce, small_study):
-    study = small_study()
-    reproduce(study, "--only", "{task: addition, protocol: careful}")
-    (record,) = RUNS_FOLDER.glob("*/seeds_*.json")
-    record.write_text(record.read_text().replace('"format": 2', '"format": 1'))
-    said = reproduce(study, code=2)
-    assert said.count("\n") == 1 and "--runs" in said

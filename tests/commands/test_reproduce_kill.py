@@ -73,8 +73,8 @@ def start(tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
 def wait_for(what: Callable[[], Any], seconds: float = 90) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := what():
-            return found
+        if result := what():
+            return result
         time.sleep(0.02)
     pytest.fail("it does not come")
 
@@ -85,7 +85,7 @@ def records(runs: Path) -> dict[Path, int]:
 
 def children(parent: int) -> list[int]:
     """Worker processes of a process; Python's resource tracker is none."""
-    found = []
+    result = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             ppid = int(stat.read_text().rpartition(")")[2].split()[1])
@@ -93,8 +93,8 @@ def children(parent: int) -> list[int]:
         except (OSError, ValueError):  # it has ended meanwhile
             continue
         if ppid == parent and b"spawn_main" in words:
-            found.append(int(stat.parent.name))
-    return found
+            result.append(int(stat.parent.name))
+    return result
 
 
 def test_a_killed_grid_goes_on_and_ends_as_one_that_was_not(grid, start, finished, capsys):

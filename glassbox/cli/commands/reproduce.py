@@ -249,11 +249,7 @@ def _resolved(config: str, flags: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _config_of(study: Study, point: Labels) -> dict[str, Any]:
-    """The resolved config of a point.
-
-    Raises:
-        ValueError: The study sets an unknown key or an invalid value.
-    """
+    """The resolved config of a point."""
     try:
         return _resolved(str(study.config), typed_keys(study.keys_of(point)))
     except Exception as error:
@@ -292,11 +288,7 @@ def typed_keys(keys: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def parse_shard(shard: str) -> tuple[int, int]:
-    """The numbers of ``i/n``.
-
-    Raises:
-        ValueError: Not of this form, or i is not from 1 to n.
-    """
+    """The numbers of ``i/n``."""
     words = shard.split("/")
     if len(words) == 2 and all(word.isascii() and word.isdecimal() for word in words):
         first, count = int(words[0]), int(words[1])

@@ -1,6 +1,8 @@
 """Figures over many finished runs, one per file: `(points, *, title, **options) -> Figure`.
 
-A study names one of them under `function:`; `points` are its grid points under one protocol.
+A study names one of them under `function:`; `points` are its grid points under one protocol,
+`title` is written above the figure. Every figure raises ValueError if there are no points, an axis,
+metric or array is missing, several points have the same labels, or an option is invalid.
 """
 
 from glassbox.reproduction.figures.by_category import by_category
@@ -10,7 +12,6 @@ from glassbox.reproduction.figures.data_efficiency import data_efficiency
 from glassbox.reproduction.figures.deletion_curves import deletion_curves
 from glassbox.reproduction.figures.embeddings import embeddings_by_model
 from glassbox.reproduction.figures.explained_variance import explained_variance_by_model
-from glassbox.reproduction.figures.exponents import exponents
 from glassbox.reproduction.figures.generalization import generalization_by_model
 from glassbox.reproduction.figures.sweep import sweep
 from glassbox.reproduction.figures.toy_points import toy_points
@@ -24,7 +25,6 @@ __all__ = [
     "deletion_curves",
     "embeddings_by_model",
     "explained_variance_by_model",
-    "exponents",
     "generalization_by_model",
     "sweep",
     "toy_points",

@@ -10,7 +10,6 @@ import numpy as np
 from glassbox.plots.colors import POINT, model_colors
 from glassbox.plots.style import (
     MUTED_COLOR,
-    NOTE_SIZE,
     POINTS_PER_INCH,
     TICK_SIZE,
     house_style,
@@ -18,7 +17,10 @@ from glassbox.plots.style import (
 from glassbox.plots.word_labels import text_width
 from glassbox.reproduction.figures.metric_axis import MetricAxis, metric_axes
 from glassbox.reproduction.figures.panel_grid import (
+    CAPTION_STYLE,
     DOT_REACH,
+    line_handle,
+    note,
     panel_captions,
     panel_grid,
     side_by_side,
@@ -57,16 +59,11 @@ def by_category(
         points: With the axis `rows` and the metrics.
         rows: The axis whose values are the rows, in the order of the study.
         metrics: Name -> title of its panel.
-        title: Of the figure.
         scales: Name -> ``share`` (percent; over its own range if all seeds are above 90 %),
             ``log``, ``epochs``, or ``delays`` (epochs that may be 0); others are plain numbers.
         groups: Part of a row's name -> its group in the legend. The first part that a name contains
             decides the row's color; an empty part matches every name. Other rows are gray.
         where: Axis -> value of the points that are drawn, all by default; added to the title.
-
-    Raises:
-        ValueError: No points, an axis or a metric is missing, several points have the same name, or
-            an option is invalid.
     """
     from matplotlib import rc_context
 
@@ -86,7 +83,7 @@ def by_category(
         not np.isfinite(numbers_of(point, metric)).all() for point in drawn for metric in metrics
     )
     texts = [*legend, f"{NOTE}, {COUNT}" if incomplete else NOTE]
-    captions = panel_captions(list(metrics.values()), WIDTH + GAP - 0.1)
+    captions, height = panel_captions(list(metrics.values()), WIDTH + GAP - 0.1)
     widest = max(text_width(name, TICK_SIZE) for name in names) / POINTS_PER_INCH
     with rc_context(house_style()):
         panels = panel_grid(
@@ -97,13 +94,13 @@ def by_category(
             left=widest + 0.25,
             right=GAP,
             bottom=0.32,
-            caption=captions.height,
+            caption=height,
             legend=texts,
             title=title,
         )
         row = panels.axes[0]
-        for metric, caption, axes in zip(metrics, captions.texts, row, strict=True):
-            axes.set_title(caption, **captions.style)
+        for metric, caption, axes in zip(metrics, captions, row, strict=True):
+            axes.set_title(caption, **CAPTION_STYLE)
             axes.set_ylim(len(names) - 0.5, -0.5)
             axes.set_yticks(range(len(names)), names)
             axes.tick_params(axis="y", length=0, labelleft=axes is row[0])
@@ -111,7 +108,9 @@ def by_category(
             axes.grid(axis="y")
             for place, (point, color) in enumerate(zip(drawn, colors, strict=True)):
                 _draw_row(axes, axes_of[metric], place, point, metric, color)
-        panels.add_legend(_handles(legend, texts[-1]))
+        entries = {**legend, texts[-1]: MUTED_COLOR if legend else POINT}
+        style: dict[str, Any] = {"linestyle": "", "markersize": 4}
+        panels.add_legend([line_handle(color, name, **style) for name, color in entries.items()])
     return panels.figure
 
 
@@ -133,25 +132,5 @@ def _draw_row(
         axes.plot([median, median], ends, color=color, label="median", zorder=3, **style)
     known = int(np.isfinite(values).sum())
     if known < len(values):
-        axes.annotate(
-            f"{known}/{len(values)}",
-            (1.0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            size=NOTE_SIZE,
-            color=MUTED_COLOR,
-            annotation_clip=False,
-        )
-
-
-def _handles(legend: Mapping[str, str], note: str) -> list[Any]:
-    """Legend entries: the groups, and how to read a row."""
-    from matplotlib.lines import Line2D
-
-    colors = {**legend, note: MUTED_COLOR if legend else POINT}
-    return [
-        Line2D([], [], color=color, label=label, linestyle="", marker="o", markersize=4)
-        for label, color in colors.items()
-    ]
+        where = ("axes fraction", "data")
+        note(axes, f"{known}/{len(values)}", (1.0, place), where, (3, 0), va="center")

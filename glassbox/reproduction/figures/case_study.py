@@ -60,13 +60,9 @@ def case_study(
             ``groups`` (S, P) for the colors, and the metrics
             ``val/embedding/explained_variance_2``, ``data/leak_fraction`` and
             ``generalization/test_epoch``.
-        title: Of the figure.
         seed: The seed whose curves are strong and whose embedding is drawn. With None, or if no run
             has it, the median curve, and the seed with the median explained variance.
         group_kind: See `group_colors`.
-
-    Raises:
-        ValueError: The axis or an array is missing, or several points have the same value.
     """
     from matplotlib import rc_context
 

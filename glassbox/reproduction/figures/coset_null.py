@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,19 +16,17 @@ from glassbox.plots.style import (
     LABEL_SIZE,
     LINE,
     MUTED_COLOR,
-    NOTE_SIZE,
     POINTS_PER_INCH,
     TICK_SIZE,
     house_style,
 )
-from glassbox.reproduction.figures.panel_grid import panel_grid
+from glassbox.reproduction.figures.panel_grid import line_handle, note, panel_grid
 from glassbox.reproduction.figures.select_points import axis_values, numbers_of, point_at, texts_of
 from glassbox.reproduction.grid_point import GridPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 SILHOUETTE, BEST = "val/embedding/coset_silhouette", "val/embedding/best_coset"
 # From coarse to fine; the two kinds of C2 are merged, as in the paper.
@@ -59,12 +57,7 @@ def coset_null(
             seed without a silhouette counts as not above the line.
         null: (N,) best silhouettes of random embeddings, see
             :func:`glassbox.metrics.null_best_coset`.
-        title: Of the figure.
         quantile: Of the null distribution, for the line; between 0 and 1.
-
-    Raises:
-        ValueError: The axis or a metric is missing, a name is not that of a coset partition, or the
-            null distribution is empty or not finite.
     """
     from matplotlib import rc_context
 
@@ -100,19 +93,18 @@ def coset_null(
         _prepare(axes, [values for values, _ in scores.values()], chance, models)
         _draw_null(axes, chance, len(models))
         axes.axvline(level, color=MUTED_COLOR, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
-        _write(axes, f"{100 * quantile:g} % of random\nembeddings are below", level, above=True)
+        text = f"{100 * quantile:g} % of random\nembeddings are below"
+        where = ("data", "axes fraction")
+        note(axes, text, (level, 1.0), where, (0, 3), ha="center", va="bottom")
         for place, (values, kinds) in enumerate(scores.values()):
             _draw_strip(axes, values, kinds, place, level)
-        panels.add_legend([_dot(kind) for kind in present])
+        dot: dict[str, Any] = {"linestyle": "", "markersize": DOT}
+        panels.add_legend([line_handle(COLORS[kind], kind, **dot) for kind in present])
     return panels.figure
 
 
 def coset_kinds(names: Sequence[str]) -> list[str]:
-    """Kind of subgroup of each name of a coset partition; empty where no partition fits.
-
-    Raises:
-        ValueError: Not the name of a coset partition.
-    """
+    """Kind of subgroup of each name of a coset partition; empty where no partition fits."""
     from glassbox.metrics.s4 import coset_partitions
 
     kinds: Mapping[str, str] = {
@@ -187,26 +179,5 @@ def _draw_strip(axes: Axes, values: Floats, kinds: Sequence[str], place: int, le
         zorder=3,
     )
     above = int((values[known] > level).sum())
-    _write(axes, f"{above} of {len(values)} above", place, above=False)
-
-
-def _write(axes: Axes, text: str, place: float, *, above: bool) -> None:
-    """Write muted text above the panel at x = place, or on its right at y = place."""
-    axes.annotate(
-        text,
-        (place, 1.0) if above else (1.0, place),
-        xycoords=("data", "axes fraction") if above else ("axes fraction", "data"),
-        xytext=(0, 3) if above else (8, 0),
-        textcoords="offset points",
-        ha="center" if above else "left",
-        va="bottom" if above else "center",
-        size=NOTE_SIZE if above else TICK_SIZE,
-        color=MUTED_COLOR,
-        annotation_clip=False,
-    )
-
-
-def _dot(kind: str) -> Line2D:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], marker="o", markersize=DOT, linestyle="", color=COLORS[kind], label=kind)
+    text, where = f"{above} of {len(values)} above", ("axes fraction", "data")
+    note(axes, text, (1.0, place), where, (8, 0), va="center", size=TICK_SIZE)

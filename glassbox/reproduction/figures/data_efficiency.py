@@ -56,11 +56,6 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
             and the metrics ``test/accuracy``, ``test/accuracy_clean`` and
             ``data/leak_fraction``. A fraction without a point is a gap, dashed between its
             neighbors; a panel lists models without any point; nan is left out of the median.
-        title: Of the figure.
-
-    Raises:
-        ValueError: An axis or a metric is missing, a fraction is not a number, or several points
-            have the same labels.
     """
     from matplotlib import rc_context
 
@@ -105,7 +100,9 @@ def data_efficiency(points: Sequence[GridPoint], *, title: str = "") -> Figure:
                     _bridge_gaps(axes, [*fractions], table[1], color)
                 if row is panels.axes[0]:
                     if leaky:
-                        _draw_leak(axes, list(fractions), _pooled(points, task, fractions))
+                        leak = quartiles(_pooled(points, task, fractions))[1]
+                        style: dict[str, Any] = {"color": MUTED_COLOR, "linewidth": 0.9}
+                        axes.plot([*fractions], leak, label=REMEMBERED, zorder=2.6, **style)
                     _list_missing(axes, of_task, colors)
             row[0].set_ylabel(label if leaky else "test accuracy")
         for task, axes in zip(tasks, panels.axes[0], strict=True):
@@ -180,14 +177,3 @@ def _prepare(axes: Axes, fractions: list[float], *, first: bool, last: bool) -> 
     axes.tick_params(labelbottom=last)
     if last:
         axes.set_xlabel("train fraction")
-
-
-def _draw_leak(axes: Axes, fractions: list[float], leak: Floats) -> None:
-    axes.plot(
-        fractions,
-        quartiles(leak)[1],
-        color=MUTED_COLOR,
-        linewidth=0.9,
-        label=REMEMBERED,
-        zorder=2.6,
-    )

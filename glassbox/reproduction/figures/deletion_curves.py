@@ -29,13 +29,9 @@ def deletion_curves(
         points: With arrays ``percents`` (S, K), ``accuracy_highest`` and ``accuracy_lowest``
             (S, K) and ``accuracy_random`` (S, draws, K); one model each, named by its labels. The
             metric ``test/deletion/swept_texts``, the number of texts, is added to the title.
-        title: Of the figure.
         marked_percent: Percentage of deleted words at which the legend has the loss of accuracy.
         score: What ranks the words, for the legend.
         names: Draw only points whose labels, joined by ", ", are among these.
-
-    Raises:
-        ValueError: No point is left, or one lacks an array.
     """
     shown = {", ".join(point.labels.values()): point for point in points}
     if names is not None:

@@ -56,7 +56,6 @@ def embeddings_by_model(
             and where they exist ``groups`` (S, P), which color the points, and ``edges``
             (S, M, 2), pairs of points joined by thin lines. P may differ between tasks. Panels of
             missing and diverged runs say so.
-        title: Of the figure.
         columns: Largest number of seeds that are drawn, the smallest first.
         chance: If runs have the metric ``val/embedding/coset_silhouette``, panels of seeds below
             this are gray: colors of the best of many partitions look like clusters even in random
@@ -64,10 +63,6 @@ def embeddings_by_model(
         group_kinds: Task -> kind of its groups, see :func:`~glassbox.plots.group_colors`;
             "categorical" by default.
         group_names: Task -> meaning of its colors, written below the panels.
-
-    Raises:
-        ValueError: No points, an axis, metric or array is missing, or several points have the same
-            labels.
     """
     from matplotlib import rc_context
 
@@ -80,7 +75,7 @@ def embeddings_by_model(
     names = [_lines(model, 1.1, NOTE_SIZE) for model in models]
     medians = [_median_lines(point) for point in points]
     widest = max(len(line) for lines in [*names, *medians] for line in lines)
-    left = MARGIN + TASK_ROOM + _text_width(widest, NOTE_SIZE) + 0.1
+    left = MARGIN + TASK_ROOM + widest * CHARACTER_WIDTH * NOTE_SIZE / POINTS_PER_INCH + 0.1
     width = max(left + len(seeds) * (panel + GAP) - GAP + MARGIN, 4.0)
     heading = layout_title(title, [], width - 2 * MARGIN)
     shown = f"{len(seeds)} of {len(all_seeds)} seeds shown." if seeds != all_seeds else ""
@@ -219,8 +214,3 @@ def _color_key(tasks: Sequence[str], names: Mapping[str, str]) -> str:
 
 def _lines(text: str, width: float, size: float) -> list[str]:
     return wrap_title(text, width, size) or [""]
-
-
-def _text_width(characters: int, size: float) -> float:
-    """Inches that this number of ordinary characters takes at most."""
-    return characters * CHARACTER_WIDTH * size / POINTS_PER_INCH

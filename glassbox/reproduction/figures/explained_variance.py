@@ -40,14 +40,9 @@ def explained_variance_by_model(
             with the cumulative fraction of the first k components; a line ends where they end. nan
             is left out, and the panel has the number of remaining seeds. The legend has the number
             of seeds of each model.
-        title: Of the figure.
         prefix: Of the metrics of a task, where it is not ``val/embedding/explained_variance_``.
             One that ends in ``all_`` covers the embeddings of all tokens, which the title says.
         components: Number of components on the axes.
-
-    Raises:
-        ValueError: No points, an axis or the first metric is missing, several points have the same
-            labels, or `components` is below 1.
     """
     from matplotlib import rc_context
     from matplotlib.patches import Patch

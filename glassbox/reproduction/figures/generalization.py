@@ -36,6 +36,7 @@ TRAIN, TEST = "generalization/train_epoch", "generalization/test_epoch"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LANE = 0.045  # fraction of an axis for each model in the strip of runs that never reach 90 %
 DIAGONAL, HOLLOW = "same epoch", "hollow: never on test inputs"
+DASHED: dict[str, Any] = {"color": MUTED_COLOR, "linewidth": 0.8, "linestyle": (0, (4, 3))}
 FIRST = "first of 20 epochs above 90 %"
 
 
@@ -76,12 +77,7 @@ def generalization_by_model(
             ``generalization/train_epoch`` and ``generalization/test_epoch`` (the first of 20 epochs
             above 90 %, as the probe Generalization counts by default), nan = never; epochs below 1
             are drawn at 1.
-        title: Of the figure.
         panels: The axis that has a panel for each of its values.
-
-    Raises:
-        ValueError: No points, an axis or a metric is missing, or several points have the same
-            labels.
     """
     from matplotlib import rc_context
     from matplotlib.lines import Line2D
@@ -134,7 +130,7 @@ def generalization_by_model(
         ]
         if strip:
             handles.append(_hollow(Marker(TEXT_COLOR, "o", 0), HOLLOW))
-        handles.append(Line2D([], [], label=DIAGONAL, **_dashes()))
+        handles.append(Line2D([], [], label=DIAGONAL, **DASHED))
         handles.append(Line2D([], [], linestyle="", label=mark))
         grid.add_legend(handles)
     return grid.figure
@@ -148,7 +144,7 @@ def _draw_panel(
     powers = [10.0**k for k in range(12) if span.low <= 10.0**k <= span.high]
     if len(powers) > 1:  # labels between them would overlap in a small panel
         axes.set(xticks=powers, yticks=powers)
-    axes.plot([span.low, span.high], [span.low, span.high], zorder=1, **_dashes())
+    axes.plot([span.low, span.high], [span.low, span.high], zorder=1, **DASHED)
     counts = []
     for point, marker in zip(points, markers, strict=True):
         if point is None:
@@ -218,7 +214,3 @@ def _hollow(marker: Marker, label: str) -> Any:
     return Line2D(
         [], [], linestyle="", color=marker.color, marker=marker.shape, label=label, **style
     )
-
-
-def _dashes() -> dict[str, Any]:
-    return {"color": MUTED_COLOR, "linewidth": 0.8, "linestyle": (0, (4, 3))}

@@ -30,21 +30,15 @@ CLOSE = 0.9  # fractions that are all above are drawn over their own range, not 
 class MetricAxis:
     """Scale and range of the axis that all panels of a metric share.
 
-    Attributes:
-        scale: ``number``, ``share`` (0 to 100 %), ``log``, or ``epochs``: logarithmic, with a strip
-            at its end for seeds that never reach the threshold; ``delays`` has this strip too, and
-            is linear around 0 (asinh).
-        low: Lower limit.
-        high: Largest number.
-        end: Upper limit, above `high` only with a strip.
-        whole: Whether all values are whole numbers.
+    ``share`` goes from 0 to 100 %. ``epochs`` is logarithmic, with a strip at its end for seeds
+    that never reach the threshold; ``delays`` has this strip too, and is linear around 0 (asinh).
     """
 
     scale: Scale
-    low: float
-    high: float
-    end: float
-    whole: bool = False
+    low: float  # lower limit
+    high: float  # largest number
+    end: float  # upper limit, above `high` only with a strip
+    whole: bool = False  # whether all values are whole numbers
 
     @property
     def has_never(self) -> bool:
@@ -143,9 +137,7 @@ class MetricAxis:
             scaled = np.arcsinh if self.scale == "delays" else np.log
             low, high = scaled([self.low, self.end])
             along = (scaled(places) - low) / (high - low)
-            inches = axes.get_window_extent().width / axes.figure.dpi
-            kept = fitting_labels([along[i] for i in order], [texts[i] for i in order], inches)
-            shown = sorted(order[index] for index in kept)
+            shown = fitting_labels(axes, along, texts, order)
             places, texts = [places[i] for i in shown], [texts[i] for i in shown]
         axis.set_ticks(places, texts)
         axis.set_minor_locator(NullLocator())
@@ -160,16 +152,7 @@ class MetricAxis:
         side: Side = "y",
         never_color: str = TEST,
     ) -> None:
-        """Draw a faint dot for every seed, and a hollow one in the strip for a missing epoch.
-
-        Args:
-            axes: Axes to draw into.
-            across: Positions (S,) on the other axis.
-            values: The metric (S,), nan where a seed has none.
-            color: Of the dots.
-            side: Axis of the metric.
-            never_color: Of the edges of hollow dots.
-        """
+        """Draw a faint dot for every seed, and a hollow one in the strip for a missing epoch."""
         known, places = np.isfinite(values), self.places(values)
         if side == "x" and self.end > self.high:  # narrow rows: three columns of missing epochs
             lanes = 0.25 + 0.25 * (np.arange(len(values), dtype=np.float64) % 3)
@@ -214,17 +197,7 @@ def metric_axis(scale: Scale, values: Floats) -> MetricAxis:
 def metric_axes(
     points: Sequence[GridPoint], metrics: Mapping[str, str], scales: Mapping[str, str] | None
 ) -> dict[str, MetricAxis]:
-    """The axis of every metric.
-
-    Args:
-        points: All points that are drawn.
-        metrics: Name -> label.
-        scales: Name -> scale; ``number`` for the others.
-
-    Raises:
-        ValueError: No metric; a point lacks one; an unknown scale, or one of a metric that is not
-            drawn; or a value that is not positive on a logarithmic axis.
-    """
+    """The axis of every metric."""
     labeled = isinstance(metrics, Mapping) and all(isinstance(v, str) for v in metrics.values())
     if not labeled or not metrics:
         raise ValueError(

@@ -27,30 +27,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class Captions:
-    """Titles of panels, wrapped to their width."""
-
-    texts: list[str]  # with line feeds
-    height: float  # inches of the highest
-
-    @property
-    def style(self) -> dict[str, Any]:
-        """Options of `Axes.set_title`."""
-        return {
-            "size": LABEL_SIZE,
-            "pad": 5,
-            "va": "bottom",
-            "linespacing": 1.15,
-            "parse_math": False,
-        }
+CAPTION_STYLE: dict[str, Any] = {
+    "size": LABEL_SIZE,
+    "pad": 5,
+    "va": "bottom",
+    "linespacing": 1.15,
+    "parse_math": False,
+}
 
 
-def panel_captions(texts: Sequence[str], width: float) -> Captions:
-    """Captions of panels that are `width` inches wide."""
+def panel_captions(texts: Sequence[str], width: float) -> tuple[list[str], float]:
+    """Titles of panels, wrapped to `width` inches, and inches of the highest."""
     wrapped = [_balanced(text, width) for text in texts]
     most = max(len(lines) for lines in wrapped)
-    return Captions(["\n".join(lines) for lines in wrapped], 0.1 + 0.14 * most)
+    return ["\n".join(lines) for lines in wrapped], 0.1 + 0.14 * most
 
 
 def _balanced(text: str, width: float) -> list[str]:
@@ -106,20 +96,7 @@ def panel_grid(
     legend: Sequence[str] = (),
     title: str = "",
 ) -> Panels:
-    """Create a figure of rows x columns empty panels; all lengths in inches.
-
-    Args:
-        rows: Number of rows.
-        columns: Number of columns.
-        panel: Width and height of a panel.
-        gap: Between columns, and between rows.
-        left: Space for the labels of the y axes.
-        bottom: Space for the labels of the x axes.
-        right: Space on the right.
-        caption: Space for the titles of the first row.
-        legend: Labels of the legend, between title and panels.
-        title: Of the figure.
-    """
+    """Create a figure of rows x columns empty panels; all lengths in inches."""
     width = left + columns * panel[0] + (columns - 1) * gap[0] + right
     lines = layout_title(title, [], width - 2 * MARGIN)
     legend_columns = _legend_columns(legend, width - 2 * MARGIN)
@@ -170,22 +147,22 @@ def percent_axis(axes: Axes, *, labels: bool = True, side: Literal["x", "y"] = "
     axes.grid(axis=side)
 
 
-def fitting_labels(positions: Sequence[float], texts: Sequence[str], inches: float) -> list[int]:
-    """Indices of tick labels that fit along an axis; earlier ones have priority.
+def fitting_labels(
+    axes: Axes, positions: Floats, texts: Sequence[str], order: Sequence[int]
+) -> list[int]:
+    """Indices of tick labels that fit along the x axis; the first in `order` have priority.
 
-    Args:
-        positions: From 0 to 1 along the axis.
-        texts: The labels.
-        inches: Length of the axis.
+    Positions go from 0 to 1 along the axis.
     """
+    inches = axes.get_window_extent().width / axes.figure.dpi
     letter = CHARACTER_WIDTH * TICK_SIZE / POINTS_PER_INCH
     kept: list[int] = []
-    for index, (position, text) in enumerate(zip(positions, texts, strict=True)):
-        needed = [letter * (len(text) + len(texts[other]) + 1) / 2 for other in kept]
-        gaps = [abs(position - positions[other]) * inches for other in kept]
+    for index in order:
+        gaps = [abs(positions[index] - positions[other]) * inches for other in kept]
+        needed = [letter * (len(texts[index]) + len(texts[other]) + 1) / 2 for other in kept]
         if all(gap >= need for gap, need in zip(gaps, needed, strict=True)):
             kept.append(index)
-    return kept
+    return sorted(kept)
 
 
 def side_by_side(center: float, reach: float, count: int) -> Floats:
@@ -204,18 +181,7 @@ def draw_median(
     band: float = 0.15,
     linestyle: Any = "-",
 ) -> None:
-    """Draw a line of medians with dots in a band of quartiles; a lone dot has a bar instead.
-
-    Args:
-        axes: Axes to draw into.
-        x: N positions, rising.
-        table: Lower quartile, median and upper quartile (3, N); nan leaves a gap.
-        color: Of the line and the band.
-        label: Of the line in a legend.
-        marker: Diameter of the dots in points.
-        band: Opacity of the band.
-        linestyle: Of the line.
-    """
+    """Draw a line of medians with dots in a band of quartiles; a lone dot has a bar instead."""
     lower, median, upper = table
     axes.fill_between(x, lower, upper, color=color, alpha=band, linewidth=0, zorder=2.2)
     known = np.pad(np.isfinite(median), 1)
@@ -239,23 +205,21 @@ def draw_median(
     )
 
 
-def line_handle(color: str, label: str) -> Any:
+def line_handle(color: str, label: str, **style: Any) -> Any:
     """Legend entry of a model: a line with a dot."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=color, marker="o", markersize=3.2, label=label)
+    return Line2D([], [], color=color, label=label, **{"marker": "o", "markersize": 3.2, **style})
+
+
+def note(
+    axes: Axes, text: str, place: tuple[float, float], where: Any, offset: Any, **style: Any
+) -> None:
+    """Write muted text at a place in the coordinates `where`, moved by `offset` points."""
+    style = {"size": NOTE_SIZE, "color": MUTED_COLOR, "annotation_clip": False, **style}
+    axes.annotate(text, place, xycoords=where, xytext=offset, textcoords="offset points", **style)
 
 
 def note_above(axes: Axes, text: str) -> None:
     """Write a muted line above the panel."""
-    axes.annotate(
-        text,
-        (0.5, 1.0),
-        xycoords="axes fraction",
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        size=NOTE_SIZE,
-        color=MUTED_COLOR,
-        annotation_clip=False,
-    )
+    note(axes, text, (0.5, 1.0), "axes fraction", (0, 4), ha="center")

@@ -32,13 +32,7 @@ def seeds_text(counts: Iterable[int]) -> str:
 def seed_counts(
     points: Sequence[GridPoint], models: Sequence[str], metric: str | None = None
 ) -> SeedCounts:
-    """Number of seeds of each model, from its point with the fewest to that with the most.
-
-    Args:
-        points: With the axis "model".
-        models: Its values.
-        metric: Count only seeds with a value of it; None counts all.
-    """
+    """Number of seeds of each model, from its point with the fewest to that with the most."""
     texts = [
         seeds_text(_count(point, metric) for point in points if point.labels["model"] == model)
         for model in models

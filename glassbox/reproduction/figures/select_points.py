@@ -15,11 +15,7 @@ from glassbox.reproduction.grid_point import GridPoint
 
 
 def axis_values(points: Sequence[GridPoint], axis: str) -> list[str]:
-    """Values of an axis in the order of the points.
-
-    Raises:
-        ValueError: No points, or one without this axis.
-    """
+    """Values of an axis in the order of the points."""
     if not points:
         raise ValueError("there are no points to draw; finish a run of this study first")
     for point in points:
@@ -32,11 +28,7 @@ def axis_values(points: Sequence[GridPoint], axis: str) -> list[str]:
 
 
 def numeric_values(points: Sequence[GridPoint], axis: str) -> dict[float, str]:
-    """Values of an axis of numbers, rising: number -> its text in the study.
-
-    Raises:
-        ValueError: As :func:`axis_values`; not a finite number; or a number occurs twice.
-    """
+    """Values of an axis of numbers, rising: number -> its text in the study."""
     numbers: dict[float, str] = {}
     for text in axis_values(points, axis):
         try:
@@ -55,11 +47,7 @@ def numeric_values(points: Sequence[GridPoint], axis: str) -> dict[float, str]:
 
 
 def point_at(points: Sequence[GridPoint], labels: Mapping[str, str]) -> GridPoint | None:
-    """The point with these labels; None where there is none.
-
-    Raises:
-        ValueError: Several points have them: the grid has an axis that the figure does not draw.
-    """
+    """The point with these labels; None where there is none."""
     chosen = [point for point in points if labels.items() <= point.labels.items()]
     if len(chosen) > 1:
         spare = sorted({axis for point in chosen for axis in point.labels} - set(labels))
@@ -73,38 +61,22 @@ def point_at(points: Sequence[GridPoint], labels: Mapping[str, str]) -> GridPoin
 def points_along(
     points: Sequence[GridPoint], labels: Mapping[str, str], axis: str, values: Iterable[str]
 ) -> list[GridPoint | None]:
-    """Points with these labels at each value of an axis; None where there is none.
-
-    Raises:
-        ValueError: As :func:`point_at`.
-    """
+    """Points with these labels at each value of an axis; None where there is none."""
     return [point_at(points, {**labels, axis: value}) for value in values]
 
 
 def numbers_of(point: GridPoint, metric: str) -> Floats:
-    """Metric of every seed (S,), nan where a seed has none.
-
-    Raises:
-        ValueError: The point's runs did not measure it.
-    """
+    """Metric of every seed (S,), nan where a seed has none."""
     return np.asarray(_metric(point, metric), dtype=np.float64)
 
 
 def texts_of(point: GridPoint, metric: str) -> list[str]:
-    """Metric of every seed where it is text, such as a name.
-
-    Raises:
-        ValueError: The point's runs did not measure it.
-    """
+    """Metric of every seed where it is text, such as a name."""
     return [str(value) for value in _metric(point, metric)]
 
 
 def array_of(point: GridPoint, name: str) -> NDArray[Any]:
-    """Array (S, ...) of this name.
-
-    Raises:
-        ValueError: The point's runs did not keep it.
-    """
+    """Array (S, ...) of this name."""
     values = point.array(name)
     if values is None:
         raise _missing(point, "array", name, point.arrays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,9 +12,11 @@ from glassbox.plots.colors import POINT, model_colors
 from glassbox.plots.style import MUTED_COLOR, house_style
 from glassbox.reproduction.figures.metric_axis import MetricAxis, metric_axes
 from glassbox.reproduction.figures.panel_grid import (
+    CAPTION_STYLE,
     DOT_REACH,
     draw_median,
     fitting_labels,
+    line_handle,
     panel_captions,
     panel_grid,
     side_by_side,
@@ -54,14 +56,6 @@ SPACINGS = {
 }
 
 
-class _Line(NamedTuple):
-    """A line of every panel: its points by rising number, None where there is none."""
-
-    label: str
-    color: str
-    points: list[GridPoint | None]
-
-
 def sweep(
     points: Sequence[GridPoint],
     *,
@@ -69,6 +63,7 @@ def sweep(
     metrics: Mapping[str, str],
     title: str = "",
     lines: str | None = None,
+    panels: str | None = None,
     scales: Mapping[str, str] | None = None,
     spacing: str = "linear",
     label: str = "",
@@ -86,17 +81,13 @@ def sweep(
             except for epochs.
         along: The axis of numbers.
         metrics: Name -> title of its panel; row by row.
-        title: Of the figure.
         lines: The axis with a line for each of its values; None for one line.
+        panels: The axis with a panel for each of its values in place of one for all of them.
         scales: Name -> ``share`` (percent), ``log``, ``epochs``, or ``delays`` (epochs that may be
             0); others are plain numbers.
         spacing: ``linear``, ``log``, or ``sparsity`` for the logarithm of 1 / (1 - S).
         label: Of the axis of numbers, by default its name.
         columns: Largest number of columns.
-
-    Raises:
-        ValueError: An axis or a metric is missing, a number is outside the range of `spacing`,
-            several points have the same labels, or an option is invalid.
     """
     from matplotlib import rc_context
 
@@ -107,44 +98,47 @@ def sweep(
     if columns < 1:
         raise ValueError(f"columns is {columns}; it must be at least 1")
     colors = model_colors(names) if lines is not None else [POINT]
-    drawn = [
-        _Line(
-            name,
-            color,
-            points_along(points, {} if lines is None else {lines: name}, along, numbers.values()),
-        )
-        for name, color in zip(names, colors, strict=True)
-    ]
-    columns = min(columns, len(metrics))
-    rows = -(-len(metrics) // columns)
-    captions = panel_captions(list(metrics.values()), PANEL[0] + RIGHT - 0.12)
+    parts: list[dict[str, str]] = [{}]
+    if panels is not None:
+        parts = [{panels: value} for value in axis_values(points, panels)]
+    shown = [(metric, part) for metric in metrics for part in parts]
+    titles = [": ".join([*part.values(), metrics[metric]]) for metric, part in shown]
+    columns = min(columns, len(shown))
+    captions, height = panel_captions(titles, PANEL[0] + RIGHT - 0.12)
     with rc_context(house_style()):
-        panels = panel_grid(
-            rows=rows,
+        grid = panel_grid(
+            rows=-(-len(shown) // columns),
             columns=columns,
             panel=PANEL,
-            gap=(GAP, 0.3 + captions.height),
+            gap=(GAP, 0.3 + height),
             left=0.6,
             right=RIGHT,
             bottom=0.48,
-            caption=captions.height,
+            caption=height,
             legend=[*names, NOTE] if lines is not None else [NOTE],
             title=title,
         )
-        flat = [axes for row in panels.axes for axes in row]
-        for axes in flat[len(metrics) :]:
+        flat = [axes for row in grid.axes for axes in row]
+        for axes in flat[len(shown) :]:
             axes.remove()
-        for number, (metric, caption) in enumerate(zip(metrics, captions.texts, strict=True)):
+        for number, ((metric, part), caption) in enumerate(zip(shown, captions, strict=True)):
             axes = flat[number]
-            axes.set_title(caption, **captions.style)
+            axes.set_title(caption, **CAPTION_STYLE)
             axes_of[metric].prepare(axes)
             _prepare(axes, x, list(numbers.values()))
-            for place, line in enumerate(drawn):
-                _draw_line(axes, axes_of[metric], metric, x, line, (place, len(drawn)))
-            if number + columns >= len(metrics):  # nothing below it
+            for place, (name, color) in enumerate(zip(names, colors, strict=True)):
+                labels = part if lines is None else {**part, lines: name}
+                seeds = [
+                    None if point is None else numbers_of(point, metric)
+                    for point in points_along(points, labels, along, numbers.values())
+                ]
+                _draw_line(axes, axes_of[metric], x, seeds, name, color, (place, len(names)))
+            if number + columns >= len(shown):  # nothing below it
                 axes.set_xlabel(label or along)
-        panels.add_legend(_handles(drawn if lines is not None else []))
-    return panels.figure
+        entries = [] if lines is None else list(zip(names, colors, strict=True))
+        entries.append((NOTE, POINT if lines is None else MUTED_COLOR))
+        grid.add_legend([line_handle(color, name, markersize=4) for name, color in entries])
+    return grid.figure
 
 
 def _places(numbers: list[float], axis: str, spacing: str) -> Floats:
@@ -173,43 +167,28 @@ def _prepare(axes: Axes, x: Floats, texts: list[str]) -> None:
     low, high = x[0] - margin, x[-1] + margin
     axes.set_xlim(low, high)
     order = sorted(range(len(x)), key=lambda place: (len(texts[place].strip("0.")), -place))
-    inches = axes.get_window_extent().width / axes.figure.dpi
-    positions = [(x[place] - low) / (high - low) for place in order]
-    kept = fitting_labels(positions, [texts[place] for place in order], inches)
-    shown = sorted(order[index] for index in kept)
+    shown = fitting_labels(axes, (x - low) / (high - low), texts, order)
     axes.set_xticks([x[place] for place in shown], [texts[place] for place in shown])
     axes.set_xticks(x, minor=True)
 
 
 def _draw_line(
-    axes: Axes, axis: MetricAxis, metric: str, x: Floats, line: _Line, lane: tuple[int, int]
+    axes: Axes,
+    axis: MetricAxis,
+    x: Floats,
+    seeds: list[Floats | None],
+    name: str,
+    color: str,
+    lane: tuple[int, int],
 ) -> None:
     """Draw seeds and medians of one line, in lane i of n around each number."""
     place, count = lane
     reach = _reach(x)
     centers = x + reach * (2 * place + 1 - count) / count
-    seeds = [None if point is None else numbers_of(point, metric) for point in line.points]
     width = reach * (0.8 / count if count > 1 else 1)
     for center, values in zip(centers, seeds, strict=True):
         if values is not None:
             across = side_by_side(center, width, len(values))
-            axis.draw_seeds(axes, across, values, color=line.color, never_color=line.color)
-    draw_median(
-        axes,
-        centers.tolist(),
-        axis.quartiles(seeds),
-        color=line.color,
-        label=line.label or "median",
-    )
-
-
-def _handles(lines: Sequence[_Line]) -> list[Any]:
-    """Legend entries: the lines, and how to read one."""
-    from matplotlib.lines import Line2D
-
-    colors = [line.color for line in lines] + [MUTED_COLOR if lines else POINT]
-    labels = [line.label for line in lines] + [NOTE]
-    return [
-        Line2D([], [], color=color, label=label, marker="o", markersize=4)
-        for color, label in zip(colors, labels, strict=True)
-    ]
+            axis.draw_seeds(axes, across, values, color=color, never_color=color)
+    label = name or "median"
+    draw_median(axes, centers.tolist(), axis.quartiles(seeds), color=color, label=label)

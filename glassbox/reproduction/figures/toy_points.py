@@ -37,12 +37,7 @@ def toy_points(points: Sequence[GridPoint], *, title: str = "", seed: int = 0) -
 
     Args:
         points: With the axes "head" and "points", and the arrays of the probe DecisionMap.
-        title: Of the figure.
         seed: The seed whose maps are drawn; the first if it has not been run.
-
-    Raises:
-        ValueError: An axis or an array is missing, several points have the same labels, or the
-            seeds of one were measured at different steps.
     """
     from matplotlib import rc_context
     from matplotlib.lines import Line2D

@@ -39,13 +39,8 @@ def weight_images_by_head(
             (``weight_images``, ``class_means``, ``image_shape``, and ``image_units`` of a hidden
             layer), the metrics ``test/accuracy`` and ``val/weight_images/near_zero_border``, and
             ``val/weight_images/correlation`` for heads on the pixels.
-        title: Of the figure.
         network: The value of "network" that is drawn; by default, or if it has no finished run,
             the first.
-
-    Raises:
-        ValueError: An axis, an array or a metric is missing, or several points have the same
-            values of these axes.
     """
     networks = axis_values(points, "network")
     chosen = network if network in networks else networks[0]
@@ -56,7 +51,8 @@ def weight_images_by_head(
         point = point_at(drawn, {"head": head})
         assert point is not None  # values are those of the points
         row = median_seed(numbers_of(point, ACCURACY))
-        shape = _shape(point)
+        height, width = array_of(point, "image_shape")[0].astype(int).tolist()
+        shape = (height, width)
         captions: list[str] = []
         units = point.array("image_units")
         if units is not None:
@@ -66,9 +62,10 @@ def weight_images_by_head(
             rows.append(class_means_row(array_of(point, "class_means")[row], shape))
         images = as_images(array_of(point, "weight_images")[row], shape, "weight_images")
         weights, near = weight_rows(images, head, captions)
+        border = f"border: {_median(point, BORDER, 100):.0f} % yellow"
         rows += [
             ImageRow(weights.images, head, _facts(point, row), weights.kind, captions),
-            ImageRow(near.images, near.name, f"{near.note}\n{_border(point)}", near.kind),
+            ImageRow(near.images, near.name, f"{near.note}\n{border}", near.kind),
         ]
     what = "the hidden units that are used most, first layer" if of_units else "one image a class"
     notes = [
@@ -88,21 +85,12 @@ def median_seed(values: Floats) -> int:
     return int(order[(len(order) - 1) // 2])
 
 
-def _shape(point: GridPoint) -> tuple[int, int]:
-    rows, columns = array_of(point, "image_shape")[0].astype(int).tolist()
-    return rows, columns
-
-
 def _facts(point: GridPoint, row: int) -> str:
     """Lines beside the images: seed, accuracy, and correlation with the class means."""
     lines = [f"seed {point.seeds[row]}", f"test {_median(point, ACCURACY, 100):.2f} %"]
     if point.metric(CORRELATION) is not None:
         lines.append(f"like means: r = {_median(point, CORRELATION):.2f}")
     return "\n".join(lines)
-
-
-def _border(point: GridPoint) -> str:
-    return f"border: {_median(point, BORDER, 100):.0f} % yellow"
 
 
 def _median(point: GridPoint, metric: str, factor: float = 1.0) -> float:

@@ -159,18 +159,6 @@ def test_groups_whose_seeds_mostly_have_no_value_are_not_judged():
         assert (case.careful.outcome, case.careful.left_out) == (outcome, left_out)
 
 
-def test_a_claim_given_a_metric_that_few_seeds_have_is_not_judged():
-    conditional = claim(given_metric="train", than=1, share=0.9, **OF_X)
-    for num_fitted, outcome in ((4, "too few seeds to tell"), (10, "holds"), (20, "holds")):
-        fitted = np.array([10.0] * num_fitted + [math.nan] * (20 - num_fitted))
-        metrics = {"train": fitted, "m": np.full(20, 5.0)}
-        results = {"careful": [GridPoint({"task": "x", "model": "new"}, [*range(20)], metrics, {})]}
-        (case,) = judge_claim(conditional, STUDY, results).cases
-        assert (case.careful.outcome, case.careful.left_out) == (outcome, 20 - num_fitted)
-        text = finding_text(case.careful, conditional, 20)
-        assert ("seeds left out" in text) == (num_fitted < 20)
-
-
 def test_a_claim_without_any_seed_left_is_not_the_same_as_one_not_run():
     def point(model, fitted):
         metrics = {"train": np.array(fitted), "m": np.full(len(fitted), 5.0)}
@@ -279,14 +267,6 @@ def test_a_fraction_that_one_protocol_just_misses_does_not_depend_on_it():
     assert verdict == "holds (just missed under the careful protocol)"
 
 
-def test_less_is_the_reverse_of_greater():
-    less = claim(less={"model": "new"}, greater=None, **OF_X)
-    for values, expected in (((LOW, HIGH), "holds"), ((HIGH, LOW), "the reverse holds")):
-        results = {"authors": points(x=values), "careful": points(x=values)}
-        assert judge_claim(claim(**OF_X), STUDY, results).verdict == expected
-        assert judge_claim(less, STUDY, results).verdict != expected
-
-
 def test_points_that_were_not_run_are_not_judged():
     only_new = [point for point in points(x=(LOW, HIGH)) if point.labels["model"] == "new"]
     judged = judge_claim(claim(), STUDY, {"authors": only_new, "careful": []})
@@ -307,14 +287,6 @@ def test_where_restricts_cases_and_without_for_each_all_seeds_are_pooled():
     assert case.authors.first.num_seeds == case.authors.second.num_seeds == 12
     assert case.authors.outcome == "no difference seen"
     assert case.authors.fraction == 0.5
-
-
-def test_for_each_takes_several_axes():
-    several = claim(for_each=["task", "model"], greater={}, than=0.5)
-    judged = judge_claim(several, STUDY, {"authors": points(x=(LOW, HIGH))})
-    assert len(judged.cases) == 6
-    outcomes = [case.authors and case.authors.outcome for case in judged.cases[:3]]
-    assert outcomes == ["does not hold", "holds", None]
 
 
 def test_findings_are_written_with_their_numbers():

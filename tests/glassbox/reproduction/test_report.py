@@ -129,37 +129,17 @@ def test_a_quick_version_starts_with_a_warning_and_has_no_summary(tmp_path):
     assert "In short" not in text
 
 
-def test_claims_name_the_axis_of_a_number(tmp_path):
-    groups = {"greater": {"exponent": ["4"]}, "where": {}}
-    claims = [
-        replace(STUDY.claims[0], than=0.9, **groups),
-        replace(STUDY.claims[0], than={"exponent": ["1"]}, **groups),
-    ]
-    axes = {"exponent": {"1": {}, "4": {}}}
-    study = replace(STUDY, axes=axes, settings=[], tables=[], claims=claims)
-    text = report_of(tmp_path, Section(study, {}))
-    assert f"`{EV}` of exponent 4 greater than 0.90, in at least 75 % of the seeds." in text
-    assert f"`{EV}` of exponent 4 greater than of exponent 1." in text
-
-
 def test_a_metric_that_no_run_has_is_reported_as_likely_misspelled(tmp_path):
     table = replace(STUDY.tables[0], metric="val/explained")
     elsewhere = replace(table, where={"task": ["elsewhere"]})  # points that a part leaves out
-    for tables, found, warns in (
+    for tables, measured, warns in (
         ([table], results(), True),
         ([table], {}, False),
         ([elsewhere], results(), False),
     ):
         study = replace(STUDY, tables=tables, claims=[])
-        text = report_of(tmp_path, Section(study, found))
+        text = report_of(tmp_path, Section(study, measured))
         assert ("No run has the metric `val/explained`" in text) == warns
-
-
-def test_figures_are_linked_and_written_as_png_and_pdf(tmp_path):
-    text = report_of(tmp_path, Section(STUDY, {}, {"curves": figure()}))
-    assert "![curves](curves.png)" in text and "(curves.pdf)" in text
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_summary_has_a_line_per_row_and_protocol(tmp_path):
@@ -178,22 +158,6 @@ def test_summary_has_a_line_per_row_and_protocol(tmp_path):
         "2",
     )
     assert rows[-1]["value"] == rows[-1]["seeds"] == ""  # careful protocol, not run
-
-
-def test_seeds_csv_has_a_line_per_seed_with_every_metric(tmp_path):
-    report_of(tmp_path, Section(STUDY, results()))
-    rows = rows_of(tmp_path / "seeds.csv")
-    assert len(rows) == 3 + 3 + 2 + 3
-    assert rows[3] == {
-        "task": "lattice",
-        "model": "new",
-        "protocol": "authors",
-        "seed": "0",
-        EV: "0.9",
-        EPOCH: "10",
-    }
-    assert rows[4][EPOCH] == "no value"
-    assert {row["protocol"] for row in rows} == {"authors", "careful"}
 
 
 def test_claims_csv_has_the_numbers_behind_claims(tmp_path):

@@ -104,12 +104,6 @@ def test_a_project_that_is_moved_keeps_its_studies(place, tmp_path):
     assert str(tmp_path) not in (moved / "study.json").read_text()
 
 
-def test_a_shipped_study_has_its_name_and_a_collection_its_title(place):
-    shipped = report_origin(place, Path("/a/b/figure_1.yaml"), "paper/figure_1", [STUDY, STUDY])
-    assert shipped["file"] == "paper/figure_1" and shipped["title"] == "A sweep; A sweep"
-    assert origin(place, title="All of it")["title"] == "All of it"
-
-
 def test_points_of_the_same_labels_run_with_other_settings_are_another_version(place):
     write_manifest(place, origin(place), points(), networks=1)
     message = refused(place, origin(place), points(steps=7))

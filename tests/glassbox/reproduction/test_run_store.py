@@ -87,12 +87,6 @@ def test_none_reads_back_as_nan_and_numbers_as_float64(store):
     assert np.isnan(results["none"]).all()
 
 
-def test_a_missing_name_reads_back_as_empty_text(store):
-    arrays = {"a": np.zeros((2, 1))}
-    keep(store, [0, 1], {"coset": [None, "A4"]}, arrays)
-    assert store.read(IDENTITY, [0, 1]).metrics["coset"].tolist() == ["", "A4"]
-
-
 def test_seeds_of_several_runs_come_together_in_their_order(store):
     for seeds in ([4, 5], [0], [1, 2]):
         write(store, seeds)
@@ -237,12 +231,6 @@ def test_a_damaged_record_is_refused_and_named(store, damage):
     path = record(store)
     path.write_text(damage(json.loads(path.read_text())))
     assert f"{path} is damaged" in refused(store)
-
-
-def test_a_record_without_its_arrays_is_refused(store):
-    write(store, [0, 1])
-    record(store, "seeds_0-1.npz").unlink()
-    assert "seeds_0-1.npz" in refused(store)
 
 
 def test_truncated_arrays_are_refused_before_they_are_read(store):

@@ -21,7 +21,7 @@ CLAIM: dict[str, Any] = {
     "greater": {"task": "lattice"},
     "than": {"task": "addition"},
 }
-FIGURE: dict[str, Any] = {"name": "fig", "function": "glassbox.reproduction.figures.exponents"}
+FIGURE: dict[str, Any] = {"name": "fig", "function": "glassbox.reproduction.figures.toy_points"}
 NULL: dict[str, Any] = {"function": "glassbox.metrics.cosets.null_best_coset"}
 REMOVED = object()
 

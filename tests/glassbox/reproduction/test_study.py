@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from glassbox.reproduction.grid_labels import as_selection, matches
 from glassbox.reproduction.study import Study, find_studies, load_studies, study_title
 
 NOWHERE = Path("/nowhere")
@@ -82,20 +81,6 @@ def test_a_restricted_study_keeps_these_values_and_protocol_is_an_axis(study):
 def test_an_unknown_or_empty_restriction_raises(study, only, axis):
     with pytest.raises(ValueError, match=f"only.*'{axis}'"):
         study.restricted(only)
-
-
-def test_points_match_labels_of_one_or_several_values():
-    point = {"task": "lattice", "fraction": "0.1"}
-    assert matches(point, {})
-    assert matches(point, as_selection({"task": ["addition", "lattice"], "fraction": 0.1}))
-    assert not matches(point, {"task": ["addition"]})
-    assert not matches(point, {"protocol": ["authors"]})
-
-
-def test_without_protocols_both_are_the_base_config(small_study):
-    (study,) = load_studies(small_study(protocols=None, settings=None), NOWHERE)
-    assert [*study.protocols] == ["authors", "careful"]
-    assert all(study.keys_of(p) == {} for p in study.points() if p["task"] == "lattice")
 
 
 # ---- studies that build on others ----------------------------------------------------------------

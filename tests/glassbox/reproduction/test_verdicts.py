@@ -15,7 +15,7 @@ from glassbox.reproduction.report_markdown import published_text, tally
 from glassbox.reproduction.schema import Rule, Table
 from glassbox.reproduction.seed_statistics import statistic_of
 from glassbox.reproduction.study import Study
-from glassbox.reproduction.verdicts import Published, agreement_text, table_rows
+from glassbox.reproduction.verdicts import Published, table_rows
 
 NEVER = math.nan
 MEDIAN = Table("t", "m", Rule("absolute", 0.05, 0.2), None)
@@ -259,12 +259,6 @@ def test_cells_tell_quartiles_missing_values_and_seeds_that_are_too_few():
     assert published_text(MEDIAN, Published(0.455, 0.35, 0.63)) == "0.455 (0.35–0.63)"
     assert published_text(EPOCHS, Published(math.inf)) == "never"
     assert published_text(COUNT, Published(14)) == "14 of 20"
-
-
-def test_without_published_numbers_the_rule_compares_the_protocols() -> None:
-    assert "protocols agree: within 0.05 of each other" in agreement_text(MEDIAN)
-    assert "protocols agree: within a factor of 1.5 of each other" in agreement_text(EPOCHS)
-    assert "protocols agree: within 2 of 20 seeds of each other" in agreement_text(COUNT)
 
 
 def test_seeds_are_counted_by_the_names_that_their_metric_holds():

@@ -30,8 +30,8 @@ def run(name: str, *, leak: float = 0.4, seeds: list[int] = SEEDS) -> GridPoint:
 
 
 def curve(axes, label: str) -> np.ndarray:
-    (found,) = [line for line in axes.lines if line.get_label() == label]
-    return np.asarray(found.get_ydata())
+    (match,) = [line for line in axes.lines if line.get_label() == label]
+    return np.asarray(match.get_ydata())
 
 
 def texts(axes) -> list[str]:
@@ -47,13 +47,6 @@ def test_the_chosen_seed_is_strong_and_all_seeds_are_faint():
     assert [len(item.get_segments()) for item in faint] == [3, 3]
 
 
-def test_without_a_seed_the_median_is_strong():
-    point = run("standard")
-    axes = case_study([point]).axes[0]
-    expected = np.median(point.arrays["test_accuracy"], axis=0)
-    assert curve(axes, "test") == pytest.approx(expected)
-
-
 def test_embedding_is_that_of_the_seed_with_its_explained_variance_and_numbers():
     _, below = case_study([run("standard")], seed=7).axes
     assert "embedding of seed 7 · EV 80 %" in texts(below)
@@ -62,8 +55,11 @@ def test_embedding_is_that_of_the_seed_with_its_explained_variance_and_numbers()
     assert np.hypot(*np.asarray(dots.get_offsets()).T) == pytest.approx(3.0)  # the third circle
 
 
-def test_without_a_seed_the_embedding_has_the_median_explained_variance():
-    _, below = case_study([run("standard")]).axes
+def test_without_a_seed_the_median_curve_and_embedding_are_drawn():
+    point = run("standard")
+    above, below = case_study([point]).axes
+    expected = np.median(point.arrays["test_accuracy"], axis=0)
+    assert curve(above, "test") == pytest.approx(expected)
     assert "embedding of the median seed, 50 · EV 50 %" in texts(below)
 
 
@@ -73,24 +69,6 @@ def test_leak_of_the_seed_is_a_dashed_line_where_there_is_one():
     figure = case_study([run("standard", leak=0.0)])
     assert not any(line.is_dashed() for line in figure.axes[0].lines)
     assert len(figure.legends[0].get_texts()) == 3
-
-
-def test_numbers_are_beside_small_dots_where_discs_would_overlap():
-    crowded = run("crowded", seeds=[0])
-    places = np.arange(31.0)
-    places[-1] = 40.0  # the others are so close that fewer than half could be on discs
-    crowded.arrays["coordinates"][0] = np.stack([places, np.zeros(31)], axis=-1)
-    _, _, roomy, below = case_study([run("roomy", seeds=[0]), crowded]).axes
-    numbered = [text for text in below.texts if text.get_text().isdigit()]
-    assert len(numbered) > 20
-    for text in numbered:  # each nearer to its own dot than to any other
-        x, y = text.get_position()
-        assert np.abs(places - x).argmin() == int(text.get_text())
-        assert abs(y) > 0.5
-    discs, dots = (axes.collections[-1].get_sizes() for axes in (roomy, below))
-    assert max(dots) < min(discs) / 4
-    assert not roomy.get_xlabel()
-    assert below.get_xlabel() in ("", f"no room for {31 - len(numbered)} of 31 numbers")
 
 
 def test_numbers_without_room_are_counted_below_the_embedding():

@@ -36,8 +36,8 @@ def texts(figure) -> list[str]:
 
 
 def test_every_seed_is_a_dot_at_its_silhouette_in_the_color_of_its_subgroup():
-    found = dots(coset_null([model("MLP")], null=NULL))
-    assert sorted((x, color) for x, _, color in found) == [
+    drawn = dots(coset_null([model("MLP")], null=NULL))
+    assert sorted((x, color) for x, _, color in drawn) == [
         (0.05, COLORS["V4 normal"].lower()),
         (0.3, COLORS["A4"].lower()),
         (0.5, COLORS["S3"].lower()),

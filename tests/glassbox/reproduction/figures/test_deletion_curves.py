@@ -40,8 +40,8 @@ def test_each_point_has_the_median_of_its_seeds():
 
 
 def test_the_title_has_the_number_of_texts():
-    found = deletion_curves([point("old", [[0.9, 0.5, 0.3]], texts=2016)], title="IMDB")
-    assert "IMDB · 2,016 texts" in texts_of(found)
+    figure = deletion_curves([point("old", [[0.9, 0.5, 0.3]], texts=2016)], title="IMDB")
+    assert "IMDB · 2,016 texts" in texts_of(figure)
     mixed = [point("old", [[0.9, 0.5, 0.3]], 2016), point("new", [[0.9, 0.5, 0.3]], 25000)]
     assert "texts" not in texts_of(deletion_curves(mixed, title="IMDB"))
 

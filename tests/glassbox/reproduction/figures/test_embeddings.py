@@ -35,8 +35,8 @@ def panel(figure, row: int, column: int, columns: int = 3):
 
 
 def dots(axes) -> np.ndarray:
-    found = [item for item in axes.collections if isinstance(item, PathCollection)]
-    return np.concatenate([np.asarray(item.get_offsets()) for item in found] or [np.zeros((0, 2))])
+    parts = [item for item in axes.collections if isinstance(item, PathCollection)]
+    return np.concatenate([np.asarray(item.get_offsets()) for item in parts] or [np.zeros((0, 2))])
 
 
 def texts(axes) -> list[str]:
@@ -75,15 +75,6 @@ def test_points_carry_the_colors_of_their_groups_and_edges_join_them():
     (edges,) = [item for item in figure.axes[0].collections if isinstance(item, LineCollection)]
     joined = np.array(edges.get_segments())
     assert joined.tolist() == [[[0, 0], [1, 0]], [[2, 0], [3, 0]]]
-
-
-def test_points_without_groups_and_edges_can_be_drawn():
-    bare = point("lattice", "MLP")
-    del bare.arrays["groups"], bare.arrays["edges"]
-    figure = embeddings_by_model([bare])
-    figure.canvas.draw()
-    assert not [item for item in figure.axes[0].collections if isinstance(item, LineCollection)]
-    assert len(dots(figure.axes[0])) == 4
 
 
 def test_panels_of_missing_seeds_and_points_are_empty():

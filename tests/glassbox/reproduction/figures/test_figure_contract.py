@@ -36,9 +36,6 @@ CASES: dict[str, tuple[Mapping[str, list[str]], list[str], list[str], dict[str, 
     ),
     "embeddings_by_model": ({"task": TASK, "model": MODEL}, [VARIANCE[1]], ["points"], {}),
     "explained_variance_by_model": ({"task": TASK, "model": MODEL}, VARIANCE, [], {}),
-    "exponents": (
-        {"task": TASK, "exponent": ["1", "4"]}, [VARIANCE[1], ACCURACY[0], EPOCHS[1]], [], {}
-    ),
     "generalization_by_model": ({"task": TASK, "model": MODEL}, EPOCHS, [], {}),
     "sweep": (
         {"sparsity": ["0", "0.9", "0.99"]},
@@ -131,8 +128,6 @@ def test_missing_points_axes_and_metrics_raise_one_line(name):
         ("coset_null", {"quantile": 99}, "quantile"),
         ("embeddings_by_model", {"columns": 0}, "columns"),
         ("explained_variance_by_model", {"components": 0}, "components"),
-        ("exponents", {"metrics": []}, "metrics"),
-        ("exponents", {"reached": "test_epoch"}, "'test_epoch'"),
         ("sweep", {"spacing": "even"}, "spacing"),
         ("sweep", {"spacing": "log"}, "spacing"),
         ("sweep", {"columns": 0}, "columns"),

@@ -74,12 +74,6 @@ def test_runs_that_never_generalize_are_hollow_above_all_others_and_counted():
     assert "never" not in tick_texts(axes.xaxis)
 
 
-def test_each_model_has_its_own_lane_in_the_strip():
-    points = [point("circle", model, [10, 20], [NAN, NAN]) for model in MODELS]
-    _, hollow = runs(generalization_by_model(points).axes[0])
-    assert hollow[0, 1] == hollow[1, 1] != hollow[2, 1] == hollow[3, 1]
-
-
 def test_runs_that_never_fit_are_in_a_strip_at_the_right():
     points = [point("circle", "MLP", [10, NAN, NAN, NAN], [20, NAN, NAN, 50])]
     axes = generalization_by_model(points).axes[0]

@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from glassbox.plots.style import house_style
 from glassbox.reproduction.figures.metric_axis import metric_axis
 from glassbox.reproduction.figures.panel_grid import (
     fitting_labels,
     panel_grid,
-    side_by_side,
 )
 
 
@@ -76,16 +76,18 @@ def test_quartiles_of_points_of_different_seeds_and_of_none():
     assert table[:, 2] == pytest.approx([5, 5, 5])
 
 
-def test_labels_that_would_overlap_are_left_out():
-    assert fitting_labels([0.0, 0.02, 0.5, 1.0], ["1", "2", "3", "4"], 2.0) == [0, 2, 3]
-    assert fitting_labels([0.02, 0.0, 0.5, 1.0], ["1", "2", "3", "4"], 2.0) == [0, 2, 3]
-    assert fitting_labels([0.0, 0.02], ["1", "2"], 20.0) == [0, 1]
-    assert fitting_labels([0.0, 0.1], ["1,000,000", "2,000,000"], 2.0) == [0]
-
-
-def test_dots_are_spread_around_their_center():
-    assert side_by_side(3.0, 0.5, 3) == pytest.approx([2.5, 3.0, 3.5])
-    assert side_by_side(3.0, 0.5, 1) == pytest.approx([3.0])
+@pytest.mark.parametrize(
+    ("inches", "positions", "texts", "order", "kept"),
+    [
+        (2, [0.0, 0.02, 0.5, 1.0], ["1", "2", "3", "4"], [0, 1, 2, 3], [0, 2, 3]),
+        (2, [0.0, 0.02, 0.5, 1.0], ["1", "2", "3", "4"], [1, 0, 2, 3], [1, 2, 3]),
+        (20, [0.0, 0.02], ["1", "2"], [0, 1], [0, 1]),
+        (2, [0.0, 0.1], ["1,000,000", "2,000,000"], [0, 1], [0]),
+    ],
+)
+def test_labels_that_would_overlap_are_left_out(inches, positions, texts, order, kept):
+    axes = Figure((inches, 1)).add_axes((0, 0, 1, 1))
+    assert fitting_labels(axes, np.array(positions), texts, order) == kept
 
 
 def test_delays_may_be_0_or_negative_and_have_a_strip_for_never():

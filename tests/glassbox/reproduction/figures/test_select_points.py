@@ -15,7 +15,6 @@ from glassbox.reproduction.figures.select_points import (
     numbers_of,
     numeric_values,
     point_at,
-    texts_of,
 )
 from glassbox.reproduction.grid_point import GridPoint
 
@@ -28,18 +27,6 @@ def point(**labels: str) -> GridPoint:
 def test_numbers_are_sorted_as_numbers_and_keep_their_spelling():
     points = [point(n=text) for text in ("16", "2", "0.50", "4")]
     assert numeric_values(points, "n") == {0.5: "0.50", 2: "2", 4: "4", 16: "16"}
-
-
-def test_a_point_is_found_by_some_of_its_labels_or_not_at_all():
-    points = [point(task="lattice", n="2"), point(task="circle", n="4")]
-    assert point_at(points, {"task": "circle"}) is points[1]
-    assert point_at(points, {"task": "circle", "n": "2"}) is None
-
-
-def test_numbers_texts_and_arrays_come_back_as_they_are():
-    assert numbers_of(point(), "test/accuracy") == pytest.approx([0.5, np.nan], nan_ok=True)
-    assert texts_of(point(), "val/best") == ["A4", "none"]
-    assert array_of(point(), "epochs").shape == (2, 3)
 
 
 def test_columns_are_filled_up_where_seeds_or_a_point_are_missing():

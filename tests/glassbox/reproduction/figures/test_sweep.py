@@ -33,24 +33,14 @@ def draw(points, **options):
 
 
 def line(axes, label: str) -> tuple[np.ndarray, np.ndarray]:
-    (found,) = [line for line in axes.lines if line.get_label() == label]
-    return np.asarray(found.get_xdata()), np.asarray(found.get_ydata())
+    (matches,) = [line for line in axes.lines if line.get_label() == label]
+    return np.asarray(matches.get_xdata()), np.asarray(matches.get_ydata())
 
 
 def dots(axes) -> np.ndarray:
     """Places (dots, 2) of the seeds that have a value."""
-    found = [c for c in axes.collections if len(c.get_sizes()) and c.get_label() != "never"]
-    return np.concatenate([np.asarray(one.get_offsets()) for one in found])
-
-
-def hollow(axes) -> np.ndarray:
-    found = [c.get_offsets() for c in axes.collections if c.get_label() == "never"]
-    return np.concatenate([np.asarray(one) for one in found])
-
-
-def never_place(axes) -> float:
-    ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
-    return float(*(tick for tick, label in ticks if label.get_text() == "never"))
+    matches = [c for c in axes.collections if len(c.get_sizes()) and c.get_label() != "never"]
+    return np.concatenate([np.asarray(one.get_offsets()) for one in matches])
 
 
 def test_lines_are_medians_by_rising_number_in_any_order_of_points():
@@ -109,15 +99,10 @@ def test_missing_point_leaves_a_gap_in_its_line_alone():
         assert np.isfinite(line(axes, "linear")[1]).all()
 
 
-def test_missing_epochs_are_hollow_above_all_numbers_and_count_as_latest():
-    points = [point("ReLU", sparsity, seeds=3) for sparsity in ("0", "0.5", "0.9")]
-    for one, epochs in zip(
-        points, ([np.nan, np.nan, 300], [np.nan, 200, 400], [100, 200, 300]), strict=True
-    ):
-        one.metrics[EPOCH][:] = epochs
-    axes = draw(points).axes[2]
-    place = never_place(axes)
-    assert place > 400
-    assert line(axes, "ReLU")[1] == pytest.approx([place, 400, 200])
-    assert hollow(axes)[:, 1] == pytest.approx([place] * 3)
-    assert len(dots(axes)) == 6
+def test_panels_draw_each_value_of_an_axis_apart():
+    figure = draw(grid(), lines=None, panels="model", metrics={COUNT: "features"}, scales={})
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["linear: features", "ReLU: features"]
+    both = draw(grid(), metrics={COUNT: "features"}, scales={}).axes[0]
+    for axes, model in zip(figure.axes, MODELS, strict=True):
+        assert line(axes, "median")[1] == pytest.approx(line(both, model)[1])

@@ -90,16 +90,3 @@ def test_a_point_that_is_not_finished_leaves_its_panel_empty():
     first, second = rows(toy_points(grid()[:-1]))
     assert len(first[0].lines) == 3 and len(second[0].lines) == 2
     assert second[4].texts[0].get_text() == "not finished" and not second[4].images
-
-
-def test_wrong_input_is_refused():
-    other = point("harmonic", "two")
-    other.arrays["steps"][1, 1] = 60
-    with pytest.raises(ValueError, match="measured at different steps"):
-        toy_points([other])
-    with pytest.raises(ValueError, match="needs an axis 'head'"):
-        toy_points([GridPoint({"points": "two"}, [0], {}, {})])
-    lacking = point("harmonic", "two")
-    del lacking.arrays["weights"]
-    with pytest.raises(ValueError, match="no array 'weights'"):
-        toy_points([lacking])

@@ -1,7 +1,6 @@
 """Weight images of a study: one seed per head, below the class means."""
 
 import numpy as np
-import pytest
 
 from glassbox.plots import weight_images
 from glassbox.reproduction.figures import weight_images_by_head
@@ -52,9 +51,9 @@ def test_each_head_shows_its_median_seed_below_the_class_means():
     assert len(rows) == 5  # means, and two for each head
     alone = drawn(weight_images(points[1].arrays["weight_images"][2], (2, 2)))
     assert np.array_equal(np.array(rows[3]), np.array(alone[0]))  # 0.8 is the median: seed 2
-    found = texts(figure)
-    assert {"cross-entropy", "harmonic", "seed 2"} <= set(found)
-    assert "test 80.00 %" in found and "like means: r = 0.25" in found
+    written = texts(figure)
+    assert {"cross-entropy", "harmonic", "seed 2"} <= set(written)
+    assert "test 80.00 %" in written and "like means: r = 0.25" in written
 
 
 def test_hidden_units_have_no_class_means_above_them():
@@ -64,18 +63,7 @@ def test_hidden_units_have_no_class_means_above_them():
     assert texts(figure).count("unit 7") == 2
 
 
-def test_a_network_that_has_not_been_run_gives_way_to_one_that_has():
-    figure = weight_images_by_head([point("harmonic", "one layer")], network="two layers")
-    assert len(drawn(figure)) == 3
-
-
 def test_the_median_of_an_even_number_of_seeds_is_the_lower_and_unknown_ones_are_passed_by():
     assert median_seed(np.array([0.4, 0.1, 0.3, 0.2])) == 3
     assert median_seed(np.array([np.nan, 0.1, np.nan])) == 1
     assert median_seed(np.array([np.nan, np.nan])) == 0
-
-
-def test_points_without_images_are_refused_with_the_name_of_what_is_missing():
-    bare = GridPoint({"head": "a", "network": "b"}, [0], {"test/accuracy": np.ones(1)}, {})
-    with pytest.raises(ValueError, match="no array 'image_shape'"):
-        weight_images_by_head([bare])
