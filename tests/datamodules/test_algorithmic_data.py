@@ -153,11 +153,6 @@ def test_seeds_are_the_model_s_unless_given():
     assert data.splits is before
 
 
-def test_a_loader_before_setup_is_an_error():
-    with pytest.raises(RuntimeError, match="setup"):
-        AlgorithmicData().train_dataloader()
-
-
 def test_sizes_are_those_of_the_task():
     data = AlgorithmicData(Genealogy())
     assert (data.vocab_size, data.num_inputs, data.num_classes) == (130, 2, 130)

@@ -266,12 +266,6 @@ def test_a_missing_data_set_of_the_library_is_named(tmp_path):
         MNIST(dataset=str(tmp_path / "nothing")).setup()
 
 
-def test_a_loader_before_setup_is_an_error(folder):
-    for name in ("train_dataloader", "val_dataloader"):
-        with pytest.raises(RuntimeError, match="setup"):
-            getattr(MNIST(str(folder)), name)()
-
-
 @pytest.mark.parametrize(
     ("options", "name"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import lightning as L
@@ -96,15 +95,6 @@ def test_loaders_work_without_a_trainer(token_folder):
     module.setup()
     assert next(iter(module.train_dataloader()))["inputs"].shape == (2, 16)
     assert len(list(module.val_dataloader())) == 4
-
-
-def test_the_description_has_tokens_and_batch(token_folder):
-    module = data(token_folder(), val_windows=3)
-    set_up(module)
-    assert module.describe() == {
-        "tokens": "361 for training, 121 held out, 3 windows validated on",
-        "batch": "4 × 16 = 64 tokens a step, 2 windows at a time, 2 times",
-    }
 
 
 # ---- the trainer -----------------------------------------------------------------------------
@@ -202,23 +192,6 @@ def test_ids_outside_the_vocabulary_are_an_error(token_folder):
     ids.tofile(folder / "train.bin")
     text = message(data(folder))
     assert "300" in text and "257" in text
-
-
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [
-        (lambda meta: meta["splits"]["train"]["shards"][0].update(tokens=5), "sum"),
-        (lambda meta: meta.update(dtype="uint32"), "bytes"),
-    ],
-)
-def test_a_description_that_contradicts_the_shards_is_an_error(
-    bytes_folder, tmp_path, change, part
-):
-    folder = shutil.copytree(bytes_folder, tmp_path / "copy")
-    meta = json.loads((folder / "meta.json").read_text())
-    change(meta)
-    (folder / "meta.json").write_text(json.dumps(meta))
-    assert part in message(data(folder))
 
 
 @pytest.mark.parametrize(

@@ -140,12 +140,6 @@ def test_options_out_of_range_are_errors(option, value):
         ToyPoints(**{option: value})
 
 
-def test_a_loader_before_setup_is_an_error():
-    for name in ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"):
-        with pytest.raises(RuntimeError, match="setup"):
-            getattr(ToyPoints(), name)()
-
-
 @pytest.mark.parametrize(("option", "value"), [("points", "two"), ("steps_per_epoch", 7)])
 def test_resuming_with_other_points_or_steps_is_an_error(option, value):
     data = ToyPoints(**{option: value})

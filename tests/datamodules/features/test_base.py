@@ -121,14 +121,6 @@ def test_seeds_that_the_values_do_not_divide_are_an_error():
         ready(sparsity=[0.1, 0.2], seeds=[1, 2, 3])
 
 
-def test_a_loader_before_setup_is_an_error():
-    # Immediately, not when iterated: Lightning's command line asks for loaders when it prints.
-    for name in ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"):
-        with pytest.raises(RuntimeError, match="setup"):
-            getattr(SparseFeatures(), name)()
-    assert str(SparseFeatures()) == "SparseFeatures"
-
-
 # ---- errors --------------------------------------------------------------------------------------
 
 
