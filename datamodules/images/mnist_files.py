@@ -42,7 +42,7 @@ def read_labeled_images(folder: Path, part: str, num_classes: int) -> LabeledIma
 
 
 def find_idx(folder: Path, part: str, content: str) -> Path:
-    """The path of an idx file in a folder, compressed or not; arguments as below."""
+    """The path of an idx file in a folder, compressed or not."""
     if not folder.is_dir():
         raise ValueError(
             f"folder {folder} does not exist; set --data.data_dir to the folder with the idx "

@@ -37,7 +37,7 @@ class EncodedTexts:
         offsets: Start of each text, and the end, (n + 1,) int64.
         lengths: Tokens of each text, (n,) int64.
         labels: Classes, (n,) int64.
-        max_length: As above.
+        max_length: Longest text, in tokens; the rest is cut off.
         num_cut: Number of texts that were cut.
         num_empty: Number of texts without words.
     """

@@ -1,7 +1,5 @@
 """AlgorithmicData: epochs, evaluation, seeds, checkpoints."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -9,22 +7,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 from datamodules import AlgorithmicData, EquivalenceClasses, Genealogy, ModularAddition
 from datamodules.algorithmic import evaluation_batch
 from datamodules.tasks.splitting import TaskSplit, split_examples
+from tests.helpers.loaders import only, trainer
 
 
 def ready(*arguments, **options):
     data = AlgorithmicData(*arguments, **options)
     data.setup()
     return data
-
-
-def only(loader):
-    (item,) = loader
-    assert len(loader) == 1
-    return item
-
-
-def trainer(seeds, epoch=0):
-    return SimpleNamespace(lightning_module=SimpleNamespace(seeds=seeds), current_epoch=epoch)
 
 
 def small_split(num_train, num_test, offset):
@@ -191,7 +180,7 @@ def test_a_list_needs_one_entry_per_seed(name):
 def resumed(state=None, fn=TrainerFn.FITTING, **options):
     """Data of two seeds that load a checkpoint's state."""
     data = ready(seeds=[3, 7], **options)
-    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=fn))
+    data.trainer = trainer(fn=fn)
     data.load_state_dict(AlgorithmicData().state_dict() if state is None else state)
 
 

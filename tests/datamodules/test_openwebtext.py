@@ -13,6 +13,7 @@ from datamodules import OpenWebText
 from datamodules.documents.sources import FileDocuments
 from datamodules.tokens.prepare import prepare
 from datamodules.tokens.tokenizers import ByteTokenizer
+from tests.helpers.planted_words import text_trainer
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +32,7 @@ def data(folder, **options) -> OpenWebText:
 
 
 def set_up(module: OpenWebText, stage: str = "fit", trainer=None, **options) -> L.Trainer:
-    module.trainer = trainer or L.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, **options
-    )
+    module.trainer = trainer or text_trainer(**{"max_epochs": None, **options})
     module.prepare_data()
     module.setup(stage)
     return module.trainer
@@ -122,13 +121,7 @@ def test_evaluation_needs_no_training_split_and_leaves_the_trainer_unchanged(tok
     folder = token_folder()
     (folder / "train.bin").unlink()
     module = data(folder, micro_batch_size=3)  # does not divide the global batch
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        val_check_interval=3,
-    )
+    trainer = text_trainer(val_check_interval=3)
     seen: list[int] = []
 
     class Counting(L.LightningModule):

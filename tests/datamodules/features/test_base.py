@@ -1,28 +1,17 @@
 """SparseFeatures and CircularFeatures: batches, members, sweeps, errors."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules import CircularFeatures, SparseFeatures
+from tests.helpers.loaders import only, trainer
 
 
 def ready(cls=SparseFeatures, **options):
     data = cls(**{"num_features": 6, "batch_size": 16, "steps_per_epoch": 4, **options})
     data.setup()
     return data
-
-
-def only(loader):
-    (item,) = loader
-    assert len(loader) == 1
-    return item
-
-
-def trainer(seeds, epoch=0):
-    return SimpleNamespace(lightning_module=SimpleNamespace(seeds=seeds), current_epoch=epoch)
 
 
 # ---- batches -------------------------------------------------------------------------------------
@@ -182,7 +171,7 @@ def test_features_that_do_not_allow_pairs_are_errors(options, name):
 )
 def test_resuming_with_other_draws_is_an_error(name, value):
     data = SparseFeatures(**{name: value})
-    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
+    data.trainer = trainer()
     with pytest.raises(ValueError, match=f"{name}="):
         data.load_state_dict(SparseFeatures().state_dict())
     data.trainer.state.fn = TrainerFn.VALIDATING
