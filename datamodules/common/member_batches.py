@@ -60,11 +60,6 @@ class StepBatches(ABC):
     - ``batches[a:b, c:d, e:f]`` selects steps, members and examples, and is lazy again;
     - ``batches.to(device)`` is what Lightning calls to move a batch.
 
-    Args:
-        num_steps: Number of steps.
-        num_members: S.
-        batch_size: B.
-
     Attributes:
         steps: The selected steps.
         members: The selected members.

@@ -14,9 +14,6 @@ class MemberData(L.LightningDataModule):
 
     A subclass defines ``train_dataloader`` and ``val_dataloader``, and in ``state_dict`` what
     determines the data of each step.
-
-    Args:
-        seeds: One per member; None takes those of the model.
     """
 
     def __init__(self, seeds: list[int] | None) -> None:
@@ -25,20 +22,12 @@ class MemberData(L.LightningDataModule):
         self._member_seeds: list[int] = []
 
     def setup(self, stage: str | None = None) -> None:
-        """Determine the members' seeds.
-
-        Raises:
-            ValueError: Data and model have different seeds.
-        """
+        """Determine the members' seeds."""
         self._member_seeds = member_seeds(self.seeds, self.trainer)
 
     @property
     def member_seeds(self) -> list[int]:
-        """The seed of each member.
-
-        Raises:
-            RuntimeError: ``setup`` has not been called.
-        """
+        """The seed of each member."""
         if not self._member_seeds:
             raise RuntimeError("call setup() before asking for members or a data loader")
         return self._member_seeds
@@ -57,11 +46,7 @@ class MemberData(L.LightningDataModule):
         return self.val_dataloader()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check a checkpoint that training resumes from.
-
-        Raises:
-            ValueError: The same step would have different data.
-        """
+        """Check a checkpoint that training resumes from."""
         check_resume_data(self.trainer, state_dict, self.state_dict())
 
     def __str__(self) -> str:

@@ -9,11 +9,7 @@ from pathlib import Path
 
 
 def check_at_least(minimum: int, **options: int | None) -> None:
-    """Check that options are integers and not too small; None is allowed.
-
-    Raises:
-        ValueError: Names the first option that is not.
-    """
+    """Check that options are integers and not too small; None is allowed."""
     for name, value in options.items():
         if value is None:
             continue
@@ -24,11 +20,7 @@ def check_at_least(minimum: int, **options: int | None) -> None:
 
 
 def choose(name: str, value: str, choices: Sequence[str]) -> None:
-    """Check that a value is one of the choices.
-
-    Raises:
-        ValueError: It is not; suggests the most similar choice.
-    """
+    """Check that a value is one of the choices."""
     if value not in choices:
         near = difflib.get_close_matches(value, choices, 1)
         suggestion = f"; did you mean {near[0]!r}?" if near else ""

@@ -25,11 +25,6 @@ def generator(seed: int, stream: RandomStream, counter: int = 0) -> torch.Genera
 
     NumPy's ``SeedSequence`` mixes the numbers, so that neighboring seeds and epochs give unrelated
     streams. The global generators are neither read nor advanced.
-
-    Args:
-        seed: Seed of the run or member, not negative.
-        stream: What the numbers are used for.
-        counter: Epoch or step.
     """
     state = np.random.SeedSequence((seed, int(stream), counter)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))
@@ -48,12 +43,6 @@ def epoch_batches(
     Every example appears once. The last batch is padded with -1 to keep one fixed shape; members
     with fewer examples have more padding.
 
-    Args:
-        seeds: One per member.
-        epoch: Number of the epoch.
-        sizes: Number of training examples of each member.
-        batch_size: B.
-
     Returns:
         Indices (steps, S, B), -1 at padding.
     """
@@ -65,16 +54,7 @@ def epoch_batches(
 
 
 def accumulation(global_batch_size: int, micro_batch_size: int, world_size: int) -> int:
-    """Micro-batches that each rank accumulates for one optimizer step.
-
-    Args:
-        global_batch_size: Examples of one optimizer step, all ranks together.
-        micro_batch_size: Examples of one forward pass of one rank.
-        world_size: Number of ranks.
-
-    Raises:
-        ValueError: The global batch is not divisible by micro_batch_size × world_size.
-    """
+    """Micro-batches that each rank accumulates for one optimizer step."""
     at_a_time = micro_batch_size * world_size
     if global_batch_size < 1 or micro_batch_size < 1 or global_batch_size % at_a_time:
         valid = [
@@ -99,14 +79,6 @@ def micro_batches(
     """A rank's micro-batches of one optimizer step: (accumulation, micro_batch_size) indices.
 
     All ranks together have the same global batch for any number of ranks.
-
-    Args:
-        order: The epoch's order, (size,).
-        step: Optimizer step within the epoch.
-        global_batch_size: Examples of a step.
-        micro_batch_size: Examples of a micro-batch.
-        rank: This rank.
-        world: Number of ranks.
     """
     start = step * global_batch_size
     batch = order[start : start + global_batch_size]

@@ -11,11 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 
 def rank_world_pin(trainer: L.Trainer | None) -> tuple[int, int, bool]:
-    """This rank, the number of ranks, and whether batches should lie in pinned memory for a GPU.
-
-    Args:
-        trainer: The data module's; None outside a Trainer.
-    """
+    """This rank, the number of ranks, and whether batches should lie in pinned memory for a GPU."""
     if trainer is None:
         return 0, 1, False
     on_gpu = trainer.strategy.root_device.type == "cuda"
@@ -31,16 +27,7 @@ def run_seed(seed: int | None) -> int:
 def member_seeds(
     seeds: Sequence[int] | None, trainer: L.Trainer | None, default: Sequence[int] = (0,)
 ) -> list[int]:
-    """One seed per member: the data module's own, else the model's, else the default.
-
-    Args:
-        seeds: The data module's own; None takes those of the model.
-        trainer: The data module's; None outside a Trainer.
-        default: Seeds if neither has any.
-
-    Raises:
-        ValueError: Data and model have different seeds.
-    """
+    """One seed per member: the data module's own, else the model's, else the default."""
     module = trainer.lightning_module if trainer is not None else None
     model_seeds = getattr(module, "seeds", None)
     if seeds is None:
@@ -56,16 +43,7 @@ def member_seeds(
 def check_resume_data(
     trainer: L.Trainer | None, saved: Mapping[str, Any], current: Mapping[str, Any]
 ) -> None:
-    """Check that a resumed run trains on the data of the run that wrote the checkpoint.
-
-    Args:
-        trainer: The data module's. Only ``fit`` is checked: evaluation may use other data.
-        saved: Settings in the checkpoint; missing ones are not compared.
-        current: Settings of this run.
-
-    Raises:
-        ValueError: Names the first setting that differs.
-    """
+    """Check that a resumed run trains on the data of the run that wrote the checkpoint."""
     if trainer is None or trainer.state.fn != TrainerFn.FITTING:
         return
     for name, value in current.items():

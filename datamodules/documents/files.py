@@ -24,13 +24,6 @@ def read_documents(path: Path, field: str) -> Iterator[Document]:
     """The documents of a file: a .txt file is one, a line of JSON or a row of Parquet is one.
 
     Each must be called before the next is asked for.
-
-    Args:
-        path: A file with one of ``SUFFIXES``.
-        field: Field of the text in JSON and Parquet.
-
-    Raises:
-        ValueError: File or document is broken, or has no text in that field.
     """
     if path.suffix == ".txt":
         return iter([partial(_plain_text, path)])
@@ -128,16 +121,7 @@ def _cell_text(cell: Any, field: str, where: str) -> str:
 
 
 def field_text(row: dict[str, Any], field: str, where: str) -> str:
-    """The text in a field of a row.
-
-    Args:
-        row: The row.
-        field: Name of the field.
-        where: Describes the row in messages.
-
-    Raises:
-        ValueError: The field is missing or is not a string.
-    """
+    """The text in a field of a row."""
     if field not in row:
         raise ValueError(_no_field(field, list(row), where))
     text = row[field]

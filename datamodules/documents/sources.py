@@ -42,9 +42,6 @@ class Documents(ABC):
         Documents are split before a space between two letters, where byte-pair encodings split
         anyway, so the tokens are those of the whole document. A document without such a place (in
         Chinese, say) is split after ``PIECE`` characters.
-
-        Raises:
-            ValueError: A file or document cannot be read.
         """
         for document in self.documents(start):
             text, begin = document(), 0
@@ -135,11 +132,7 @@ class HubDocuments(Documents):
         }
 
     def documents(self, start: int = 0) -> Iterator[Document]:
-        """The documents from index ``start``.
-
-        Raises:
-            ValueError: The data set cannot be loaded, or has no such column.
-        """
+        """The documents from index ``start``."""
         try:
             import datasets
         except ImportError as error:

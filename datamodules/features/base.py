@@ -32,16 +32,6 @@ class SyntheticFeatures(MemberData):
     A subclass lists its *values*, the settings of a sweep. The M members are the model's seeds,
     divided equally among the V values: the first M/V members have the first value, and so on. Ten
     values and twenty seeds are one run of 200 members.
-
-    Args:
-        num_features: N.
-        batch_size: B, examples of one optimizer step.
-        steps_per_epoch: Optimizer steps of one epoch, which is one Lightning batch.
-        val_steps: Held-out batches of ``batch_size`` examples.
-        seeds: One per member; null takes those of the model.
-
-    Raises:
-        ValueError: A number is below 1, or seeds differ from the model's.
     """
 
     def __init__(
@@ -120,11 +110,7 @@ class SyntheticFeatures(MemberData):
     # ---- Lightning's hooks -----------------------------------------------------------------------
 
     def setup(self, stage: str | None = None) -> None:
-        """Assign seeds and values to members.
-
-        Raises:
-            ValueError: Seeds differ from the model's, or are not a multiple of the values.
-        """
+        """Assign seeds and values to members."""
         seeds = member_seeds(self.seeds, self.trainer, [0] * self.num_values)
         if len(seeds) % self.num_values:
             raise ValueError(

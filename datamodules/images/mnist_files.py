@@ -30,16 +30,7 @@ class LabeledImages(NamedTuple):
 
 
 def read_labeled_images(folder: Path, part: str, num_classes: int) -> LabeledImages:
-    """One part of MNIST, or of a data set in its format, from a folder.
-
-    Args:
-        folder: The folder with the idx files, or one with torchvision's ``MNIST/raw`` in it.
-        part: 'train' or 't10k'.
-        num_classes: Labels must be below it.
-
-    Raises:
-        ValueError: A file is missing or broken, or images and labels differ in number.
-    """
+    """One part of MNIST, or of a data set in its format, from a folder."""
     paths = [find_idx(folder, part, content) for content in ("images", "labels")]
     images, labels = read_idx(paths[0], "images"), read_idx(paths[1], "labels")
     if len(images) != len(labels):
@@ -51,11 +42,7 @@ def read_labeled_images(folder: Path, part: str, num_classes: int) -> LabeledIma
 
 
 def find_idx(folder: Path, part: str, content: str) -> Path:
-    """The path of an idx file in a folder, compressed or not; arguments as below.
-
-    Raises:
-        ValueError: There is no such folder or file.
-    """
+    """The path of an idx file in a folder, compressed or not."""
     if not folder.is_dir():
         raise ValueError(
             f"folder {folder} does not exist; set --data.data_dir to the folder with the idx "
@@ -78,13 +65,6 @@ def read_idx(path: Path, content: str) -> np.ndarray:
 
     The header is 0, 0, 8 (for bytes), the number of dimensions, and each size as a big-endian
     32-bit integer (LeCun, Cortes and Burges).
-
-    Args:
-        path: The file; decompressed if its name ends with .gz.
-        content: 'images' or 'labels'.
-
-    Raises:
-        ValueError: It is unreadable, of another kind, or not of the length in its header.
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -106,18 +86,7 @@ def read_idx(path: Path, content: str) -> np.ndarray:
 def load_labeled_images(
     name: str, split: str, num_classes: int, revision: str | None = None
 ) -> LabeledImages:
-    """A split of a data set of Hugging Face's ``datasets`` library.
-
-    Args:
-        name: Name on the hub, or a local folder that the library can read.
-        split: 'train' or 'test'.
-        num_classes: Labels must be below it.
-        revision: Branch or commit; null takes the newest of the main branch.
-
-    Raises:
-        ValueError: It cannot be loaded, or does not have a column 'image' of gray images of one
-            size and a column 'label' of classes.
-    """
+    """A split of a data set of Hugging Face's ``datasets`` library."""
     source = f"split {split!r} of the data set {name}"
     try:
         import datasets
@@ -145,11 +114,7 @@ def load_labeled_images(
 def _checked(
     images: np.ndarray, labels: np.ndarray, num_classes: int, image_source: str, label_source: str
 ) -> LabeledImages:
-    """Images and labels as tensors.
-
-    Raises:
-        ValueError: There are no images, or a label is not a class.
-    """
+    """Images and labels as tensors."""
     if images.size == 0:
         raise ValueError(f"{image_source} has no images; use other data")
     invalid = np.flatnonzero((labels < 0) | (labels >= num_classes))

@@ -36,16 +36,6 @@ def split_examples(
     ``distinct`` draws without replacement, so training and test set share no input.
     ``with_replacement`` is the authors' protocol: they draw a list first and split the list, which
     puts more than half of modular addition's test inputs into the training set.
-
-    Args:
-        task: The task.
-        seed: Determines draw and split.
-        sampling: See above.
-        num_samples: Number of examples drawn; all of them if the task has fewer distinct ones.
-        train_fraction: Fraction of the examples in the training set; rounded down.
-
-    Raises:
-        ValueError: Training or test set would be empty.
     """
     rng = generator(seed, RandomStream.SPLIT)
     if sampling == "with_replacement":

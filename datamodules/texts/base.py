@@ -38,21 +38,7 @@ class TextData(L.LightningDataModule):
     """Texts of two classes in batches of similar length, for a ``TextClassifier``.
 
     A subclass reads the texts. They are read and encoded when the size of the vocabulary is first
-    asked for, and kept as arrays of tokens.
-
-    Args:
-        tokenizer: 'words' for the words of the training texts, split at white space; or one of
-            tiktoken's encodings, 'bytes', or a tokenizer file, for subwords.
-        min_frequency: With 'words', how often a word must occur in the training texts to be known.
-        max_length: Longest text, in tokens; the rest is cut off.
-        batch_size: Texts of one optimizer step, all devices together.
-        pad_to: 'batch' pads to the longest text of a batch, 'max_length' always to that.
-        bucket_batches: Number of batches that are drawn together and sorted by length, so that the
-            texts of a batch have similar lengths; 0 for batches of any length.
-        seed: Seed of the order of the texts; null takes the run's seed_everything.
-
-    Raises:
-        ValueError: An option is out of range.
+    asked for, and kept as arrays of tokens. ``SST2`` documents the options.
     """
 
     class_names: ClassVar[list[str]] = list(CLASS_NAMES)

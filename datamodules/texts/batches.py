@@ -97,13 +97,6 @@ def bucketed_batches(
     The epoch's permutation is cut into windows of ``bucket_batches`` batches; each window is sorted
     by length and cut into batches; then all batches are shuffled. So the texts of a batch have
     similar lengths, batches come in random order, and every text is in one of them.
-
-    Args:
-        lengths: Tokens of each text (n,).
-        seed: Seed of the order.
-        epoch: Number of the epoch.
-        batch_size: Texts of a batch; one batch of the epoch may have fewer.
-        bucket_batches: Batches per window; 0 or 1 for batches of any length.
     """
     order = epoch_order(seed, epoch, len(lengths)).numpy()
     if bucket_batches > 1:
@@ -132,17 +125,6 @@ class TrainingTextBatches:
 
     The step is read when iteration starts, because Lightning creates loaders before it restores its
     counters on resume.
-
-    Args:
-        texts: The training texts.
-        seed: Seed of the order.
-        batch_size: Texts of one optimizer step, all ranks together.
-        bucket_batches: See ``bucketed_batches``.
-        rank: This rank.
-        world: Number of ranks.
-        step: Returns the number of completed optimizer steps.
-        pad_to: As for ``text_batch``.
-        pin_memory: As for ``text_batch``.
     """
 
     def __init__(
@@ -188,14 +170,6 @@ class HeldOutTextBatches:
     Ranks divide each batch, so that all have the same number of batches; in a short batch a rank
     may have an ignored row. The order is shuffled, so that the first batches, to which
     ``trainer.limit_val_batches`` may limit validation, have all lengths.
-
-    Args:
-        texts: The texts.
-        batch_size: Texts of a batch, all ranks together.
-        rank: This rank.
-        world: Number of ranks.
-        pad_to: As for ``text_batch``.
-        pin_memory: As for ``text_batch``.
     """
 
     def __init__(

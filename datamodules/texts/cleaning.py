@@ -20,10 +20,6 @@ def clean(text: str, counts: Counter[str] | None = None) -> str:
     the wrong encoding, become the intended characters. Other control characters become spaces,
     invisible ones are deleted, and every kind of space becomes a plain one. Other tags stay: they
     may be words ('<grin>').
-
-    Args:
-        text: The raw text.
-        counts: Number of replacements by kind, updated in place.
     """
     for name, pattern, replacement in _REPAIRS if _NEEDS_REPAIR.search(text) else _REPAIRS[:1]:
 

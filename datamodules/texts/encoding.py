@@ -31,19 +31,13 @@ class TextSplits(NamedTuple):
 class EncodedTexts:
     """Tokens of n texts, concatenated.
 
-    Args:
-        vocabulary: Encodes the words of a text, which are split at white space.
-        texts: n texts.
-        labels: Their classes.
-        max_length: Longest text, in tokens; the rest is cut off.
-
     Attributes:
         tokens: Ids of all texts, (N,) int32.
         words: Index of each token's word within its text, (N,) int32.
         offsets: Start of each text, and the end, (n + 1,) int64.
         lengths: Tokens of each text, (n,) int64.
         labels: Classes, (n,) int64.
-        max_length: As above.
+        max_length: Longest text, in tokens; the rest is cut off.
         num_cut: Number of texts that were cut.
         num_empty: Number of texts without words.
     """
@@ -124,18 +118,7 @@ class LoadedTexts(NamedTuple):
 def load_texts(
     splits: TextSplits, normalize: Normalize, tokenizer: str, min_frequency: int, max_length: int
 ) -> LoadedTexts:
-    """Encode the parts of a data set with a vocabulary of the training part.
-
-    Args:
-        splits: The texts.
-        normalize: Applied to each text.
-        tokenizer: 'words', or a tokenizer's name or file.
-        min_frequency: With 'words', minimum number of occurrences of a known word.
-        max_length: Longest text in tokens.
-
-    Raises:
-        ValueError: A part lacks a class, there is no such tokenizer, or no word is known.
-    """
+    """Encode the parts of a data set with a vocabulary of the training part."""
     for part in splits:
         _check_classes(part)
     cleaned: Counter[str] = Counter()

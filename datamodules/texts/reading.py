@@ -33,16 +33,7 @@ class LabeledTexts(NamedTuple):
 
 
 def find_file(folder: Path, names: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> Path:
-    """The file of a split in a folder.
-
-    Args:
-        folder: Where to look.
-        names: Possible names of the split, such as 'dev' and 'validation'.
-        suffixes: Possible suffixes.
-
-    Raises:
-        ValueError: There is no such folder or file, or several files.
-    """
+    """The file of a split in a folder."""
     if not folder.is_dir():
         raise ValueError(
             f"folder {folder} does not exist; set --data.data_dir to the folder with the texts, or "
@@ -64,11 +55,7 @@ def find_file(folder: Path, names: Sequence[str], suffixes: Sequence[str] = SUFF
 
 
 def class_label(value: Any, where: str) -> int:
-    """The class of a label: 0 or 1, as a number or as text.
-
-    Raises:
-        ValueError: It is anything else.
-    """
+    """The class of a label: 0 or 1, as a number or as text."""
     if isinstance(value, str):
         value = {"0": 0, "1": 1}.get(value.strip(), value)
     if type(value) is not int or value not in (0, 1):
@@ -86,13 +73,6 @@ def read_labeled_texts(path: Path) -> LabeledTexts:
     The first line of a ``.tsv`` file has the names of its columns. Fields are not quoted: quotation
     marks belong to the text. ``.jsonl`` has one object per line. The text is in the field
     'sentence' or 'text', the class in 'label'. Either may be compressed (``.gz``).
-
-    Args:
-        path: A file with one of ``SUFFIXES``.
-
-    Raises:
-        ValueError: The file is damaged or not UTF-8, or a line lacks a field, has an empty text, or
-            a label other than 0 and 1.
     """
     rows = _json_rows(path) if ".jsonl" in path.suffixes else _table_rows(path)
     return _collect(rows, str(path), class_label)
@@ -104,9 +84,6 @@ def read_trees(path: Path) -> LabeledTexts:
     The class of a tree's root is 0 or 1 for negative, 3 or 4 for positive sentences (Socher et al.
     2013); 2 is neutral. A sentence is its leaves joined by spaces, as the release writes them:
     brackets as -LRB- and -RRB-, slashes and asterisks after a backslash.
-
-    Raises:
-        ValueError: The file is damaged or not UTF-8, or a line is not such a tree.
     """
     texts: list[str] = []
     labels: list[int] = []
@@ -132,19 +109,7 @@ def load_labeled_texts(
     parse_label: LabelParser = class_label,
     folder: str | None = None,
 ) -> LabeledTexts:
-    """The texts and classes of a split of a data set of Hugging Face's ``datasets`` library.
-
-    Args:
-        name: Name on the hub, or a local folder that the library can read.
-        split: Name of the split.
-        revision: Branch or commit; None takes the newest of the main branch.
-        parse_label: Converts a value of the label column.
-        folder: Restricts reading to this folder of the data set.
-
-    Raises:
-        ValueError: The data set cannot be loaded, or a row lacks a field, has an empty text or
-            another label.
-    """
+    """The texts and classes of a split of a data set of Hugging Face's ``datasets`` library."""
     source = f"split {split!r} of the data set {name}"
     try:
         import datasets
@@ -195,11 +160,7 @@ def _collect(rows: Iterator[Row], source: str, parse_label: LabelParser) -> Labe
 
 
 def _text_field(names: Sequence[str], where: str) -> str:
-    """Name of the field with the text.
-
-    Raises:
-        ValueError: There is no field for the text, or none for the label.
-    """
+    """Name of the field with the text."""
     text_field = next((field for field in TEXT_FIELDS if field in names), None)
     if text_field is None or LABEL_FIELD not in names:
         missing = repr(LABEL_FIELD) if text_field else " or ".join(map(repr, TEXT_FIELDS))

@@ -35,12 +35,7 @@ class Vocabulary(ABC):
 
 
 class WordVocabulary(Vocabulary):
-    """Whole words as they are written; all others are one unknown word (SAFR's authors' code).
-
-    Args:
-        words: The known words, in the order of their ids, which start at 2.
-        description: See ``Vocabulary``.
-    """
+    """Whole words as they are written; all others are one unknown word (SAFR's authors' code)."""
 
     def __init__(self, words: Sequence[str], description: str = "words") -> None:
         self.words = (*SPECIAL_WORDS, *words)
@@ -54,13 +49,6 @@ class WordVocabulary(Vocabulary):
         """The frequent words of texts, split at white space.
 
         Ordered by decreasing frequency, ties alphabetically.
-
-        Args:
-            texts: The training texts.
-            min_frequency: Minimum number of occurrences (2 in the paper).
-
-        Raises:
-            ValueError: No word is frequent enough.
         """
         counts: Counter[str] = Counter()
         for text in texts:
@@ -91,9 +79,6 @@ class SubwordVocabulary(Vocabulary):
 
     Each word is encoded separately, with a space before it, so that its tokens do not depend on its
     neighbors: deleting a word leaves the tokens of the others unchanged.
-
-    Args:
-        tokenizer: Any of ``datamodules.tokens.tokenizers``.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

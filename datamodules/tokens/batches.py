@@ -25,17 +25,6 @@ class TrainingBatches:
 
     The step is read when iteration starts, because Lightning creates loaders before it restores its
     counters on resume.
-
-    Args:
-        shards: The training tokens.
-        block_size: T.
-        seed: Seed of the order.
-        global_batch_size: Windows of one optimizer step, all ranks together.
-        micro_batch_size: Windows of one micro-batch of one rank.
-        rank: This rank.
-        world: Number of ranks.
-        step: Returns the number of completed optimizer steps.
-        pin_memory: Put batches into pinned memory, for asynchronous copies to a GPU.
     """
 
     def __init__(
@@ -82,17 +71,7 @@ class TrainingBatches:
 
 
 class HeldOutBatches:
-    """Held-out windows, each once over all ranks: all of them, or evenly spaced ones.
-
-    Args:
-        shards: The held-out tokens.
-        block_size: T.
-        num_windows: Number of windows.
-        batch_size: Windows of a batch; a rank's last batch may have fewer.
-        rank: This rank.
-        world: Number of ranks.
-        pin_memory: As for ``TrainingBatches``.
-    """
+    """Held-out windows, each once over all ranks: all of them, or evenly spaced ones."""
 
     def __init__(
         self,

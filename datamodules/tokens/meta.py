@@ -106,11 +106,7 @@ def read_meta(folder: str | Path) -> Meta:
 
 
 def load_meta(path: Path) -> Meta:
-    """The content of a meta.json, or of the progress record of a preparation (same format).
-
-    Raises:
-        ValueError: It is broken, inconsistent, or of another program.
-    """
+    """The content of a meta.json, or of the progress record of a preparation (same format)."""
     try:
         values = json.loads(path.read_bytes())
     except ValueError as error:
@@ -167,11 +163,7 @@ def _nanogpt_meta(folder: Path) -> Meta:
 
 
 def checked_shards(folder: Path, split: str, meta: Meta) -> list[Shard]:
-    """The shards of a split, after a check that their files have the expected sizes.
-
-    Raises:
-        ValueError: There are none, or one is missing or truncated.
-    """
+    """The shards of a split, after a check that their files have the expected sizes."""
     part = meta.splits.get(split)
     if part is None or not part.shards:
         hint = f"{PREPARE_HINT} and a larger val_fraction" if split == "val" else PREPARE_HINT

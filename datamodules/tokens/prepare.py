@@ -165,11 +165,7 @@ def _num_cores() -> int:
 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases if the process is killed.
-
-    Raises:
-        ValueError: Another process holds it.
-    """
+    """Hold the folder's lock, which the system releases if the process is killed."""
     path = folder / ".lock"
     try:
         with FileLock(path, timeout=0):
@@ -184,11 +180,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
 
 def _earlier_record(folder: Path, settings: dict[str, Any]) -> Meta | None:
-    """The record of an earlier run of the same preparation, finished or not.
-
-    Raises:
-        ValueError: The folder was prepared with other settings, is damaged, or has other files.
-    """
+    """The record of an earlier run of the same preparation, finished or not."""
     for name in (META, PROGRESS):
         path = folder / name
         if not path.exists():
@@ -267,14 +259,7 @@ def split_of(text: str, val_fraction: float) -> int:
 
 
 class PrepareJob:
-    """Encodes and writes what a record of the progress lacks.
-
-    Args:
-        folder: Where to write.
-        documents: The source.
-        tokenizer: Encodes them.
-        record: The progress so far.
-    """
+    """Encodes and writes what a record of the progress lacks."""
 
     def __init__(
         self, folder: Path, documents: Documents, tokenizer: Tokenizer, record: Meta
@@ -368,11 +353,7 @@ class PrepareJob:
         self.recorded_tokens = self.tokens
 
     def finish(self) -> None:
-        """Complete the last shards and write meta.json.
-
-        Raises:
-            ValueError: There is no training document.
-        """
+        """Complete the last shards and write meta.json."""
         train, val = self.writers
         if not train.tokens:
             for writer in self.writers:

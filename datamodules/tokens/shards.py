@@ -65,10 +65,6 @@ class TokenShards:
 
         Returns:
             Token ids, int64 (N, block_size + 1).
-
-        Raises:
-            IndexError: There is no such window.
-            ValueError: A window has an id outside the vocabulary.
         """
         indices = np.asarray(indices, np.int64)
         ends = np.cumsum(self._windows_per_shard(block_size))
@@ -110,14 +106,6 @@ def check_ids(folder: str | Path, split: SplitName, vocab_size: int) -> None:
     """Check that all token ids are in the model's vocabulary.
 
     Compares the largest ids in meta.json. Without meta.json all tokens are read once.
-
-    Args:
-        folder: The folder of the shards.
-        split: 'train' or 'val'.
-        vocab_size: The model's vocabulary.
-
-    Raises:
-        ValueError: An id is not below ``vocab_size``; or the shards are broken.
     """
     meta = read_meta(folder)
     for shard in checked_shards(Path(folder), split, meta):

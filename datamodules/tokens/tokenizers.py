@@ -70,13 +70,7 @@ class ByteTokenizer(Tokenizer):
 
 
 class TiktokenTokenizer(Tokenizer):
-    """A byte-pair encoding of tiktoken.
-
-    Args:
-        encoding: tiktoken's encoding.
-        name: Name or path it was loaded by.
-        fingerprint: See ``Tokenizer``; None takes the name.
-    """
+    """A byte-pair encoding of tiktoken."""
 
     def __init__(
         self, encoding: tiktoken.Encoding, name: str, fingerprint: str | None = None
@@ -112,16 +106,7 @@ class TiktokenTokenizer(Tokenizer):
 
 
 class FileTokenizer(Tokenizer):
-    """A tokenizer of Hugging Face's ``tokenizers`` library.
-
-    Args:
-        inner: The library's tokenizer.
-        name: Path it was loaded from.
-        fingerprint: See ``Tokenizer``.
-
-    Raises:
-        ValueError: It has no end-of-text token.
-    """
+    """A tokenizer of Hugging Face's ``tokenizers`` library."""
 
     def __init__(self, inner: tokenizers.Tokenizer, name: str, fingerprint: str) -> None:
         self.name = name

@@ -21,16 +21,6 @@ class SplitWriter:
     """Appends token ids to the shards of a split.
 
     A shard is a ``.partial`` file until it is full, so a ``.bin`` is always complete.
-
-    Args:
-        folder: Where to write.
-        split: 'train' or 'val'.
-        dtype: 'uint16' or 'uint32'.
-        shard_tokens: Tokens per shard; the last one has fewer.
-        state: Where to resume: what ``checkpoint`` returned. Anything written later is removed.
-
-    Raises:
-        ValueError: The files have fewer tokens than ``state``.
     """
 
     def __init__(

@@ -1,7 +1,5 @@
 """AlgorithmicData: epochs, evaluation, seeds, checkpoints."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -9,22 +7,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 from datamodules import AlgorithmicData, EquivalenceClasses, Genealogy, ModularAddition
 from datamodules.algorithmic import evaluation_batch
 from datamodules.tasks.splitting import TaskSplit, split_examples
+from tests.helpers.loaders import only, trainer
 
 
 def ready(*arguments, **options):
     data = AlgorithmicData(*arguments, **options)
     data.setup()
     return data
-
-
-def only(loader):
-    (item,) = loader
-    assert len(loader) == 1
-    return item
-
-
-def trainer(seeds, epoch=0):
-    return SimpleNamespace(lightning_module=SimpleNamespace(seeds=seeds), current_epoch=epoch)
 
 
 def small_split(num_train, num_test, offset):
@@ -153,11 +142,6 @@ def test_seeds_are_the_model_s_unless_given():
     assert data.splits is before
 
 
-def test_a_loader_before_setup_is_an_error():
-    with pytest.raises(RuntimeError, match="setup"):
-        AlgorithmicData().train_dataloader()
-
-
 def test_sizes_are_those_of_the_task():
     data = AlgorithmicData(Genealogy())
     assert (data.vocab_size, data.num_inputs, data.num_classes) == (130, 2, 130)
@@ -196,7 +180,7 @@ def test_a_list_needs_one_entry_per_seed(name):
 def resumed(state=None, fn=TrainerFn.FITTING, **options):
     """Data of two seeds that load a checkpoint's state."""
     data = ready(seeds=[3, 7], **options)
-    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=fn))
+    data.trainer = trainer(fn=fn)
     data.load_state_dict(AlgorithmicData().state_dict() if state is None else state)
 
 

@@ -1,16 +1,15 @@
 """MNIST: reading, batches, errors."""
 
 import gzip
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules import MNIST
 from datamodules.common.order import epoch_order
 from tests.helpers.idx_digits import NAMES, digits, idx_bytes, write_digits
+from tests.helpers.loaders import only, trainer
 from tests.helpers.paths import DATA
 
 SHARED = DATA / "mnist"
@@ -20,12 +19,6 @@ def ready(folder, **options):
     data = MNIST(str(folder), **options)
     data.setup()
     return data
-
-
-def only(loader):
-    (item,) = loader
-    assert len(loader) == 1
-    return item
 
 
 @pytest.fixture
@@ -120,10 +113,9 @@ def test_an_epoch_has_every_image_once_per_seed_in_its_own_order(folder):
 def test_the_epoch_is_read_when_iteration_starts(folder):
     data = ready(folder, batch_size=23)
     loader = data.train_dataloader()
-    trainer = SimpleNamespace(current_epoch=0)
-    data.trainer = trainer
+    data.trainer = trainer()
     first = only(loader)["targets"]
-    trainer.current_epoch = 3
+    data.trainer.current_epoch = 3
     later = only(loader)["targets"]
     labels = torch.from_numpy(digits(23, 0)[1].astype(np.int64))
     assert torch.equal(later[0, 0], labels[epoch_order(0, 3, 23)])
@@ -266,12 +258,6 @@ def test_a_missing_data_set_of_the_library_is_named(tmp_path):
         MNIST(dataset=str(tmp_path / "nothing")).setup()
 
 
-def test_a_loader_before_setup_is_an_error(folder):
-    for name in ("train_dataloader", "val_dataloader"):
-        with pytest.raises(RuntimeError, match="setup"):
-            getattr(MNIST(str(folder)), name)()
-
-
 @pytest.mark.parametrize(
     ("options", "name"),
     [
@@ -285,6 +271,6 @@ def test_resuming_with_other_images_is_an_error(tmp_path, folder, options, name)
     if "data_dir" in options:
         options = {"data_dir": str(write_digits(tmp_path / "other", train=22))}
     data = MNIST(**{"data_dir": str(folder), **options})
-    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
+    data.trainer = trainer()
     with pytest.raises(ValueError, match=f"{name}="):
         data.load_state_dict(MNIST(str(folder)).state_dict())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import lightning as L
@@ -14,6 +13,7 @@ from datamodules import OpenWebText
 from datamodules.documents.sources import FileDocuments
 from datamodules.tokens.prepare import prepare
 from datamodules.tokens.tokenizers import ByteTokenizer
+from tests.helpers.planted_words import text_trainer
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,7 @@ def data(folder, **options) -> OpenWebText:
 
 
 def set_up(module: OpenWebText, stage: str = "fit", trainer=None, **options) -> L.Trainer:
-    module.trainer = trainer or L.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, **options
-    )
+    module.trainer = trainer or text_trainer(**{"max_epochs": None, **options})
     module.prepare_data()
     module.setup(stage)
     return module.trainer
@@ -98,15 +96,6 @@ def test_loaders_work_without_a_trainer(token_folder):
     assert len(list(module.val_dataloader())) == 4
 
 
-def test_the_description_has_tokens_and_batch(token_folder):
-    module = data(token_folder(), val_windows=3)
-    set_up(module)
-    assert module.describe() == {
-        "tokens": "361 for training, 121 held out, 3 windows validated on",
-        "batch": "4 × 16 = 64 tokens a step, 2 windows at a time, 2 times",
-    }
-
-
 # ---- the trainer -----------------------------------------------------------------------------
 
 
@@ -132,13 +121,7 @@ def test_evaluation_needs_no_training_split_and_leaves_the_trainer_unchanged(tok
     folder = token_folder()
     (folder / "train.bin").unlink()
     module = data(folder, micro_batch_size=3)  # does not divide the global batch
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        val_check_interval=3,
-    )
+    trainer = text_trainer(val_check_interval=3)
     seen: list[int] = []
 
     class Counting(L.LightningModule):
@@ -202,23 +185,6 @@ def test_ids_outside_the_vocabulary_are_an_error(token_folder):
     ids.tofile(folder / "train.bin")
     text = message(data(folder))
     assert "300" in text and "257" in text
-
-
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [
-        (lambda meta: meta["splits"]["train"]["shards"][0].update(tokens=5), "sum"),
-        (lambda meta: meta.update(dtype="uint32"), "bytes"),
-    ],
-)
-def test_a_description_that_contradicts_the_shards_is_an_error(
-    bytes_folder, tmp_path, change, part
-):
-    folder = shutil.copytree(bytes_folder, tmp_path / "copy")
-    meta = json.loads((folder / "meta.json").read_text())
-    change(meta)
-    (folder / "meta.json").write_text(json.dumps(meta))
-    assert part in message(data(folder))
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
 """ToyPoints: batches, training against a plain loop and published losses, errors."""
 
-from types import SimpleNamespace
-
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules import ToyPoints
 from lightning_modules import Classifier, CrossEntropyHead, HarmonicHead, Identity
+from tests.helpers.loaders import only
+from tests.helpers.loaders import trainer as stand_in_trainer
 
 PLACES = {
     "two": [[1, 1], [-1, -1]],
@@ -20,12 +19,6 @@ def ready(points="five", **options):
     data = ToyPoints(points, **options)
     data.setup()
     return data
-
-
-def only(loader):
-    (item,) = loader
-    assert len(loader) == 1
-    return item
 
 
 # ---- batches -------------------------------------------------------------------------------------
@@ -140,16 +133,10 @@ def test_options_out_of_range_are_errors(option, value):
         ToyPoints(**{option: value})
 
 
-def test_a_loader_before_setup_is_an_error():
-    for name in ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"):
-        with pytest.raises(RuntimeError, match="setup"):
-            getattr(ToyPoints(), name)()
-
-
 @pytest.mark.parametrize(("option", "value"), [("points", "two"), ("steps_per_epoch", 7)])
 def test_resuming_with_other_points_or_steps_is_an_error(option, value):
     data = ToyPoints(**{option: value})
-    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
+    data.trainer = stand_in_trainer()
     with pytest.raises(ValueError, match=f"{option}=.*{value}"):
         data.load_state_dict(ToyPoints().state_dict())
     data.load_state_dict(data.state_dict())

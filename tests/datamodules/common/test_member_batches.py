@@ -4,6 +4,13 @@ import pytest
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 
+from datamodules import (
+    MNIST,
+    AlgorithmicData,
+    CircularFeatures,
+    SparseFeatures,
+    ToyPoints,
+)
 from datamodules.common.member_batches import GatheredBatches, SingleBatchLoader
 
 
@@ -70,3 +77,16 @@ def test_a_single_batch_is_built_when_iteration_starts():
     loader = SingleBatchLoader(lambda: epoch)
     iterator, epoch = iter(loader), 3
     assert list(iterator) == [3] and len(loader) == 1
+
+
+@pytest.mark.parametrize(
+    "cls", [AlgorithmicData, CircularFeatures, MNIST, SparseFeatures, ToyPoints]
+)
+def test_a_loader_before_setup_is_an_error(cls):
+    # Immediately, not when iterated: Lightning's command line asks for loaders when it prints.
+    with pytest.raises(RuntimeError, match="setup"):
+        cls().train_dataloader()
+    if cls is not AlgorithmicData:
+        for name in ("val_dataloader", "test_dataloader", "predict_dataloader"):
+            with pytest.raises(RuntimeError, match="setup"):
+                getattr(cls(), name)()

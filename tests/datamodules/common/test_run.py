@@ -1,16 +1,10 @@
 """Seeds of the run and its members, and the check of a checkpoint's data."""
 
-from types import SimpleNamespace
-
 import pytest
 from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules.common.run import check_resume_data, member_seeds, run_seed
-
-
-def trainer(seeds=None, fn=TrainerFn.FITTING):
-    module = SimpleNamespace(seeds=seeds)
-    return SimpleNamespace(lightning_module=module, state=SimpleNamespace(fn=fn))
+from tests.helpers.loaders import trainer
 
 
 def test_seeds_are_the_data_module_s_then_the_model_s_then_the_default():

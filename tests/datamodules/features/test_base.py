@@ -1,28 +1,17 @@
 """SparseFeatures and CircularFeatures: batches, members, sweeps, errors."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
 from datamodules import CircularFeatures, SparseFeatures
+from tests.helpers.loaders import only, trainer
 
 
 def ready(cls=SparseFeatures, **options):
     data = cls(**{"num_features": 6, "batch_size": 16, "steps_per_epoch": 4, **options})
     data.setup()
     return data
-
-
-def only(loader):
-    (item,) = loader
-    assert len(loader) == 1
-    return item
-
-
-def trainer(seeds, epoch=0):
-    return SimpleNamespace(lightning_module=SimpleNamespace(seeds=seeds), current_epoch=epoch)
 
 
 # ---- batches -------------------------------------------------------------------------------------
@@ -121,14 +110,6 @@ def test_seeds_that_the_values_do_not_divide_are_an_error():
         ready(sparsity=[0.1, 0.2], seeds=[1, 2, 3])
 
 
-def test_a_loader_before_setup_is_an_error():
-    # Immediately, not when iterated: Lightning's command line asks for loaders when it prints.
-    for name in ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"):
-        with pytest.raises(RuntimeError, match="setup"):
-            getattr(SparseFeatures(), name)()
-    assert str(SparseFeatures()) == "SparseFeatures"
-
-
 # ---- errors --------------------------------------------------------------------------------------
 
 
@@ -190,7 +171,7 @@ def test_features_that_do_not_allow_pairs_are_errors(options, name):
 )
 def test_resuming_with_other_draws_is_an_error(name, value):
     data = SparseFeatures(**{name: value})
-    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
+    data.trainer = trainer()
     with pytest.raises(ValueError, match=f"{name}="):
         data.load_state_dict(SparseFeatures().state_dict())
     data.trainer.state.fn = TrainerFn.VALIDATING

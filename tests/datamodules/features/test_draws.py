@@ -79,14 +79,6 @@ def test_of_an_anti_correlated_pair_at_most_one_is_active():
     assert within((active[:, 0] & active[:, 2]).float(), 0.35)
 
 
-def test_the_uniform_numbers_are_not_changed():
-    u = uniform(10, 4)
-    for pairs in ("none", "correlated", "anti-correlated"):
-        sparse_features(u, torch.tensor(0.5), pairs)
-    circular_features(u[:, :2], torch.tensor(1.0), 5)
-    assert torch.equal(u, uniform(10, 4))
-
-
 # ---- circular features ---------------------------------------------------------------------------
 
 
@@ -117,13 +109,6 @@ def test_circular_features_have_the_closed_form_moments_and_number_of_active_fea
     assert set(count.tolist()) <= set(range(math.floor(expected) - lost, math.ceil(expected) + 1))
     assert abs(count.double().mean() - expected) < 0.018  # 6 standard errors of 0.5/√30,000
     assert (x >= 0).all()
-
-
-def test_every_member_has_its_scale():
-    u, scales = uniform(3, 8, 2), torch.tensor([0.1, 0.7, 2.0])
-    together = circular_features(u, scales.view(3, 1, 1), 12)
-    for member in range(3):
-        assert torch.equal(together[member], circular_features(u[member], scales[member], 12))
 
 
 # ---- what a draw depends on ----------------------------------------------------------------------

@@ -38,51 +38,34 @@ def exact_inputs(inputs):
     return list(map(tuple, inputs.tolist()))
 
 
-def standard_error(fractions):
-    return statistics.stdev(fractions) / math.sqrt(len(fractions))
-
-
-@pytest.mark.parametrize(
-    ("task", "distinct", "authors_mean"),
-    [
-        (LatticeCompletion(), 7225, 0.106),
-        (ModularAddition(), 961, 0.561),
-        (EquivalenceClasses(), 1600, 0.384),
-        (Genealogy(protocol="code"), 373, 0.873),
-        (GreaterThan(), 900, 0.595),
-    ],
-    ids=lambda value: getattr(value, "name", None),
-)
-def test_leak_of_a_drawn_list_agrees_with_theory(task, distinct, authors_mean):
-    fractions = leaked_fractions(task, exact_inputs)
-    theory = 1 - (1 - 1 / distinct) ** NUM_TRAIN
-    assert abs(statistics.mean(fractions) - theory) < 4 * standard_error(fractions)
-    # Both sides are means over seeds here, hence the factor sqrt(2).
-    tolerance = 4 * math.sqrt(2) * standard_error(fractions)
-    assert abs(statistics.mean(fractions) - authors_mean) < tolerance
-
-
 @pytest.mark.parametrize(
     ("task", "distinct", "fixed_points", "authors_mean"),
     [
-        # fixed_points: inputs that are their own mirror image. On the lattice these have x1 = x2
-        # halfway between x0 and the answer, which are then an even distance apart: on each axis
-        # 3² even-even and 2² odd-odd pairs.
+        (LatticeCompletion(), 7225, None, 0.106),
+        (ModularAddition(), 961, None, 0.561),
+        (EquivalenceClasses(), 1600, None, 0.384),
+        (Genealogy(protocol="code"), 373, None, 0.873),
+        (GreaterThan(), 900, None, 0.595),
+        # Through the mirror image. fixed_points: inputs that are their own mirror image. On the
+        # lattice these have x1 = x2 halfway between x0 and the answer, which are then an even
+        # distance apart: on each axis 3² even-even and 2² odd-odd pairs.
         (LatticeCompletion(), 7225, (9 + 4) ** 2, 0.198),
         (ModularAddition(), 961, 31, 0.806),
         (EquivalenceClasses(), 1600, 40, 0.612),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_leak_through_the_mirror_image_agrees_with_theory(
-    task, distinct, fixed_points, authors_mean
-):
-    fractions = leaked_fractions(task, lambda inputs: task.equivalent_inputs(inputs).tolist())
-    alone, paired = (1 - (1 - size / distinct) ** NUM_TRAIN for size in (1, 2))
-    theory = paired + (alone - paired) * fixed_points / distinct
-    assert abs(statistics.mean(fractions) - theory) < 4 * standard_error(fractions)
-    tolerance = 4 * math.sqrt(2) * standard_error(fractions)
-    assert abs(statistics.mean(fractions) - authors_mean) < tolerance
+def test_leak_of_a_drawn_list_agrees_with_theory(task, distinct, fixed_points, authors_mean):
+    theory, paired = (1 - (1 - size / distinct) ** NUM_TRAIN for size in (1, 2))
+    if fixed_points is None:
+        fractions = leaked_fractions(task, exact_inputs)
+    else:
+        fractions = leaked_fractions(task, lambda x: task.equivalent_inputs(x).tolist())
+        theory = paired + (theory - paired) * fixed_points / distinct
+    standard_error = statistics.stdev(fractions) / math.sqrt(len(fractions))
+    assert abs(statistics.mean(fractions) - theory) < 4 * standard_error
+    # Both sides are means over seeds here, hence the factor sqrt(2).
+    assert abs(statistics.mean(fractions) - authors_mean) < 4 * math.sqrt(2) * standard_error
 
 
 def test_permutation_composition_does_not_leak():

@@ -56,19 +56,12 @@ def pairs_of(part) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("itself", [False, True])
 @pytest.mark.parametrize("place", ["sst2", "trees"])
-def test_the_standard_variant_is_read_from_its_folder_or_from_trees(tmp_path, place, itself):
+def test_both_variants_are_read_from_standard_sentences_in_tables_or_trees(tmp_path, place, itself):
     folder = write(tmp_path / place, trees=place == "trees")
-    splits = SST2(str(folder if itself else tmp_path), variant="standard").read()
-    assert [pairs_of(part) for part in splits] == [SENTENCES] * 3
-
-
-@pytest.mark.parametrize("itself", [False, True])
-@pytest.mark.parametrize("place", ["sst2", "trees"])
-def test_the_safr_selection_is_computed_from_standard_sentences(tmp_path, place, itself):
-    folder = write(tmp_path / place, trees=place == "trees")
-    splits = SST2(str(folder if itself else tmp_path)).read()
-    assert pairs_of(splits.train) == SAFR_TRAIN
-    assert pairs_of(splits.val) == pairs_of(splits.test) == SAFR_HELD_OUT
+    name = str(folder if itself else tmp_path)
+    standard, safr = (SST2(name, variant=variant).read() for variant in ("standard", "safr"))
+    assert [pairs_of(part) for part in standard] == [SENTENCES] * 3
+    assert [pairs_of(part) for part in safr] == [SAFR_TRAIN, SAFR_HELD_OUT, SAFR_HELD_OUT]
 
 
 def test_a_variant_s_own_folder_has_precedence(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from datamodules import IMDB, SST2
+from tests.helpers.planted_words import text_trainer
 
 WORDS = ["a", "fine", "bad", "film", "that", "is", "so", "very", "long", "and", "dull"]
 SIZES = (("train", 43), ("dev", 11), ("test", 9))
@@ -41,17 +43,7 @@ def data(folder: Path, **options) -> SST2:
     return SST2(str(folder), **{"variant": "standard", "batch_size": 8, **options})
 
 
-def make_trainer(**options) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        **options,
-    )
+make_trainer = partial(text_trainer, max_epochs=None)
 
 
 def set_up(module, stage: str = "fit", **options) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -74,12 +72,6 @@ def test_an_epoch_has_distinct_windows_and_all_but_less_than_a_global_batch(trai
 def test_several_epochs_have_all_windows(train):
     per_epoch = [set(rows(training(train, step=lambda e=e: 3 * e))) for e in range(6)]
     assert set.union(*per_epoch) == set(windows_of_file(train))
-
-
-def test_windows_are_shuffled(train):
-    order = [windows_of_file(train).index(window) for window in rows(training(train))]
-    assert order != sorted(order)
-    assert sum(b == a + 1 for a, b in pairwise(order)) < 6
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import sys
 import time
 
 import pytest
@@ -128,24 +127,11 @@ def test_a_finished_preparation_is_not_repeated(tmp_path, source):
     assert again.meta.to_json() == first.meta.to_json()
 
 
-def test_the_summary_shows_the_numbers(tmp_path, source):
-    text = str(prepare(source, tmp_path / "out", ByteTokenizer(), 0.2))
-    for part in ("out: 282 documents", "train", "val", "bytes", "skipped  18 empty", "per second"):
-        assert part in text
-    assert "warning" not in text
-
-
 def test_an_empty_validation_split_is_a_warning(tmp_path, source):
     assert "warning" in str(prepare(source, tmp_path / "out", ByteTokenizer(), 0.0))
     assert not list((tmp_path / "out").glob("val*"))
     with pytest.raises(ValueError, match="'val'"):
         TokenShards(tmp_path / "out", "val")
-
-
-def test_progress_is_shown_on_a_terminal(tmp_path, source, small_batches, monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    prepare(source, tmp_path / "out", ByteTokenizer(), 0.2)
-    assert "300 documents" in capsys.readouterr().err.split("\r")[-1]
 
 
 # ---- errors ----------------------------------------------------------------------------------
