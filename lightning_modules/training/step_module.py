@@ -117,8 +117,11 @@ class StepModule(BaseModule):
 
     def _raise_if_diverged(self) -> None:
         """Raise if any rank had a non-finite value; its gradients spoil the weights of all."""
+        trainer = self.attached_trainer()
+        if trainer is None:  # saved outside of a run
+            return
         first = self._first_bad_step.to(self.device, copy=True)
-        step = float(self.trainer.strategy.reduce(first, reduce_op="min"))
+        step = float(trainer.strategy.reduce(first, reduce_op="min"))
         if math.isfinite(step):
             raise ValueError(
                 f"the training loss is NaN or infinite at optimizer step {int(step)}; checkpoints "
